@@ -1,0 +1,28 @@
+"""What the two phases raise. The command line turns each into one line and an exit code.
+
+Wording everywhere: `<where>: <expected>, got <actual>; <what to do>`.
+"""
+
+
+class PipelineError(Exception):
+    """Base of every error that a user's input, files or settings can cause."""
+
+
+class ConfigError(PipelineError):
+    """A setting is out of range or contradicts another one."""
+
+
+class DataError(PipelineError):
+    """Images, labels, logits or a file that exist but cannot be used."""
+
+
+class FitError(PipelineError):
+    """A fit ran into numbers it cannot go on from."""
+
+
+class TrainingError(PipelineError):
+    """Phase one stopped: the loss is no longer finite."""
+
+
+class LeakError(PipelineError):
+    """A choice would have been made on the test split."""

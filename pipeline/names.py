@@ -1,0 +1,22 @@
+"""Every name a user can type. Imports nothing, so that `pipeline --help` stays instant.
+
+The registries (`DATASETS`, `BACKBONES`, `RECIPES`, `METHODS`, `OPTIMIZERS`) hold the things
+themselves; a test checks that their keys equal the tuples here.
+"""
+
+DATASETS = ("digits-lt", "cifar10-lt", "cifar100-lt", "folder")
+BACKBONES = ("resnet8", "resnet32")
+RECIPES = ("default", "paper", "official")
+AUGMENTATIONS = ("none", "crop", "crop-flip", "autoaugment-cutout")
+
+METHODS = ("softmax", "temperature", "logit-adjustment", "marr")
+OPTIMIZERS = ("lbfgs", "newton", "sgd")
+PRESETS = ("default", "paper", "official")
+CENTERS = ("zero", "identity", "logit-adjustment")
+REDUCTIONS = ("plain", "weighted")
+FIT_VIEWS = ("augmented", "clean", "all")
+
+SPLITS = ("train", "tune", "test")
+STORES = ("both", "logits", "features")
+DTYPES = ("float32", "float16")
+DEVICES = ("auto", "cpu", "cuda")
