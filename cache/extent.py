@@ -1,0 +1,77 @@
+"""Where the bytes of a dataset lie in the file.
+
+A contiguous HDF5 dataset is one run of bytes at a fixed offset. Knowing it, a writer can put rows
+in place with plain `pwrite`, with no HDF5 file open during hours of extraction (an HDF5 handle
+must not cross a fork, and a killed process leaves one unreadable); a reader can map the rows.
+"""
+
+import math
+import mmap
+import os
+from dataclasses import dataclass
+
+import h5py
+import numpy as np
+import numpy.typing as npt
+
+from cache.errors import CacheError
+
+# Linux's number; Python names it from 3.13 on. Without it a copy-on-write mapping larger than the
+# memory is refused, although its pages are only read.
+_MAP_NORESERVE = 0x4000 if os.uname().sysname == "Linux" else 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Extent:
+    """A dataset's place: offset in bytes from the start of the file, shape, dtype."""
+
+    offset: int
+    shape: tuple[int, ...]
+    dtype: np.dtype[np.generic]
+
+    @property
+    def num_bytes(self) -> int:
+        """Length in bytes."""
+        return math.prod(self.shape) * self.dtype.itemsize
+
+    @classmethod
+    def of(cls, dataset: h5py.Dataset) -> "Extent":
+        """Place of a contiguous dataset.
+
+        Raises:
+            CacheError: its bytes are chunked, compressed, in another file, or not there at all.
+        """
+        offset = dataset.id.get_offset()
+        if offset is None or dataset.chunks is not None or dataset.external:
+            raise CacheError(
+                f"{dataset.file.filename}: {dataset.name}: contiguous bytes in this file "
+                "expected, got another layout; write the cache again"
+            )
+        return cls(offset=int(offset), shape=tuple(dataset.shape), dtype=dataset.dtype)
+
+    def view(self, mapping: mmap.mmap, *, where: str) -> npt.NDArray[np.generic]:
+        """The array over the mapped file, without a copy.
+
+        Raises:
+            CacheError: it would reach past the end of the file.
+        """
+        if self.offset + self.num_bytes > len(mapping):
+            raise CacheError(
+                f"{where}: {self.num_bytes} bytes at {self.offset} expected, got a file of "
+                f"{len(mapping)} bytes; it is truncated: write or copy it again"
+            )
+        return np.ndarray(self.shape, self.dtype, buffer=mapping, offset=self.offset)
+
+
+def map_file(file: h5py.File) -> mmap.mmap:
+    """The whole file as private memory: pages are read on demand, writes never reach the file.
+
+    It outlives the HDF5 handle. It is writable only so that `torch.from_numpy` takes its arrays
+    without a warning.
+    """
+    return mmap.mmap(
+        file.id.get_vfd_handle(),
+        0,
+        flags=mmap.MAP_PRIVATE | _MAP_NORESERVE,
+        prot=mmap.PROT_READ | mmap.PROT_WRITE,
+    )

@@ -1,0 +1,134 @@
+"""The linear head that made the logits, as far as it is known.
+
+K classes, D features. logits = features @ weight.T + bias; weight_norm_j = |weight_j|.
+For a normalised head the rows are the effective ones: what multiplies the normalised feature.
+"""
+
+import hashlib
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from cache.errors import CacheError
+from cache.fingerprint import digest
+
+_FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Head:
+    """A head whose arrays agree with each other and are finite.
+
+    Attributes:
+        weight_norm: (K,) float64, L2 norm of each row of the weight.
+        weight: (K, D) float32 or float64, where known.
+        bias: (K,) float32 or float64, where the head has one and it is known.
+        prior_counts: (K,) float64, the class counts that phase one trained on, where known.
+
+    Raises:
+        CacheError: a shape, a type or a value is not of this kind.
+    """
+
+    weight_norm: npt.NDArray[np.float64]
+    weight: npt.NDArray[np.floating] | None = None
+    bias: npt.NDArray[np.floating] | None = None
+    prior_counts: npt.NDArray[np.float64] | None = None
+
+    def __post_init__(self) -> None:
+        if self.weight_norm.ndim != 1 or len(self.weight_norm) == 0:
+            raise CacheError(
+                f"head.weight_norm: shape (K,) expected, got {self.weight_norm.shape}; "
+                "give one norm for each class"
+            )
+        for name, array in self.arrays().items():
+            _check_array(name, array, self.num_classes)
+
+    @property
+    def num_classes(self) -> int:
+        """K."""
+        return len(self.weight_norm)
+
+    @property
+    def num_features(self) -> int | None:
+        """D, where the weight is known."""
+        return None if self.weight is None else int(self.weight.shape[1])
+
+    def arrays(self) -> dict[str, npt.NDArray[np.floating]]:
+        """The arrays that exist, by their name in the file."""
+        named = {
+            "weight_norm": self.weight_norm,
+            "weight": self.weight,
+            "bias": self.bias,
+            "prior_counts": self.prior_counts,
+        }
+        return {name: array for name, array in named.items() if array is not None}
+
+    def fingerprint(self) -> str:
+        """SHA-256 over weight_norm, weight and bias, as far as they exist.
+
+        Prior counts are no part: a fitted rectifier serves any cache with the same planes.
+        """
+        sha = hashlib.sha256()
+        for name, array in self.arrays().items():
+            if name != "prior_counts":
+                sha.update(f"{name}:{digest(array)};".encode())
+        return sha.hexdigest()
+
+    @classmethod
+    def from_linear(
+        cls,
+        weight: npt.NDArray[np.floating],
+        bias: npt.NDArray[np.floating] | None,
+        prior_counts: npt.ArrayLike | None = None,
+    ) -> "Head":
+        """Head of a linear layer; its norms are computed in float64.
+
+        Args:
+            weight: (K, D); kept as it is if float32 or float64, else turned into float32.
+            bias: (K,) or None.
+            prior_counts: (K,) or None.
+
+        Raises:
+            CacheError: shapes disagree or a value is not finite.
+        """
+        if weight.ndim != 2:
+            raise CacheError(
+                f"head.weight: shape (K, D) expected, got {weight.shape}; "
+                "give the weight of a linear layer"
+            )
+        return cls(
+            weight_norm=np.linalg.norm(weight.astype(np.float64), axis=1),
+            weight=_as_float(weight),
+            bias=None if bias is None else _as_float(bias),
+            prior_counts=None if prior_counts is None else np.asarray(prior_counts, np.float64),
+        )
+
+
+def _as_float(array: npt.NDArray[np.floating]) -> npt.NDArray[np.floating]:
+    return array if array.dtype in _FLOATS else array.astype(np.float32)
+
+
+def _check_array(name: str, array: npt.NDArray[np.floating], num_classes: int) -> None:
+    shape = f"({num_classes}, D)" if name == "weight" else f"({num_classes},)"
+    if array.ndim != (2 if name == "weight" else 1) or len(array) != num_classes:
+        raise CacheError(
+            f"head.{name}: shape {shape} expected, got {array.shape}; "
+            "are head and logits of the same model?"
+        )
+    allowed = _FLOATS if name in ("weight", "bias") else _FLOATS[1:]
+    if array.dtype not in allowed:
+        names = " or ".join(dtype.name for dtype in allowed)
+        raise CacheError(f"head.{name}: {names} expected, got {array.dtype}; convert it first")
+    if not np.isfinite(array).all():
+        row = int(np.argwhere(~np.isfinite(array))[0, 0])
+        raise CacheError(
+            f"head.{name}: finite values expected, got {array[row]} for class {row}; "
+            "was the model trained to its end?"
+        )
+    if name in ("weight_norm", "prior_counts") and (array < 0).any():
+        row = int(np.argmax(array < 0))
+        raise CacheError(
+            f"head.{name}: values of at least 0 expected, got {array[row]} for class {row}; "
+            "correct the file it came from"
+        )

@@ -1,0 +1,52 @@
+"""Open a cache file with h5py for a moment, or say in one line why not."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import h5py
+
+from cache.errors import CacheError
+from cache.schema import check_header
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[h5py.File]:
+    """The sealed cache at `path`, read-only, closed at the end of the block.
+
+    No lock is taken: a sealed file is never written again, only replaced as a whole, and on
+    network file systems asking for one is the most common failure.
+
+    Raises:
+        CacheError: no cache of a known version, unfinished, truncated, or HDF5 fails inside it.
+    """
+    if not path.is_file():
+        found = "a folder" if path.is_dir() else "no such file"
+        raise CacheError(f"{path}: a cache file expected, got {found}; check the path")
+    try:
+        file = h5py.File(path, "r", locking=False)
+    except OSError as error:
+        raise CacheError(f"{path}: {_why_not_open(error)}") from error
+    with file:
+        try:
+            check_header(file)
+            yield file
+        except (OSError, RuntimeError, KeyError, UnicodeDecodeError) as error:
+            raise CacheError(
+                f"{path}: readable HDF5 records expected, got {error}; "
+                "the file is damaged: run `pipeline verify`, then write or copy it again"
+            ) from error
+
+
+def _why_not_open(error: OSError) -> str:
+    message = str(error)
+    if "truncated" in message or "eof" in message:
+        return "a whole file expected, got a truncated one; write or copy it again"
+    if "signature not found" in message:
+        return (
+            "an HDF5 file expected, got something else; "
+            "make a cache with `pipeline extract` or `pipeline import`"
+        )
+    if isinstance(error, PermissionError):
+        return "a readable file expected, got no permission; ask its owner"
+    return f"a readable HDF5 file expected, got {message!r}; write or copy it again"

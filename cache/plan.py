@@ -1,0 +1,204 @@
+"""What a cache will hold, checked before its first byte is written.
+
+V views, N samples, K classes, D features.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from cache.errors import CacheError
+from cache.extent import Extent
+from cache.fingerprint import canonical_json
+from cache.head import Head
+from cache.schema import (
+    LABEL_DTYPE,
+    LOGIT_DTYPES,
+    META_PARTS,
+    SPLITS,
+    VIEW_AUGMENTED,
+    VIEW_CLEAN,
+    VIEWS,
+    split_dataset,
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SplitPlan:
+    """Rows and views of one split.
+
+    Attributes:
+        num_samples: N.
+        views: V kinds of view, "clean" (at most one, and first) or "augmented".
+        has_logits: whether logits are stored.
+        num_features: D, or None if features are not stored.
+        has_ids: whether each sample has an id.
+
+    Raises:
+        CacheError: nothing would be stored, or the views are not in order.
+    """
+
+    num_samples: int
+    views: tuple[str, ...]
+    has_logits: bool = True
+    num_features: int | None = None
+    has_ids: bool = False
+
+    def __post_init__(self) -> None:
+        if self.num_samples < 1:
+            raise CacheError(f"num_samples: at least 1 expected, got {self.num_samples}; add rows")
+        check_views(self.views, where="views")
+        if not self.has_logits and self.num_features is None:
+            raise CacheError("split: logits or features expected, got neither; store one of them")
+        if self.num_features is not None and self.num_features < 1:
+            raise CacheError(
+                f"num_features: at least 1 expected, got {self.num_features}; "
+                "use None to store no features"
+            )
+
+    def shape(self, width: int) -> tuple[int, ...]:
+        """Shape in the file of rows of this width."""
+        rows = (self.num_samples, width)
+        return rows if len(self.views) == 1 else (len(self.views), *rows)
+
+
+def check_views(views: Sequence[str], *, where: str) -> None:
+    """Refuse views of an unknown kind or out of order.
+
+    Raises:
+        CacheError: no view, an unknown kind, or "clean" anywhere but first.
+    """
+    unknown = [view for view in views if view not in VIEWS]
+    if not views or unknown or VIEW_CLEAN in views[1:]:
+        raise CacheError(
+            f"{where}: at most one {VIEW_CLEAN!r}, first, then {VIEW_AUGMENTED!r} expected, "
+            f"got {list(views)}; name each view so"
+        )
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class CachePlan:
+    """Everything about a cache but its rows.
+
+    Attributes:
+        class_counts: (K,) integers, training images per class.
+        head: the head that makes the logits.
+        splits: rows and views of each split.
+        dtype: how logits and features are stored.
+        class_names: K names or None.
+        parts: what the cache is made from; its fingerprint is computed from this.
+        meta: JSON values, each stored as `/meta/<key>`.
+        creator: program and version that writes.
+        libraries: library name to version.
+
+    Raises:
+        CacheError: two of them contradict each other.
+    """
+
+    class_counts: npt.NDArray[np.integer]
+    head: Head
+    splits: Mapping[str, SplitPlan]
+    dtype: Literal["float32", "float16"]
+    class_names: Sequence[str] | None
+    parts: Mapping[str, object]
+    meta: Mapping[str, object]
+    creator: str
+    libraries: Mapping[str, str]
+
+    def __post_init__(self) -> None:
+        check_class_counts(self.class_counts, self.head.num_classes, where="class_counts")
+        if self.class_names is not None:
+            check_strings(self.class_names, self.num_classes, where="class_names")
+        if self.dtype not in LOGIT_DTYPES:
+            raise CacheError(
+                f"dtype: one of {', '.join(LOGIT_DTYPES)} expected, got {self.dtype!r}; choose one"
+            )
+        if not self.splits or not set(self.splits) <= set(SPLITS):
+            raise CacheError(
+                f"splits: some of {', '.join(SPLITS)} expected, got {list(self.splits)}; "
+                "the name of a split is its role"
+            )
+        for name, split in self.splits.items():
+            widths = {split.num_features, self.head.num_features}
+            if None not in widths and len(widths) > 1:
+                raise CacheError(
+                    f"{name}: features as wide as the head's weight ({self.head.num_features}) "
+                    f"expected, got {split.num_features}; give the input of the head"
+                )
+        for key in self.meta:
+            if not key or "/" in key or "\0" in key or key in (".", META_PARTS):
+                raise CacheError(
+                    f"meta: a key without '/' other than {META_PARTS!r} expected, got {key!r}; "
+                    "rename it"
+                )
+        self.meta_documents()
+
+    @property
+    def num_classes(self) -> int:
+        """K."""
+        return self.head.num_classes
+
+    def meta_documents(self) -> dict[str, str]:
+        """Key to JSON text of everything under `/meta`."""
+        documents = {META_PARTS: self.parts, **self.meta}
+        return {key: canonical_json(value, where=key) for key, value in documents.items()}
+
+    def row_arrays(self) -> dict[str, Extent]:
+        """Path, shape and dtype of each dataset that rows are written to; offsets still 0."""
+        arrays: dict[str, tuple[tuple[int, ...], str]] = {}
+        for name, split in self.splits.items():
+            arrays[split_dataset(name, "labels")] = (split.num_samples,), LABEL_DTYPE
+            if split.has_logits:
+                shape = split.shape(self.num_classes)
+                arrays[split_dataset(name, "logits")] = shape, LOGIT_DTYPES[self.dtype]
+            if split.num_features is not None:
+                shape = split.shape(split.num_features)
+                arrays[split_dataset(name, "features")] = shape, LOGIT_DTYPES[self.dtype]
+        return {
+            path: Extent(offset=0, shape=shape, dtype=np.dtype(dtype))
+            for path, (shape, dtype) in arrays.items()
+        }
+
+    @property
+    def num_bytes(self) -> int:
+        """Bytes of all rows; strings, the head and HDF5's own records come on top."""
+        return sum(extent.num_bytes for extent in self.row_arrays().values())
+
+
+def check_class_counts(
+    class_counts: npt.NDArray[np.integer], num_classes: int, *, where: str
+) -> None:
+    """Refuse anything but K counts.
+
+    Raises:
+        CacheError: wrong shape, not integers, or a negative count.
+    """
+    if class_counts.shape != (num_classes,) or class_counts.dtype.kind not in "iu":
+        raise CacheError(
+            f"{where}: ({num_classes},) integers expected, got {class_counts.shape} "
+            f"{class_counts.dtype}; are head and data of the same model?"
+        )
+    if class_counts.min() < 0:
+        raise CacheError(
+            f"{where}: at least 0 expected, got {class_counts.min()} for class "
+            f"{class_counts.argmin()}; count the training images of each class"
+        )
+
+
+def check_strings(strings: Sequence[str], count: int, *, where: str) -> None:
+    """Refuse strings that the file cannot hold.
+
+    Raises:
+        CacheError: wrong number of them, NUL inside one, or no valid Unicode.
+    """
+    if len(strings) != count:
+        raise CacheError(f"{where}: {count} strings expected, got {len(strings)}; give one each")
+    for index, string in enumerate(strings):
+        # The second half is true of file names that the system could not decode.
+        if "\0" in string or any("\ud800" <= char <= "\udfff" for char in string):
+            raise CacheError(
+                f"{where}: valid Unicode without NUL expected, got {string!a} at {index}; rename it"
+            )

@@ -1,0 +1,105 @@
+"""The cache format, version 1.0: one HDF5 file holding what phase two needs.
+
+V views, N samples, K classes, D features. Every array is little-endian, contiguous and
+uncompressed, so that plain h5py reads it and a reader may map its bytes without a copy.
+
+    /                           attributes: format "marr-cache", format_version "1.0",
+                                state "writing" | "sealed", fingerprint, head_fingerprint,
+                                creator, created_utc, <library>_version ...
+    /class_counts               (K,) int64        training images per class
+    /class_names                (K,) string       optional
+    /head/weight_norm           (K,) float64      L2 norm of each row of the head's weight
+    /head/weight                (K, D) float32 | float64    optional
+    /head/bias                  (K,) float32 | float64      optional
+    /head/prior_counts          (K,) float64      optional; the counts that phase one trained on
+    /splits/<train|tune|test>/
+        labels                  (N,) int64        class ids
+        logits                  (N, K) if V = 1, else (V, N, K); float32 | float16
+        features                (N, D) if V = 1, else (V, N, D); float32 | float16
+                                at least one of the two; both have the attribute `views`, V
+                                strings: "clean" (at most one, first) or "augmented"
+        ids                     (N,) string | int64         optional
+    /meta/<key>                 string            one JSON document each; `parts` is reserved:
+                                                  what the root's fingerprint was computed from
+    /checksums/<dataset path>   uint32            one CRC-32 for each 4 MiB of the dataset
+    /checksums                  attribute `attributes`: CRC-32 of all other attributes
+
+Strings are of variable length and UTF-8, without NUL. A dataset of numbers is summed over its
+raw bytes in the file; a dataset of strings over their UTF-8 bytes joined by one NUL byte; the
+attributes over the canonical JSON (sorted keys, no spaces) of `{"/": {name: value}, "<dataset
+path>": {name: value}}`, datasets without attributes left out.
+
+A file under its final name is sealed: complete and never written again. While it is written its
+name ends in `.partial` and its state is "writing".
+
+Versions: a reader accepts any minor version of its own major version.
+    1.0  the first.
+"""
+
+import h5py
+
+from cache.errors import CacheError
+
+FORMAT = "marr-cache"
+FORMAT_VERSION = "1.0"
+
+STATE_WRITING = "writing"
+STATE_SEALED = "sealed"
+
+SPLITS = ("train", "tune", "test")
+VIEW_CLEAN = "clean"
+VIEW_AUGMENTED = "augmented"
+VIEWS = (VIEW_CLEAN, VIEW_AUGMENTED)
+
+CLASS_COUNTS = "class_counts"
+CLASS_NAMES = "class_names"
+HEAD = "head"
+SPLITS_GROUP = "splits"
+META = "meta"
+META_PARTS = "parts"
+CHECKSUMS = "checksums"
+CHECKSUM_OF_ATTRIBUTES = "attributes"
+
+LABEL_DTYPE = "<i8"
+LOGIT_DTYPES = {"float32": "<f4", "float16": "<f2"}
+CHECKSUM_DTYPE = "<u4"
+CHECKSUM_BYTES = 4 << 20
+
+# Readable by every HDF5 since 1.8, and the oldest layout whose own metadata carry a checksum.
+LIBVER = ("v108", "v110")
+
+
+def split_dataset(split: str, name: str) -> str:
+    """Path of one dataset of a split: `splits/train/logits`."""
+    return f"{SPLITS_GROUP}/{split}/{name}"
+
+
+def text(value: object) -> str:
+    """A string attribute as `str`, whether it was stored with variable or fixed length."""
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
+
+
+def check_header(file: h5py.File) -> None:
+    """Refuse whatever this version cannot read.
+
+    Raises:
+        CacheError: the file is of another kind, of another major version, or unfinished.
+    """
+    found = text(file.attrs.get("format", "no such attribute"))
+    if found != FORMAT:
+        raise CacheError(
+            f"{file.filename}: attribute format = {FORMAT!r} expected, got {found!r}; "
+            "this HDF5 file is not a cache: make one with `pipeline extract` or `pipeline import`"
+        )
+    version = text(file.attrs.get("format_version", "none"))
+    if version.split(".")[0] != FORMAT_VERSION.split(".")[0]:
+        raise CacheError(
+            f"{file.filename}: format version {FORMAT_VERSION} expected, got {version}; "
+            "update this program or run `pipeline extract` again"
+        )
+    state = text(file.attrs.get("state", "none"))
+    if state != STATE_SEALED:
+        raise CacheError(
+            f"{file.filename}: state {STATE_SEALED!r} expected, got {state!r}; "
+            "the file is unfinished: run the command that writes it again"
+        )

@@ -1,0 +1,123 @@
+"""Compare every byte of a cache with the checksums stored beside it."""
+
+import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import h5py
+
+from cache.checksums import attributes_checksum, dataset_blocks, walk_datasets
+from cache.errors import CacheError
+from cache.opening import opened
+from cache.schema import CHECKSUM_OF_ATTRIBUTES, CHECKSUMS
+
+# What HDF5 raises on records that make no sense any more.
+_HDF5_ERRORS = (OSError, RuntimeError, KeyError, ValueError, CacheError)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Damage:
+    """Bytes that are not those that were written.
+
+    Attributes:
+        dataset: path of the dataset, or "attributes".
+        start: first byte of the damaged stretch, counted from the dataset's own first byte.
+        stop: one past its last byte; equal to start where no byte could be compared.
+        reason: expected and found.
+    """
+
+    dataset: str
+    start: int
+    stop: int
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.dataset}: bytes {self.start}..{self.stop}: {self.reason}"
+
+
+def verify_cache(
+    path: Path, *, progress: Callable[[int, int, str], None] | None = None
+) -> list[Damage]:
+    """Read the whole file and report what has changed since it was sealed.
+
+    Args:
+        path: the cache.
+        progress: called with bytes done, bytes in all, and the dataset at hand.
+
+    Returns:
+        The damage found, empty if there is none.
+
+    Raises:
+        CacheError: the file cannot even be opened as a sealed cache.
+    """
+    with opened(path) as file:
+        try:
+            names = list(walk_datasets(file))
+            summed = {name.removeprefix(f"{CHECKSUMS}/") for name in walk_datasets(file[CHECKSUMS])}
+        except _HDF5_ERRORS as error:
+            return [_unreadable("/", error)]
+        found = [
+            Damage(dataset=name, start=0, stop=0, reason="a checksum is stored, but no dataset")
+            for name in sorted(summed.difference(names))
+        ]
+        sizes = {name: _num_bytes(file, name) for name in names}
+        total, done = sum(sizes.values()), 0
+        for name in names:
+            try:
+                for stop, damage in _check_blocks(file, name):
+                    found.extend(damage)
+                    if progress is not None:
+                        progress(done + min(stop, sizes[name]), total, name)
+            except _HDF5_ERRORS as error:
+                found.append(_unreadable(name, error))
+            done += sizes[name]
+        if progress is not None:
+            progress(total, total, CHECKSUM_OF_ATTRIBUTES)
+        found.extend(_check_attributes(file))
+    return found
+
+
+def _check_blocks(file: h5py.File, name: str) -> Iterator[tuple[int, list[Damage]]]:
+    """End and damage of each 4 MiB of a dataset."""
+    sums = file[f"{CHECKSUMS}/{name}"][...].tolist()
+    descriptor = file.id.get_vfd_handle()
+    start = index = 0
+    for index, block in enumerate(dataset_blocks(file[name], descriptor), start=1):
+        stop = start + len(block)
+        actual = zlib.crc32(block)
+        expected = sums[index - 1] if index <= len(sums) else None
+        damage = []
+        if actual != expected:
+            wanted = "none stored" if expected is None else f"{expected:08x}"
+            reason = f"CRC-32 {wanted} expected, got {actual:08x}"
+            damage.append(Damage(dataset=name, start=start, stop=stop, reason=reason))
+        yield stop, damage
+        start = stop
+    if index < len(sums):
+        reason = f"{len(sums)} checksums are stored, but it has {index} blocks"
+        yield start, [Damage(dataset=name, start=start, stop=start, reason=reason)]
+
+
+def _check_attributes(file: h5py.File) -> list[Damage]:
+    try:
+        expected = int(file[CHECKSUMS].attrs[CHECKSUM_OF_ATTRIBUTES])
+        actual = attributes_checksum(file)
+    except _HDF5_ERRORS as error:
+        return [_unreadable(CHECKSUM_OF_ATTRIBUTES, error)]
+    if actual == expected:
+        return []
+    reason = f"CRC-32 {expected:08x} expected, got {actual:08x}"
+    return [Damage(dataset=CHECKSUM_OF_ATTRIBUTES, start=0, stop=0, reason=reason)]
+
+
+def _num_bytes(file: h5py.File, name: str) -> int:
+    """Size of a dataset, for the progress shown; 0 if HDF5 cannot open it, reported in its turn."""
+    try:
+        return int(file[name].nbytes)
+    except _HDF5_ERRORS:
+        return 0
+
+
+def _unreadable(dataset: str, error: Exception) -> Damage:
+    return Damage(dataset=dataset, start=0, stop=0, reason=f"HDF5 cannot read it: {error}")

@@ -1,0 +1,199 @@
+"""What a reader and a writer refuse, and what they say."""
+
+import re
+
+import h5py
+import numpy as np
+import pytest
+
+from cache import CacheError, CacheWriter, Head, SplitPlan, StaleCacheError, open_cache
+
+
+def test_a_missing_file(tmp_path):
+    with pytest.raises(CacheError, match="no such file"):
+        open_cache(tmp_path / "none.h5")
+
+
+def test_a_folder(tmp_path):
+    with pytest.raises(CacheError, match="a folder"):
+        open_cache(tmp_path)
+
+
+def test_not_hdf5(tmp_path):
+    path = tmp_path / "text.h5"
+    path.write_text("no cache\n" * 500)
+    with pytest.raises(CacheError, match=r"text\.h5: an HDF5 file expected"):
+        open_cache(path)
+
+
+def test_foreign_hdf5(tmp_path):
+    path = tmp_path / "foreign.h5"
+    with h5py.File(path, "w") as file:
+        file["x"] = 1
+    with pytest.raises(CacheError, match="not a cache"):
+        open_cache(path)
+
+
+@pytest.mark.parametrize("left", [0.3, 0.9, 0.999])
+def test_a_truncated_file(sample, left):
+    content = sample.read_bytes()
+    sample.write_bytes(content[: int(len(content) * left)])
+    with pytest.raises(CacheError, match="truncated"):
+        open_cache(sample)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("format_version", "2.0", "format version 1.0 expected, got 2.0; update this program"),
+        ("state", "writing", "state 'sealed' expected, got 'writing'; the file is unfinished"),
+        ("fingerprint", "0" * 64, "what the fingerprint was computed from expected"),
+    ],
+)
+def test_root_attributes(sample, name, value, message):
+    with h5py.File(sample, "r+") as file:
+        file.attrs[name] = value
+    with pytest.raises(CacheError, match=message):
+        open_cache(sample)
+
+
+def test_a_newer_minor_version_is_read(sample):
+    with h5py.File(sample, "r+") as file:
+        file.attrs["format_version"] = "1.7"
+    assert open_cache(sample).attributes["format_version"] == "1.7"
+
+
+@pytest.mark.parametrize("name", ["class_counts", "head/weight_norm", "splits/test/labels"])
+def test_a_mandatory_dataset_is_missing(sample, name):
+    with h5py.File(sample, "r+") as file:
+        del file[name]
+    with pytest.raises(CacheError, match=f"dataset /{name} expected, got none"):
+        open_cache(sample)
+
+
+def test_neither_logits_nor_features(sample):
+    with h5py.File(sample, "r+") as file:
+        del file["splits/test/logits"]
+    with pytest.raises(CacheError, match="test: logits, features or both"):
+        open_cache(sample)
+
+
+def test_no_splits(sample):
+    with h5py.File(sample, "r+") as file:
+        del file["splits"]
+    with pytest.raises(CacheError, match="splits named train, tune, test expected, got none"):
+        open_cache(sample)
+
+
+@pytest.mark.parametrize(
+    ("name", "array", "message"),
+    [
+        ("splits/train/labels", np.zeros(8, np.int64), r"logits: shape \(2, 8, 4\)"),
+        ("splits/train/labels", np.zeros(9, np.int32), "int64 with 1 axes expected, got int32"),
+        ("splits/train/labels", np.full(9, 4), "class ids in 0..3 expected, got 4 in row 0"),
+        ("splits/train/labels", np.full(9, -1), "class ids in 0..3 expected, got -1 in row 0"),
+        ("splits/train/ids", np.arange(8), "9 ids, one for each label, expected"),
+        ("class_counts", np.zeros(5, np.int64), r"/class_counts: \(4,\) integers expected"),
+        ("class_counts", np.array([1, -2, 0, 0]), "at least 0 expected, got -2 for class 1"),
+        ("head/weight", np.zeros((4, 7), np.float32), r"features: shape \(2, 9, 7\)"),
+        ("head/weight", np.zeros((5, 3), np.float32), r"head.weight: shape \(4, D\) expected"),
+        ("head/bias", np.full(4, np.nan), "head.bias: finite values expected, got nan"),
+    ],
+)
+def test_arrays_that_contradict_each_other(sample, name, array, message):
+    with h5py.File(sample, "r+") as file:
+        del file[name]
+        file[name] = array
+    with pytest.raises(CacheError, match=message) as caught:
+        open_cache(sample)
+    assert str(sample) in str(caught.value)
+
+
+def test_views_that_do_not_fit(sample):
+    with h5py.File(sample, "r+") as file:
+        file["splits/train/logits"].attrs["views"] = ["clean", "augmented", "augmented"]
+        file["splits/train/features"].attrs["views"] = ["clean", "augmented", "augmented"]
+    with pytest.raises(CacheError, match=r"logits: shape \(3, 9, 4\)"):
+        open_cache(sample)
+
+
+def test_chunked_arrays(sample):
+    with h5py.File(sample, "r+") as file:
+        labels = file["splits/train/labels"][...]
+        del file["splits/train/labels"]
+        file.create_dataset("splits/train/labels", data=labels, chunks=(3,))
+    with pytest.raises(CacheError, match="contiguous bytes in this file expected"):
+        open_cache(sample)
+
+
+def test_a_missing_split_names_those_there_are(sample):
+    with pytest.raises(CacheError, match="has no split 'tune'; it has train, test"):
+        open_cache(sample).split("tune")
+
+
+def test_a_missing_document_names_those_there_are(sample):
+    with pytest.raises(CacheError, match="has no document 'recipe'; it has config, indices"):
+        open_cache(sample).meta("recipe")
+
+
+def test_strings_of_a_file_replaced_meanwhile(sample):
+    cache = open_cache(sample)
+    content = sample.read_bytes()
+    sample.unlink()
+    sample.write_bytes(content)
+    with pytest.raises(CacheError, match="got a newer one of that name"):
+        _ = cache.class_names
+
+
+def test_another_source_is_named(sample, settings):
+    cache = open_cache(sample)
+    cache.require_parts(settings["parts"])
+    asked = {"weights": "abc", "transforms": {"mean": [0.5], "flip": True}}
+    with pytest.raises(StaleCacheError, match=re.escape("transforms.mean: [0.4] -> [0.5]")) as e:
+        cache.require_parts(asked)
+    assert e.value.differences == ["transforms.mean: [0.4] -> [0.5]"]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"class_counts": np.array([1, 2])}, r"class_counts: \(4,\) integers expected"),
+        ({"class_names": ["a", "b"]}, "class_names: 4 strings expected, got 2"),
+        ({"class_names": ["a", "b\0", "c", "d"]}, "without NUL expected"),
+        ({"class_names": ["a", "b", "c", "\udc80"]}, "valid Unicode without NUL expected"),
+        ({"dtype": "float64"}, "dtype: one of float32, float16 expected"),
+        ({"parts": {"x": float("nan")}}, "JSON values expected"),
+        ({"meta": {"x": object()}}, "x: JSON values expected"),
+        ({"meta": {"parts": 1}}, "meta: a key without '/'"),
+        ({"meta": {"a/b": 1}}, "meta: a key without '/'"),
+        ({"splits": {}}, "splits: some of train, tune, test expected"),
+        ({"splits": {"val": SplitPlan(num_samples=1, views=("clean",))}}, r"got \['val'\]"),
+        (
+            {"splits": {"test": SplitPlan(num_samples=1, views=("clean",), num_features=9)}},
+            r"as wide as the head's weight \(3\) expected, got 9",
+        ),
+        ({"head": Head(weight_norm=np.ones(3))}, r"class_counts: \(3,\) integers expected"),
+    ],
+)
+def test_plans_that_cannot_be(tmp_path, settings, change, message):
+    plan = {"splits": {"test": SplitPlan(num_samples=1, views=("clean",))}, **settings, **change}
+    with pytest.raises(CacheError, match=message):
+        CacheWriter(tmp_path / "x.h5", **plan)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"num_samples": 0}, "at least 1 expected, got 0"),
+        ({"views": ()}, "at most one 'clean'"),
+        ({"views": ("augmented", "clean")}, "at most one 'clean', first"),
+        ({"views": ("clean", "clean")}, "at most one 'clean', first"),
+        ({"views": ("flipped",)}, "at most one 'clean', first"),
+        ({"has_logits": False}, "logits or features expected, got neither"),
+        ({"num_features": 0}, "at least 1 expected, got 0"),
+    ],
+)
+def test_splits_that_cannot_be(change, message):
+    with pytest.raises(CacheError, match=message):
+        SplitPlan(**{"num_samples": 1, "views": ("clean",), **change})

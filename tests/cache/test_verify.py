@@ -1,0 +1,170 @@
+"""One flipped byte is found, and only its dataset is named."""
+
+import os
+from contextlib import suppress
+
+import h5py
+import numpy as np
+import pytest
+
+from cache import CacheError, CacheWriter, Damage, Head, SplitPlan, verify_cache
+from cache.schema import CHECKSUM_BYTES
+
+NUMBERS = [
+    "class_counts",
+    "head/weight_norm",
+    "head/weight",
+    "head/bias",
+    "head/prior_counts",
+    "splits/train/labels",
+    "splits/train/logits",
+    "splits/train/features",
+    "splits/test/labels",
+    "splits/test/logits",
+    "splits/test/ids",
+]
+STRINGS = ["class_names", "splits/train/ids", "meta/config", "meta/indices", "meta/parts"]
+
+
+def test_these_are_all_datasets(sample):
+    found = []
+    with h5py.File(sample, "r") as file:
+        file.visititems(lambda name, item: found.append(name) if hasattr(item, "dtype") else None)
+    assert sorted(name for name in found if not name.startswith("checksums/")) == sorted(
+        NUMBERS + STRINGS
+    )
+    assert sorted(name.removeprefix("checksums/") for name in found if "checksums/" in name) == (
+        sorted(NUMBERS + STRINGS)
+    )
+
+
+def test_a_fresh_file_is_sound(sample):
+    assert verify_cache(sample) == []
+
+
+@pytest.mark.parametrize("name", NUMBERS)
+@pytest.mark.parametrize("where", [0, -1])
+def test_a_flipped_byte_of_numbers(sample, flip, name, where):
+    with h5py.File(sample, "r") as file:
+        dataset = file[name]
+        offset, size = dataset.id.get_offset(), dataset.nbytes
+    flip(offset + where % size)
+    assert [(d.dataset, d.start, d.stop) for d in verify_cache(sample)] == [(name, 0, size)]
+
+
+@pytest.mark.parametrize(
+    ("name", "part"),
+    [
+        ("class_names", "dög"),
+        ("splits/train/ids", "straße/8.png"),
+        ("meta/config", '"seed":3'),
+        ("meta/indices", "[5,1]"),
+        ("meta/parts", '"flip":true'),
+    ],
+)
+def test_a_flipped_byte_of_a_string(sample, flip, name, part):
+    flip(sample.read_bytes().index(part.encode()) + 2)
+    assert [d.dataset for d in verify_cache(sample)] == [name]
+
+
+@pytest.mark.parametrize("name", NUMBERS + STRINGS)
+def test_a_flipped_byte_of_a_checksum(sample, flip, name):
+    with h5py.File(sample, "r") as file:
+        offset = file[f"checksums/{name}"].id.get_offset()
+    flip(offset + 1)
+    assert [d.dataset for d in verify_cache(sample)] == [name]
+
+
+@pytest.mark.parametrize("part", ["tests 1.0", "clean"])
+def test_a_flipped_byte_of_an_attribute(sample, flip, part):
+    flip(sample.read_bytes().index(part.encode()) + 1)
+    assert [d.dataset for d in verify_cache(sample)] == ["attributes"]
+
+
+def test_a_flipped_byte_of_the_records_themselves(sample, flip):
+    """A sweep over the whole file: no byte that matters is free of some check."""
+    content = sample.read_bytes()
+    unseen = set()
+    for offset in range(3, len(content), 211):
+        if content[offset] == 0:
+            continue  # mostly padding
+        flip(offset)
+        with suppress(CacheError):  # not even opened: seen as well
+            if not verify_cache(sample):
+                unseen.add(offset)
+        sample.write_bytes(content)
+    assert unseen == set()
+
+
+def test_the_damaged_stretch_is_named(tmp_path):
+    path = tmp_path / "long.h5"
+    rows = 3 * CHECKSUM_BYTES // 400 + 17
+    plan = SplitPlan(num_samples=rows, views=("augmented",))
+    with CacheWriter(
+        path,
+        class_counts=np.ones(100, np.int64),
+        head=Head(weight_norm=np.ones(100)),
+        splits={"train": plan},
+        parts={},
+        meta={},
+        creator="tests",
+        libraries={},
+    ) as writer:
+        writer.write_labels("train", np.zeros(rows, np.int64))
+        block = np.ones((rows, 100), np.float32)
+        writer.write_block("train", view=0, start=0, logits=block, features=None)
+    with h5py.File(path, "r") as file:
+        offset = file["splits/train/logits"].id.get_offset()
+    descriptor = os.open(path, os.O_RDWR)
+    os.pwrite(descriptor, b"\x01", offset + CHECKSUM_BYTES)
+    os.pwrite(descriptor, b"\x01", offset + rows * 400 - 1)
+    os.close(descriptor)
+    found = verify_cache(path)
+    assert [(d.start, d.stop) for d in found] == [
+        (CHECKSUM_BYTES, 2 * CHECKSUM_BYTES),
+        (3 * CHECKSUM_BYTES, rows * 400),
+    ]
+    assert str(found[0]).startswith("splits/train/logits: bytes 4194304..8388608: CRC-32 ")
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("head/bias", "a checksum is stored, but no dataset"),
+        ("checksums/head/bias", "HDF5 cannot read it"),
+    ],
+)
+def test_a_removed_dataset_and_a_removed_checksum(sample, name, reason):
+    with h5py.File(sample, "r+") as file:
+        del file[name]
+    (damage,) = verify_cache(sample)
+    assert damage.dataset == "head/bias"
+    assert reason in damage.reason
+
+
+def test_a_shortened_dataset_of_strings(sample):
+    with h5py.File(sample, "r+") as file:
+        del file["class_names"]
+        file["class_names"] = ["cat"]
+    assert [d.dataset for d in verify_cache(sample)] == ["class_names"]
+
+
+def test_progress_ends_at_the_total(sample):
+    calls = []
+    assert verify_cache(sample, progress=lambda *call: calls.append(call)) == []
+    done, total, _ = calls[-1]
+    assert done == total > 0
+    assert [call[0] for call in calls] == sorted(call[0] for call in calls)
+    assert {call[2] for call in calls} == {*NUMBERS, *STRINGS, "attributes"}
+
+
+def test_a_file_that_is_no_cache_raises(tmp_path):
+    path = tmp_path / "x.h5"
+    path.write_bytes(b"nothing")
+    with pytest.raises(CacheError, match="an HDF5 file expected"):
+        verify_cache(path)
+
+
+def test_damage_reads_as_a_line():
+    damage = Damage(dataset="head/bias", start=0, stop=16, reason="CRC-32 1 expected, got 2")
+    assert str(damage) == "head/bias: bytes 0..16: CRC-32 1 expected, got 2"

@@ -1,0 +1,351 @@
+"""A file under its final name is complete, whatever happens to its writer."""
+
+import errno
+import fcntl
+import os
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+from collections import namedtuple
+from collections.abc import Callable
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+
+from cache import (
+    CacheError,
+    CacheWriteError,
+    CacheWriter,
+    SplitPlan,
+    open_cache,
+    verify_cache,
+    write_arrays,
+)
+
+ROOT = Path(__file__).parents[2]
+NUM_ROWS = 6
+LABELS = np.arange(NUM_ROWS) % 4
+ROWS = np.arange(NUM_ROWS * 4, dtype=np.float32).reshape(NUM_ROWS, 4)
+
+# A process of its own: it writes one block of a cache, then does what the test asks.
+WRITER = """
+import os, resource, signal, sys
+from pathlib import Path
+import numpy as np
+from cache import CacheWriteError, CacheWriter, Head, SplitPlan
+
+plan = SplitPlan(num_samples=4000, views=("clean",))
+writer = CacheWriter(
+    Path(sys.argv[1]), class_counts=np.ones(100, np.int64), head=Head(weight_norm=np.ones(100)),
+    splits={"train": plan}, parts={}, meta={}, creator="tests", libraries={},
+)
+block = np.ones((2000, 100), np.float32)
+
+def limit(size):
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
+
+def write_all():
+    writer.write_labels("train", np.zeros(4000, np.int64))
+    for start in (0, 2000):
+        writer.write_block("train", view=0, start=start, logits=block, features=None)
+"""
+
+
+def start_writer(path: Path, body: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-c", WRITER + body, str(path)],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+@pytest.fixture
+def writer(tmp_path, settings):
+    plan = SplitPlan(num_samples=NUM_ROWS, views=("clean", "augmented"))
+    return CacheWriter(tmp_path / "x.h5", splits={"train": plan}, **settings)
+
+
+def write_rows(writer: CacheWriter, view: int, start: int, stop: int) -> None:
+    writer.write_block("train", view=view, start=start, logits=ROWS[start:stop], features=None)
+
+
+def test_only_the_partial_name_exists_until_the_end(writer, tmp_path):
+    with writer:
+        writer.write_labels("train", LABELS)
+        write_rows(writer, 0, 0, NUM_ROWS)
+        write_rows(writer, 1, 0, NUM_ROWS)
+        assert [path.name for path in tmp_path.iterdir()] == ["x.h5.partial"]
+        with h5py.File(tmp_path / "x.h5.partial", "r", locking=False) as file:
+            assert file.attrs["state"] == "writing"
+    assert [path.name for path in tmp_path.iterdir()] == ["x.h5"]
+    assert verify_cache(tmp_path / "x.h5") == []
+
+
+def write_with(writer: CacheWriter, *steps: Callable[[CacheWriter], None]) -> None:
+    with writer:
+        for step in steps:
+            step(writer)
+
+
+def all_labels(writer: CacheWriter) -> None:
+    writer.write_labels("train", LABELS)
+
+
+def all_rows(view: int) -> Callable[[CacheWriter], None]:
+    return lambda writer: write_rows(writer, view, 0, NUM_ROWS)
+
+
+def interrupt(writer: CacheWriter) -> None:
+    raise KeyboardInterrupt
+
+
+def test_an_exception_leaves_nothing(writer, tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        write_with(writer, all_labels, all_rows(0), interrupt)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_missing_rows_are_named(writer, tmp_path):
+    some = [lambda w: write_rows(w, 1, 0, 2), lambda w: write_rows(w, 1, 3, 5)]
+    with pytest.raises(CacheError, match=r"train, view 1: all 6 rows .* 2 missing \(rows 2, 5\)"):
+        write_with(writer, all_labels, all_rows(0), *some)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_missing_labels_are_named(writer):
+    with pytest.raises(CacheError, match="train, labels: all 6 rows expected"):
+        write_with(writer, all_rows(0), all_rows(1))
+
+
+def test_missing_ids_are_named(tmp_path, settings):
+    plan = SplitPlan(num_samples=NUM_ROWS, views=("clean",), has_ids=True)
+    writer = CacheWriter(tmp_path / "x.h5", splits={"train": plan}, **settings)
+    with pytest.raises(CacheError, match="train: ids as planned expected"):
+        write_with(writer, all_labels, all_rows(0))
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda w: write_rows(w, 0, 3, 5), "train, view 0: each row once expected, got row 3 a se"),
+        (lambda w: write_rows(w, 2, 0, 1), "views 0..1 expected, got 2"),
+        (lambda w: w.write_labels("test", LABELS), r"planned split \(train\) expected, got 'test'"),
+        (lambda w: w.write_labels("train", LABELS[:3]), r"\(6,\) integers expected, got \(3,\)"),
+        (lambda w: w.write_labels("train", LABELS / 2), "integers expected, got .* float64"),
+        (lambda w: w.write_labels("train", LABELS + 1), "0..3 expected, got 4 in row 3"),
+        (lambda w: w.write_ids("train", ["a"] * 6), "has_ids is False"),
+        (
+            lambda w: w.write_block("train", view=1, start=4, logits=ROWS[:3], features=None),
+            "rows within 0..5 expected, got 4..6",
+        ),
+        (
+            lambda w: w.write_block("train", view=1, start=0, logits=ROWS[:, :3], features=None),
+            r"shape \(rows, 4\) expected, got \(6, 3\)",
+        ),
+        (
+            lambda w: w.write_block("train", view=1, start=0, logits=ROWS, features=ROWS),
+            "none of features expected",
+        ),
+        (
+            lambda w: w.write_block("train", view=1, start=0, logits=None, features=None),
+            "some of logits expected",
+        ),
+        (
+            lambda w: w.write_block(
+                "train",
+                view=1,
+                start=2,
+                logits=np.array([[1, 2, 3, 4], [1, 2, np.nan, 4]], np.float32),
+                features=None,
+            ),
+            "train, view 1, logits, row 3: finite float32 expected, got nan in column 2",
+        ),
+    ],
+)
+def test_rows_that_do_not_fit(writer, tmp_path, call, message):
+    with pytest.raises(CacheError, match=message):
+        write_with(writer, lambda w: write_rows(w, 0, 2, 4), call)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_number_too_large_for_float16(tmp_path, settings):
+    plan = SplitPlan(num_samples=1, views=("clean",))
+    writer = CacheWriter(tmp_path / "x.h5", splits={"train": plan}, dtype="float16", **settings)
+    big = np.array([[1, 7e4, 0, 0]], np.float32)
+    with pytest.raises(CacheError, match=r"row 0: finite float16 .* 70000.0 in column 1"):
+        write_with(
+            writer,
+            lambda w: w.write_block("train", view=0, start=0, logits=big, features=None),
+        )
+
+
+def test_a_writer_is_of_use_only_inside_its_block(writer):
+    with pytest.raises(CacheError, match="an open writer expected"):
+        write_rows(writer, 0, 0, 1)
+
+
+def test_an_existing_file_is_kept(sample, splits, settings):
+    before = sample.read_bytes()
+    with pytest.raises(CacheWriteError, match="got an existing file"):
+        write_arrays(sample, splits=splits, **settings)
+    assert sample.read_bytes() == before
+
+
+def test_a_failed_overwrite_keeps_the_old_file(sample, splits, settings, tmp_path):
+    before = sample.read_bytes()
+    plans = {"train": SplitPlan(num_samples=2, views=("clean",))}
+    with pytest.raises(CacheError, match="missing"):
+        write_with(CacheWriter(sample, splits=plans, overwrite=True, **settings))
+    assert sample.read_bytes() == before
+    assert [path.name for path in tmp_path.iterdir()] == ["sample.h5"]
+
+
+def test_overwriting_replaces_what_a_link_points_to(sample, tmp_path, splits, settings):
+    link = tmp_path / "link.h5"
+    link.symlink_to(sample)
+    write_arrays(link, splits={"tune": splits["test"]}, overwrite=True, **settings)
+    assert link.is_symlink()
+    assert open_cache(sample).split_names == ("tune",)
+
+
+@pytest.mark.parametrize(
+    ("where", "message"),
+    [("none/x.h5", "make the folder first"), ("file/x.h5", "make the folder first")],
+)
+def test_a_folder_that_is_none(tmp_path, splits, settings, where, message):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(CacheWriteError, match=message) as caught:
+        write_arrays(tmp_path / where, splits=splits, **settings)
+    assert str(tmp_path / where) in str(caught.value)
+
+
+def test_the_name_of_a_folder(tmp_path, splits, settings):
+    with pytest.raises(CacheWriteError, match="got a folder"):
+        write_arrays(tmp_path, splits=splits, overwrite=True, **settings)
+
+
+@pytest.mark.skipif(not Path("/proc/version").exists(), reason="needs a folder no one can write to")
+def test_a_folder_that_refuses_even_root(splits, settings):
+    with pytest.raises(CacheWriteError, match=r"/proc/x\.h5: a file that can be written expected"):
+        write_arrays(Path("/proc/x.h5"), splits=splits, **settings)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="permissions do not bind root")
+def test_a_read_only_folder(tmp_path, splits, settings):
+    tmp_path.chmod(0o500)
+    with pytest.raises(CacheWriteError, match="a folder that you may write to"):
+        write_arrays(tmp_path / "x.h5", splits=splits, **settings)
+
+
+def test_too_little_space_is_refused_before_the_first_row(tmp_path, monkeypatch, settings):
+    usage = namedtuple("usage", "total used free")
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(10**9, 10**9 - 10, 10))
+    plan = {"train": SplitPlan(num_samples=NUM_ROWS, views=("clean",))}
+    with pytest.raises(CacheWriteError, match=r"MB free expected"):
+        write_with(CacheWriter(tmp_path / "x.h5", splits=plan, **settings))
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("moment", "body"),
+    [
+        ("layout", "limit(500_000)\nwith writer: write_all()"),
+        ("first records", "limit(1_000)\nwith writer: write_all()"),
+        ("rows", "with writer:\n    limit(900_000)\n    write_all()"),
+        (
+            "sealing",
+            "with writer:\n    write_all()\n    limit(os.path.getsize(sys.argv[1] + '.partial'))",
+        ),
+    ],
+)
+def test_a_file_that_may_not_grow(tmp_path, moment, body):
+    indented = body.replace("\n", "\n    ")
+    process = start_writer(
+        tmp_path / "x.h5",
+        f"try:\n    {indented}\nexcept CacheWriteError as error:\n    print(error)\n",
+    )
+    output, errors = process.communicate(timeout=30)
+    assert process.returncode == 0, errors
+    assert f"{tmp_path / 'x.h5'}: a file that can be written expected" in output, errors
+    assert "File too large" in output
+    assert "ulimit -f" in output
+    assert len(output.splitlines()) == 1
+    assert list(tmp_path.iterdir()) == [], moment
+
+
+def test_a_killed_writer_leaves_no_file_and_does_not_block_the_next(tmp_path, splits, settings):
+    path = tmp_path / "x.h5"
+    process = start_writer(
+        path,
+        "with writer:\n"
+        "    writer.write_block('train', view=0, start=0, logits=block, features=None)\n"
+        "    print('half', flush=True)\n"
+        "    sys.stdin.read()\n",
+    )
+    assert process.stdout.readline() == "half\n"
+    process.send_signal(signal.SIGKILL)
+    process.communicate(timeout=30)
+    assert process.returncode == -signal.SIGKILL
+    assert [left.name for left in tmp_path.iterdir()] == ["x.h5.partial"]
+    write_arrays(path, splits=splits, **settings)
+    assert verify_cache(path) == []
+    assert [left.name for left in tmp_path.iterdir()] == ["x.h5"]
+
+
+def test_a_second_writer_is_refused_and_the_first_finishes(tmp_path, splits, settings):
+    path = tmp_path / "x.h5"
+    process = start_writer(
+        path,
+        "with writer:\n    write_all()\n    print('open', flush=True)\n    sys.stdin.read()\n",
+    )
+    assert process.stdout.readline() == "open\n"
+    with pytest.raises(CacheWriteError, match="one writer expected, got a second"):
+        write_arrays(path, splits=splits, **settings)
+    process.communicate("", timeout=30)
+    assert process.returncode == 0
+    assert open_cache(path).num_classes == 100
+    assert verify_cache(path) == []
+
+
+def test_without_locks_a_new_file_is_written(tmp_path, splits, settings, monkeypatch):
+    monkeypatch.setattr(fcntl, "flock", no_locks)
+    write_arrays(tmp_path / "x.h5", splits=splits, **settings)
+    assert verify_cache(tmp_path / "x.h5") == []
+
+
+def test_without_locks_what_exists_is_not_touched(tmp_path, splits, settings, monkeypatch):
+    monkeypatch.setattr(fcntl, "flock", no_locks)
+    (tmp_path / "x.h5.partial").write_text("of another writer")
+    with pytest.raises(CacheWriteError, match="if no other writer is at work, delete it"):
+        write_arrays(tmp_path / "x.h5", splits=splits, **settings)
+    assert (tmp_path / "x.h5.partial").read_text() == "of another writer"
+
+
+def no_locks(descriptor: int, operation: int) -> None:
+    raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+
+def test_no_handle_is_left_open(tmp_path, splits, settings):
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    before = {fd for fd in range(min(limit, 1024)) if is_open(fd)}
+    for round_ in range(3):
+        write_arrays(tmp_path / f"{round_}.h5", splits=splits, **settings)
+        with pytest.raises(CacheWriteError):
+            write_arrays(tmp_path / f"{round_}.h5", splits=splits, **settings)
+    assert {fd for fd in range(min(limit, 1024)) if is_open(fd)} == before
+
+
+def is_open(descriptor: int) -> bool:
+    try:
+        os.fstat(descriptor)
+    except OSError:
+        return False
+    return True
