@@ -1,0 +1,8 @@
+"""Figures of the paper: arrays in, a matplotlib Figure and its table of numbers out.
+
+Nothing here loads matplotlib: that happens in the module of the figure that is asked for.
+"""
+
+from plots.errors import PlotError
+
+__all__ = ["PlotError"]

@@ -1,0 +1,270 @@
+"""Confusion matrices side by side, classes from head to tail on both axes (Figures 3c and 3d).
+
+K classes. Rows are true classes, columns predicted ones; a row shows which share of a class's
+images went where. A class without images has no shares: its row is hatched, not zero.
+"""
+
+from collections.abc import Mapping, Sequence
+from itertools import groupby
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from matplotlib.axes import Axes
+from matplotlib.colors import Normalize, PowerNorm
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+from matplotlib.patheffects import withStroke
+
+from plots.bands import label_groups, rule_groups
+from plots.class_axis import ClassAxis
+from plots.colormap import share_colormap
+from plots.confusion_shares import group_accuracies, row_shares
+from plots.errors import PlotError
+from plots.save import Column
+from plots.style import (
+    BAND,
+    COLUMN_WIDTH,
+    LARGE,
+    NORMAL,
+    PALE,
+    POINTS_PER_INCH,
+    SMALL,
+    TEXT_WIDTH,
+    look,
+    new_figure,
+    percent,
+    shorten,
+    text_color_on,
+    text_width,
+)
+
+MAX_MATRICES = 4
+MAX_WRITTEN_CLASSES = 20  # up to it a cell holds its number and a tick its name
+MAX_DENSE_CLASSES = 100  # beyond it the table lists only the cells that are not zero
+GAMMA = 0.5  # of the colours of a large matrix: 1 % of a row is still seen
+FINE_GAMMA = 0.35  # of one whose cells are about a printed dot, averaged with their neighbours
+MAX_VISIBLE_CELLS = 200  # classes whose cells are two dots or more
+NAME_LENGTH = 14  # characters of a class name that a tick has room for
+FULL_CELL = 14.5  # points; a cell as wide holds "100"
+LINE = 10.5  # points of one line of text and its gap
+Counts = npt.NDArray[np.int64]
+
+
+def confusion_figure(
+    counts: Mapping[str, Counts],
+    *,
+    class_counts: npt.NDArray[np.int64],
+    groups: Mapping[str, npt.NDArray[np.bool_]],
+    class_names: Sequence[str] | None = None,
+    title: str | None = None,
+) -> Figure:
+    """One row-normalised matrix per series with a common colour bar.
+
+    Up to 20 classes each cell holds its per cent (narrow cells only from 0.5 on); beyond, the
+    colours follow a root of the share (`GAMMA`), and lines part the groups. Below each matrix
+    stands its accuracy by group.
+
+    Args:
+        counts: name of a method to its images (K, K) by true and predicted class, 1 to 4 of them.
+        class_counts: (K,) training images per class id.
+        groups: name to members (K,) bool; every class is in exactly one.
+        class_names: K names by class id, shown up to 20 classes.
+        title: a line above the figure.
+
+    Returns:
+        A figure of both columns' width, or narrower for a single matrix.
+
+    Raises:
+        PlotError: shapes differ, a count is negative, or there is no matrix or more than four.
+    """
+    axis = _checked_axis(counts, class_counts, groups=groups, class_names=class_names)
+    is_written = axis.num_classes <= MAX_WRITTEN_CLASSES
+    gamma = GAMMA if axis.num_classes <= MAX_VISIBLE_CELLS else FINE_GAMMA
+    norm = Normalize(0, 100) if is_written else PowerNorm(gamma, 0, 100)
+    with look():
+        layout = _layout(axis, num_matrices=len(counts))
+        height = layout.height + (0.25 if title else 0.0)
+        figure = new_figure(layout.width, height, layout="compressed")
+        grid = figure.subplots(layout.num_rows, layout.num_columns, squeeze=False)
+        for i, (axes, (name, matrix)) in enumerate(zip(grid.flat, counts.items(), strict=False)):
+            _draw_matrix(axes, matrix, axis, norm=norm, cell=layout.side / axis.num_classes)
+            _mark_classes(axes, axis, length=layout.side, is_first=i % layout.num_columns == 0)
+            axes.set_title(shorten(name, length=layout.name_length), pad=12 if is_written else 5)
+            caption = _caption(matrix, axis, length=layout.side)
+            axes.set_xlabel(f"predicted class\n{caption}")
+        for axes in grid.flat[len(counts) :]:
+            axes.set_axis_off()
+        bar = figure.colorbar(grid[0, 0].images[0], ax=grid, fraction=0.05, aspect=30, pad=0.02)
+        bar.set_label("share of the true class (%)")
+        bar.outline.set_visible(False)
+        if title:
+            figure.suptitle(title)
+    return figure
+
+
+def confusion_table(
+    counts: Mapping[str, Counts],
+    *,
+    class_counts: npt.NDArray[np.int64],
+    groups: Mapping[str, npt.NDArray[np.bool_]],
+    class_names: Sequence[str] | None = None,
+) -> dict[str, Column]:
+    """The numbers of `confusion_figure`, one row per cell, classes from head to tail.
+
+    Beyond 100 classes only the cells with images have a row.
+
+    Returns:
+        series, true_class, predicted_class (ids), true_name and predicted_name (empty without
+        names), true_group, count, and fraction of the true class's images (NaN if it has none).
+
+    Raises:
+        PlotError: as `confusion_figure`.
+    """
+    axis = _checked_axis(counts, class_counts, groups=groups, class_names=class_names)
+    series: list[str] = []
+    cells: list[npt.NDArray[np.int64]] = []
+    shares: list[npt.NDArray[np.float64]] = []
+    for name, matrix in counts.items():
+        ordered = matrix[np.ix_(axis.order, axis.order)]
+        is_listed = np.ones_like(ordered, dtype=np.bool_)
+        if axis.num_classes > MAX_DENSE_CLASSES:
+            is_listed = ordered > 0
+        true, predicted = np.nonzero(is_listed)
+        series += [name] * len(true)
+        cells.append(np.stack([axis.order[true], axis.order[predicted], ordered[is_listed]]))
+        shares.append(row_shares(ordered)[is_listed])
+    true, predicted, count = np.concatenate(cells, axis=1)
+    names = axis.class_names or [""] * axis.num_classes
+    return {
+        "series": series,
+        "true_class": true,
+        "predicted_class": predicted,
+        "true_name": [names[class_id] for class_id in true],
+        "predicted_name": [names[class_id] for class_id in predicted],
+        "true_group": [axis.group_names[class_id] for class_id in true],
+        "count": count,
+        "fraction": np.concatenate(shares),
+    }
+
+
+def _checked_axis(
+    counts: Mapping[str, Counts],
+    class_counts: npt.NDArray[np.int64],
+    *,
+    groups: Mapping[str, npt.NDArray[np.bool_]],
+    class_names: Sequence[str] | None,
+) -> ClassAxis:
+    axis = ClassAxis(class_counts=class_counts, groups=groups, class_names=class_names)
+    if not 1 <= len(counts) <= MAX_MATRICES:
+        raise PlotError(
+            f"counts: 1 to {MAX_MATRICES} matrices expected, got {len(counts)}; "
+            "draw several figures instead"
+        )
+    shape = (axis.num_classes, axis.num_classes)
+    for name, matrix in counts.items():
+        if matrix.shape != shape or matrix.dtype.kind not in "iu" or matrix.min() < 0:
+            raise PlotError(
+                f"counts[{name!r}]: {shape} integers of at least 0 expected, got {matrix.shape} of "
+                f"{matrix.dtype}; pass numbers of images by true and predicted class"
+            )
+    return axis
+
+
+class _Layout(NamedTuple):
+    """How the matrices share the page; `side` of one matrix in points, the figure in inches."""
+
+    num_rows: int
+    num_columns: int
+    width: float
+    height: float
+    side: float
+
+    @property
+    def name_length(self) -> int:
+        """Characters of a title over one matrix."""
+        return int(self.side / (0.6 * LARGE))
+
+
+def _layout(axis: ClassAxis, *, num_matrices: int) -> _Layout:
+    """Matrices as large as the page's width allows; three in a row only if numbers still fit."""
+    num_classes = axis.num_classes
+    is_written = num_classes <= MAX_WRITTEN_CLASSES
+    has_three = num_matrices == 3 and (num_classes <= 12 or not is_written)
+    num_columns = 3 if has_three else min(num_matrices, 2)
+    num_rows = -(-num_matrices // num_columns)
+    width = TEXT_WIDTH if num_columns > 1 else COLUMN_WIDTH * (1.25 if is_written else 1.0)
+    names_width = LINE
+    if is_written:
+        names_width = max(text_width(label, size=SMALL) for label in _short_labels(axis)) + 4.0
+    bar_width = 4.0 * LINE
+    page = width * POINTS_PER_INCH
+    side = (page - names_width - 1.5 * LINE - bar_width) / num_columns - 13.0
+    is_upright = is_written and names_width > side / num_classes
+    names_height = names_width if is_upright else LINE
+    row = (2.5 if is_written else 1.5) * LINE + side + names_height + 2.6 * LINE
+    height = num_rows * row + (LINE if num_columns == 3 else 0.0)
+    return _Layout(num_rows, num_columns, width, height / POINTS_PER_INCH, side)
+
+
+def _draw_matrix(
+    axes: Axes, matrix: Counts, axis: ClassAxis, *, norm: Normalize, cell: float
+) -> None:
+    cmap = share_colormap()
+    percents = 100 * row_shares(matrix[np.ix_(axis.order, axis.order)])
+    axes.imshow(np.ma.masked_invalid(percents), cmap=cmap, norm=norm)
+    axes.spines[:].set_visible(True)
+    rule_groups(axes, axis)
+    is_absent = np.isnan(percents[:, 0])
+    _hatch_rows(axes, is_absent)
+    if axis.num_classes > MAX_WRITTEN_CLASSES:
+        return
+    for (row, column), value in np.ndenumerate(percents):
+        is_nothing = cell < FULL_CELL and value < 0.5
+        if is_absent[row] or is_nothing:
+            continue
+        background = cmap(norm(value))
+        text = axes.text(column, row, f"{value:.0f}", ha="center", va="center", size=SMALL)
+        text.set_color(text_color_on(background))
+        if cell < FULL_CELL:
+            # "100" is wider than its cell: its own ground goes with it.
+            text.set_path_effects([withStroke(linewidth=1.5, foreground=background)])
+
+
+def _hatch_rows(axes: Axes, is_absent: npt.NDArray[np.bool_]) -> None:
+    """Cover the rows (K,) that have no images, one patch for each run of them."""
+    for absent, run in groupby(range(len(is_absent)), key=lambda rank: bool(is_absent[rank])):
+        rows = list(run)
+        if absent:
+            patch = Rectangle((-0.5, rows[0] - 0.5), len(is_absent), len(rows))
+            patch.set(facecolor=BAND, edgecolor=PALE, linewidth=0, hatch="////")
+            axes.add_patch(patch)
+
+
+def _short_labels(axis: ClassAxis) -> list[str]:
+    return [shorten(label, length=NAME_LENGTH) for label in axis.tick_labels()]
+
+
+def _mark_classes(axes: Axes, axis: ClassAxis, *, length: float, is_first: bool) -> None:
+    if is_first:
+        axes.set_ylabel("true class")
+    if axis.num_classes > MAX_WRITTEN_CLASSES:
+        label_groups(axes, axis, side="bottom", length=length)
+        label_groups(axes, axis, side="left", length=length)
+        axes.tick_params(labelleft=is_first)
+        return
+    label_groups(axes, axis, side="top", length=length)
+    labels = _short_labels(axis)
+    is_upright = max(text_width(t, size=SMALL) for t in labels) > 0.9 * length / len(labels)
+    axes.set_xticks(range(len(labels)), labels, rotation=90 if is_upright else 0)
+    axes.set_yticks(range(len(labels)), labels)
+    axes.tick_params(labelleft=is_first)
+
+
+def _caption(matrix: Counts, axis: ClassAxis, *, length: float) -> str:
+    """Accuracy by group in one line, or in two where one is longer than `length` points."""
+    parts = [f"{name} {percent(value)}" for name, value in group_accuracies(matrix, axis).items()]
+    line = "  ".join(parts)
+    if text_width(line, size=NORMAL) <= length:
+        return line
+    return "  ".join(parts[:-1]) + "\n" + parts[-1]

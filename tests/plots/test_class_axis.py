@@ -1,0 +1,72 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from plots.class_axis import ClassAxis, GroupSpan
+from plots.errors import PlotError
+
+
+def axis_of(counts: list[int], *, cut: int = 10, names: list[str] | None = None) -> ClassAxis:
+    class_counts = np.array(counts, np.int64)
+    groups = {"many": class_counts >= cut, "none": class_counts < -1, "few": class_counts < cut}
+    return ClassAxis(class_counts=class_counts, groups=groups, class_names=names)
+
+
+def test_equal_counts_keep_the_order_of_ids():
+    axis = axis_of([5, 20, 5, 20, 0])
+    assert axis.order.tolist() == [1, 3, 0, 2, 4]
+    assert axis.spans == [
+        GroupSpan(name="many", start=0, stop=2),
+        GroupSpan(name="few", start=2, stop=5),
+    ]
+
+
+def test_unsigned_counts_are_not_turned_around_by_the_sign():
+    counts = np.array([1, 3, 0, 2], np.uint8)
+    axis = ClassAxis(class_counts=counts, groups={"all": np.ones(4, np.bool_)})
+    assert axis.order.tolist() == [1, 3, 0, 2]
+
+
+@given(st.lists(st.integers(0, 30), min_size=1, max_size=40))
+def test_spans_cover_the_ranks_and_name_each_class_group(counts):
+    axis = axis_of(counts)
+    assert sorted(axis.order) == list(range(len(counts)))
+    assert (np.diff(axis.class_counts[axis.order]) <= 0).all()
+    by_rank = [span.name for span in axis.spans for _ in range(span.start, span.stop)]
+    assert by_rank == [axis.group_names[class_id] for class_id in axis.order]
+    assert "none" not in {span.name for span in axis.labelled_spans}
+
+
+def test_a_scattered_group_is_labelled_once_on_its_longest_run():
+    counts = np.array([9, 8, 7, 6, 5], np.int64)
+    odd = np.array([True, False, True, True, False])
+    axis = ClassAxis(class_counts=counts, groups={"odd": odd, "even": ~odd})
+    assert [(span.name, span.start, span.stop) for span in axis.labelled_spans] == [
+        ("even", 1, 2),
+        ("odd", 2, 4),
+    ]
+
+
+def test_tick_labels_follow_the_order():
+    assert axis_of([1, 30, 20], names=["a", "b", "c"]).tick_labels() == ["b", "c", "a"]
+    assert axis_of([1, 30, 20]).tick_labels() == ["1", "2", "0"]
+
+
+@pytest.mark.parametrize(
+    ("counts", "groups", "names", "message"),
+    [
+        (np.zeros((2, 2), np.int64), {}, None, r"class_counts: .* got shape \(2, 2\) of int64"),
+        (np.zeros(0, np.int64), {}, None, r"class_counts: .* got shape \(0,\)"),
+        (np.ones(2), {}, None, r"class_counts: .* of float64"),
+        (np.array([1, -1]), {}, None, r"class_counts: .* at least 0"),
+        (np.array([1, 2]), {"a": np.ones(3, np.bool_)}, None, r"groups\['a'\]: \(2,\) bool"),
+        (np.array([1, 2]), {"a": np.ones(2, np.int64)}, None, r"groups\['a'\]: .* of int64"),
+        (np.array([1, 2]), {"a": np.array([True, False])}, None, "got class 1 in 0"),
+        (np.array([1]), {"a": np.ones(1, bool), "b": np.ones(1, bool)}, None, "got class 0 in 2"),
+        (np.array([1]), {"a": np.ones(1, bool)}, ["x", "y"], "class_names: 1 names .* got 2"),
+    ],
+)
+def test_what_does_not_fit_is_refused(counts, groups, names, message):
+    with pytest.raises(PlotError, match=message):
+        ClassAxis(class_counts=counts, groups=groups, class_names=names)

@@ -1,0 +1,148 @@
+import numpy as np
+import pytest
+from matplotlib.patches import Rectangle
+
+from plots.confusion import confusion_figure, confusion_table
+from plots.errors import PlotError
+from plots.save import save_figure
+
+CIFAR = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
+
+
+def arguments(data):
+    return {"class_counts": data.class_counts, "groups": data.groups}
+
+
+@pytest.mark.parametrize("num_classes", [1, 2, 10, 100, 120])
+def test_table_gives_the_matrices_back(num_classes, make_data):
+    data = make_data(num_classes)
+    table = confusion_table(data.counts, **arguments(data))
+    series = np.asarray(table["series"])
+    for name, matrix in data.counts.items():
+        rebuilt = np.zeros_like(matrix)
+        of_series = {column: np.asarray(values)[series == name] for column, values in table.items()}
+        rebuilt[of_series["true_class"], of_series["predicted_class"]] = of_series["count"]
+        np.testing.assert_array_equal(rebuilt, matrix)
+        np.testing.assert_allclose(of_series["fraction"], of_series["count"] / 50)
+    is_dense = num_classes <= 100
+    assert len(series) == (
+        2 * num_classes**2 if is_dense else sum(map(np.count_nonzero, data.counts.values()))
+    )
+    first_of_class = list(dict.fromkeys(np.asarray(table["true_class"]).tolist()))
+    assert (np.diff(data.class_counts[first_of_class]) <= 0).all()
+
+
+def test_table_names_classes_and_leaves_unseen_rows_without_a_fraction():
+    counts = {"softmax": np.array([[0, 0], [1, 3]])}
+    groups = {"many": np.array([False, True]), "few": np.array([True, False])}
+    table = confusion_table(
+        counts, class_counts=np.array([5, 500]), groups=groups, class_names=["cat", "dog"]
+    )
+    assert table["true_name"] == ["dog", "dog", "cat", "cat"]
+    assert table["predicted_name"] == ["dog", "cat", "dog", "cat"]
+    assert table["true_group"] == ["many", "many", "few", "few"]
+    np.testing.assert_array_equal(table["count"], [3, 1, 0, 0])
+    np.testing.assert_array_equal(table["fraction"], [0.75, 0.25, np.nan, np.nan])
+
+
+def test_cells_captions_and_hatching_say_what_the_matrix_says():
+    counts = {"softmax": np.array([[0, 0, 0], [1, 3, 0], [0, 0, 2]])}
+    class_counts = np.array([5, 500, 50])
+    groups = {"many": class_counts > 100, "none": class_counts > 999, "few": class_counts <= 100}
+    figure = confusion_figure(counts, class_counts=class_counts, groups=groups)
+    axes = figure.axes[0]
+    cells = {t.get_position(): t.get_text() for t in axes.texts if t.get_text().isdigit()}
+    # Head to tail is 1, 2, 0; x is the predicted rank, y the true one.
+    assert cells == {
+        (0, 0): "75",
+        (1, 0): "0",
+        (2, 0): "25",
+        (0, 1): "0",
+        (1, 1): "100",
+        (2, 1): "0",
+    }
+    assert axes.get_xlabel() == "predicted class\nmany 75.0  few 100.0  overall 83.3"
+    hatched = [p for p in axes.patches if isinstance(p, Rectangle) and p.get_hatch()]
+    assert [(p.get_y(), p.get_height()) for p in hatched] == [(1.5, 1)]
+    assert [t.get_text() for t in axes.get_xticklabels()] == ["1", "2", "0"]
+    np.testing.assert_array_equal(axes.images[0].get_array().mask, [[False] * 3] * 2 + [[True] * 3])
+
+
+def test_large_matrices_are_ordered_and_ruled_without_numbers(make_data):
+    data = make_data(40, series=("marr",))
+    figure = confusion_figure(data.counts, **arguments(data))
+    axes = figure.axes[0]
+    order = np.argsort(-data.class_counts, kind="stable")
+    shown = np.asarray(axes.images[0].get_array())
+    np.testing.assert_allclose(shown, 2.0 * data.counts["marr"][np.ix_(order, order)])
+    assert len(axes.texts) == 0
+    assert [t.get_text() for t in axes.get_yticklabels()] == ["many", "medium", "few"]
+    assert len(axes.get_lines()) == 4
+
+
+@pytest.mark.parametrize(
+    ("num_classes", "names", "num_matrices"),
+    [
+        (1, None, 1),
+        (2, ["$yes$", "_no"], 2),
+        (10, CIFAR, 1),
+        (10, CIFAR, 2),
+        (10, CIFAR, 3),
+        (20, [f"great white shark {i}" for i in range(20)], 2),
+        (16, None, 4),
+        (100, None, 2),
+        (365, None, 3),
+        (1000, None, 2),
+    ],
+)
+def test_nothing_overlaps_and_all_is_readable(num_classes, names, num_matrices, make_data, see):
+    data = make_data(num_classes, series=tuple("abcd"[:num_matrices]))
+    figure = confusion_figure(data.counts, **arguments(data), class_names=names, title="A title")
+    seen = see(figure)
+    assert seen.overlaps() == []
+    assert seen.cut_off() == []
+    assert seen.smallest_font() >= 7
+    sides = {round(axes.bbox.width) for axes in figure.axes[:num_matrices]}
+    assert max(sides) - min(sides) <= 1
+
+
+def test_a_perfect_narrow_matrix_writes_100_and_no_zeros(see):
+    counts = {name: np.diag(np.full(20, 7)) for name in ("softmax", "marr")}
+    class_counts = np.arange(20, 0, -1)
+    figure = confusion_figure(
+        counts, class_counts=class_counts, groups={"few": np.ones(20, np.bool_)}
+    )
+    assert [t.get_text() for t in figure.axes[0].texts if t.get_text() != "few"] == ["100"] * 20
+    assert see(figure).cut_off() == []
+
+
+def test_a_thousand_classes_save_only_the_cells_with_images(make_data, tmp_path):
+    data = make_data(1000)
+    figure = confusion_figure(data.counts, **arguments(data))
+    picture, numbers = save_figure(
+        figure, tmp_path / "confusion.png", confusion_table(data.counts, **arguments(data))
+    )
+    assert picture.stat().st_size > 10_000
+    num_cells = sum(np.count_nonzero(matrix) for matrix in data.counts.values())
+    assert len(numbers.read_text().splitlines()) == 1 + num_cells
+
+
+@pytest.mark.parametrize("count", [0, 5])
+def test_too_few_or_too_many_matrices_are_refused(count, make_data):
+    data = make_data(2, series=tuple("abcde"[:count]))
+    with pytest.raises(PlotError, match=f"counts: 1 to 4 matrices expected, got {count}"):
+        confusion_figure(data.counts, **arguments(data))
+
+
+@pytest.mark.parametrize(
+    ("matrix", "got"),
+    [
+        (np.zeros((2, 3), np.int64), r"got \(2, 3\) of int64"),
+        (np.zeros((3, 3)), r"got \(3, 3\) of float64"),
+        (np.full((3, 3), -1), r"got \(3, 3\) of int64"),
+    ],
+)
+def test_matrices_that_do_not_fit_are_refused(matrix, got, make_data):
+    data = make_data(3)
+    with pytest.raises(PlotError, match=rf"counts\['marr'\]: \(3, 3\) integers .* {got}"):
+        confusion_table({"marr": matrix}, **arguments(data))

@@ -1,0 +1,105 @@
+import csv
+import os
+import struct
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from matplotlib.figure import Figure
+
+from plots.errors import PlotError
+from plots.save import save_figure
+
+SIGNATURES = {".png": b"\x89PNG", ".pdf": b"%PDF", ".svg": b"<?xml"}
+
+
+def small_figure() -> Figure:
+    figure = Figure(figsize=(1.5, 1.0), dpi=200)
+    figure.subplots().plot([0, 1], [0, 1])
+    return figure
+
+
+def read_rows(path: Path) -> list[list[str]]:
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.reader(file))
+
+
+@pytest.mark.parametrize("suffix", SIGNATURES)
+def test_the_suffix_chooses_the_format_and_two_runs_write_the_same_bytes(suffix, tmp_path):
+    first, numbers = save_figure(small_figure(), tmp_path / f"first{suffix}", {"x": [1]})
+    second, _ = save_figure(small_figure(), tmp_path / f"second{suffix}", {"x": [1]})
+    assert first.read_bytes().startswith(SIGNATURES[suffix])
+    assert first.read_bytes() == second.read_bytes()
+    assert numbers == tmp_path / "first.csv"
+    assert len(list(tmp_path.iterdir())) == 4
+
+
+def test_png_has_the_figures_inches_at_200_dpi(tmp_path):
+    path, _ = save_figure(small_figure(), tmp_path / "a.PNG", {"x": [1]})
+    assert struct.unpack(">II", path.read_bytes()[16:24]) == (300, 200)
+
+
+def test_numbers_come_back_and_nan_is_an_empty_cell(tmp_path):
+    table = {
+        "id": np.array([2, 1], np.int64),
+        "name": ["with, comma", 'and "quote" ü'],
+        "value": np.array([0.1, np.nan]),
+        "single": np.array([0.1, np.inf], np.float32),
+    }
+    _, path = save_figure(small_figure(), tmp_path / "a.png", table)
+    header, first, second = read_rows(path)
+    assert header == list(table)
+    assert first[:3] == ["2", "with, comma", "0.1"]
+    assert np.float32(first[3]) == np.float32(0.1)
+    assert second == ["1", 'and "quote" ü', "", "inf"]
+
+
+@given(values=st.lists(st.floats(allow_nan=False), min_size=1, max_size=20))
+def test_every_float_survives(values, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("floats")
+    _, path = save_figure(Figure(figsize=(0.1, 0.1)), folder / "a.png", {"x": np.array(values)})
+    assert [float(row[0]) for row in read_rows(path)[1:]] == values
+
+
+@pytest.mark.parametrize("name", ["a.jpg", "a.csv", "a", "a.png.gz"])
+def test_other_suffixes_are_refused(name, tmp_path):
+    with pytest.raises(PlotError, match=r"a name ending in \.png, \.pdf, \.svg expected, got "):
+        save_figure(small_figure(), tmp_path / name, {"x": [1]})
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("table", [{}, {"x": [1], "y": [1, 2]}, {"x": np.zeros((2, 2))}])
+def test_what_is_no_table_is_refused(table, tmp_path):
+    with pytest.raises(PlotError, match="at least one column, all 1-D and equally long"):
+        save_figure(small_figure(), tmp_path / "a.png", table)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("blocked", ["a.png", "a.csv"])
+def test_a_folder_in_the_way_leaves_nothing_behind(blocked, tmp_path):
+    (tmp_path / blocked).mkdir()
+    with pytest.raises(IsADirectoryError, match=blocked):
+        save_figure(small_figure(), tmp_path / "a.png", {"x": [1]})
+    assert [entry.name for entry in tmp_path.iterdir()] == [blocked]
+
+
+def test_a_missing_folder_is_an_oserror(tmp_path):
+    with pytest.raises(FileNotFoundError):
+        save_figure(small_figure(), tmp_path / "missing" / "a.png", {"x": [1]})
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_disk_that_fills_up_keeps_the_old_pair(tmp_path, monkeypatch):
+    path, numbers = save_figure(small_figure(), tmp_path / "a.png", {"x": [1]})
+    before = path.read_bytes(), numbers.read_bytes()
+
+    def full(*_args: object, **_options: object) -> None:
+        raise OSError(28, os.strerror(28))
+
+    monkeypatch.setattr("plots.save.csv.writer", full)
+    with pytest.raises(OSError, match="No space left"):
+        save_figure(small_figure(), tmp_path / "a.png", {"x": [2]})
+    assert (path.read_bytes(), numbers.read_bytes()) == before
+    assert len(list(tmp_path.iterdir())) == 2
