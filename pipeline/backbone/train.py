@@ -1,0 +1,223 @@
+"""Phase one's training loop: cross-entropy, SGD with momentum, every draw a function of the seed.
+
+The order and the augmentation of epoch e depend on (seed, e) alone and the learning rate on the
+step alone, so a run that was stopped and resumed takes the very steps of one that was not.
+Images stay on the device as 8-bit pixels; nothing waits for the device between two reports.
+"""
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+
+from pipeline.backbone import build_backbone
+from pipeline.backbone.checkpoint import (
+    Checkpoint,
+    load_checkpoint,
+    provenance,
+    write_checkpoint,
+)
+from pipeline.backbone.interrupt import deferred_interrupt
+from pipeline.backbone.recipe import Recipe
+from pipeline.backbone.record import TrainingPlan, TrainingRecord, record_differences
+from pipeline.backbone.resnet import ResNet
+from pipeline.data import AUGMENTATIONS
+from pipeline.data.augment import augment_batch, draw_augmentation, epoch_generator
+from pipeline.data.normalise import normalise
+from pipeline.errors import DataError, TrainingError
+from pipeline.files import check_writable
+from pipeline.progress import Progress, silent
+
+ORDER_STREAM = 3  # last word of the seed; 1 and 2 are augmentation's
+REPORT_SECONDS = 1.0
+
+
+@dataclass(frozen=True)
+class TrainedBackbone:
+    """How training ended.
+
+    Attributes:
+        model: the trained network, on the device it was trained on.
+        checkpoint: the file with its weights and record.
+        resumed_from: the step that this call started at; the recipe's length if nothing was left.
+        seconds: of this call, from the first step to the saved file.
+        images_per_second: of this call; None if nothing was left to do.
+        loss: mean training loss over about the last second; None if nothing was left to do.
+    """
+
+    model: ResNet
+    checkpoint: Path
+    resumed_from: int
+    seconds: float
+    images_per_second: float | None
+    loss: float | None
+
+
+@dataclass(frozen=True)
+class _Epoch:
+    """One permutation of the images and one view of each, on the device."""
+
+    number: int
+    order: Tensor  # (N,) rows
+    draws: Tensor  # (N, NUM_DRAWS), by row
+    bounds: list[int]  # batch b is order[bounds[b] : bounds[b + 1]]
+
+
+def train_backbone(
+    plan: TrainingPlan,
+    *,
+    device: torch.device,
+    checkpoint: Path,
+    resume: bool = True,
+    checkpoint_seconds: float = 30.0,
+    progress: Progress = silent,
+) -> TrainedBackbone:
+    """Train a fresh network by `plan` and keep it in the file `checkpoint`.
+
+    Sampling is instance-balanced: every epoch is a permutation of all images. Ctrl-C saves a
+    checkpoint at the end of its step and is raised again.
+
+    Args:
+        plan: dataset, backbone, recipe, seed and precision.
+        device: where to train; the images must fit there as bytes.
+        checkpoint: written atomically, every `checkpoint_seconds` and at the end.
+        resume: go on from `checkpoint` if it exists; false starts again and replaces it.
+        checkpoint_seconds: least time between two saved states.
+        progress: told steps done, with loss, learning rate and images/s, about once a second.
+
+    Raises:
+        DataError: `checkpoint` is of another run, or no checkpoint.
+        TrainingError: the loss is no longer finite; the last saved state is kept.
+        PipelineError: `checkpoint` cannot be written.
+    """
+    check_writable(checkpoint)
+    dataset, recipe, seed, record = plan.dataset, plan.recipe, plan.seed, plan.record()
+    model = build_backbone(
+        plan.backbone,
+        dataset.num_classes,
+        in_channels=dataset.train.images.shape[1],
+        seed=seed,
+    )
+    model.to(device).to(memory_format=torch.channels_last).train()
+    optimizer = torch.optim.SGD(
+        model.parameters(),
+        lr=recipe.learning_rate(0),
+        momentum=recipe.momentum,
+        weight_decay=recipe.weight_decay,
+        fused=True,
+    )
+    first = _resume(model, optimizer, checkpoint, record) if resume and checkpoint.exists() else 0
+    if first == recipe.iterations:
+        return TrainedBackbone(model, checkpoint, first, 0.0, None, None)
+
+    def save(step: int) -> None:
+        _check_weights(model, step)
+        state = Checkpoint(
+            model=model.state_dict(),
+            optimizer=optimizer.state_dict(),
+            step=step,
+            finished=step == recipe.iterations,
+            record=record,
+            provenance=provenance(device),
+        )
+        write_checkpoint(checkpoint, state)
+
+    images, labels = dataset.train.images.to(device), dataset.train.labels.to(device)
+    augmentation = AUGMENTATIONS[recipe.augmentation]
+    epoch = _plan_epoch(first // recipe.steps_per_epoch, len(images), recipe, seed, device)
+    losses: list[Tensor] = []  # of the steps since the last report, still on the device
+    num_images = 0
+    mean_loss = 0.0
+    started = reported = saved = time.monotonic()
+    with deferred_interrupt() as interrupted:
+        for step in range(first, recipe.iterations):
+            number, batch = divmod(step, recipe.steps_per_epoch)
+            if number != epoch.number:
+                epoch = _plan_epoch(number, len(images), recipe, seed, device)
+            rows = epoch.order[epoch.bounds[batch] : epoch.bounds[batch + 1]]
+            views = augment_batch(images[rows], epoch.draws[rows], augmentation)
+            for group in optimizer.param_groups:
+                group["lr"] = recipe.learning_rate(step)
+            with torch.autocast(
+                device.type, plan.precision, enabled=plan.precision != torch.float32
+            ):
+                logits, _ = model(normalise(views, dataset.normalisation))
+            loss = cross_entropy(logits.float(), labels[rows])
+            optimizer.zero_grad(set_to_none=True)
+            torch.autograd.backward(loss)
+            optimizer.step()
+
+            losses.append(loss.detach())
+            num_images += len(rows)
+            done, now = step + 1, time.monotonic()
+            is_last = done == recipe.iterations
+            if is_last or now >= min(reported + REPORT_SECONDS, saved + checkpoint_seconds):
+                mean_loss = _read_losses(losses, done)
+                losses.clear()
+                reported = now
+                rate = num_images / (time.monotonic() - started)
+                note = (
+                    f"loss {mean_loss:.3f}  lr {recipe.learning_rate(step):.4f}  {rate:.0f} img/s"
+                )
+                progress(done, recipe.iterations, note)
+            stop = interrupted()
+            if is_last or stop or now - saved >= checkpoint_seconds:
+                save(done)
+                saved = time.monotonic()
+            if stop and not is_last:
+                raise KeyboardInterrupt
+    seconds = time.monotonic() - started
+    return TrainedBackbone(model, checkpoint, first, seconds, num_images / seconds, mean_loss)
+
+
+def _resume(model: ResNet, optimizer: torch.optim.SGD, path: Path, record: TrainingRecord) -> int:
+    """Take over the stored state; the step to go on at."""
+    stored = load_checkpoint(path)
+    differences = record_differences(stored.record, record)
+    if differences:
+        raise DataError(
+            f"{path}: a checkpoint of this very run expected, got one with {'; '.join(differences)}"
+            "; give another -o, or --overwrite or --no-resume to train anew"
+        )
+    model.load_state_dict(stored.model)
+    optimizer.load_state_dict(stored.optimizer)
+    return stored.step
+
+
+def _plan_epoch(
+    number: int, num_samples: int, recipe: Recipe, seed: int, device: torch.device
+) -> _Epoch:
+    order = np.random.default_rng([seed, number, ORDER_STREAM]).permutation(num_samples)
+    draws = draw_augmentation(num_samples, generator=epoch_generator(seed, number))
+    steps = recipe.steps_per_epoch
+    if recipe.drops_remainder:
+        bounds = [b * recipe.batch_size for b in range(steps + 1)]
+    else:
+        bounds = [b * num_samples // steps for b in range(steps + 1)]
+    return _Epoch(number, torch.from_numpy(order).to(device), draws.to(device), bounds)
+
+
+def _read_losses(losses: list[Tensor], done: int) -> float:
+    """Mean of the losses of the last steps before `done`; waits for the device."""
+    values = torch.stack(losses).cpu()
+    broken = (~values.isfinite()).nonzero()
+    if len(broken):
+        step = done - len(losses) + int(broken[0])
+        raise TrainingError(
+            f"training, step {step}: a finite loss expected, got {values[broken[0]].item()}; "
+            "the last saved checkpoint is intact, try a smaller learning rate or another seed"
+        )
+    return float(values.mean())
+
+
+def _check_weights(model: ResNet, step: int) -> None:
+    """A finite loss can be followed by an infinite update; such a state is never saved."""
+    if not all(bool(parameter.isfinite().all()) for parameter in model.parameters()):
+        raise TrainingError(
+            f"training, step {step - 1}: finite weights expected, got overflow; "
+            "the last saved checkpoint is intact, try a smaller learning rate or another seed"
+        )

@@ -1,0 +1,122 @@
+"""The command line: parse, call one plain function, print. `main` is the one error boundary.
+
+Exit codes: 0 done; 1 failed; 2 usage; 3 input or cache that is invalid, stale or lacks a split;
+4 fit stopped at a limit or unbounded; 5 refused, it would tune on test data; 130 interrupted.
+"""
+
+import signal
+import sys
+import traceback
+from collections.abc import Sequence
+from importlib import import_module
+from types import FrameType
+
+import click
+
+from pipeline import __version__
+
+COMMANDS = {
+    "demo": "pipeline.cli.demo",
+    "train": "pipeline.cli.train",
+    "extract": "pipeline.cli.extract",
+    "import": "pipeline.cli.import_logits",
+    "inspect": "pipeline.cli.inspect",
+    "verify": "pipeline.cli.verify",
+    "rectify": "pipeline.cli.rectify",
+    "apply": "pipeline.cli.apply",
+    "evaluate": "pipeline.cli.evaluate",
+    "plot": "pipeline.cli.plot",
+}
+
+EXIT_FAILED, EXIT_USAGE, EXIT_INVALID, EXIT_UNSOLVED, EXIT_LEAK, EXIT_INTERRUPTED = (
+    1,
+    2,
+    3,
+    4,
+    5,
+    130,
+)
+
+EXIT_CODES = (
+    ("pipeline.errors", "ConfigError", EXIT_USAGE),
+    ("pipeline.errors", "DataError", EXIT_INVALID),
+    ("pipeline.errors", "LeakError", EXIT_LEAK),
+    ("pipeline.errors", "PipelineError", EXIT_FAILED),
+    ("cache.errors", "CacheWriteError", EXIT_FAILED),
+    ("cache.errors", "CacheError", EXIT_INVALID),
+    ("plots.errors", "PlotError", EXIT_USAGE),
+)
+"""Exit code by error class, first match; by name, so that no package is loaded to ask."""
+
+
+class LazyGroup(click.Group):
+    """Loads a command's module when it is asked for; `--help` loads them all, and no torch."""
+
+    def list_commands(self, context: click.Context) -> list[str]:
+        """In the order of a first use."""
+        return list(COMMANDS)
+
+    def get_command(self, context: click.Context, name: str) -> click.Command | None:
+        """The command of that name."""
+        if name not in COMMANDS:
+            return None
+        found = import_module(COMMANDS[name]).cli_command
+        assert isinstance(found, click.Command)
+        return found
+
+
+@click.command("pipeline", cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="pipeline")
+def cli() -> None:
+    """Rectify the margins of long-tailed classifiers.
+
+    Phase one (`train`, `extract`) writes a cache of logits; phase two (`rectify`, `evaluate`,
+    `plot`) works on that file alone. `pipeline demo` goes the whole way in under a minute.
+    """
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run a command and exit with its code."""
+    # A shell starts background jobs with SIGINT ignored; a scheduler's SIGTERM must end them too.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, _interrupt)
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        code = cli.main(args=arguments, prog_name="pipeline", standalone_mode=False) or 0
+        sys.stdout.flush()
+    except click.ClickException as error:
+        error.show()
+        code = error.exit_code
+    except (KeyboardInterrupt, click.Abort):
+        click.echo("interrupted", err=True)
+        code = EXIT_INTERRUPTED
+    except Exception as error:
+        if "--debug" in arguments:
+            traceback.print_exc()
+        code = exit_code(error)
+        click.echo(f"error: {_one_line(error)}", err=True)
+    sys.exit(code)
+
+
+def exit_code(error: Exception) -> int:
+    """The documented exit code of an error."""
+    for module, name, code in EXIT_CODES:
+        loaded = sys.modules.get(module)
+        if loaded is not None and isinstance(error, getattr(loaded, name)):
+            return code
+    return EXIT_FAILED
+
+
+def _one_line(error: Exception) -> str:
+    text = " ".join(str(error).split())
+    if isinstance(error, OSError) and error.filename is not None:
+        return f"{error.filename}: {error.strerror}"
+    known = isinstance(error, OSError) or any(
+        type(error).__module__.startswith(package) for package in ("pipeline", "cache", "plots")
+    )
+    return text if known else f"{type(error).__name__}: {text}; run again with --debug"
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    """SIGTERM ends a run as Ctrl-C does, with whatever handler that has by now."""
+    signal.raise_signal(signal.SIGINT)

@@ -1,0 +1,176 @@
+"""From a cache to what `rectify` and `report` take: the seam between the two phases."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from cache import Cache, CacheError, Split
+from pipeline.errors import DataError
+from pipeline.rectify.inputs import FitInputs
+from pipeline.rectify.methods import METHODS
+from pipeline.rectify.rectifier import Rectifier, load_rectifier
+from pipeline.rectify.weighting import log_prior
+from pipeline.report.class_curves import ClassAverages, class_averages
+from pipeline.report.metrics import Metrics, measure
+from pipeline.report.scores import SampleScores, score_samples
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationRows:
+    """One view of a split, ready to be scored under any rectifier.
+
+    Attributes:
+        logits: (N, K).
+        labels: (N,) int64.
+        weight_norm: (K,) float64.
+        class_counts: (K,) int64, of the training list.
+    """
+
+    logits: Tensor
+    labels: Tensor
+    weight_norm: npt.NDArray[np.float64]
+    class_counts: npt.NDArray[np.int64]
+
+    def scores(self, rectifier: Rectifier) -> SampleScores:
+        """Prediction, confidence and loss of every sample."""
+        return score_samples(self.logits, self.labels, scale=rectifier.scale, shift=rectifier.shift)
+
+    def metrics(self, rectifier: Rectifier) -> Metrics:
+        """Every number of the tables."""
+        return measure(self.scores(rectifier), self.class_counts)
+
+    def averages(self, rectifier: Rectifier) -> ClassAverages:
+        """Average logit and margin of each class."""
+        return class_averages(
+            self.logits,
+            self.labels,
+            scale=rectifier.scale,
+            shift=rectifier.shift,
+            weight_norm=self.weight_norm,
+            class_counts=self.class_counts,
+        )
+
+
+def fit_inputs(
+    cached: Cache, *, split: str, views: str, source: str, device: torch.device
+) -> tuple[FitInputs, list[str]]:
+    """The rows of a fit, and what of the request the cache could not give.
+
+    Args:
+        cached: an open cache.
+        split: the split to fit on.
+        views: `augmented`, `clean` or `all`; a cache without augmented views gives its clean one.
+        source: `logits`, or `features` to compute them anew from the head.
+        device: where the fit runs.
+
+    Raises:
+        CacheError: the cache lacks the split, the views or what `source` needs.
+    """
+    rows = cached.split(split)
+    warnings = []
+    if views == "augmented" and "augmented" not in rows.views:
+        warnings.append(
+            f"{cached.path}: split {split} has no augmented view, its clean one is fitted"
+        )
+        views = "clean"
+    chosen = [index for index, view in enumerate(rows.views) if views in ("all", view)]
+    if not chosen:
+        raise CacheError(
+            f"{cached.path}: split {split} has the views {', '.join(rows.views)}, got "
+            f"--fit-views {views}; choose others or extract with --views"
+        )
+    # Views of a kind stand together, so this is a slice and no copy.
+    logits = logits_of(cached, rows, slice(chosen[0], chosen[-1] + 1), source=source)
+    return (
+        FitInputs(
+            logits=logits.to(device),
+            labels=torch.from_numpy(rows.labels),
+            weight_norm=torch.from_numpy(cached.head.weight_norm),
+            class_counts=torch.from_numpy(cached.class_counts),
+            prior_counts=torch.from_numpy(prior_counts(cached)),
+        ),
+        warnings,
+    )
+
+
+def evaluation_rows(cached: Cache, split: str) -> EvaluationRows:
+    """The clean view of a split; the first where none is clean.
+
+    Raises:
+        CacheError: the cache lacks the split.
+    """
+    rows = cached.split(split)
+    view = rows.clean_view
+    source = "features" if rows.logits is None else "logits"
+    return EvaluationRows(
+        logits=logits_of(cached, rows, slice(view, view + 1), source=source)[0],
+        labels=torch.from_numpy(rows.labels),
+        weight_norm=cached.head.weight_norm,
+        class_counts=cached.class_counts,
+    )
+
+
+def logits_of(cached: Cache, rows: Split, views: slice, *, source: str) -> Tensor:
+    """(V, N, K) of some views: mapped from the file, or features @ weight.T + bias in float32."""
+    if source == "logits":
+        if rows.logits is None:
+            raise CacheError(
+                f"{cached.path}: split {rows.name} holds features alone; use --from features"
+            )
+        return torch.from_numpy(rows.logits[views])
+    weight, bias = cached.head.weight, cached.head.bias
+    if rows.features is None or weight is None:
+        missing = "features" if rows.features is None else "head weight"
+        raise CacheError(
+            f"{cached.path}: --from features needs features and the head's weight, got no "
+            f"{missing}; use --from logits"
+        )
+    logits = torch.from_numpy(rows.features[views]).float() @ torch.from_numpy(weight).float().T
+    return logits if bias is None else logits + torch.from_numpy(bias).float()
+
+
+def prior_counts(cached: Cache) -> npt.NDArray[np.float64]:
+    """(K,) class counts that phase one trained on; unknown ones are the training counts."""
+    counts = cached.head.prior_counts
+    return cached.class_counts.astype(np.float64) if counts is None else counts
+
+
+def dataset_name(cached: Cache) -> str | None:
+    """The dataset that phase one used; None for an imported cache."""
+    if "provenance" not in cached.meta_keys:
+        return None
+    provenance = cached.meta("provenance")
+    return str(provenance["dataset"]) if isinstance(provenance, dict) else None
+
+
+def closed_form(cached: Cache, method: str) -> Rectifier:
+    """`softmax` or `logit-adjustment`: what every report shows beside a fit."""
+    rule = METHODS[method].closed_form
+    assert rule is not None
+    scale, shift = rule(log_prior(torch.from_numpy(prior_counts(cached))))
+    return Rectifier(scale=scale, shift=shift, metadata={"method": method})
+
+
+def rectifier_for(cached: Cache, path: Path, *, any_head: bool) -> Rectifier:
+    """A rectifier file that fits this cache's head.
+
+    Raises:
+        DataError: not a rectifier, or one of another head.
+    """
+    rectifier = load_rectifier(path)
+    if rectifier.num_classes != cached.num_classes:
+        raise DataError(
+            f"{path}: a rectifier of {cached.num_classes} classes expected, as in {cached.path}, "
+            f"got {rectifier.num_classes}; fit one on this cache"
+        )
+    head = rectifier.metadata.get("head_fingerprint")
+    if head != cached.head_fingerprint and not any_head:
+        raise DataError(
+            f"{path}: a rectifier of this cache's head {cached.head_fingerprint[:12]} expected, "
+            f"got one of {str(head)[:12]}; fit one on {cached.path}, or use --any-head"
+        )
+    return rectifier

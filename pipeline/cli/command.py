@@ -1,0 +1,115 @@
+"""What every command shares: `--config`, `--debug`, `--json` and how documents are printed."""
+
+import json
+import math
+import tomllib
+from collections.abc import Callable, Mapping
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+import click
+
+SCHEMA_VERSION = 1
+
+
+class Command(click.Command):
+    """A command with `--config FILE.toml` for the defaults of its options, and `--debug`."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.params += [
+            click.Option(
+                ["--config"],
+                type=click.Path(exists=True, dir_okay=False, path_type=Path),
+                is_eager=True,
+                expose_value=False,
+                callback=_read_config,
+                help="TOML file with defaults for these options.",
+            ),
+            click.Option(
+                ["--debug"],
+                is_flag=True,
+                is_eager=True,
+                expose_value=False,
+                callback=_set_debug,
+                help="Show the traceback of an error.",
+            ),
+        ]
+
+
+json_option = click.option(
+    "--json", "as_json", is_flag=True, help="One JSON document on stdout in place of the table."
+)
+
+
+def command(name: str) -> Callable[[Callable[..., Any]], click.Command]:
+    """Decorator: a click command of this program."""
+    settings = {"show_default": True, "help_option_names": ["-h", "--help"]}
+    return click.command(name, cls=Command, context_settings=settings)
+
+
+def print_json(document: Mapping[str, Any]) -> None:
+    """Print a document on stdout; a number that is not finite becomes null."""
+    click.echo(json.dumps({"schema_version": SCHEMA_VERSION, **_finite(document)}, allow_nan=False))
+
+
+def note(message: str) -> None:
+    """A line for the person at the terminal: stderr, since stdout is for data."""
+    click.echo(message, err=True)
+
+
+def warn(warnings: tuple[str, ...] | list[str]) -> None:
+    """Results that stand but need a look."""
+    for warning in warnings:
+        note(f"warning: {warning}")
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return str(value) if isinstance(value, Path) else value
+
+
+def _set_debug(context: click.Context, parameter: click.Parameter, value: bool) -> None:
+    context.find_root().meta["pipeline.debug"] = value
+
+
+def _read_config(context: click.Context, parameter: click.Parameter, path: Path | None) -> None:
+    """Keys of the file's top level, or of the table named like the command, become defaults."""
+    if path is None:
+        return
+    try:
+        document = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise click.UsageError(f"{path}: a TOML file expected, got {error}") from error
+    tables = {key: value for key, value in document.items() if isinstance(value, dict)}
+    entries = {key: value for key, value in document.items() if key not in tables}
+    root = context.find_root().command
+    known_tables = root.list_commands(context) if isinstance(root, click.Group) else []
+    for table in tables:
+        _check_known(path, table, known_tables, "command")
+    entries |= tables.get(context.command.name or "", {})
+    options = {
+        option.removeprefix("--"): parameter.name
+        for parameter in context.command.params
+        for option in parameter.opts
+        if option.startswith("--")
+    }
+    defaults: dict[str, Any] = {}
+    for key, value in entries.items():
+        name = key.replace("_", "-")
+        _check_known(path, name, list(options), "option")
+        defaults[str(options[name])] = value
+    context.default_map = {**(context.default_map or {}), **defaults}
+
+
+def _check_known(path: Path, name: str, known: list[str], kind: str) -> None:
+    if name not in known:
+        close = get_close_matches(name, known, n=1)
+        hint = f"did you mean '{close[0]}'?" if close else f"known: {', '.join(known)}"
+        raise click.UsageError(f"{path}: '{name}' is no {kind} here; {hint}")

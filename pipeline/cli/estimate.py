@@ -1,0 +1,74 @@
+"""What a run would take: time from a few of its own steps, bytes from its shapes."""
+
+import time
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import torch
+
+from pipeline.backbone.extract import extract_split
+from pipeline.backbone.record import TrainingPlan
+from pipeline.backbone.resnet import ResNet
+from pipeline.backbone.train import train_backbone
+from pipeline.cli.phase_one import Network
+
+TRIAL_STEPS = 4
+
+
+def plan_record(network: Network, *, num_bytes: int, seconds: float) -> dict[str, Any]:
+    """What `--dry-run --json` prints."""
+    dataset = network.dataset
+    return {
+        "class_counts": dataset.class_counts.tolist(),
+        "splits": {name: len(split) for name, split in dataset.splits.items()},
+        "recipe": network.config["recipe"],
+        "bytes": num_bytes,
+        "seconds": seconds,
+    }
+
+
+def training_seconds(plan: TrainingPlan, device: torch.device) -> float:
+    """Seconds of the whole recipe, from its first steps; the trial checkpoint is thrown away."""
+    recipe = plan.recipe
+    few = replace(recipe, iterations=min(TRIAL_STEPS, recipe.iterations))
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "trial.pt"
+        trial = train_backbone(replace(plan, recipe=few), device=device, checkpoint=path)
+    assert trial.images_per_second is not None
+    return recipe.iterations * recipe.batch_size / trial.images_per_second
+
+
+def extraction_seconds(network: Network, *, num_views: int) -> float:
+    """Seconds of extracting every row, from the first blocks."""
+    blocks = extract_split(
+        network.model,
+        network.dataset.train,
+        views=("augmented",),
+        augmentation=network.augmentation,
+        normalisation=network.dataset.normalisation,
+        seed=network.seed,
+        device=network.device,
+    )
+    begin = time.perf_counter()
+    rows = sum(len(block.logits) for block in islice(blocks, 2))
+    return (time.perf_counter() - begin) * _num_rows(network, num_views) / rows
+
+
+def checkpoint_bytes(model: ResNet) -> int:
+    """Weights and as many momenta, float32."""
+    return 2 * 4 * sum(parameter.numel() for parameter in model.parameters())
+
+
+def cache_bytes(network: Network, *, num_views: int, store: str, dtype: str) -> int:
+    """The rows of a cache; labels, head and records come on top."""
+    num_classes, num_features = network.model.head.weight.shape
+    width = (store != "features") * num_classes + (store != "logits") * num_features
+    return int(_num_rows(network, num_views) * width * (2 if dtype == "float16" else 4))
+
+
+def _num_rows(network: Network, num_views: int) -> int:
+    splits = network.dataset.splits.values()
+    return sum(len(split) for split in splits) + num_views * len(network.dataset.train)

@@ -1,0 +1,200 @@
+"""Phase two joined: a cache through a fit to a rectifier, its metrics and its document."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from cache import Cache, open_cache
+from pipeline import __version__
+from pipeline.cli.cached import closed_form, dataset_name, evaluation_rows, fit_inputs
+from pipeline.device import resolve_device
+from pipeline.groups import shot_groups
+from pipeline.progress import Progress, silent
+from pipeline.rectify.fit import Fit, fit_rectifier
+from pipeline.rectify.settings import PRESETS, RectifySettings, preset_l2
+from pipeline.rectify.solvers.result import FitStatus
+from pipeline.report.metrics import Metrics
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rectification:
+    """A fit on a cache, with what it is worth.
+
+    Attributes:
+        cache: the file.
+        settings: of the fit.
+        fit: rectifier, status and certificate.
+        metrics: `before`, `logit_adjustment` and `after` on the evaluation split; empty without
+            one.
+        summary: K, rows and groups, for the header.
+        warnings: for results that stand but need a look.
+        path: where the rectifier was written, if it was.
+    """
+
+    cache: Path
+    settings: RectifySettings
+    fit: Fit
+    metrics: Mapping[str, Metrics]
+    summary: str
+    warnings: list[str]
+    path: Path | None = None
+
+    @property
+    def is_unsolved(self) -> bool:
+        """Whether the fit stopped at a limit or has no minimum."""
+        return self.fit.status in (FitStatus.STEP_LIMIT, FitStatus.UNBOUNDED)
+
+    def header(self) -> list[str]:
+        """What was fitted, on what."""
+        settings = self.settings
+        return [
+            self.summary,
+            f"{settings.method} ({settings.preset}): gamma {settings.gamma:g}, l2 {settings.l2:g} "
+            f"to {settings.center}, {settings.reduction} mean, {settings.fit_split} "
+            f"{settings.fit_views} views",
+        ]
+
+    def table_rows(self) -> dict[str, Metrics]:
+        """The metrics by the names that a table shows."""
+        if not self.metrics:
+            return {}
+        names = ("softmax", "logit adjustment", f"after {self.settings.method}")
+        keys = ("before", "logit_adjustment", "after")
+        return {name: self.metrics[key] for name, key in zip(names, keys, strict=True)}
+
+    def certificate(self) -> str:
+        """How the fit ended, in one line."""
+        fit = self.fit
+        if fit.loss is None:
+            return f"{fit.status}: nothing to fit"
+        gap = "no bound without a ridge" if fit.gap_bound is None else f"<= {fit.gap_bound:.1e}"
+        return (
+            f"{fit.status} ({self.settings.optimizer}): loss {fit.loss:.6f}, gap {gap}, gradient "
+            f"{fit.gradient_norm:.1e}, {fit.passes:.0f} passes, {fit.seconds:.3f} s"
+        )
+
+    def document(self) -> dict[str, Any]:
+        """The JSON document of `pipeline rectify`."""
+        fit, settings = self.fit, self.settings
+        omega = fit.rectifier.own.get("omega")
+        return {
+            "command": "rectify",
+            "method": settings.method,
+            "optimizer": None if fit.status is FitStatus.CLOSED_FORM else settings.optimizer,
+            "preset": settings.preset,
+            "gamma": settings.gamma,
+            "l2": settings.l2,
+            "center": settings.center,
+            "reduction": settings.reduction,
+            "status": str(fit.status),
+            "loss": fit.loss,
+            "grad_norm": fit.gradient_norm,
+            "gap_bound": fit.gap_bound,
+            "passes": fit.passes,
+            "seconds": fit.seconds,
+            "omega": None
+            if omega is None
+            else {
+                "min": float(omega.min()),
+                "max": float(omega.max()),
+                "mean": float(omega.mean()),
+            },
+            "warnings": self.warnings,
+            "metrics": {
+                name: self.metrics[name].record() if self.metrics else None
+                for name in ("before", "logit_adjustment", "after")
+            },
+            "rectifier": self.path,
+        }
+
+
+def resolve_settings(path: Path, preset: str, overrides: Mapping[str, Any]) -> RectifySettings:
+    """A preset for the dataset of a cache, with the options that were given (not None).
+
+    Raises:
+        ConfigError: a setting is out of range.
+    """
+    given = {name: value for name, value in overrides.items() if value is not None}
+    l2 = preset_l2(preset, dataset_name(open_cache(path)))
+    return replace(PRESETS[preset], **({"l2": l2} | given))
+
+
+def rectify_cache(
+    path: Path,
+    settings: RectifySettings,
+    *,
+    source: str | None = None,
+    eval_split: str = "test",
+    device: str = "cpu",
+    progress: Progress = silent,
+) -> Rectification:
+    """Read, fit, score.
+
+    Args:
+        path: the cache.
+        settings: what is minimised and how.
+        source: `logits` or `features`; None takes the logits where there are some.
+        eval_split: split that is scored; without it there are no metrics, and a warning.
+        device: where the fit runs.
+        progress: told the iterations of sgd.
+
+    Raises:
+        CacheError: the cache is invalid or lacks what the settings ask for.
+        ConfigError: a setting that this cache cannot bear.
+        FitError: the loss ran out of finite numbers.
+    """
+    cached = open_cache(path)
+    if source is None:
+        source = "features" if cached.split(settings.fit_split).logits is None else "logits"
+    inputs, warnings = fit_inputs(
+        cached,
+        split=settings.fit_split,
+        views=settings.fit_views,
+        source=source,
+        device=resolve_device(device),
+    )
+    fit = fit_rectifier(
+        inputs,
+        settings,
+        dataset=dataset_name(cached),
+        metadata={
+            "cache_fingerprint": cached.fingerprint,
+            "head_fingerprint": cached.head_fingerprint,
+            "versions": {"marr-pipeline": __version__, "torch": str(torch.__version__)},
+        },
+        progress=progress,
+    )
+    metrics: dict[str, Metrics] = {}
+    if eval_split in cached.split_names:
+        rows = evaluation_rows(cached, eval_split)
+        metrics = {
+            "before": rows.metrics(closed_form(cached, "softmax")),
+            "logit_adjustment": rows.metrics(closed_form(cached, "logit-adjustment")),
+            "after": rows.metrics(fit.rectifier),
+        }
+    else:
+        have = ", ".join(cached.split_names)
+        warnings.append(f"{path}: no split {eval_split} to score on, it has {have}")
+    if cached.head.weight is None and bool((cached.head.weight_norm == 1).all()):
+        warnings.append("no weight norms in this cache: with all of them 1, marr is vector scaling")
+    return Rectification(
+        cache=path,
+        settings=settings,
+        fit=fit,
+        metrics=metrics,
+        summary=_summary(cached, inputs.num_views, len(inputs.labels)),
+        warnings=warnings + list(fit.warnings),
+    )
+
+
+def _summary(cached: Cache, num_views: int, num_samples: int) -> str:
+    counts = cached.class_counts
+    groups = [f"{name} {members.sum()}" for name, members in shot_groups(counts).items()]
+    return (
+        f"{cached.path}: {cached.num_classes} classes of {counts.max():,} to {counts.min():,} "
+        f"images ({', '.join(groups)}); {num_views} x {num_samples:,} rows; "
+        f"cache {cached.fingerprint[:12]}"
+    )

@@ -1,0 +1,112 @@
+"""`pipeline rectify`: phase two, from a cache to a rectifier."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from pipeline import names
+from pipeline.cli.command import command, json_option, note, print_json, warn
+from pipeline.cli.outputs import check_output, output_type
+from pipeline.cli.progress import ProgressLine
+
+if TYPE_CHECKING:
+    from pipeline.cli.rectification import Rectification
+
+EXIT_UNSOLVED = 4
+
+
+@command("rectify")
+@click.argument("cache", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--method", type=click.Choice(names.METHODS), default="marr")
+@click.option(
+    "--optimizer", type=click.Choice(names.OPTIMIZERS), help="[default: the preset's, lbfgs]"
+)
+@click.option("--preset", type=click.Choice(names.PRESETS), default="default")
+@click.option("--gamma", type=float, help="Exponent of the class weights.  [default: 1.2]")
+@click.option(
+    "--l2",
+    type=click.FloatRange(min=0),
+    help="Ridge; weight decay of sgd.  [default: 5e-4, 1e-4 for iNaturalist]",
+)
+@click.option(
+    "--center", type=click.Choice(names.CENTERS), help="Where the ridge pulls to.  [default: zero]"
+)
+@click.option(
+    "--reduction",
+    type=click.Choice(names.REDUCTIONS),
+    help="Divide by the rows or by their weights.  [default: plain; official: weighted]",
+)
+@click.option(
+    "--tolerance",
+    type=click.FloatRange(min=0, min_open=True),
+    help="On the gap bound, or on the gradient norm if --l2 is 0.  [default: 1e-6]",
+)
+@click.option("--seed", type=click.IntRange(min=0), help="Of sgd's batches.  [default: 0]")
+@click.option("--fit-split", type=click.Choice(names.SPLITS), help="[default: train]")
+@click.option("--fit-views", type=click.Choice(names.FIT_VIEWS), help="[default: augmented]")
+@click.option(
+    "--from", "source", type=click.Choice(("logits", "features")), help="[default: logits]"
+)
+@click.option("--eval-split", type=click.Choice(names.SPLITS), default="test")
+@click.option("--device", type=click.Choice(names.DEVICES), default="cpu")
+@click.option("-o", "--output", type=output_type, help="Rectifier, .safetensors.")
+@json_option
+def cli_command(
+    cache: Path,
+    preset: str,
+    source: str | None,
+    eval_split: str,
+    device: str,
+    output: Path | None,
+    as_json: bool,
+    **overrides: Any,
+) -> None:
+    """Fit a rectifier on the logits of CACHE and print its metrics beside the baselines'.
+
+    Touches no image and no network. Exit code 4: the fit stopped at a limit or has no minimum.
+    """
+    from pipeline.cli.rectification import rectify_cache, resolve_settings
+
+    if output is not None:
+        check_output(output, suffixes=(".safetensors",))
+    settings = resolve_settings(cache, preset, overrides)
+    if settings.fit_split == "test":
+        from pipeline.errors import LeakError
+
+        raise LeakError(
+            "--fit-split: a split for fitting expected, got test; what is fitted on the test "
+            "images cannot be scored on them"
+        )
+    result = rectify_cache(
+        cache,
+        settings,
+        source=source,
+        eval_split=eval_split,
+        device=device,
+        progress=ProgressLine("sgd"),
+    )
+    if output is not None:
+        result.fit.rectifier.save(output)
+        result = replace(result, path=output)
+    warn(result.warnings)
+    if as_json:
+        print_json(result.document())
+    else:
+        _print_report(result)
+    if result.is_unsolved:
+        raise click.exceptions.Exit(EXIT_UNSOLVED)
+
+
+def _print_report(result: "Rectification") -> None:
+    from pipeline.report.table import metrics_table
+
+    for line in result.header():
+        note(line)
+    if result.metrics:
+        click.echo(metrics_table(result.table_rows()))
+    note(result.certificate())
+    if result.path is not None:
+        files = f"{result.cache} {result.path}"
+        note(f"wrote {result.path}; next: pipeline plot curves {files} -o curves.png")

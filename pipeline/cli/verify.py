@@ -1,0 +1,28 @@
+"""`pipeline verify`: every checksum of a cache."""
+
+from pathlib import Path
+
+import click
+
+from pipeline.cli.command import command, json_option, note, print_json
+from pipeline.cli.progress import ProgressLine
+
+EXIT_INVALID = 3
+
+
+@command("verify")
+@click.argument("cache", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@json_option
+def cli_command(cache: Path, as_json: bool) -> None:
+    """Check every byte of CACHE against its checksums; exit code 3 if one is damaged."""
+    from cache import verify_cache
+
+    damages = verify_cache(cache, progress=ProgressLine("verifying", unit=" bytes"))
+    if damages:
+        for damage in damages:
+            note(f"error: {cache}: {damage}")
+        raise click.exceptions.Exit(EXIT_INVALID)
+    if as_json:
+        print_json({"command": "verify", "cache": cache, "damaged": []})
+    else:
+        click.echo(f"{cache}: every checksum holds")

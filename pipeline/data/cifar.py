@@ -1,0 +1,101 @@
+"""`cifar10-lt` and `cifar100-lt`: from image folders or from torchvision's own layout.
+
+A data root with a folder `train` is read as image folders; the images in it may already be
+long-tailed, as long as the ratio asked for is at least as steep. Any other root is handed to
+torchvision, which reads `cifar-10-batches-py` or `cifar-100-python` and downloads it if absent.
+"""
+
+import contextlib
+import sys
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from torchvision.datasets import CIFAR10, CIFAR100
+
+from pipeline.data.folder import COLOUR_DEFAULTS, folder_source
+from pipeline.data.normalise import Normalisation
+from pipeline.data.source import DatasetSource, Rows, SplitSource
+from pipeline.errors import ConfigError, DataError
+from pipeline.progress import Progress
+
+DEFAULT_IMBALANCE_RATIO = 100.0
+IMAGE_SIZE = 32
+# The figures that MARC, LDAM-DRW, BBN and their descendants use for both CIFARs.
+NORMALISATION = Normalisation((0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010))
+NUM_CLASSES = {"cifar10-lt": 10, "cifar100-lt": 100}
+ORIGINALS = {"cifar10-lt": CIFAR10, "cifar100-lt": CIFAR100}
+
+
+def cifar_source(
+    name: str, *, data_root: Path | None, data_seed: int, image_size: int, progress: Progress
+) -> DatasetSource:
+    """CIFAR's images under `data_root`, undecoded; `data_seed` draws nothing here.
+
+    Args:
+        name: `cifar10-lt` or `cifar100-lt`.
+        data_root: with `train/ [tune/] test/`, or torchvision's (made and filled if absent).
+        data_seed: unused; every source takes it.
+        image_size: CIFAR is 32 pixels wide; any other size is refused.
+        progress: told how far decoding and reading are.
+
+    Raises:
+        ConfigError: no root was given, or another image size.
+        DataError: the number of class folders is not the dataset's, or neither layout is there
+            and the download failed.
+    """
+    if data_root is None:
+        raise ConfigError(f"--data-root: the folder of {name} expected, got none; give it")
+    if image_size != IMAGE_SIZE:
+        raise ConfigError(
+            f"image size: {IMAGE_SIZE} pixels expected for {name}, got {image_size}; "
+            "use --dataset folder for another size"
+        )
+    if (data_root / "train").is_dir():
+        found = folder_source(
+            data_root=data_root, data_seed=data_seed, image_size=image_size, progress=progress
+        )
+        if len(found.class_names) != NUM_CLASSES[name]:
+            raise DataError(
+                f"{data_root / 'train'}: {NUM_CLASSES[name]} class folders expected for {name}, "
+                f"got {len(found.class_names)}; is this another dataset?"
+            )
+        source = replace(found, name=name)
+    else:
+        source = _original_source(name, data_root, progress)
+    return replace(
+        source, default_imbalance_ratio=DEFAULT_IMBALANCE_RATIO, normalisation=NORMALISATION
+    )
+
+
+def _original_source(name: str, data_root: Path, progress: Progress) -> DatasetSource:
+    original = ORIGINALS[name]
+    try:
+        # torchvision talks on stdout, which is kept for results.
+        with contextlib.redirect_stdout(sys.stderr):
+            train = original(str(data_root), train=True, download=True)
+            test = original(str(data_root), train=False, download=True)
+    except (OSError, RuntimeError) as error:
+        raise DataError(
+            f"{data_root}: image folders train/<class>/*.png and test/<class>/*.png or "
+            f"torchvision's {original.base_folder}/ expected, got neither, and the download "
+            f"failed ({error}); put one of the two there"
+        ) from error
+    progress(len(train.data) + len(test.data), len(train.data) + len(test.data), f"{name} read")
+    return DatasetSource(
+        name=name,
+        class_names=tuple(train.classes),
+        splits={
+            split: SplitSource(np.asarray(part.targets, dtype=np.int64), partial(_rows, part.data))
+            for split, part in (("train", train), ("test", test))
+        },
+        defaults=COLOUR_DEFAULTS,
+    )
+
+
+def _rows(pixels: np.ndarray[tuple[int, ...], np.dtype[np.uint8]], rows: Rows) -> Tensor:
+    """Rows of `pixels` (M, 32, 32, 3) as (N, 3, 32, 32)."""
+    return torch.from_numpy(pixels[rows]).permute(0, 3, 1, 2).contiguous()

@@ -1,0 +1,168 @@
+"""What a dataset is to phase one: images in memory, their labels, and where each came from.
+
+N images of C channels and H x W pixels, K classes.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from pipeline.data.normalise import Normalisation
+from pipeline.errors import DataError
+from pipeline.names import SPLITS
+
+
+@dataclass(frozen=True)
+class ImageSplit:
+    """One split, decoded.
+
+    Attributes:
+        images: (N, C, H, W) uint8, contiguous.
+        labels: (N,) int64.
+        source_indices: (N,) int64, the row of each image in its source's own order.
+        ids: N file paths relative to the data root, or None where the source has no files.
+    """
+
+    images: Tensor
+    labels: Tensor
+    source_indices: Tensor
+    ids: tuple[str, ...] | None = None
+
+    def __post_init__(self) -> None:
+        if self.images.dtype != torch.uint8 or self.images.ndim != 4:
+            raise DataError(
+                "images: (N, C, H, W) uint8 expected, got "
+                f"{tuple(self.images.shape)} {self.images.dtype}; decode to 8-bit pixels first"
+            )
+        if not self.images.is_contiguous():
+            raise DataError("images: contiguous memory expected, got a view; call .contiguous()")
+        for name, values in (("labels", self.labels), ("source_indices", self.source_indices)):
+            if values.dtype != torch.int64 or values.shape != (len(self.images),):
+                raise DataError(
+                    f"{name}: ({len(self.images)},) int64 expected, got "
+                    f"{tuple(values.shape)} {values.dtype}; give one integer an image"
+                )
+        if self.ids is not None and len(self.ids) != len(self.images):
+            raise DataError(
+                f"ids: {len(self.images)} expected, got {len(self.ids)}; give one path an image"
+            )
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PhaseOneDefaults:
+    """What phase one uses for a dataset unless it is told otherwise.
+
+    Attributes:
+        backbone: a name in `BACKBONES`.
+        augmentation: a name in `AUGMENTATIONS`, one of `augmentations`.
+        augmentations: those that keep the label of an image of this dataset.
+        iterations: None leaves the recipe's.
+        batch_size: None leaves the recipe's.
+    """
+
+    backbone: str
+    augmentation: str
+    augmentations: tuple[str, ...]
+    iterations: int | None = None
+    batch_size: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class LongTailedDataset:
+    """A training split with its class counts, and the splits to score on.
+
+    Attributes:
+        name: as the user typed it.
+        class_names: K names in label order.
+        class_counts: (K,) int64, images of `train` per class.
+        train: what phase one learns from.
+        tune: for choosing settings; None where the dataset has none.
+        test: for scoring only; None where the dataset has none.
+        normalisation: per-channel mean and standard deviation of the training images.
+        defaults: what phase one uses unless told otherwise.
+        imbalance_ratio: the ratio asked for; None if the training images were taken as they are.
+        tune_fraction: the part of every training class that was held out as `tune`.
+        data_seed: seed of every draw that chose images.
+    """
+
+    name: str
+    class_names: tuple[str, ...]
+    class_counts: npt.NDArray[np.int64]
+    train: ImageSplit
+    tune: ImageSplit | None
+    test: ImageSplit | None
+    normalisation: Normalisation
+    defaults: PhaseOneDefaults
+    imbalance_ratio: float | None
+    tune_fraction: float
+    data_seed: int
+
+    def __post_init__(self) -> None:
+        num_classes = len(self.class_names)
+        for split, images in self.splits.items():
+            check_labels(images.labels, num_classes, where=f"{self.name}, split {split}")
+            if images.images.shape[1:] != self.train.images.shape[1:]:
+                raise DataError(
+                    f"{self.name}, split {split}: images of {tuple(self.train.images.shape[1:])} "
+                    f"expected as in train, got {tuple(images.images.shape[1:])}; "
+                    "decode every split to one size"
+                )
+        actual = np.bincount(self.train.labels.numpy(), minlength=num_classes)
+        if not np.array_equal(actual, self.class_counts):
+            raise DataError(
+                f"{self.name}: class_counts {self.class_counts.tolist()} expected from the "
+                f"training labels, got {actual.tolist()}; count the labels of the train split"
+            )
+        for label in np.flatnonzero(actual == 0):
+            raise DataError(
+                f"{self.name}: at least one training image a class expected, got an empty class "
+                f"'{self.class_names[label]}'; add images or remove the class"
+            )
+
+    @property
+    def num_classes(self) -> int:
+        """K."""
+        return len(self.class_names)
+
+    @property
+    def splits(self) -> dict[str, ImageSplit]:
+        """The splits that exist, by name, in the order train, tune, test."""
+        present = zip(SPLITS, (self.train, self.tune, self.test), strict=True)
+        return {name: split for name, split in present if split is not None}
+
+    def source_rows(self) -> dict[str, npt.NDArray[np.int64]]:
+        """Rows (N,) int64 that each split took from its source: enough to draw it again."""
+        return {name: split.source_indices.numpy() for name, split in self.splits.items()}
+
+    def record(self) -> dict[str, object]:
+        """What this dataset was made from, as JSON values; the rows are kept beside it."""
+        channels, height, width = self.train.images.shape[1:]
+        return {
+            "name": self.name,
+            "data_seed": self.data_seed,
+            "imbalance_ratio": self.imbalance_ratio,
+            "tune_fraction": self.tune_fraction,
+            "channels": channels,
+            "image_size": [height, width],
+            "class_names": list(self.class_names),
+            "class_counts": self.class_counts.tolist(),
+            "normalisation": self.normalisation.record(),
+        }
+
+
+def check_labels(labels: Tensor, num_classes: int, *, where: str) -> None:
+    """Raise a DataError unless labels (N,), N > 0, lie in 0..num_classes-1."""
+    if len(labels) == 0:
+        raise DataError(f"{where}: at least one image expected, got none; add images")
+    low, high = int(labels.min()), int(labels.max())
+    if low < 0 or high >= num_classes:
+        raise DataError(
+            f"{where}: labels must lie in 0..{num_classes - 1}, got {low}..{high}; "
+            "are these the labels of another class list?"
+        )

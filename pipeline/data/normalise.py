@@ -1,0 +1,60 @@
+"""Pixels to network input: divide by 255, subtract the mean, divide by the deviation."""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from pipeline.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class Normalisation:
+    """Per-channel mean and standard deviation of pixels in [0, 1], C values each."""
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        if len(self.mean) != len(self.std):
+            raise ConfigError(
+                "normalisation: as many deviations as means expected, got "
+                f"{len(self.std)} and {len(self.mean)}; give one of each a channel"
+            )
+        if not all(map(math.isfinite, self.mean)) or not all(0 < s < math.inf for s in self.std):
+            raise ConfigError(
+                "normalisation: finite means and positive deviations expected, got "
+                f"{self.mean} and {self.std}; give the statistics of pixels in [0, 1]"
+            )
+
+    def record(self) -> dict[str, object]:
+        """The two lists as JSON values."""
+        return {"mean": list(self.mean), "std": list(self.std)}
+
+
+def normalise(images: Tensor, normalisation: Normalisation) -> Tensor:
+    """Network input of `images` (N, C, H, W) uint8: float32, channels-last, on their device."""
+    mean = torch.tensor(normalisation.mean, device=images.device)[:, None, None]
+    std = torch.tensor(normalisation.std, device=images.device)[:, None, None]
+    pixels = images.to(torch.float32, memory_format=torch.channels_last)
+    # One multiplication and one addition a pixel: x / 255 / std - mean / std.
+    return pixels.mul_(1.0 / (255.0 * std)).sub_(mean / std)
+
+
+def channel_statistics(images: Tensor) -> Normalisation:
+    """Mean and deviation of every channel over all pixels of `images` (N, C, H, W) uint8.
+
+    A channel with one value everywhere gets deviation 1, so that it becomes 0 and not NaN.
+    Exact: computed from the histogram of the 256 values, so its result depends on neither
+    the number of threads nor the order of the images.
+    """
+    values = torch.arange(256, dtype=torch.float64) / 255.0
+    means, deviations = [], []
+    for channel in images.unbind(1):
+        share = torch.bincount(channel.flatten().int(), minlength=256).double() / channel.numel()
+        mean = float(share @ values)
+        means.append(mean)
+        is_constant = int((share > 0).sum()) == 1
+        deviations.append(1.0 if is_constant else math.sqrt(float(share @ (values - mean) ** 2)))
+    return Normalisation(tuple(means), tuple(deviations))

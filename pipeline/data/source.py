@@ -1,0 +1,140 @@
+"""Where images come from, before any is chosen, and how a long-tailed dataset is drawn of them.
+
+Images are read only after the rows are known: a subset of a large folder decodes the subset.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from pipeline.data.images import ImageSplit, LongTailedDataset, PhaseOneDefaults
+from pipeline.data.longtail import hold_out, long_tail_counts, select_rows
+from pipeline.data.normalise import Normalisation, channel_statistics
+from pipeline.errors import ConfigError, DataError
+
+Rows = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class SplitSource:
+    """One split as its source has it.
+
+    Attributes:
+        labels: (M,) int64, of every row of the source.
+        read: rows (N,) to images (N, C, H, W) uint8, in that order.
+        candidates: ascending rows (m,) that belong to this split; None means all.
+        ids: M file paths relative to the data root, or None.
+    """
+
+    labels: npt.NDArray[np.int64]
+    read: Callable[[Rows], Tensor]
+    candidates: Rows | None = None
+    ids: tuple[str, ...] | None = None
+
+    @property
+    def rows(self) -> Rows:
+        """The split's own rows (m,), ascending."""
+        return np.arange(len(self.labels)) if self.candidates is None else self.candidates
+
+    def load(self, rows: Rows) -> ImageSplit:
+        """Decode `rows` (N,), in that order."""
+        ids = None if self.ids is None else tuple(self.ids[row] for row in rows)
+        return ImageSplit(
+            self.read(rows), torch.from_numpy(self.labels[rows]), torch.from_numpy(rows), ids
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class DatasetSource:
+    """All splits of a dataset, undecoded; `normalisation` None asks for the training images'."""
+
+    name: str
+    class_names: tuple[str, ...]
+    splits: dict[str, SplitSource]
+    defaults: PhaseOneDefaults
+    default_imbalance_ratio: float | None = None
+    normalisation: Normalisation | None = None
+
+
+def draw_dataset(
+    source: DatasetSource,
+    *,
+    imbalance_ratio: float | None,
+    data_seed: int,
+    tune_fraction: float,
+    stored_rows: Mapping[str, Rows] | None = None,
+) -> LongTailedDataset:
+    """Choose the rows of every split and decode them.
+
+    Args:
+        source: where the images are.
+        imbalance_ratio: of the training images; None takes the dataset's default.
+        data_seed: seed of the subset and of the hold-out.
+        tune_fraction: part of every training class to hold out as `tune`.
+        stored_rows: rows of every split drawn before (`LongTailedDataset.source_rows`); they
+            are taken instead of drawing, so that a model meets the images it was trained on.
+
+    Raises:
+        ConfigError: a tune split is asked for where the source has its own.
+        DataError: the images do not allow the ratio, or `stored_rows` are of another source.
+    """
+    ratio = source.default_imbalance_ratio if imbalance_ratio is None else imbalance_ratio
+    if tune_fraction and "tune" in source.splits:
+        raise ConfigError(
+            f"{source.name}: a tune fraction of 0 expected where the data has its own tune split, "
+            f"got {tune_fraction}; leave --tune-fraction out or remove the tune folder"
+        )
+    if stored_rows is None:
+        rows = _draw_rows(source, ratio, data_seed, tune_fraction)
+    else:
+        rows = _check_stored(source, stored_rows)
+    splits = {
+        name: source.splits.get(name, source.splits["train"]).load(own)
+        for name, own in rows.items()
+    }
+    train = splits["train"]
+    counts = np.bincount(train.labels.numpy(), minlength=len(source.class_names))
+    return LongTailedDataset(
+        name=source.name,
+        class_names=source.class_names,
+        class_counts=counts.astype(np.int64),
+        train=train,
+        tune=splits.get("tune"),
+        test=splits.get("test"),
+        normalisation=source.normalisation or channel_statistics(train.images),
+        defaults=source.defaults,
+        imbalance_ratio=ratio,
+        tune_fraction=tune_fraction,
+        data_seed=data_seed,
+    )
+
+
+def _draw_rows(
+    source: DatasetSource, ratio: float | None, data_seed: int, tune_fraction: float
+) -> dict[str, Rows]:
+    rows = {name: split.rows for name, split in source.splits.items()}
+    labels = source.splits["train"].labels
+    if ratio is not None:
+        available = np.bincount(labels[rows["train"]], minlength=len(source.class_names))
+        counts = long_tail_counts(available, ratio, class_names=source.class_names)
+        rows["train"] = rows["train"][select_rows(labels[rows["train"]], counts, data_seed)]
+    if tune_fraction:
+        held = hold_out(labels[rows["train"]], tune_fraction, data_seed)
+        rows["tune"] = rows["train"][held]
+        rows["train"] = np.delete(rows["train"], held)
+    return rows
+
+
+def _check_stored(source: DatasetSource, stored: Mapping[str, Rows]) -> dict[str, Rows]:
+    for name, rows in stored.items():
+        size = len(source.splits.get(name, source.splits["train"]).labels)
+        if len(rows) and not 0 <= int(rows.min()) <= int(rows.max()) < size:
+            raise DataError(
+                f"{source.name}, split {name}: the checkpoint's rows must lie in 0..{size - 1}, "
+                f"got {rows.min()}..{rows.max()}; point --data-root at the data it was trained on"
+            )
+    return {name: np.asarray(rows, dtype=np.int64) for name, rows in stored.items()}

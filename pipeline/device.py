@@ -1,0 +1,40 @@
+"""Where the two phases compute, and in what precision phase one trains."""
+
+import torch
+
+from pipeline.errors import ConfigError
+from pipeline.names import DEVICES
+
+
+def resolve_device(name: str) -> torch.device:
+    """The device of `auto`, `cpu` or `cuda`; `auto` takes a GPU where there is one.
+
+    Raises:
+        ConfigError: an unknown name, or `cuda` without a usable GPU.
+    """
+    if name not in DEVICES:
+        raise ConfigError(f"device: one of {', '.join(DEVICES)} expected, got {name}; choose one")
+    if name == "cuda" and not torch.cuda.is_available():
+        raise ConfigError("device: a usable CUDA device expected, got none; use --device cpu")
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device(name)
+
+
+def training_precision(device: torch.device) -> torch.dtype:
+    """bfloat16 where the hardware multiplies it natively, float32 elsewhere.
+
+    A CPU without such instructions runs bfloat16 by converting to float32 and back, which is
+    slower than float32. `torch.ops.mkldnn._is_mkldnn_bf16_supported` says yes to those as well,
+    so the instruction sets are asked for by name (torch versions that cannot tell: float32).
+    """
+    if device.type == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
+    capabilities: dict[str, object] = getattr(torch.cpu, "get_capabilities", dict)()
+    native = any(capabilities.get(flag, False) for flag in ("avx512_bf16", "amx_bf16"))
+    return torch.bfloat16 if native else torch.float32
+
+
+def dtype_name(dtype: torch.dtype) -> str:
+    """`bfloat16` or `float32`, as records keep it."""
+    return str(dtype).removeprefix("torch.")

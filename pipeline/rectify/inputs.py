@@ -1,0 +1,85 @@
+"""The arrays a fit takes, checked once where they enter."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from pipeline.errors import DataError
+from pipeline.rectify.weighting import log_prior
+
+
+@dataclass(frozen=True, kw_only=True)
+class FitInputs:
+    """V views of N samples, K classes.
+
+    Attributes:
+        logits: (V, N, K) float16, float32 or float64.
+        labels: (N,) int64, the same for every view.
+        weight_norm: (K,) float64 norms of the head's rows; ones where the head is unknown.
+        class_counts: (K,) int64 training images per class.
+        prior_counts: (K,) images per class that phase one trained on.
+
+    Raises:
+        DataError: shapes contradict each other, there is no row, or a label lies outside 0..K-1.
+    """
+
+    logits: Tensor
+    labels: Tensor
+    weight_norm: Tensor
+    class_counts: Tensor
+    prior_counts: Tensor
+
+    def __post_init__(self) -> None:
+        views, samples, classes = self.logits.shape
+        if views == 0 or samples == 0:
+            raise DataError(
+                f"fit: at least one row of logits expected, got {views} views of {samples} "
+                "samples; choose another --fit-split or --fit-views"
+            )
+        for name in ("weight_norm", "class_counts", "prior_counts"):
+            shape = tuple(getattr(self, name).shape)
+            if shape != (classes,):
+                raise DataError(f"{name}: shape ({classes},) expected, got {shape}")
+        if self.labels.shape != (samples,):
+            shape = tuple(self.labels.shape)
+            raise DataError(f"labels: shape ({samples},) expected, got {shape}")
+        low, high = int(self.labels.min()), int(self.labels.max())
+        if low < 0 or high >= classes:
+            raise DataError(
+                f"labels: classes 0..{classes - 1} expected, got {low}..{high}; "
+                "was this cache made with another class list?"
+            )
+
+    @property
+    def num_classes(self) -> int:
+        """K."""
+        return self.logits.shape[2]
+
+    @property
+    def num_views(self) -> int:
+        """V."""
+        return self.logits.shape[0]
+
+    @property
+    def log_prior(self) -> Tensor:
+        """(K,) float64 logarithm of the prior of phase one."""
+        return log_prior(self.prior_counts)
+
+    def rows(self) -> tuple[Tensor, Tensor]:
+        """Logits (V N, K), a view of the same memory, and labels (V N,)."""
+        return self.logits.flatten(0, 1), self.labels.repeat(self.num_views)
+
+    def warnings(self) -> list[str]:
+        """What a result stands on that a user should know of."""
+        found = []
+        absent = torch.nonzero(self.prior_counts == 0)[:, 0].tolist()
+        if absent:
+            found.append(
+                f"{len(absent)} of {self.num_classes} classes have no training image (first: "
+                f"{absent[0]}); they get no loss weight and a prior of half an image"
+            )
+        without_norm = int((self.weight_norm == 0).sum())
+        if without_norm:
+            found.append(f"{without_norm} classes have a weight norm of 0; their beta is held at 0")
+        return found

@@ -1,0 +1,81 @@
+"""What is minimised, how, and on which rows; a preset is a named set of all of it."""
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+from pipeline import names
+from pipeline.errors import ConfigError
+from pipeline.rectify.objective import Reduction
+
+Center = Literal["zero", "identity", "logit-adjustment"]
+Preset = Literal["default", "paper", "official"]
+Optimizer = Literal["lbfgs", "newton", "sgd"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RectifySettings:
+    """Settings of phase two; stored with whatever they produced.
+
+    Attributes:
+        method: one of `pipeline.names.METHODS`.
+        optimizer: how the minimum is sought.
+        preset: where the values come from; also names the schedule of `sgd`.
+        gamma: exponent of the class weights, equation 12.
+        l2: strength of the ridge; for `sgd` the weight decay.
+        center: where the ridge pulls to.
+        reduction: `plain` divides by the rows (equation 11), `weighted` by their weights.
+        tolerance: on the gap bound, in loss units; without a ridge on the gradient's norm.
+        fit_split: the split that is fitted.
+        fit_views: which of its views.
+        seed: of `sgd`'s batches.
+    """
+
+    method: str = "marr"
+    optimizer: Optimizer = "lbfgs"
+    preset: Preset = "default"
+    gamma: float = 1.2
+    l2: float = 5e-4
+    center: Center = "zero"
+    reduction: Reduction = "plain"
+    tolerance: float = 1e-6
+    fit_split: str = "train"
+    fit_views: Literal["augmented", "clean", "all"] = "augmented"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for option, choices in (
+            ("method", names.METHODS),
+            ("optimizer", names.OPTIMIZERS),
+            ("preset", names.PRESETS),
+            ("center", names.CENTERS),
+            ("reduction", names.REDUCTIONS),
+            ("fit_split", names.SPLITS),
+            ("fit_views", names.FIT_VIEWS),
+        ):
+            if getattr(self, option) not in choices:
+                known = ", ".join(choices)
+                raise ConfigError(f"{option}: one of {known} expected, got {getattr(self, option)}")
+        if not (math.isfinite(self.l2) and self.l2 >= 0):
+            raise ConfigError(f"l2: a number >= 0 expected, got {self.l2}")
+        if not self.tolerance > 0:
+            raise ConfigError(f"tolerance: a number > 0 expected, got {self.tolerance}")
+        if not math.isfinite(self.gamma):
+            raise ConfigError(f"gamma: a finite exponent expected, got {self.gamma}")
+
+
+PRESETS: dict[str, RectifySettings] = {
+    "default": RectifySettings(),
+    "paper": RectifySettings(preset="paper"),
+    "official": RectifySettings(preset="official", optimizer="sgd", reduction="weighted"),
+}
+"""`default`: the paper's objective, solved exactly. `paper`: the same, with the paper's schedule
+for `sgd`. `official`: the released code's weighted mean, schedule and step counts; unlike it we
+keep the last iterate, since the released code picks an epoch on the test images."""
+
+INATURALIST_L2 = 1e-4
+
+
+def preset_l2(preset: str, dataset: str | None) -> float:
+    """The preset's ridge for a dataset: the paper has 1e-4 on iNaturalist, 5e-4 elsewhere."""
+    return INATURALIST_L2 if dataset == "inaturalist2018" else PRESETS[preset].l2

@@ -1,0 +1,1 @@
+"""What a classifier's logits are worth: scores, metrics, class curves and tables."""

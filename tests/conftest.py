@@ -1,0 +1,62 @@
+"""Fixtures of the whole suite: the command line in this process, and a small trained cache."""
+
+import json
+from dataclasses import dataclass
+
+import pytest
+
+from pipeline.cli import main
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a command left: exit code, stdout and stderr."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def document(self):
+        return json.loads(self.out)
+
+    @property
+    def error(self):
+        """The one line that an error is."""
+        lines = [line for line in self.err.splitlines() if line.startswith(("error:", "Error:"))]
+        assert len(lines) == 1, self.err
+        return lines[0]
+
+
+@pytest.fixture
+def run(capsys):
+    """Run a command in this process, through the one error boundary."""
+
+    def run_command(*arguments):
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as stop:
+            main([str(argument) for argument in arguments])
+        captured = capsys.readouterr()
+        return Run(stop.value.code, captured.out, captured.err)
+
+    return run_command
+
+
+@pytest.fixture(scope="session")
+def digits_cache(tmp_path_factory):
+    """A cache of a briefly trained network on digits-lt, with its checkpoint beside it."""
+    path = tmp_path_factory.mktemp("digits") / "digits.h5"
+    options = ["--iterations", "60", "--batch-size", "64", "--views", "2", "-o", str(path)]
+    with pytest.raises(SystemExit) as stop:
+        main(["extract", "--dataset", "digits-lt", *options])
+    assert stop.value.code == 0
+    return path
+
+
+@pytest.fixture(scope="session")
+def digits_rectifier(digits_cache):
+    path = digits_cache.with_name("marr.safetensors")
+    with pytest.raises(SystemExit) as stop:
+        main(["rectify", str(digits_cache), "-o", str(path)])
+    assert stop.value.code == 0
+    return path

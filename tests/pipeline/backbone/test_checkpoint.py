@@ -1,0 +1,158 @@
+import dataclasses
+import pickle
+
+import numpy as np
+import pytest
+import torch
+
+from pipeline.backbone.checkpoint import (
+    Checkpoint,
+    load_checkpoint,
+    restore_backbone,
+    write_checkpoint,
+)
+from pipeline.backbone.record import TrainingRecord, check_same_dataset, record_differences
+from pipeline.data import load_dataset
+from pipeline.errors import DataError, PipelineError
+
+
+@pytest.fixture
+def checkpoint():
+    return Checkpoint(
+        model={"head.weight": torch.randn(3, 4)},
+        optimizer={"state": {0: {"momentum_buffer": torch.randn(3, 4)}}, "param_groups": []},
+        step=5,
+        finished=False,
+        record=TrainingRecord(
+            {"seed": 1, "recipe": {"iterations": 9, "name": "default"}},
+            {"train": np.arange(7), "test": np.arange(3)},
+        ),
+        provenance={"torch": "2"},
+    )
+
+
+def test_what_is_written_is_read(checkpoint, tmp_path):
+    path = tmp_path / "a.pt"
+    write_checkpoint(path, checkpoint)
+    read = load_checkpoint(path)
+    torch.testing.assert_close(read.model, checkpoint.model, rtol=0, atol=0)
+    torch.testing.assert_close(read.optimizer["state"], checkpoint.optimizer["state"])
+    assert (read.step, read.finished, read.provenance) == (5, False, {"torch": "2"})
+    assert record_differences(read.record, checkpoint.record) == []
+    assert [file.name for file in tmp_path.iterdir()] == ["a.pt"]
+
+
+def test_a_failed_write_leaves_the_older_file_alone(checkpoint, tmp_path, monkeypatch):
+    path = tmp_path / "a.pt"
+    write_checkpoint(path, checkpoint)
+
+    def full_disk(content, file):
+        file.write(b"half a checkpoint")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(torch, "save", full_disk)
+    with pytest.raises(PipelineError, match=r"a\.pt: a writable place .* No space left"):
+        write_checkpoint(path, dataclasses.replace(checkpoint, step=6))
+    assert load_checkpoint(path).step == 5
+    assert [file.name for file in tmp_path.iterdir()] == ["a.pt"]
+
+
+def test_a_folder_that_is_not_there_is_named(checkpoint, tmp_path):
+    with pytest.raises(PipelineError, match=r"absent/a\.pt: a writable place .* expected"):
+        write_checkpoint(tmp_path / "absent" / "a.pt", checkpoint)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5, 0.99])
+def test_a_cut_file_is_refused(checkpoint, tmp_path, share):
+    path = tmp_path / "a.pt"
+    write_checkpoint(path, checkpoint)
+    content = path.read_bytes()
+    path.write_bytes(content[: int(share * len(content))])
+    with pytest.raises(
+        DataError, match=r"a\.pt: .* cut short or of another kind; only checkpoints"
+    ):
+        load_checkpoint(path)
+
+
+class Exploit:
+    def __reduce__(self):
+        return print, ("code in a checkpoint was run",)
+
+
+@pytest.mark.parametrize("content", [{"format": Exploit()}, Exploit()])
+def test_code_in_a_file_is_never_run(content, tmp_path, capsys):
+    path = tmp_path / "evil.pt"
+    torch.save(content, path)
+    with pytest.raises(DataError, match=r"cannot be read so .* only checkpoints written by"):
+        load_checkpoint(path)
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize(
+    "content", [{"state_dict": {}}, torch.zeros(3), [1, 2], {"format": "marr-checkpoint"}]
+)
+def test_a_foreign_checkpoint_is_refused(content, tmp_path):
+    path = tmp_path / "theirs.pt"
+    torch.save(content, path)
+    with pytest.raises(DataError, match="got a foreign one; only checkpoints written by"):
+        load_checkpoint(path)
+
+
+def test_a_plain_pickle_is_refused(tmp_path):
+    path = tmp_path / "plain.pt"
+    path.write_bytes(pickle.dumps({"a": 1}))
+    with pytest.raises(DataError, match="of another kind"):
+        load_checkpoint(path)
+
+
+def test_a_newer_version_is_refused(checkpoint, tmp_path, monkeypatch):
+    path = tmp_path / "new.pt"
+    monkeypatch.setattr("pipeline.backbone.checkpoint.FORMAT_VERSION", "2.0")
+    write_checkpoint(path, checkpoint)
+    monkeypatch.undo()
+    with pytest.raises(DataError, match=r"version 1\.0 expected, got 2\.0"):
+        load_checkpoint(path)
+
+
+def test_an_absent_file_is_refused(tmp_path):
+    with pytest.raises(DataError, match="got no file"):
+        load_checkpoint(tmp_path / "none.pt")
+
+
+def test_every_difference_is_named(checkpoint):
+    stored = checkpoint.record
+    asked = TrainingRecord(
+        {"seed": 2, "recipe": {"iterations": 9, "name": "paper"}},
+        {"train": np.arange(7)[::-1].copy(), "tune": np.arange(2)},
+    )
+    assert record_differences(stored, asked) == [
+        "recipe.name default, asked paper",
+        "seed 1, asked 2",
+        "split test of 3 images, asked absent",
+        "the images of split train",
+        "split tune absent, asked of 2 images",
+    ]
+
+
+def test_a_network_is_restored_with_its_weights(make_plan, train, tmp_path):
+    trained = train(make_plan(iterations=2), tmp_path / "a.pt").model
+    model = restore_backbone(load_checkpoint(tmp_path / "a.pt"), where="a.pt")
+    images = torch.randn(3, 1, 8, 8)
+    torch.testing.assert_close(model.eval()(images)[0], trained.eval()(images)[0])
+
+
+def test_tensors_of_another_backbone_are_refused(make_plan, train, tmp_path):
+    train(make_plan(iterations=1), tmp_path / "a.pt")
+    stored = load_checkpoint(tmp_path / "a.pt")
+    stored.record.config["backbone"] = "resnet32"
+    with pytest.raises(DataError, match=r"a\.pt: the tensors of a resnet32 expected, got others"):
+        restore_backbone(stored, where="a.pt")
+
+
+def test_the_data_trained_on_is_told_from_another(make_plan, digits):
+    record = make_plan().record()
+    again = load_dataset("digits-lt", data_seed=0, stored_rows=record.rows)
+    check_same_dataset(record, again, where="a.pt")
+    other = load_dataset("digits-lt", data_seed=3)
+    with pytest.raises(DataError, match=r"a\.pt: .*dataset\.data_seed 0, asked 3; .*split train"):
+        check_same_dataset(record, other, where="a.pt")

@@ -1,0 +1,136 @@
+import dataclasses
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.backbone import RECIPES
+from pipeline.backbone.recipe import plan_recipe
+from pipeline.data.images import PhaseOneDefaults
+from pipeline.errors import ConfigError
+from pipeline.names import AUGMENTATIONS
+
+CIFAR = PhaseOneDefaults(backbone="resnet32", augmentation="crop-flip", augmentations=AUGMENTATIONS)
+DIGITS = PhaseOneDefaults(
+    backbone="resnet8",
+    augmentation="crop",
+    augmentations=("none", "crop"),
+    iterations=300,
+    batch_size=128,
+)
+C10_100 = 12_406
+
+
+def plan(name, num_samples=C10_100, defaults=CIFAR, **overrides):
+    terms = RECIPES[name]
+    return plan_recipe(name, terms, num_samples=num_samples, defaults=defaults, **overrides)
+
+
+def test_default_is_the_shared_recipe():
+    recipe = plan("default")
+    assert (recipe.iterations, recipe.batch_size, recipe.warmup) == (13_000, 512, 780)
+    assert (recipe.momentum, recipe.weight_decay) == (0.9, 5e-4)
+    assert recipe.augmentation == "crop-flip"
+    assert recipe.learning_rate(0) == 0.05
+    assert recipe.learning_rate(390) == pytest.approx(0.075)
+    assert recipe.learning_rate(780) == pytest.approx(0.1)
+    assert recipe.learning_rate((780 + 13_000) // 2) == pytest.approx(0.05)
+    assert recipe.learning_rate(12_999) < 1e-8
+
+
+def test_paper_is_a_cosine_without_warmup():
+    recipe = plan("paper")
+    assert (recipe.iterations, recipe.warmup, recipe.learning_rate(0)) == (13_000, 0, 0.05)
+    assert recipe.learning_rate(6_500) == pytest.approx(0.025)
+
+
+# The table of real step counts and first rates of the released code's four CIFAR runs.
+@pytest.mark.parametrize(
+    ("num_samples", "iterations", "warmup", "first"),
+    [
+        (12_406, 11_960, 32, 0.0484),
+        (11_203, 11_820, 37, 0.0486),
+        (10_847, 11_820, 37, 0.0486),
+        (9_502, 11_645, 43, 0.0488),
+    ],
+)
+def test_official_keeps_the_released_bookkeeping(num_samples, iterations, warmup, first):
+    recipe = plan("official", num_samples)
+    assert (recipe.iterations, recipe.warmup) == (iterations, warmup)
+    assert recipe.steps_per_epoch == num_samples // 512 - 1
+    assert recipe.augmentation == "autoaugment-cutout"
+    rates = [recipe.learning_rate(step) for step in range(iterations)]
+    assert round(rates[0], 4) == first
+    assert rates[recipe.steps_per_epoch] == 0.05
+    assert rates[warmup * recipe.steps_per_epoch] == max(rates) == 0.1
+    changes = [step for step in range(1, iterations) if rates[step] != rates[step - 1]]
+    assert changes == list(range(recipe.steps_per_epoch, iterations, recipe.steps_per_epoch))
+
+
+@given(
+    name=st.sampled_from(["default", "paper", "official"]),
+    num_samples=st.integers(64, 3_000),
+    iterations=st.integers(1, 500),
+    batch_size=st.integers(1, 32),
+)
+def test_rates_rise_then_fall_and_stay_within_bounds(name, num_samples, iterations, batch_size):
+    recipe = plan(name, num_samples, iterations=iterations, batch_size=batch_size)
+    rates = [recipe.learning_rate(step) for step in range(recipe.iterations)]
+    assert all(0 <= rate <= recipe.peak_learning_rate for rate in rates)
+    top = recipe.warmup * (recipe.steps_per_epoch if recipe.by_epoch else 1)
+    assert rates[:top] == sorted(rates[:top])
+    assert rates[top:] == sorted(rates[top:], reverse=True)
+    assert top <= math.ceil(0.06 * iterations) + 2 * num_samples / batch_size
+
+
+def test_warmup_is_the_smaller_of_the_recipes_and_six_percent():
+    assert plan("default", iterations=1_000).warmup == 60
+    assert plan("default", iterations=100_000).warmup == 800
+
+
+def test_an_epoch_is_as_many_steps_as_batches():
+    recipe = plan("default", epochs=3, batch_size=128)
+    assert (recipe.iterations, recipe.steps_per_epoch) == (3 * 97, 97)
+
+
+def test_the_user_stands_before_the_dataset_and_it_before_the_recipe():
+    assert plan("default", 500, DIGITS).iterations == 300
+    assert plan("default", 500, DIGITS).batch_size == 128
+    assert plan("default", 500, DIGITS).augmentation == "crop"
+    mine = plan("default", 500, DIGITS, iterations=7, batch_size=16, augmentation="none")
+    assert (mine.iterations, mine.batch_size, mine.augmentation) == (7, 16, "none")
+
+
+def test_a_batch_is_never_larger_than_the_data():
+    recipe = plan("default", 40)
+    assert (recipe.batch_size, recipe.steps_per_epoch) == (40, 1)
+
+
+@pytest.mark.parametrize(
+    ("name", "overrides", "message"),
+    [
+        ("default", {"iterations": 5, "epochs": 5}, r"got both \(5 and 5\)"),
+        ("default", {"iterations": 0}, "iterations: at least 1 expected, got 0"),
+        ("default", {"epochs": 0}, "iterations: at least 1 expected, got 0"),
+        ("default", {"batch_size": 0}, "batch size: at least 1 expected, got 0"),
+        ("default", {"augmentation": "mixup"}, "an augmentation out of none, .* got mixup"),
+        ("official", {"batch_size": 12_000}, "at least 24000 images expected"),
+    ],
+)
+def test_impossible_overrides_are_refused(name, overrides, message):
+    with pytest.raises(ConfigError, match=message):
+        plan(name, **overrides)
+
+
+def test_official_augmentation_is_refused_for_digits():
+    with pytest.raises(ConfigError, match=r"none, crop expected .* got autoaugment-cutout"):
+        plan("official", 500, DIGITS)
+
+
+@pytest.mark.parametrize(
+    "change", [{"peak_learning_rate": 0.0}, {"weight_decay": -1.0}, {"iterations": 0}]
+)
+def test_a_recipe_checks_itself(change):
+    with pytest.raises(ConfigError, match="expected, got"):
+        dataclasses.replace(plan("default"), **change)

@@ -1,0 +1,200 @@
+import dataclasses
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from pipeline.backbone.checkpoint import load_checkpoint
+from pipeline.backbone.interrupt import deferred_interrupt
+from pipeline.backbone.train import _plan_epoch
+from pipeline.errors import ConfigError, DataError, PipelineError, TrainingError
+
+REPOSITORY = Path(__file__).resolve().parents[3]
+
+
+def assert_same_weights(model, other):
+    for name, value in other.items():
+        assert torch.equal(model[name], value), name
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(make_plan, train, tmp_path_factory):
+    """Weights of the run of 18 steps that nothing stopped."""
+    path = tmp_path_factory.mktemp("whole") / "whole.pt"
+    train(make_plan(), path)
+    return load_checkpoint(path).model
+
+
+def test_a_run_learns_and_says_how_it_went(make_plan, train, tmp_path):
+    calls = []
+    plan = make_plan(iterations=80)
+    trained = train(plan, tmp_path / "a.pt", progress=lambda *call: calls.append(call))
+    assert trained.loss < 0.5 * math.log(10)  # of chance; the mean of at most a second's steps
+    assert trained.images_per_second > 0
+    assert calls[-1][:2] == (80, 80)
+    assert "lr 0.0000" in calls[-1][2]
+    stored = load_checkpoint(tmp_path / "a.pt")
+    assert (stored.step, stored.finished) == (80, True)
+    assert stored.record.config == plan.record().config
+    assert np.array_equal(stored.record.rows["train"], plan.dataset.source_rows()["train"])
+    assert_same_weights(trained.model.state_dict(), stored.model)
+
+
+def test_the_seed_alone_decides_the_weights(make_plan, train, uninterrupted, tmp_path):
+    torch.manual_seed(99)
+    train(make_plan(), tmp_path / "again.pt")
+    assert_same_weights(load_checkpoint(tmp_path / "again.pt").model, uninterrupted)
+    train(make_plan(seed=1), tmp_path / "other.pt")
+    other = load_checkpoint(tmp_path / "other.pt").model
+    assert not torch.equal(other["head.weight"], uninterrupted["head.weight"])
+
+
+@pytest.mark.parametrize("stop_at", [1, 8, 9, 17])
+def test_ctrl_c_saves_and_a_resumed_run_is_exact(
+    stop_at, make_plan, train, uninterrupted, tmp_path
+):
+    path = tmp_path / "stopped.pt"
+
+    def interrupt(done, total, note=""):
+        if done == stop_at:
+            signal.raise_signal(signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        train(make_plan(), path, checkpoint_seconds=0.0, progress=interrupt)
+    assert load_checkpoint(path).step == stop_at
+    resumed = train(make_plan(), path)
+    assert resumed.resumed_from == stop_at
+    assert_same_weights(load_checkpoint(path).model, uninterrupted)
+
+
+KILLED_RUN = """
+import signal, sys
+from pathlib import Path
+import torch
+torch.set_num_threads(1)
+from pipeline.backbone import RECIPES
+from pipeline.backbone.recipe import plan_recipe
+from pipeline.backbone.record import TrainingPlan
+from pipeline.backbone.train import train_backbone
+from pipeline.data import load_dataset
+
+data = load_dataset("digits-lt")
+recipe = plan_recipe("default", RECIPES["default"], num_samples=len(data.train),
+                     defaults=data.defaults, iterations=18, batch_size=64)
+plan = TrainingPlan(dataset=data, backbone="resnet8", recipe=recipe, seed=0,
+                    precision=torch.float32)
+
+def wait_in_the_middle(done, total, note=""):
+    if done == 11:
+        print("reached", flush=True)
+        signal.pause()
+
+train_backbone(plan, device=torch.device("cpu"), checkpoint=Path(sys.argv[1]),
+               checkpoint_seconds=0.0, progress=wait_in_the_middle)
+"""
+
+
+def test_a_killed_process_is_resumed_exactly(make_plan, train, uninterrupted, tmp_path):
+    path = tmp_path / "killed.pt"
+    process = subprocess.Popen(
+        [sys.executable, "-c", KILLED_RUN, str(path)],
+        stdout=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
+    )
+    with process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"reached\n"
+        process.kill()
+    assert process.returncode == -signal.SIGKILL
+    assert load_checkpoint(path).step == 10
+    assert train(make_plan(), path).resumed_from == 10
+    assert_same_weights(load_checkpoint(path).model, uninterrupted)
+
+
+def test_a_finished_run_is_not_trained_again(make_plan, train, tmp_path):
+    train(make_plan(iterations=2), tmp_path / "a.pt")
+    before = (tmp_path / "a.pt").read_bytes()
+    again = train(make_plan(iterations=2), tmp_path / "a.pt")
+    assert (again.resumed_from, again.images_per_second, again.loss) == (2, None, None)
+    assert (tmp_path / "a.pt").read_bytes() == before
+
+
+def test_no_resume_starts_anew(make_plan, train, tmp_path):
+    train(make_plan(iterations=2), tmp_path / "a.pt")
+    assert train(make_plan(iterations=3), tmp_path / "a.pt", resume=False).resumed_from == 0
+    assert load_checkpoint(tmp_path / "a.pt").step == 3
+
+
+def test_another_run_is_not_resumed(make_plan, train, tmp_path):
+    train(make_plan(iterations=2), tmp_path / "a.pt")
+    message = r"recipe\.iterations 2, asked 3; seed 0, asked 1; give .*--overwrite or --no-resume"
+    with pytest.raises(DataError, match=message):
+        train(make_plan(iterations=3, seed=1), tmp_path / "a.pt")
+
+
+def test_a_diverged_run_names_the_step_and_keeps_the_last_good_state(make_plan, train, tmp_path):
+    plan = make_plan(iterations=6)
+    steep = dataclasses.replace(plan.recipe, initial_learning_rate=1e-3, warmup=2)
+    steep = dataclasses.replace(steep, peak_learning_rate=1e30)
+    diverging = dataclasses.replace(plan, recipe=steep)
+    with pytest.raises(TrainingError, match=r"training, step \d: .*checkpoint is intact"):
+        train(diverging, tmp_path / "a.pt", checkpoint_seconds=0.0)
+    kept = load_checkpoint(tmp_path / "a.pt")
+    assert 0 < kept.step < 6
+    assert all(bool(value.isfinite().all()) for value in kept.model.values())
+
+
+def test_an_unwritable_place_is_found_before_training(make_plan, train, tmp_path):
+    started = time.monotonic()
+    with pytest.raises(PipelineError, match="a writable place for the checkpoint expected"):
+        train(make_plan(iterations=100_000), tmp_path / "absent" / "a.pt")
+    assert time.monotonic() - started < 5
+
+
+def test_a_negative_seed_is_refused(make_plan):
+    with pytest.raises(ConfigError, match="seed: at least 0 expected, got -1"):
+        make_plan(seed=-1)
+
+
+@pytest.mark.parametrize(("num_samples", "batch_size"), [(1000, 512), (1025, 512), (7, 3), (5, 5)])
+def test_an_epoch_meets_every_image_once_in_near_equal_batches(num_samples, batch_size, make_plan):
+    steps = -(-num_samples // batch_size)
+    recipe = dataclasses.replace(make_plan().recipe, steps_per_epoch=steps, batch_size=batch_size)
+    epoch = _plan_epoch(3, num_samples, recipe, 0, torch.device("cpu"))
+    sizes = np.diff(epoch.bounds)
+    assert sizes.sum() == num_samples
+    assert len(sizes) == steps
+    assert sizes.max() - sizes.min() <= 1
+    assert sizes.max() <= batch_size
+    assert epoch.order.sort().values.tolist() == list(range(num_samples))
+    assert (
+        not torch.equal(
+            epoch.order, _plan_epoch(4, num_samples, recipe, 0, torch.device("cpu")).order
+        )
+        or num_samples < 8
+    )
+
+
+def test_dropping_the_remainder_gives_full_batches_only(make_plan):
+    recipe = dataclasses.replace(
+        make_plan().recipe, steps_per_epoch=2, batch_size=300, drops_remainder=True
+    )
+    assert _plan_epoch(0, 1000, recipe, 0, torch.device("cpu")).bounds == [0, 300, 600]
+
+
+def test_the_first_ctrl_c_waits_and_the_second_does_not():
+    handler = signal.getsignal(signal.SIGINT)
+    with deferred_interrupt() as interrupted:
+        assert not interrupted()
+        signal.raise_signal(signal.SIGINT)
+        assert interrupted()
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+    assert signal.getsignal(signal.SIGINT) is handler

@@ -1,0 +1,24 @@
+import pytest
+import torch
+from problems import make_inputs
+
+from pipeline.rectify.inputs import FitInputs
+
+
+@pytest.fixture
+def inputs():
+    return make_inputs()
+
+
+@pytest.fixture
+def separable_inputs():
+    labels = torch.arange(5).repeat_interleave(4)
+    logits = 3.0 * torch.eye(5)[labels][None]
+    counts = torch.full((5,), 4)
+    return FitInputs(
+        logits=logits,
+        labels=labels,
+        weight_norm=torch.ones(5, dtype=torch.float64),
+        class_counts=counts,
+        prior_counts=counts,
+    )

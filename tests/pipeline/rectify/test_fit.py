@@ -1,0 +1,274 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from problems import make_inputs
+from reference import reference_class_weights, reference_objective, reference_optimum
+
+from pipeline.errors import FitError
+from pipeline.rectify.fit import build_problem, fit_rectifier, ridge_center
+from pipeline.rectify.inputs import FitInputs
+from pipeline.rectify.methods import METHODS
+from pipeline.rectify.rectifier import Rectifier
+from pipeline.rectify.settings import RectifySettings
+from pipeline.rectify.solvers.result import FitStatus
+
+EXACT = RectifySettings(tolerance=1e-12)
+
+
+def probabilities(rectifier, inputs):
+    logits, _ = inputs.rows()
+    return torch.softmax(rectifier.apply(logits), 1)
+
+
+def reference_center(center, inputs):
+    if center == "zero":
+        return 0.0, 0.0
+    if center == "identity":
+        return 1.0, 0.0
+    log_prior = torch.log(inputs.prior_counts / inputs.prior_counts.sum()).double().numpy()
+    return 1.0, (log_prior.mean() - log_prior) / inputs.weight_norm.numpy()
+
+
+@pytest.mark.parametrize("optimizer", ["lbfgs", "newton"])
+@pytest.mark.parametrize("center", ["zero", "identity", "logit-adjustment"])
+@pytest.mark.parametrize("reduction", ["plain", "weighted"])
+def test_solvers_reach_the_optimum_of_an_independent_one(inputs, optimizer, center, reduction):
+    settings = replace(EXACT, optimizer=optimizer, center=center, reduction=reduction, l2=1e-2)
+    fit = fit_rectifier(inputs, settings)
+    logits, labels = (array.numpy() for array in inputs.rows())
+    problem = {
+        "logits": logits.astype(np.float64),
+        "labels": labels,
+        "class_weights": reference_class_weights(inputs.class_counts.tolist(), 1.2),
+        "weight_norm": inputs.weight_norm.numpy(),
+        "l2": 1e-2,
+        "center": reference_center(center, inputs),
+        "reduction": reduction,
+    }
+    omega, beta, value = reference_optimum(**problem)
+    assert fit.status is FitStatus.CONVERGED
+    # SciPy stops where its line search sees no more descent, up to 1e-9 above.
+    assert value - 1e-8 <= fit.loss <= value + 1e-12
+    np.testing.assert_allclose(fit.rectifier.own["omega"], omega, atol=1e-3)
+    np.testing.assert_allclose(fit.rectifier.own["beta"], beta, atol=1e-3)
+
+
+def test_the_certificate_is_that_of_the_returned_point(inputs):
+    fit = fit_rectifier(inputs, RectifySettings(tolerance=1e-4, l2=1e-2))
+    own = fit.rectifier.own
+    logits, labels = (array.numpy() for array in inputs.rows())
+    value, omega_gradient, beta_gradient = reference_objective(
+        logits.astype(np.float64),
+        labels,
+        reference_class_weights(inputs.class_counts.tolist(), 1.2),
+        inputs.weight_norm.numpy(),
+        own["omega"].numpy(),
+        own["beta"].numpy(),
+        l2=1e-2,
+        center=(0.0, 0.0),
+        reduction="plain",
+    )
+    norm = np.sqrt((omega_gradient**2).sum() + (beta_gradient**2).sum())
+    assert fit.loss == pytest.approx(value, rel=1e-12)
+    assert fit.gradient_norm == pytest.approx(norm, rel=1e-6)
+    assert fit.gap_bound == pytest.approx(norm**2 / 2e-2, rel=1e-6)
+    exact = fit_rectifier(inputs, replace(EXACT, l2=1e-2))
+    assert 0 <= fit.loss - exact.loss <= fit.gap_bound <= 1e-4
+
+
+@pytest.mark.parametrize("optimizer", ["lbfgs", "newton"])
+def test_stationarity_of_the_unregularised_optimum(inputs, optimizer):
+    """methods.md, section 3: weighted predicted marginals and logits match the labels'."""
+    fit = fit_rectifier(inputs, RectifySettings(l2=0.0, tolerance=1e-10, optimizer=optimizer))
+    assert fit.status is FitStatus.CONVERGED
+    assert fit.gap_bound is None
+    logits, labels = inputs.rows()
+    weights = torch.from_numpy(reference_class_weights(inputs.class_counts.tolist(), 1.2))
+    weighted = weights[labels, None] * probabilities(fit.rectifier, inputs)
+    rows = torch.bincount(labels, minlength=7)
+    own = torch.zeros(7).double()
+    own.index_add_(0, labels, logits.gather(1, labels[:, None])[:, 0].double())
+    torch.testing.assert_close(weighted.sum(0), rows * weights, rtol=0, atol=1e-6)
+    torch.testing.assert_close((weighted * logits).sum(0), weights * own, rtol=0, atol=1e-6)
+    own_numbers = fit.rectifier.own
+    assert float(own_numbers["beta"] @ own_numbers["weight_norm"]) == pytest.approx(0, abs=1e-9)
+
+
+def test_the_ridge_answers_the_stationarity_identity(inputs):
+    """methods.md, section 3: (w_j / S) (sum_i U P_ij - n_j U_j) = -l2 (beta_j - beta0_j)."""
+    l2 = 1e-2
+    fit = fit_rectifier(inputs, replace(EXACT, l2=l2, reduction="weighted", center="identity"))
+    _, labels = inputs.rows()
+    weights = torch.from_numpy(reference_class_weights(inputs.class_counts.tolist(), 1.2))
+    weighted = weights[labels, None] * probabilities(fit.rectifier, inputs)
+    surplus = weighted.sum(0) - torch.bincount(labels, minlength=7) * weights
+    left = inputs.weight_norm * surplus / weights[labels].sum()
+    torch.testing.assert_close(left, -l2 * fit.rectifier.own["beta"], rtol=0, atol=1e-6)
+
+
+def test_without_a_ridge_the_norms_do_not_matter(inputs):
+    """MARR without ridge is class-weighted vector scaling."""
+    settings = RectifySettings(l2=0.0, tolerance=1e-9)
+    ours = fit_rectifier(inputs, settings)
+    scaling = fit_rectifier(replace(inputs, weight_norm=torch.ones(7).double()), settings)
+    torch.testing.assert_close(
+        probabilities(ours.rectifier, inputs),
+        probabilities(scaling.rectifier, inputs),
+        rtol=0,
+        atol=1e-5,
+    )
+
+
+def test_gamma_zero_does_nothing_to_a_stationary_head():
+    """methods.md, section 3: (1, 0) is stationary if the logits are calibrated by class."""
+    generator = torch.Generator().manual_seed(0)
+    logits = 2 * torch.randn(1, 4000, 5, generator=generator)
+    once = fit_rectifier(
+        FitInputs(
+            logits=logits,
+            labels=torch.multinomial(torch.softmax(logits[0], 1), 1, generator=generator)[:, 0],
+            weight_norm=torch.ones(5).double(),
+            class_counts=torch.full((5,), 800),
+            prior_counts=torch.full((5,), 800),
+        ),
+        RectifySettings(l2=0.0, gamma=0.0, tolerance=1e-9),
+    )
+    torch.testing.assert_close(once.rectifier.scale, torch.ones(5).double(), rtol=0, atol=0.1)
+    torch.testing.assert_close(once.rectifier.shift, torch.zeros(5).double(), rtol=0, atol=0.1)
+
+
+def test_the_paper_online_loop_and_the_cached_sgd_take_the_same_steps():
+    """Algorithm 1 with the frozen network in every step, against the fit on its cached logits."""
+    generator = torch.Generator().manual_seed(1)
+    network = torch.nn.Linear(6, 4).requires_grad_(False)
+    images = torch.randn(256, 6, generator=generator)
+    labels = torch.arange(4).repeat_interleave(torch.tensor([200, 40, 12, 4]))
+    counts = torch.bincount(labels)
+    inputs = FitInputs(
+        logits=network(images)[None],
+        labels=labels,
+        weight_norm=network.weight.norm(dim=1).double(),
+        class_counts=counts,
+        prior_counts=counts,
+    )
+    fit = fit_rectifier(inputs, RectifySettings(optimizer="sgd", preset="paper", tolerance=1e-9))
+
+    omega = torch.ones(4, dtype=torch.float64, requires_grad=True)
+    beta = torch.zeros(4, dtype=torch.float64, requires_grad=True)
+    weights = torch.from_numpy(reference_class_weights(counts.tolist(), 1.2))
+    optimizer = torch.optim.SGD([omega, beta], lr=0.05, momentum=0.9, weight_decay=5e-4)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=2000)
+    for _ in range(2000):  # the batch of 512 holds all 256 images, so order is no matter
+        logits = network(images).double()
+        rectified = omega * logits + beta * inputs.weight_norm
+        losses = torch.nn.functional.cross_entropy(rectified, labels, reduction="none")
+        optimizer.zero_grad()
+        torch.autograd.backward((weights[labels] * losses).mean())
+        optimizer.step()
+        schedule.step()
+    online = Rectifier(scale=omega.detach(), shift=(beta * inputs.weight_norm).detach())
+    torch.testing.assert_close(
+        probabilities(fit.rectifier, inputs), probabilities(online, inputs), rtol=0, atol=1e-4
+    )
+    assert fit.status is FitStatus.SCHEDULE_END
+
+
+def test_sgd_approaches_the_exact_optimum(inputs):
+    exact = fit_rectifier(inputs, EXACT)
+    near = fit_rectifier(inputs, replace(EXACT, optimizer="sgd", preset="paper"))
+    assert exact.loss <= near.loss <= exact.loss + 2e-3
+
+
+@pytest.mark.parametrize("optimizer", ["lbfgs", "newton", "sgd"])
+def test_a_fit_is_repeatable_bit_for_bit(inputs, optimizer):
+    settings = RectifySettings(optimizer=optimizer)
+    first, second = fit_rectifier(inputs, settings), fit_rectifier(inputs, settings)
+    assert torch.equal(first.rectifier.scale, second.rectifier.scale)
+    assert torch.equal(first.rectifier.shift, second.rectifier.shift)
+
+
+@pytest.mark.parametrize("optimizer", ["lbfgs", "newton"])
+def test_separable_rows_without_a_ridge_are_unbounded(separable_inputs, optimizer):
+    fit = fit_rectifier(separable_inputs, RectifySettings(l2=0.0, optimizer=optimizer))
+    assert fit.status is FitStatus.UNBOUNDED
+    assert bool(torch.isfinite(fit.rectifier.scale).all())
+    assert any("give --l2" in warning for warning in fit.warnings)
+
+
+def test_separable_rows_with_a_ridge_converge(separable_inputs):
+    fit = fit_rectifier(separable_inputs, EXACT)
+    assert fit.status is FitStatus.CONVERGED
+    assert fit.gap_bound <= 1e-12
+
+
+def test_an_absent_class_and_a_dead_row_are_bearable_and_named():
+    inputs = make_inputs()
+    keep = inputs.labels != 3
+    inputs = replace(
+        inputs,
+        logits=inputs.logits[:, keep],
+        labels=inputs.labels[keep],
+        class_counts=torch.where(torch.arange(7) == 3, 0, inputs.class_counts),
+        prior_counts=torch.where(torch.arange(7) == 3, 0, inputs.prior_counts),
+        weight_norm=torch.where(torch.arange(7) == 5, 0.0, inputs.weight_norm),
+    )
+    for center in ("zero", "identity", "logit-adjustment"):
+        fit = fit_rectifier(inputs, replace(EXACT, center=center))
+        assert fit.status is FitStatus.CONVERGED
+        assert float(fit.rectifier.own["beta"][5]) == 0.0
+        assert any("1 of 7 classes have no training image" in text for text in fit.warnings)
+        assert any("weight norm of 0" in text for text in fit.warnings)
+
+
+@pytest.mark.parametrize(("num_classes", "num_samples"), [(1, 20), (2, 40), (60, 80)])
+def test_few_classes_and_few_rows(num_classes, num_samples):
+    inputs = make_inputs(num_classes=num_classes, num_samples=num_samples, num_views=1)
+    fit = fit_rectifier(inputs, EXACT)
+    assert fit.status is FitStatus.CONVERGED
+
+
+def test_newton_by_conjugate_gradients_reaches_the_same_optimum(inputs, monkeypatch):
+    full = fit_rectifier(inputs, replace(EXACT, optimizer="newton"))
+    monkeypatch.setattr("pipeline.rectify.solvers.newton.FULL_UP_TO", 0)
+    conjugate = fit_rectifier(inputs, replace(EXACT, optimizer="newton"))
+    assert conjugate.loss == pytest.approx(full.loss, abs=1e-11)
+
+
+def test_temperature_is_the_best_shared_scale(inputs):
+    fit = fit_rectifier(inputs, replace(EXACT, method="temperature", l2=0.0, tolerance=1e-9))
+    problem = build_problem(
+        inputs, replace(EXACT, l2=0.0), METHODS["temperature"].family(inputs.weight_norm)
+    )
+    around = [float(fit.rectifier.scale[0]) + step for step in (-1e-3, 0.0, 1e-3)]
+    values = [
+        problem.evaluate(torch.tensor([s], dtype=torch.float64), precise=True).value for s in around
+    ]
+    assert values[1] < min(values[0], values[2])
+    assert fit.rectifier.scale.unique().numel() == 1
+
+
+def test_logit_adjustment_subtracts_the_log_prior(inputs):
+    fit = fit_rectifier(inputs, replace(EXACT, method="logit-adjustment"))
+    prior = inputs.prior_counts.double() / inputs.prior_counts.sum()
+    torch.testing.assert_close(fit.rectifier.shift, -prior.log())
+    assert fit.rectifier.scale.tolist() == [1.0] * 7
+    assert fit.status is FitStatus.CLOSED_FORM
+
+
+def test_centers_lie_where_the_ridge_pulls_to(inputs):
+    family = METHODS["marr"].family(inputs.weight_norm)
+    huge = replace(EXACT, l2=1e6, gamma=0.0)
+    for center in ("zero", "identity", "logit-adjustment"):
+        fit = fit_rectifier(inputs, replace(huge, center=center))
+        theta = torch.cat([fit.rectifier.own["omega"], fit.rectifier.own["beta"]])
+        expected = ridge_center(family, center, inputs.log_prior)
+        torch.testing.assert_close(theta, expected, rtol=0, atol=1e-4)
+
+
+def test_overflow_is_an_error_and_never_a_result():
+    inputs = make_inputs(dtype=torch.float64)
+    inputs.logits[0, 0, 0] = 1e308
+    with pytest.raises(FitError, match="a finite loss expected"):
+        fit_rectifier(replace(inputs, logits=inputs.logits * 10), EXACT)

@@ -1,0 +1,167 @@
+import math
+
+import numpy as np
+import pytest
+import torch
+from problems import make_inputs
+from reference import central_difference
+from scipy.special import log_softmax
+
+from pipeline.rectify import objective
+from pipeline.rectify.objective import WeightedCrossEntropy
+
+
+def make_loss(inputs, reduction="plain", seed=3):
+    weights = torch.rand(inputs.num_classes, generator=torch.Generator().manual_seed(seed)) + 0.1
+    return WeightedCrossEntropy(*inputs.rows(), weights, reduction=reduction), weights.double()
+
+
+def make_point(num_classes, seed=5):
+    generator = torch.Generator().manual_seed(seed)
+    scale = 0.5 + torch.rand(num_classes, generator=generator, dtype=torch.float64)
+    return scale, torch.randn(num_classes, generator=generator, dtype=torch.float64)
+
+
+def reference_loss(inputs, weights, scale, shift, reduction):
+    logits, labels = (array.numpy() for array in inputs.rows())
+    log_probability = log_softmax(scale * logits.astype(np.float64) + shift, axis=1)
+    row_weights = weights.numpy()[labels]
+    divisor = len(labels) if reduction == "plain" else row_weights.sum()
+    return -(row_weights * log_probability[np.arange(len(labels)), labels]).sum() / divisor
+
+
+@pytest.mark.parametrize("reduction", ["plain", "weighted"])
+@pytest.mark.parametrize("num_classes", [1, 2, 7, 100])
+def test_loss_is_the_weighted_mean_of_cross_entropies(reduction, num_classes):
+    inputs = make_inputs(num_classes=num_classes)
+    loss, weights = make_loss(inputs, reduction)
+    scale, shift = make_point(num_classes)
+    expected = reference_loss(inputs, weights, scale.numpy(), shift.numpy(), reduction)
+    assert loss.evaluate(scale, shift, precise=True).loss == pytest.approx(expected, rel=1e-12)
+    assert loss.evaluate(scale, shift, precise=False).loss == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("reduction", ["plain", "weighted"])
+def test_gradient_matches_central_differences(inputs, reduction):
+    loss, weights = make_loss(inputs, reduction)
+    scale, shift = make_point(7)
+    found = loss.evaluate(scale, shift, precise=True)
+
+    def value(point):
+        return reference_loss(inputs, weights, point[:7], point[7:], reduction)
+
+    numeric = central_difference(value, torch.cat([scale, shift]).numpy())
+    gradient = torch.cat([found.scale_gradient, found.shift_gradient]).numpy()
+    np.testing.assert_allclose(gradient, numeric, rtol=1e-6, atol=1e-9)
+
+
+def test_hessian_matches_differences_of_the_gradient(inputs):
+    loss, _ = make_loss(inputs)
+    scale, shift = make_point(7)
+
+    def gradient(point, index):
+        found = loss.evaluate(
+            torch.from_numpy(point[:7]), torch.from_numpy(point[7:]), precise=True
+        )
+        return float(torch.cat([found.scale_gradient, found.shift_gradient])[index])
+
+    point = torch.cat([scale, shift]).numpy()
+    numeric = np.stack(
+        [central_difference(lambda p, row=row: gradient(p, row), point) for row in range(14)]
+    )
+    scale_scale, mixed, shift_shift = loss.hessian(scale, shift)
+    found = np.block([[scale_scale.numpy(), mixed.numpy()], [mixed.numpy().T, shift_shift.numpy()]])
+    np.testing.assert_allclose(found, numeric, rtol=1e-4, atol=1e-6)  # float32 inside
+
+
+def test_hessian_product_is_the_hessian_times_the_step(inputs):
+    loss, _ = make_loss(inputs)
+    point, step = make_point(7), make_point(7, seed=9)
+    scale_scale, mixed, shift_shift = loss.hessian(*point)
+    scale_part, shift_part = loss.hessian_product(*point, *step)
+    torch.testing.assert_close(
+        scale_part, scale_scale @ step[0] + mixed @ step[1], rtol=1e-4, atol=1e-7
+    )
+    torch.testing.assert_close(
+        shift_part, mixed.T @ step[0] + shift_shift @ step[1], rtol=1e-4, atol=1e-7
+    )
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float32, torch.float64])
+def test_stored_precision_does_not_change_the_arithmetic(dtype):
+    inputs = make_inputs(dtype=torch.float16)
+    logits, labels = inputs.rows()
+    weights = torch.ones(7)
+    same = WeightedCrossEntropy(logits.to(dtype), labels, weights, reduction="plain")
+    half = WeightedCrossEntropy(logits, labels, weights, reduction="plain")
+    point = make_point(7)
+    assert same.evaluate(*point, precise=True).loss == half.evaluate(*point, precise=True).loss
+
+
+def test_result_does_not_depend_on_the_threads():
+    inputs = make_inputs(num_samples=20_000, num_classes=40)
+    loss, _ = make_loss(inputs)
+    assert inputs.logits.numel() > 2 * objective.CHUNK_LOGITS  # several chunks
+    point = make_point(40)
+    threads = torch.get_num_threads()
+    try:
+        found = []
+        for count in (1, 3):
+            torch.set_num_threads(count)
+            loss, _ = make_loss(inputs)
+            found.append(loss.evaluate(*point, precise=False))
+    finally:
+        torch.set_num_threads(threads)
+    one, three = found
+    assert one.loss == three.loss
+    assert torch.equal(one.scale_gradient, three.scale_gradient)
+    assert torch.equal(one.shift_gradient, three.shift_gradient)
+
+
+def test_workers_leave_the_thread_count_of_others_alone():
+    before = torch.get_num_threads()
+    loss, _ = make_loss(make_inputs(num_samples=20_000, num_classes=40))
+    loss.evaluate(*make_point(40), precise=False)
+    assert torch.get_num_threads() == before
+
+
+@pytest.mark.parametrize("precise", [False, True])
+def test_hopeless_rows_have_a_finite_exact_loss(precise):
+    # The label's logit lies 1e4 below the other: its probability underflows in float64 too.
+    logits = torch.tensor([[1e4, 0.0], [0.0, 1e4]])
+    labels = torch.tensor([1, 0])
+    loss = WeightedCrossEntropy(logits, labels, torch.ones(2), reduction="plain")
+    point = torch.ones(2).double(), torch.zeros(2).double()
+    assert loss.evaluate(*point, precise=precise).loss == 1e4
+
+
+def test_rows_of_a_class_without_weight_do_not_count():
+    logits = torch.tensor([[5.0, 0.0], [0.0, 1.0], [9.0, 0.0]])
+    labels = torch.tensor([0, 1, 1])
+    weights = torch.tensor([1.0, 0.0])
+    loss = WeightedCrossEntropy(logits, labels, weights, reduction="weighted")
+    point = torch.ones(2).double(), torch.zeros(2).double()
+    found = loss.evaluate(*point, precise=True)
+    assert found.loss == pytest.approx(math.log1p(math.exp(-5)))
+    assert found.largest_row_loss == pytest.approx(math.log1p(math.exp(-5)))
+    assert loss.is_separated(*point)
+
+
+def test_a_tie_is_not_a_separation():
+    logits = torch.tensor([[1.0, 1.0], [0.0, 1.0]])
+    loss = WeightedCrossEntropy(logits, torch.tensor([0, 1]), torch.ones(2), reduction="plain")
+    ones, zeros = torch.ones(2).double(), torch.zeros(2).double()
+    assert not loss.is_separated(ones, zeros)
+    assert loss.is_separated(ones, torch.tensor([0.5, 0.0]).double())
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_gpu_and_cpu_agree(inputs):
+    logits, labels = inputs.rows()
+    point = make_point(7)
+    here = WeightedCrossEntropy(logits, labels, torch.ones(7), reduction="plain")
+    there = WeightedCrossEntropy(logits.cuda(), labels, torch.ones(7), reduction="plain")
+    ours, theirs = here.evaluate(*point, precise=True), there.evaluate(*point, precise=True)
+    assert ours.loss == pytest.approx(theirs.loss, rel=1e-12)
+    torch.testing.assert_close(ours.scale_gradient, theirs.scale_gradient)

@@ -1,0 +1,81 @@
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from pipeline.errors import ConfigError, DataError
+from pipeline.rectify.fit import fit_rectifier
+from pipeline.rectify.rectifier import Rectifier, load_rectifier
+from pipeline.rectify.settings import PRESETS, RectifySettings, preset_l2
+
+
+def test_round_trip_keeps_every_number_and_setting(inputs, tmp_path):
+    fit = fit_rectifier(inputs, RectifySettings(), metadata={"head_fingerprint": "abc"})
+    path = tmp_path / "marr.safetensors"
+    fit.rectifier.save(path)
+    again = load_rectifier(path)
+    assert torch.equal(again.scale, fit.rectifier.scale)
+    assert torch.equal(again.own["beta"], fit.rectifier.own["beta"])
+    assert set(again.own) == {"omega", "beta", "weight_norm"}
+    assert again.metadata["status"] == "converged"
+    assert again.metadata["gap_bound"] == fit.gap_bound
+    assert again.metadata["head_fingerprint"] == "abc"
+    assert again.method == "marr"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_rectifier_is_its_omega_and_beta(inputs):
+    rectifier = fit_rectifier(inputs, RectifySettings()).rectifier
+    logits = inputs.logits[0].double()
+    expected = rectifier.own["omega"] * logits + rectifier.own["beta"] * inputs.weight_norm
+    torch.testing.assert_close(rectifier.apply(logits), expected)
+
+
+def test_a_failed_save_keeps_the_old_file(tmp_path):
+    path = tmp_path / "marr.safetensors"
+    scale, shift = torch.ones(3, dtype=torch.float64), torch.zeros(3, dtype=torch.float64)
+    Rectifier(scale=scale, shift=shift, metadata={"method": "marr"}).save(path)
+    before = path.read_bytes()
+    unserialisable = Rectifier(scale=scale, shift=shift, metadata={"method": object()})
+    with pytest.raises(TypeError):
+        unserialisable.save(path)
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_what_is_no_rectifier_is_refused(tmp_path):
+    path = tmp_path / "other.safetensors"
+    path.write_bytes(b"no safetensors")
+    with pytest.raises(DataError, match="a rectifier written by `pipeline rectify -o` expected"):
+        load_rectifier(path)
+    save_file({"weight": torch.ones(2)}, path)
+    with pytest.raises(DataError, match="got a safetensors file with weight"):
+        load_rectifier(path)
+    newer = {"format": "marr-rectifier", "format_version": "2.0"}
+    save_file({"scale": torch.ones(2), "shift": torch.ones(2)}, path, newer)
+    with pytest.raises(DataError, match=r"format version 1.0 expected, got 2.0"):
+        load_rectifier(path)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("l2", -1.0, "l2: a number >= 0 expected, got -1.0"),
+        ("tolerance", 0.0, "tolerance: a number > 0 expected"),
+        ("gamma", float("nan"), "gamma: a finite exponent expected, got nan"),
+        ("method", "magic", "method: one of softmax, .* expected, got magic"),
+        ("center", "middle", "center: one of zero, .* expected, got middle"),
+    ],
+)
+def test_settings_check_themselves(field, value, message):
+    with pytest.raises(ConfigError, match=message):
+        RectifySettings(**{field: value})
+
+
+def test_presets_are_what_the_design_says():
+    for name, settings in PRESETS.items():
+        assert settings.preset == name
+        assert (settings.gamma, settings.l2, settings.center) == (1.2, 5e-4, "zero")
+    assert PRESETS["official"].reduction == "weighted"
+    assert PRESETS["paper"].reduction == PRESETS["default"].reduction == "plain"
+    assert preset_l2("paper", "inaturalist2018") == 1e-4
+    assert preset_l2("paper", "cifar10-lt") == preset_l2("paper", None) == 5e-4

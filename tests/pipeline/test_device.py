@@ -1,0 +1,49 @@
+import pytest
+import torch
+
+from pipeline.device import dtype_name, resolve_device, training_precision
+from pipeline.errors import ConfigError
+
+
+@pytest.fixture
+def no_gpu(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+
+
+@pytest.mark.parametrize("name", ["auto", "cpu"])
+def test_without_a_gpu_work_stays_on_the_cpu(name, no_gpu):
+    assert resolve_device(name) == torch.device("cpu")
+
+
+def test_auto_takes_a_gpu_where_there_is_one(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert resolve_device("auto") == torch.device("cuda")
+
+
+def test_an_absent_gpu_is_refused(no_gpu):
+    with pytest.raises(ConfigError, match="CUDA device expected, got none; use --device cpu"):
+        resolve_device("cuda")
+
+
+def test_an_unknown_device_is_refused():
+    with pytest.raises(ConfigError, match="auto, cpu, cuda expected, got tpu"):
+        resolve_device("tpu")
+
+
+@pytest.mark.parametrize(
+    ("capabilities", "expected"),
+    [
+        ({"avx512_bf16": True}, "bfloat16"),
+        ({"avx512_bf16": False, "amx_bf16": True}, "bfloat16"),
+        ({"avx512_f": True, "avx512_bf16": False}, "float32"),
+        ({}, "float32"),
+    ],
+)
+def test_a_cpu_trains_in_bfloat16_only_with_its_instructions(capabilities, expected, monkeypatch):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities, raising=False)
+    assert dtype_name(training_precision(torch.device("cpu"))) == expected
+
+
+def test_a_torch_that_cannot_tell_trains_in_float32(monkeypatch):
+    monkeypatch.delattr(torch.cpu, "get_capabilities", raising=False)
+    assert training_precision(torch.device("cpu")) == torch.float32

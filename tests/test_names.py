@@ -1,0 +1,23 @@
+"""Every name a user can type has its thing, and the other way round."""
+
+from pipeline import names
+
+
+def test_phase_one_registries():
+    from pipeline.backbone import BACKBONES, RECIPES
+    from pipeline.data import AUGMENTATIONS, DATASETS
+
+    assert tuple(DATASETS) == names.DATASETS
+    assert tuple(BACKBONES) == names.BACKBONES
+    assert tuple(RECIPES) == names.RECIPES
+    assert tuple(AUGMENTATIONS) == names.AUGMENTATIONS
+
+
+def test_phase_two_registries():
+    from pipeline.rectify.methods import METHODS
+    from pipeline.rectify.settings import PRESETS
+    from pipeline.rectify.solvers import SOLVERS
+
+    assert tuple(METHODS) == names.METHODS
+    assert (*SOLVERS, "sgd") == names.OPTIMIZERS
+    assert tuple(PRESETS) == names.PRESETS
