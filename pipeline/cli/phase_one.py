@@ -20,7 +20,6 @@ from pipeline.errors import DataError
 from pipeline.groups import shot_groups
 from pipeline.progress import Progress, silent
 
-
 ONE_THREAD_UP_TO = 16
 """Side in pixels. Networks on images this small gain 15 % by a second thread on a quiet machine
 (digits, two cores: 4.6 s to 5.3 s) and lose a factor of 10 where other work runs (60 s), since
