@@ -5,7 +5,7 @@
 
 from cache.convert import SplitArrays, read_npz_split
 from cache.errors import CacheError, CacheWriteError, StaleCacheError
-from cache.fingerprint import differences, digest, fingerprint
+from cache.fingerprint import differences, digest, fingerprint, require_same
 from cache.head import Head
 from cache.plan import SplitPlan
 from cache.read import Cache, Split, open_cache
@@ -28,6 +28,7 @@ __all__ = [
     "fingerprint",
     "open_cache",
     "read_npz_split",
+    "require_same",
     "verify_cache",
     "write_arrays",
 ]

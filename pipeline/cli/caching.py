@@ -91,6 +91,17 @@ def extract_cache(
     return True
 
 
+def refuse_other_training(path: Path, config: dict[str, Any]) -> None:
+    """Raise before hours of training if the cache that is there came of another one.
+
+    Raises:
+        StaleCacheError: each difference is named.
+    """
+    stored = cache.open_cache(path).meta("config")
+    if isinstance(stored, dict):
+        cache.require_same(stored, config, where=str(path))
+
+
 def fingerprint_parts(
     network: Network, transforms: dict[str, Any], *, store: str, dtype: str
 ) -> dict[str, Any]:

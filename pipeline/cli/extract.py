@@ -43,7 +43,7 @@ def cli_command(
     with the suffix .pt.
     """
     from cache import open_cache
-    from pipeline.cli.caching import extract_cache
+    from pipeline.cli.caching import extract_cache, refuse_other_training
     from pipeline.cli.estimate import (
         cache_bytes,
         extraction_seconds,
@@ -75,6 +75,8 @@ def cli_command(
         if dry_run:
             model, training = fresh_model(plan), training_seconds(plan, device)
         else:
+            if output.exists() and not asked.overwrite:
+                refuse_other_training(output, plan.record().config)
             kept = output.with_suffix(".pt")
             model = train_or_resume(plan, kept, asked, progress=ProgressLine("training")).model
             note(f"checkpoint: {kept}")

@@ -44,6 +44,7 @@ class PhaseOneRequest:
     batch_size: int | None = None
     augmentation: str | None = None
     device: str = "auto"
+    workers: int | None = None
     resume: bool = True
     overwrite: bool = False
 
@@ -75,6 +76,7 @@ def plan_training(request: PhaseOneRequest, *, progress: Progress = silent) -> T
         data_seed=request.data_seed,
         tune_fraction=request.tune_fraction,
         image_size=request.image_size,
+        workers=request.workers,
         progress=progress,
     )
     _settle_threads(dataset)
@@ -198,6 +200,7 @@ def load_trained(
         data_seed=trained_on["data_seed"],
         tune_fraction=trained_on["tune_fraction"],
         image_size=trained_on["image_size"][0],
+        workers=request.workers,
         stored_rows=stored.record.rows,
         progress=progress,
     )

@@ -57,6 +57,11 @@ OPTIONS = [
     ),
     click.option("--device", type=click.Choice(names.DEVICES), default="auto"),
     click.option(
+        "--workers",
+        type=click.IntRange(min=1),
+        help="Threads that decode images.  [default: one a core, up to 4]",
+    ),
+    click.option(
         "--resume/--no-resume", default=True, help="Go on from the checkpoint of a stopped run."
     ),
     click.option("--overwrite", is_flag=True, help="Replace what another run has written."),

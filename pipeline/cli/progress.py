@@ -1,5 +1,6 @@
 """Progress on stderr: one line that moves on a terminal, a sparse line elsewhere."""
 
+import shutil
 import sys
 import time
 
@@ -12,42 +13,52 @@ LOG_SECONDS = 30.0
 
 
 class ProgressLine:
-    """A `pipeline.progress.Progress` for one piece of work.
+    """A `pipeline.progress.Progress` for one piece of work, or for several one after the other.
 
     Elsewhere than on a terminal a line comes at every tenth of the work, but not within
-    `QUIET_SECONDS` of the last one, and at least every `LOG_SECONDS`.
+    `QUIET_SECONDS` of the last one, and at least every `LOG_SECONDS`. Rates count from the first
+    call, so that a resumed run shows its own speed.
     """
 
     def __init__(self, label: str, *, unit: str = "") -> None:
         self._label = label
         self._unit = unit
-        self._begin = self._last = time.monotonic()
-        self._tenths = 0
         self._is_terminal = sys.stderr.isatty()
-        self._shown = False
+        self._begin = self._last = 0.0
+        self._first = self._done = sys.maxsize
+        self._tenths = 0
+        self._is_shown = False
 
     def __call__(self, done: int, total: int, note: str = "") -> None:
         """Show `done` of `total`, the rate, the time left and a note."""
         now = time.monotonic()
-        finished = done >= total
-        if now - self._begin < QUIET_SECONDS or not (self._is_due(now, done, total) or finished):
+        if done < self._done:  # the first call, or the next piece of work
+            self._begin = self._last = now
+            self._first, self._tenths, self._is_shown = done, 10 * done // max(total, 1), False
+        self._done = done
+        is_finished = done >= total
+        if not (self._is_shown if is_finished else self._is_due(now, done, total)):
             return
-        if finished and not self._shown and now - self._begin < 2 * QUIET_SECONDS:
-            return
-        self._last, self._tenths, self._shown = now, 10 * done // max(total, 1), True
-        rate = done / (now - self._begin)
-        left = (total - done) / rate if rate > 0 else float("inf")
+        self._last, self._tenths, self._is_shown = now, 10 * done // max(total, 1), True
+        seconds = now - self._begin
+        rate = (done - self._first) / seconds
         text = f"{self._label}: {done:,}/{total:,}{self._unit}  {rate:,.0f}/s"
-        text += f"  {left:.0f} s left" if not finished else f"  {now - self._begin:.1f} s"
-        text += f"  {note}" if note else ""
-        if self._is_terminal:
-            click.echo("\r\x1b[2K" + text, err=True, nl=finished)
-        else:
-            click.echo(text, err=True)
+        if is_finished:
+            text += f"  {seconds:.1f} s"
+        elif rate > 0:
+            text += f"  {(total - done) / rate:.0f} s left"
+        self._show(f"{text}  {note}" if note else text, ends=is_finished)
 
     def _is_due(self, now: float, done: int, total: int) -> bool:
         since = now - self._last
         if self._is_terminal:
-            return since >= TERMINAL_SECONDS
-        new_tenth = 10 * done // max(total, 1) > self._tenths
-        return since >= LOG_SECONDS or (new_tenth and since >= QUIET_SECONDS)
+            return now - self._begin >= QUIET_SECONDS and since >= TERMINAL_SECONDS
+        is_new_tenth = 10 * done // max(total, 1) > self._tenths
+        return since >= LOG_SECONDS or (is_new_tenth and since >= QUIET_SECONDS)
+
+    def _show(self, text: str, *, ends: bool) -> None:
+        if not self._is_terminal:
+            click.echo(text, err=True)
+            return
+        width = shutil.get_terminal_size().columns - 1
+        click.echo("\r\x1b[2K" + text[:width], err=True, nl=ends)

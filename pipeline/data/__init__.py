@@ -1,28 +1,21 @@
 """Datasets by name: where their images are, and the long-tailed splits drawn from them."""
 
-from collections.abc import Mapping
+import os
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Protocol
 
 from pipeline.data.augment import Augmentation
 from pipeline.data.cifar import cifar_source
 from pipeline.data.digits import digits_source
 from pipeline.data.folder import folder_source
 from pipeline.data.images import LongTailedDataset
-from pipeline.data.source import DatasetSource, Rows, draw_dataset
+from pipeline.data.source import DatasetSource, Rows, SourceRequest, draw_dataset
 from pipeline.errors import ConfigError
 from pipeline.progress import Progress, silent
 
-
-class Source(Protocol):
-    """Finds the images of a dataset; decodes none."""
-
-    def __call__(
-        self, *, data_root: Path | None, data_seed: int, image_size: int, progress: Progress
-    ) -> DatasetSource:
-        """Raise a ConfigError or DataError if they are not there."""
-
+Source = Callable[[SourceRequest], DatasetSource]
+"""Finds the images of a dataset and decodes none; a ConfigError or DataError if it cannot."""
 
 DATASETS: dict[str, Source] = {
     "digits-lt": digits_source,
@@ -47,6 +40,7 @@ def load_dataset(
     data_seed: int = 0,
     tune_fraction: float = 0.0,
     image_size: int = 32,
+    workers: int | None = None,
     stored_rows: Mapping[str, Rows] | None = None,
     progress: Progress = silent,
 ) -> LongTailedDataset:
@@ -59,6 +53,7 @@ def load_dataset(
         data_seed: at least 0; draws the subset, the hold-out and the test digits.
         tune_fraction: part of every training class to hold out as `tune`.
         image_size: side in pixels, for `folder`.
+        workers: threads that decode images; None takes one a core, up to four.
         stored_rows: rows of a checkpoint, taken instead of drawing.
         progress: told how far decoding is.
 
@@ -70,9 +65,14 @@ def load_dataset(
         raise ConfigError(f"dataset: one of {', '.join(DATASETS)} expected, got {name}; choose one")
     if data_seed < 0:
         raise ConfigError(f"data seed: at least 0 expected, got {data_seed}; choose another")
-    source = DATASETS[name](
-        data_root=data_root, data_seed=data_seed, image_size=image_size, progress=progress
+    request = SourceRequest(
+        data_root=data_root,
+        data_seed=data_seed,
+        image_size=image_size,
+        workers=min(4, os.cpu_count() or 1) if workers is None else workers,
+        progress=progress,
     )
+    source = DATASETS[name](request)
     return draw_dataset(
         source,
         imbalance_ratio=imbalance_ratio,

@@ -18,7 +18,7 @@ from torchvision.datasets import CIFAR10, CIFAR100
 
 from pipeline.data.folder import COLOUR_DEFAULTS, folder_source
 from pipeline.data.normalise import Normalisation
-from pipeline.data.source import DatasetSource, Rows, SplitSource
+from pipeline.data.source import DatasetSource, Rows, SourceRequest, SplitSource
 from pipeline.errors import ConfigError, DataError
 from pipeline.progress import Progress
 
@@ -30,23 +30,20 @@ NUM_CLASSES = {"cifar10-lt": 10, "cifar100-lt": 100}
 ORIGINALS = {"cifar10-lt": CIFAR10, "cifar100-lt": CIFAR100}
 
 
-def cifar_source(
-    name: str, *, data_root: Path | None, data_seed: int, image_size: int, progress: Progress
-) -> DatasetSource:
-    """CIFAR's images under `data_root`, undecoded; `data_seed` draws nothing here.
+def cifar_source(name: str, request: SourceRequest) -> DatasetSource:
+    """CIFAR's images under the data root, undecoded.
 
     Args:
         name: `cifar10-lt` or `cifar100-lt`.
-        data_root: with `train/ [tune/] test/`, or torchvision's (made and filled if absent).
-        data_seed: unused; every source takes it.
-        image_size: CIFAR is 32 pixels wide; any other size is refused.
-        progress: told how far decoding and reading are.
+        request: root with `train/ [tune/] test/`, or torchvision's (made and filled if absent);
+            CIFAR is 32 pixels wide, any other size is refused.
 
     Raises:
         ConfigError: no root was given, or another image size.
         DataError: the number of class folders is not the dataset's, or neither layout is there
             and the download failed.
     """
+    data_root, image_size = request.data_root, request.image_size
     if data_root is None:
         raise ConfigError(f"--data-root: the folder of {name} expected, got none; give it")
     if image_size != IMAGE_SIZE:
@@ -55,9 +52,7 @@ def cifar_source(
             "use --dataset folder for another size"
         )
     if (data_root / "train").is_dir():
-        found = folder_source(
-            data_root=data_root, data_seed=data_seed, image_size=image_size, progress=progress
-        )
+        found = folder_source(request)
         if len(found.class_names) != NUM_CLASSES[name]:
             raise DataError(
                 f"{data_root / 'train'}: {NUM_CLASSES[name]} class folders expected for {name}, "
@@ -65,7 +60,7 @@ def cifar_source(
             )
         source = replace(found, name=name)
     else:
-        source = _original_source(name, data_root, progress)
+        source = _original_source(name, data_root, request.progress)
     return replace(
         source, default_imbalance_ratio=DEFAULT_IMBALANCE_RATIO, normalisation=NORMALISATION
     )

@@ -6,8 +6,6 @@ leaves 134 to 143 a class; at a ratio of 20 the training counts are then 143, 10
 or a steeper ratio would leave fewer than two classes above 100 images.
 """
 
-from pathlib import Path
-
 import numpy as np
 import torch
 from sklearn.datasets import load_digits
@@ -15,28 +13,25 @@ from torch import Tensor
 
 from pipeline.data.images import PhaseOneDefaults
 from pipeline.data.longtail import select_rows
-from pipeline.data.source import DatasetSource, Rows, SplitSource
-from pipeline.progress import Progress
+from pipeline.data.source import DatasetSource, Rows, SourceRequest, SplitSource
 
 TEST_IMAGES_PER_CLASS = 40
 DEFAULT_IMBALANCE_RATIO = 20.0
 LARGEST_PIXEL = 16  # scikit-learn counts set bits in 4 x 4 blocks: 0..16
 
 
-def digits_source(
-    *, data_root: Path | None, data_seed: int, image_size: int, progress: Progress
-) -> DatasetSource:
-    """The digits with a balanced test split drawn from `data_seed`; pixels scaled to 0..255.
+def digits_source(request: SourceRequest) -> DatasetSource:
+    """The digits with a balanced test split drawn from the data seed; pixels scaled to 0..255.
 
-    `data_root` and `image_size` have no meaning here: the images are embedded and stay 8 x 8.
+    Root and image size have no meaning here: the images are embedded and stay 8 x 8.
     """
     bunch = load_digits()
     labels = bunch.target.astype(np.int64)
     scaled = np.rint(bunch.images * (255.0 / LARGEST_PIXEL)).astype(np.uint8)
     images = torch.from_numpy(scaled)[:, None]
-    test_rows = select_rows(labels, np.full(10, TEST_IMAGES_PER_CLASS), data_seed)
+    test_rows = select_rows(labels, np.full(10, TEST_IMAGES_PER_CLASS), request.data_seed)
     train_rows = np.setdiff1d(np.arange(len(labels)), test_rows)
-    progress(len(labels), len(labels), "digits read")
+    request.progress(len(labels), len(labels), "digits read")
 
     def read(rows: Rows) -> Tensor:
         return images[torch.from_numpy(rows)]

@@ -4,7 +4,6 @@ Classes are the folders of `train` in alphabetical order. Every image becomes 8-
 size: another size is resized, antialiased, until its short side fits, and cut at the centre.
 """
 
-import os
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -16,10 +15,9 @@ from PIL import Image
 from torch import Tensor
 
 from pipeline.data.images import PhaseOneDefaults
-from pipeline.data.source import DatasetSource, Rows, SplitSource
+from pipeline.data.source import DatasetSource, Rows, SourceRequest, SplitSource
 from pipeline.errors import ConfigError, DataError
 from pipeline.names import AUGMENTATIONS, SPLITS
-from pipeline.progress import Progress
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".webp", ".ppm", ".tif", ".tiff"})
 IMAGES_PER_TASK = 256  # a 32 x 32 PNG decodes in 0.1 ms: one task each would be all overhead
@@ -28,16 +26,15 @@ COLOUR_DEFAULTS = PhaseOneDefaults(
 )
 
 
-def folder_source(
-    *, data_root: Path | None, data_seed: int, image_size: int, progress: Progress
-) -> DatasetSource:
-    """List the images of `data_root`; nothing is decoded and nothing drawn yet.
+def folder_source(request: SourceRequest) -> DatasetSource:
+    """List the images of the data root; nothing is decoded and nothing drawn yet.
 
     Raises:
-        ConfigError: no root was given, or `image_size` is below 8.
+        ConfigError: no root was given, or the image size is below 8.
         DataError: the root has no `train` folder, a class folder is empty, or the classes of
             another split are not those of `train`.
     """
+    data_root, image_size = request.data_root, request.image_size
     if data_root is None:
         raise ConfigError("--data-root: a folder with train/ and test/ expected, got none; give it")
     if image_size < 8:
@@ -51,18 +48,14 @@ def folder_source(
         )
     present = [split for split in SPLITS if (data_root / split).is_dir()]
     class_names = _class_folders(data_root / "train")
-    splits = {
-        split: _list_split(data_root, split, class_names, image_size, progress) for split in present
-    }
+    splits = {split: _list_split(data_root, split, class_names, request) for split in present}
     return DatasetSource(
         name="folder", class_names=class_names, splits=splits, defaults=COLOUR_DEFAULTS
     )
 
 
-def read_images(
-    paths: list[Path], *, image_size: int, progress: Progress, note: str = ""
-) -> Tensor:
-    """Decode `paths` (N,) in a small thread pool (Pillow decodes outside Python's lock).
+def read_images(paths: list[Path], request: SourceRequest, *, note: str) -> Tensor:
+    """Decode `paths` (N,) in the request's threads (Pillow decodes outside Python's lock).
 
     Returns:
         (N, 3, image_size, image_size) uint8.
@@ -70,6 +63,7 @@ def read_images(
     Raises:
         DataError: a file is no image or is cut short; names it.
     """
+    image_size = request.image_size
     images = np.empty((len(paths), image_size, image_size, 3), dtype=np.uint8)
 
     def decode(start: int) -> int:
@@ -78,10 +72,10 @@ def read_images(
             images[row] = read_image(paths[row], image_size)
         return stop
 
-    with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
+    with ThreadPoolExecutor(request.workers) as pool:
         try:
             for done in pool.map(decode, range(0, len(paths), IMAGES_PER_TASK)):
-                progress(done, len(paths), note)
+                request.progress(done, len(paths), note)
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
@@ -107,7 +101,7 @@ def read_image(path: Path, image_size: int) -> npt.NDArray[np.uint8]:
 
 
 def _list_split(
-    root: Path, split: str, class_names: tuple[str, ...], image_size: int, progress: Progress
+    root: Path, split: str, class_names: tuple[str, ...], request: SourceRequest
 ) -> SplitSource:
     found = _class_folders(root / split)
     if found != class_names:
@@ -135,16 +129,13 @@ def _list_split(
         sizes.append(len(files))
     return SplitSource(
         labels=np.repeat(np.arange(len(class_names)), sizes),
-        read=partial(_read_rows, paths, image_size, progress, split),
+        read=partial(_read_rows, paths, request, split),
         ids=tuple(path.relative_to(root).as_posix() for path in paths),
     )
 
 
-def _read_rows(
-    paths: list[Path], image_size: int, progress: Progress, split: str, rows: Rows
-) -> Tensor:
-    chosen = [paths[row] for row in rows]
-    return read_images(chosen, image_size=image_size, progress=progress, note=f"{split} images")
+def _read_rows(paths: list[Path], request: SourceRequest, split: str, rows: Rows) -> Tensor:
+    return read_images([paths[row] for row in rows], request, note=f"{split} images")
 
 
 def _class_folders(split: Path) -> tuple[str, ...]:

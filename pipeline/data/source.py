@@ -5,6 +5,7 @@ Images are read only after the rows are known: a subset of a large folder decode
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -15,8 +16,28 @@ from pipeline.data.images import ImageSplit, LongTailedDataset, PhaseOneDefaults
 from pipeline.data.longtail import hold_out, long_tail_counts, select_rows
 from pipeline.data.normalise import Normalisation, channel_statistics
 from pipeline.errors import ConfigError, DataError
+from pipeline.progress import Progress
 
 Rows = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SourceRequest:
+    """Where images are and how to decode them.
+
+    Attributes:
+        data_root: folder of the images; `digits-lt` needs none.
+        data_seed: draws the test digits; no other source draws anything.
+        image_size: side in pixels, for `folder`.
+        workers: threads that decode.
+        progress: told how far decoding is.
+    """
+
+    data_root: Path | None
+    data_seed: int
+    image_size: int
+    workers: int
+    progress: Progress
 
 
 @dataclass(frozen=True)

@@ -121,6 +121,14 @@ def test_extract_of_something_else_is_refused_with_the_difference(run, digits_ca
     assert "transforms.train.views" in done.error
 
 
+def test_another_training_is_refused_before_it_begins(run, digits_cache):
+    options = ["--iterations", "61", "--batch-size", "64", "-o", digits_cache]
+    done = run("extract", "--dataset", "digits-lt", "--views", "2", *options)
+    assert done.code == 3
+    assert "recipe.iterations: 60 -> 61" in done.error
+    assert "training:" not in done.err
+
+
 def test_extract_from_a_checkpoint_gives_the_same_rows(run, digits_cache, tmp_path):
     again = tmp_path / "again.h5"
     options = ["--checkpoint", digits_cache.with_suffix(".pt"), "--views", "2", "-o", again]

@@ -1,0 +1,52 @@
+import pytest
+
+from pipeline.cli import progress
+from pipeline.cli.progress import ProgressLine
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    class Clock:
+        now = 100.0
+
+    monkeypatch.setattr(progress.time, "monotonic", lambda: Clock.now)
+    return Clock
+
+
+def feed(line, clock, calls):
+    for now, done, total in calls:
+        clock.now = now
+        line(done, total, "")
+
+
+def test_short_work_shows_nothing(clock, capsys):
+    feed(ProgressLine("reading"), clock, [(100.0, 1, 3), (100.4, 2, 3), (100.9, 3, 3)])
+    assert capsys.readouterr().err == ""
+
+
+def test_a_log_gets_a_line_at_each_tenth_and_one_at_the_end(clock, capsys):
+    line = ProgressLine("training")
+    feed(line, clock, [(100.0 + 0.1 * step, step, 1000) for step in range(1, 1001)])
+    lines = capsys.readouterr().err.splitlines()
+    assert [text.split()[1] for text in lines] == [
+        *(f"{step}/1,000" for step in range(100, 1000, 100)),
+        "1,000/1,000",
+    ]
+    assert lines[0] == "training: 100/1,000  10/s  90 s left"
+    assert lines[-1].endswith("99.9 s")
+
+
+def test_slow_work_is_never_silent_for_long(clock, capsys):
+    feed(ProgressLine("fitting"), clock, [(100.0, 1, 1000), (131.0, 2, 1000), (162.0, 3, 1000)])
+    assert len(capsys.readouterr().err.splitlines()) == 2
+
+
+def test_a_resumed_run_shows_its_own_speed(clock, capsys):
+    feed(ProgressLine("training"), clock, [(100.0, 500, 1000), (110.0, 600, 1000)])
+    assert "600/1,000  10/s  40 s left" in capsys.readouterr().err
+
+
+def test_the_next_piece_of_work_starts_its_own_count(clock, capsys):
+    calls = [(100.0, 1, 10), (150.0, 10, 10), (151.0, 1, 10), (153.0, 3, 10)]
+    feed(ProgressLine("reading"), clock, calls)
+    assert capsys.readouterr().err.splitlines()[-1].startswith("reading: 3/10  1/s")
