@@ -73,8 +73,8 @@ def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
         "provenance": checkpoint.provenance,
     }
     try:
-        with replacing(path) as partial:
-            torch.save(content, partial)
+        with replacing(path) as partial, partial.open("wb") as file:
+            torch.save(content, file)
     except RuntimeError as error:  # torch's word for a full disk
         raise unwritable(path, error) from error
 

@@ -51,14 +51,16 @@ def test_a_failed_write_leaves_the_older_file_alone(checkpoint, tmp_path, monkey
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(torch, "save", full_disk)
-    with pytest.raises(PipelineError, match=r"a\.pt: a writable place .* No space left"):
+    with pytest.raises(PipelineError, match=r"a\.pt: a file in a writable folder .* No space left"):
         write_checkpoint(path, dataclasses.replace(checkpoint, step=6))
     assert load_checkpoint(path).step == 5
     assert [file.name for file in tmp_path.iterdir()] == ["a.pt"]
 
 
 def test_a_folder_that_is_not_there_is_named(checkpoint, tmp_path):
-    with pytest.raises(PipelineError, match=r"absent/a\.pt: a writable place .* expected"):
+    with pytest.raises(
+        PipelineError, match=r"absent/a\.pt: a file in a writable folder .* expected"
+    ):
         write_checkpoint(tmp_path / "absent" / "a.pt", checkpoint)
 
 
