@@ -13,6 +13,7 @@ from pipeline.errors import DataError
 from pipeline.rectify.inputs import FitInputs
 from pipeline.rectify.methods import METHODS
 from pipeline.rectify.rectifier import Rectifier, load_rectifier
+from pipeline.rectify.rows import FeatureLogits
 from pipeline.rectify.weighting import log_prior
 from pipeline.report.class_curves import ClassAverages, class_averages
 from pipeline.report.metrics import Metrics, measure
@@ -84,10 +85,12 @@ def fit_inputs(
             f"--fit-views {views}; choose others or extract with --views"
         )
     # Views of a kind stand together, so this is a slice and no copy.
-    logits = logits_of(cached, rows, slice(chosen[0], chosen[-1] + 1), source=source)
+    chosen_views = slice(chosen[0], chosen[-1] + 1)
     return (
         FitInputs(
-            logits=logits.to(device),
+            logits=_stored_logits(cached, rows, chosen_views).to(device)
+            if source == "logits"
+            else _feature_logits(cached, rows, chosen_views, device),
             labels=torch.from_numpy(rows.labels),
             weight_norm=torch.from_numpy(cached.head.weight_norm),
             class_counts=torch.from_numpy(cached.class_counts),
@@ -117,11 +120,22 @@ def evaluation_rows(cached: Cache, split: str) -> EvaluationRows:
 def logits_of(cached: Cache, rows: Split, views: slice, *, source: str) -> Tensor:
     """(V, N, K) of some views: mapped from the file, or features @ weight.T + bias in float32."""
     if source == "logits":
-        if rows.logits is None:
-            raise CacheError(
-                f"{cached.path}: split {rows.name} holds features alone; use --from features"
-            )
-        return torch.from_numpy(rows.logits[views])
+        return _stored_logits(cached, rows, views)
+    logits = _feature_logits(cached, rows, views, torch.device("cpu"))
+    return logits.block(slice(0, logits.num_rows)).view(logits.shape)
+
+
+def _stored_logits(cached: Cache, rows: Split, views: slice) -> Tensor:
+    if rows.logits is None:
+        raise CacheError(
+            f"{cached.path}: split {rows.name} holds features alone; use --from features"
+        )
+    return torch.from_numpy(rows.logits[views])
+
+
+def _feature_logits(
+    cached: Cache, rows: Split, views: slice, device: torch.device
+) -> FeatureLogits:
     weight, bias = cached.head.weight, cached.head.bias
     if rows.features is None or weight is None:
         missing = "features" if rows.features is None else "head weight"
@@ -129,8 +143,11 @@ def logits_of(cached: Cache, rows: Split, views: slice, *, source: str) -> Tenso
             f"{cached.path}: --from features needs features and the head's weight, got no "
             f"{missing}; use --from logits"
         )
-    logits = torch.from_numpy(rows.features[views]).float() @ torch.from_numpy(weight).float().T
-    return logits if bias is None else logits + torch.from_numpy(bias).float()
+    return FeatureLogits(
+        features=torch.from_numpy(rows.features[views]).to(device),
+        weight=torch.from_numpy(weight),
+        bias=None if bias is None else torch.from_numpy(bias),
+    )
 
 
 def prior_counts(cached: Cache) -> npt.NDArray[np.float64]:

@@ -10,12 +10,16 @@ import torch
 from cache import Cache, open_cache
 from pipeline import __version__
 from pipeline.cli.cached import closed_form, dataset_name, evaluation_rows, fit_inputs
+from pipeline.cli.tuning import describe_tuning, tune_on_cache
 from pipeline.device import resolve_device
 from pipeline.groups import shot_groups
 from pipeline.progress import Progress, silent
 from pipeline.rectify.fit import Fit, fit_rectifier
+from pipeline.rectify.resources import UNLIMITED, Resources
 from pipeline.rectify.settings import PRESETS, RectifySettings, preset_l2
 from pipeline.rectify.solvers.result import FitStatus
+from pipeline.rectify.tuning import TuningOptions
+from pipeline.rectify.tuning_result import Tuning
 from pipeline.report.metrics import Metrics
 
 
@@ -25,12 +29,13 @@ class Rectification:
 
     Attributes:
         cache: the file.
-        settings: of the fit.
+        settings: of the fit, tuned ones where there was tuning.
         fit: rectifier, status and certificate.
         metrics: `before`, `logit_adjustment` and `after` on the evaluation split; empty without
             one.
         summary: K, rows and groups, for the header.
         warnings: for results that stand but need a look.
+        tuning: how gamma, l2 and centre were chosen, if they were.
         path: where the rectifier was written, if it was.
     """
 
@@ -40,6 +45,7 @@ class Rectification:
     metrics: Mapping[str, Metrics]
     summary: str
     warnings: list[str]
+    tuning: Tuning | None = None
     path: Path | None = None
 
     @property
@@ -50,8 +56,10 @@ class Rectification:
     def header(self) -> list[str]:
         """What was fitted, on what."""
         settings = self.settings
+        tuned = [] if self.tuning is None else [describe_tuning(self.tuning, settings)]
         return [
             self.summary,
+            *tuned,
             f"{settings.method} ({settings.preset}): gamma {settings.gamma:g}, l2 {settings.l2:g} "
             f"to {settings.center}, {settings.reduction} mean, {settings.fit_split} "
             f"{settings.fit_views} views",
@@ -102,6 +110,7 @@ class Rectification:
                 "max": float(omega.max()),
                 "mean": float(omega.mean()),
             },
+            "tuning": None if self.tuning is None else self.tuning.record(),
             "warnings": self.warnings,
             "metrics": {
                 name: self.metrics[name].record() if self.metrics else None
@@ -127,23 +136,31 @@ def rectify_cache(
     settings: RectifySettings,
     *,
     source: str | None = None,
+    tuning_options: TuningOptions | None = None,
     eval_split: str = "test",
     device: str = "cpu",
     progress: Progress = silent,
+    tuning_progress: Progress = silent,
+    resources: Resources = UNLIMITED,
 ) -> Rectification:
-    """Read, fit, score.
+    """Read, tune if asked to, fit, score.
 
     Args:
         path: the cache.
         settings: what is minimised and how.
         source: `logits` or `features`; None takes the logits where there are some.
+        tuning_options: how to choose gamma, l2 and centre; None keeps those of the settings.
         eval_split: split that is scored; without it there are no metrics, and a warning.
         device: where the fit runs.
         progress: told the iterations of sgd.
+        tuning_progress: told the fits of tuning.
+        resources: bound on the fit's memory, and the processes that share its rows; only the
+            first of them scores.
 
     Raises:
         CacheError: the cache is invalid or lacks what the settings ask for.
         ConfigError: a setting that this cache cannot bear.
+        LeakError: tuning would choose on test samples.
         FitError: the loss ran out of finite numbers.
     """
     cached = open_cache(path)
@@ -156,6 +173,19 @@ def rectify_cache(
         source=source,
         device=resolve_device(device),
     )
+    tuning = None
+    if tuning_options is not None:
+        tuning, tuning_warnings = tune_on_cache(
+            cached,
+            inputs,
+            settings,
+            options=tuning_options,
+            eval_split=eval_split,
+            device=inputs.logits.device,
+            progress=tuning_progress,
+        )
+        settings = tuning.chosen.point.applied_to(settings)
+        warnings += tuning_warnings
     fit = fit_rectifier(
         inputs,
         settings,
@@ -163,19 +193,21 @@ def rectify_cache(
         metadata={
             "cache_fingerprint": cached.fingerprint,
             "head_fingerprint": cached.head_fingerprint,
+            "tuning": None if tuning is None else tuning.summary(),
             "versions": {"marr-pipeline": __version__, "torch": str(torch.__version__)},
         },
         progress=progress,
+        resources=resources,
     )
     metrics: dict[str, Metrics] = {}
-    if eval_split in cached.split_names:
+    if eval_split in cached.split_names and resources.ranks.is_first:
         rows = evaluation_rows(cached, eval_split)
         metrics = {
             "before": rows.metrics(closed_form(cached, "softmax")),
             "logit_adjustment": rows.metrics(closed_form(cached, "logit-adjustment")),
             "after": rows.metrics(fit.rectifier),
         }
-    else:
+    elif eval_split not in cached.split_names:
         have = ", ".join(cached.split_names)
         warnings.append(f"{path}: no split {eval_split} to score on, it has {have}")
     if cached.head.weight is None and bool((cached.head.weight_norm == 1).all()):
@@ -187,6 +219,7 @@ def rectify_cache(
         metrics=metrics,
         summary=_summary(cached, inputs.num_views, len(inputs.labels)),
         warnings=warnings + list(fit.warnings),
+        tuning=tuning,
     )
 
 

@@ -1,8 +1,9 @@
 """`pipeline rectify`: phase two, from a cache to a rectifier."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
@@ -10,9 +11,12 @@ from pipeline import names
 from pipeline.cli.command import command, json_option, note, print_json, warn
 from pipeline.cli.outputs import check_output, output_type
 from pipeline.cli.progress import ProgressLine
+from pipeline.cli.size import size_type
+from pipeline.progress import silent
 
 if TYPE_CHECKING:
     from pipeline.cli.rectification import Rectification
+    from pipeline.rectify.tuning import TuningOptions
 
 EXIT_UNSOLVED = 4
 
@@ -43,13 +47,35 @@ EXIT_UNSOLVED = 4
     type=click.FloatRange(min=0, min_open=True),
     help="On the gap bound, or on the gradient norm if --l2 is 0.  [default: 1e-6]",
 )
-@click.option("--seed", type=click.IntRange(min=0), help="Of sgd's batches.  [default: 0]")
+@click.option(
+    "--seed",
+    type=click.IntRange(min=0),
+    help="Of sgd's batches and of --tune's folds.  [default: 0]",
+)
+@click.option(
+    "--tune",
+    type=click.Choice(names.TUNE),
+    default="off",
+    help="auto: choose gamma, l2 and center, where not given, on split tune or, without one, by "
+    "cross-validation. Never on test.",
+)
+@click.option(
+    "--tune-score",
+    type=click.Choice(names.TUNE_SCORES),
+    default="nll",
+    help="What --tune goes by, each class counting alike.",
+)
 @click.option("--fit-split", type=click.Choice(names.SPLITS), help="[default: train]")
 @click.option("--fit-views", type=click.Choice(names.FIT_VIEWS), help="[default: augmented]")
 @click.option(
     "--from", "source", type=click.Choice(("logits", "features")), help="[default: logits]"
 )
 @click.option("--eval-split", type=click.Choice(names.SPLITS), default="test")
+@click.option(
+    "--memory",
+    type=size_type,
+    help="Bound on the fit's buffers, such as 512M or 2G; the file's own pages come on top.",
+)
 @click.option("--device", type=click.Choice(names.DEVICES), default="cpu")
 @click.option("-o", "--output", type=output_type, help="Rectifier, .safetensors.")
 @json_option
@@ -57,7 +83,10 @@ def cli_command(
     cache: Path,
     preset: str,
     source: str | None,
+    tune: str,
+    tune_score: Literal["nll", "accuracy"],
     eval_split: str,
+    memory: int | None,
     device: str,
     output: Path | None,
     as_json: bool,
@@ -66,8 +95,12 @@ def cli_command(
     """Fit a rectifier on the logits of CACHE and print its metrics beside the baselines'.
 
     Touches no image and no network. Exit code 4: the fit stopped at a limit or has no minimum.
+    Under torchrun the processes share the rows, and the first of them prints and writes.
     """
     from pipeline.cli.rectification import rectify_cache, resolve_settings
+    from pipeline.device import resolve_device
+    from pipeline.rectify.distributed import joined_ranks
+    from pipeline.rectify.resources import Resources
 
     if output is not None:
         check_output(output, suffixes=(".safetensors",))
@@ -79,14 +112,38 @@ def cli_command(
             "--fit-split: a split for fitting expected, got test; what is fitted on the test "
             "images cannot be scored on them"
         )
-    result = rectify_cache(
-        cache,
-        settings,
-        source=source,
-        eval_split=eval_split,
-        device=device,
-        progress=ProgressLine("sgd"),
-    )
+    with joined_ranks(resolve_device(device)) as ranks:
+        result = rectify_cache(
+            cache,
+            settings,
+            source=source,
+            tuning_options=_tuning_options(tune_score, overrides) if tune == "auto" else None,
+            eval_split=eval_split,
+            device=device,
+            progress=ProgressLine("sgd"),
+            tuning_progress=ProgressLine("tuning", unit=" fits") if ranks.is_first else silent,
+            resources=Resources(memory=memory, ranks=ranks),
+        )
+        if ranks.is_first:
+            _report(result, output, as_json=as_json)
+        # A file that the first process could not write is every process's failure.
+        ranks.meet()
+    if result.is_unsolved:
+        raise click.exceptions.Exit(EXIT_UNSOLVED)
+
+
+def _tuning_options(
+    score: Literal["nll", "accuracy"], overrides: Mapping[str, Any]
+) -> "TuningOptions":
+    """What was given on the command line or in a configuration file is not tuned."""
+    from pipeline.rectify.grid import TUNED
+    from pipeline.rectify.tuning import TuningOptions
+
+    fixed = frozenset(name for name in TUNED if overrides[name] is not None)
+    return TuningOptions(score=score, fixed=fixed)
+
+
+def _report(result: "Rectification", output: Path | None, *, as_json: bool) -> None:
     if output is not None:
         result.fit.rectifier.save(output)
         result = replace(result, path=output)
@@ -95,8 +152,6 @@ def cli_command(
         print_json(result.document())
     else:
         _print_report(result)
-    if result.is_unsolved:
-        raise click.exceptions.Exit(EXIT_UNSOLVED)
 
 
 def _print_report(result: "Rectification") -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pipeline.errors import ConfigError
 from pipeline.progress import Progress, silent
 from pipeline.rectify.affine import AffineFamily
 from pipeline.rectify.inputs import FitInputs
@@ -15,6 +16,7 @@ from pipeline.rectify.methods import METHODS
 from pipeline.rectify.objective import WeightedCrossEntropy
 from pipeline.rectify.problem import Problem
 from pipeline.rectify.rectifier import Rectifier
+from pipeline.rectify.resources import UNLIMITED, Resources
 from pipeline.rectify.schedule import phase_two_schedule
 from pipeline.rectify.settings import Center, RectifySettings
 from pipeline.rectify.solvers import SOLVERS, Solution
@@ -55,6 +57,7 @@ def fit_rectifier(
     dataset: str | None = None,
     metadata: Mapping[str, Any] | None = None,
     progress: Progress = silent,
+    resources: Resources = UNLIMITED,
 ) -> Fit:
     """Fit one method to cached logits.
 
@@ -64,9 +67,11 @@ def fit_rectifier(
         dataset: name, which decides the length of `sgd`'s schedule.
         metadata: stored in the rectifier beside the settings: fingerprints, versions.
         progress: told the iterations of `sgd`.
+        resources: bound on memory, and the processes that share the rows; all of them call this
+            with the same inputs and settings and get the same fit.
 
     Raises:
-        ConfigError: a setting that these inputs cannot bear.
+        ConfigError: a setting that these inputs or resources cannot bear.
         FitError: the loss ran out of finite numbers.
     """
     begin = time.perf_counter()
@@ -87,7 +92,13 @@ def fit_rectifier(
             warnings=tuple(inputs.warnings()),
         )
     assert method.family is not None
-    problem = build_problem(inputs, settings, method.family(inputs.weight_norm))
+    if settings.optimizer == "sgd" and resources.ranks.size > 1:
+        raise ConfigError(
+            f"optimizer: lbfgs or newton expected in {resources.ranks.size} processes, got sgd, "
+            "whose steps follow one another; start it without torchrun"
+        )
+    family = method.family(inputs.weight_norm)
+    problem = build_problem(inputs, settings, family, resources=resources)
     solution = _solve(problem, inputs, settings, dataset=dataset, progress=progress)
     theta = solution.point.theta if settings.l2 > 0 else _centre_shift(problem, solution)
     scale, shift = problem.family.affine(theta)
@@ -114,10 +125,24 @@ def fit_rectifier(
     )
 
 
-def build_problem(inputs: FitInputs, settings: RectifySettings, family: AffineFamily) -> Problem:
-    """F of the settings over all rows of the inputs."""
-    weights = class_weights(inputs.class_counts, settings.gamma)
-    loss = WeightedCrossEntropy(*inputs.rows(), weights, reduction=settings.reduction)
+def build_problem(
+    inputs: FitInputs,
+    settings: RectifySettings,
+    family: AffineFamily,
+    *,
+    resources: Resources = UNLIMITED,
+) -> Problem:
+    """F of the settings over all rows of the inputs.
+
+    Raises:
+        ConfigError: the bound on memory has no room for one thread's buffers.
+    """
+    loss = WeightedCrossEntropy(
+        *inputs.source(),
+        class_weights(inputs.class_counts, settings.gamma),
+        reduction=settings.reduction,
+        resources=resources,
+    )
     center = ridge_center(family, settings.center, inputs.log_prior)
     return Problem(loss, family, l2=settings.l2, center=center)
 

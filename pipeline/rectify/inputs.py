@@ -1,11 +1,12 @@
 """The arrays a fit takes, checked once where they enter."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from pipeline.errors import DataError
+from pipeline.rectify.rows import FeatureLogits, Rows, StoredLogits
 from pipeline.rectify.weighting import log_prior
 
 
@@ -14,7 +15,7 @@ class FitInputs:
     """V views of N samples, K classes.
 
     Attributes:
-        logits: (V, N, K) float16, float32 or float64.
+        logits: (V, N, K) float16, float32 or float64, or what makes them from features.
         labels: (N,) int64, the same for every view.
         weight_norm: (K,) float64 norms of the head's rows; ones where the head is unknown.
         class_counts: (K,) int64 training images per class.
@@ -24,7 +25,7 @@ class FitInputs:
         DataError: shapes contradict each other, there is no row, or a label lies outside 0..K-1.
     """
 
-    logits: Tensor
+    logits: Tensor | FeatureLogits
     labels: Tensor
     weight_norm: Tensor
     class_counts: Tensor
@@ -67,8 +68,27 @@ class FitInputs:
         return log_prior(self.prior_counts)
 
     def rows(self) -> tuple[Tensor, Tensor]:
-        """Logits (V N, K), a view of the same memory, and labels (V N,)."""
-        return self.logits.flatten(0, 1), self.labels.repeat(self.num_views)
+        """Logits (V N, K) and labels (V N,).
+
+        The logits are a view of the same memory; those of features are all made at once.
+        """
+        source, labels = self.source()
+        return source.block(slice(0, source.num_rows)), labels
+
+    def source(self) -> tuple[Rows, Tensor]:
+        """Rows (V N, K) to be taken block by block, and labels (V N,)."""
+        labels = self.labels.repeat(self.num_views)
+        if isinstance(self.logits, Tensor):
+            return StoredLogits(self.logits.flatten(0, 1)), labels
+        return self.logits, labels
+
+    def subset(self, samples: Tensor) -> "FitInputs":
+        """All views of some samples (B,) int64, copied; norms and counts stay as they are."""
+        if isinstance(self.logits, Tensor):
+            logits: Tensor | FeatureLogits = self.logits[:, samples.to(self.logits.device)]
+        else:
+            logits = self.logits.subset(samples)
+        return replace(self, logits=logits, labels=self.labels[samples])
 
     def warnings(self) -> list[str]:
         """What a result stands on that a user should know of."""

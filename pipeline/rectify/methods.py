@@ -40,6 +40,22 @@ def _temperature(weight_norm: Tensor) -> AffineFamily:
     return AffineFamily(num_classes=len(weight_norm), scale="shared")
 
 
+def _vector_scaling(weight_norm: Tensor) -> AffineFamily:
+    """a * logits + c (Guo et al. 2017): MARR with every norm 1."""
+    return AffineFamily(
+        num_classes=len(weight_norm), scale="per-class", shift_unit=torch.ones_like(weight_norm)
+    )
+
+
+def _lws(weight_norm: Tensor) -> AffineFamily:
+    """s * logits, the bias scaled with the rest (Kang et al. 2020, as its code has it).
+
+    By class weights on all rows; the official class-balanced sampling has gamma 1 and the
+    weighted mean as its expectation.
+    """
+    return AffineFamily(num_classes=len(weight_norm), scale="per-class")
+
+
 def _marr(weight_norm: Tensor) -> AffineFamily:
     """omega * logits + beta * weight_norm (paper, equations 8 to 10)."""
     return AffineFamily(
@@ -51,5 +67,7 @@ METHODS: dict[str, Method] = {
     "softmax": Method(closed_form=_softmax),
     "temperature": Method(family=_temperature),
     "logit-adjustment": Method(closed_form=_logit_adjustment),
+    "vector-scaling": Method(family=_vector_scaling),
+    "lws": Method(family=_lws),
     "marr": Method(family=_marr),
 }

@@ -79,12 +79,15 @@ class Problem:
 
     def gap_bound(self, point: Point) -> float | None:
         """Upper bound on F - F*; None without a ridge, where there is none to give."""
-        return point.gradient_norm**2 / (2 * self.l2) if self.l2 > 0 else None
+        return self.tolerance_at(point.gradient_norm) if self.l2 > 0 else None
 
     def is_solved(self, point: Point, tolerance: float) -> bool:
-        """gap bound <= tolerance, or gradient norm <= tolerance without a ridge."""
-        gap_bound = self.gap_bound(point)
-        return (point.gradient_norm if gap_bound is None else gap_bound) <= tolerance
+        """Whether gap bound (gradient norm without a ridge) <= tolerance."""
+        return self.tolerance_at(point.gradient_norm) <= tolerance
+
+    def tolerance_at(self, gradient_norm: float) -> float:
+        """The tolerance that a gradient of this norm just meets."""
+        return gradient_norm**2 / (2 * self.l2) if self.l2 > 0 else gradient_norm
 
     def has_no_minimum(self, point: Point) -> bool:
         """Whether this point proves that F has none: no ridge, every own label above one half.
@@ -96,6 +99,10 @@ class Problem:
     def subset(self, rows: Tensor) -> "Problem":
         """The same problem on some rows (B,) int64 alone, with a count of passes of its own."""
         return Problem(self.loss.subset(rows), self.family, l2=self.l2, center=self.center)
+
+    def thin(self, rows_per_class: int) -> "Problem":
+        """An estimate of F from at most that many rows of each class; see `thinning`."""
+        return Problem(self.loss.thin(rows_per_class), self.family, l2=self.l2, center=self.center)
 
     def hessian(self, theta: Tensor) -> Tensor:
         """(P, P) float64 at theta; a parameter that is not free gets a row of the identity."""

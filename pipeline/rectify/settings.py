@@ -28,7 +28,7 @@ class RectifySettings:
         tolerance: on the gap bound, in loss units; without a ridge on the gradient's norm.
         fit_split: the split that is fitted.
         fit_views: which of its views.
-        seed: of `sgd`'s batches.
+        seed: of `sgd`'s batches and of the folds of tuning.
     """
 
     method: str = "marr"

@@ -7,9 +7,13 @@ times. On a machine that is busy with other work a barrier waits for the slowest
 became 50 times slower.
 """
 
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import cache
+from itertools import islice
+from threading import Barrier
 from typing import TypeVar
 
 import torch
@@ -19,18 +23,50 @@ Result = TypeVar("Result")
 
 
 class Workers:
-    """A pool of threads, none of which lets torch split an operation."""
+    """A pool of threads, none of which lets torch or MKL split an operation."""
 
     def __init__(self, num_threads: int) -> None:
         self._num_threads = num_threads
-        self._pool = ThreadPoolExecutor(num_threads, initializer=_use_one_thread)
+        self._ahead = 2 * num_threads
+        self._pool = ThreadPoolExecutor(num_threads)
+        all_started = Barrier(num_threads)
 
-    def map(self, function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
-        """`function(item)` for each item, on all threads at once, in the order of the items."""
-        yield from self._pool.map(function, items)
-        # The count is per thread, but a new thread anywhere would inherit the last one set.
-        if torch.get_num_threads() != self._num_threads:
-            torch.set_num_threads(self._num_threads)
+        def start(_: int) -> None:
+            torch.set_num_threads(1)
+            all_started.wait()
+
+        # torch keeps one count for each thread, and a new thread anywhere takes the last one set:
+        # all of ours start here, before the caller's own is set again.
+        with _one_thread_an_operation():
+            list(self._pool.map(start, range(num_threads)))
+
+    def map(self, function: Callable[[Item], Result], items: Sequence[Item]) -> Iterator[Result]:
+        """`function(item)` for each item, on all threads at once, in the order of the items.
+
+        A single item, or a single thread's, stays with the caller: handing it over costs more
+        than a small pass.
+        """
+        # MKL keeps one count for the whole process, so the caller's is held at 1 as well.
+        with _one_thread_an_operation():
+            if self._num_threads == 1 or len(items) == 1:
+                yield from map(function, items)
+            else:
+                yield from self._in_order(function, items)
+
+    def _in_order(
+        self, function: Callable[[Item], Result], items: Sequence[Item]
+    ) -> Iterator[Result]:
+        """Few items ahead of the result that is waited for: results may be large."""
+        pending: deque[Future[Result]] = deque()
+        rest = iter(items)
+        try:
+            pending += (self._pool.submit(function, item) for item in islice(rest, self._ahead))
+            while pending:
+                yield pending.popleft().result()
+                pending += (self._pool.submit(function, item) for item in islice(rest, 1))
+        finally:
+            for future in pending:
+                future.cancel()
 
 
 @cache
@@ -39,5 +75,11 @@ def workers(num_threads: int) -> Workers:
     return Workers(num_threads)
 
 
-def _use_one_thread() -> None:
+@contextmanager
+def _one_thread_an_operation() -> Iterator[None]:
+    num_threads = torch.get_num_threads()
     torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(num_threads)

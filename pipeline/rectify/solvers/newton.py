@@ -8,15 +8,13 @@ a product (Newton-CG, Nocedal and Wright 2006, section 7.1).
 import torch
 from torch import Tensor
 
-from pipeline.errors import FitError
 from pipeline.rectify.problem import Point, Problem
+from pipeline.rectify.solvers.curvature import FLATNESS, inverse_hessian
 from pipeline.rectify.solvers.result import Solution, conclude
 from pipeline.rectify.solvers.search import search_step
 
 FULL_UP_TO = 300
 """Classes. At 10,847 x 100 a Hessian takes 3 passes, at 115,846 x 1000 about 38."""
-FLATNESS = 1e-9
-"""Added to the Hessian's diagonal, relative to its mean: without a ridge one direction is flat."""
 MAX_STEPS = 100
 MAX_PRODUCTS = 200
 ROUNDING = 1e-13
@@ -44,20 +42,8 @@ def minimize_newton(problem: Problem, start: Tensor, tolerance: float) -> Soluti
 
 
 def _full_step(problem: Problem, point: Point) -> Tensor:
-    """-H^-1 g by Cholesky; the damping grows until rounding leaves H positive definite."""
-    hessian = problem.hessian(point.theta)
-    if not bool(torch.isfinite(hessian).all()):
-        raise FitError(
-            "newton: a finite Hessian expected, got an overflow in float32; "
-            "these logits are too large for it, use --optimizer lbfgs"
-        )
-    damping = FLATNESS * float(hessian.diagonal().mean())
-    while True:
-        damped = hessian + damping * torch.eye(len(hessian), dtype=hessian.dtype)
-        factor, failed = torch.linalg.cholesky_ex(damped)
-        if not int(failed):
-            return -torch.cholesky_solve(point.gradient[:, None], factor)[:, 0]
-        damping = max(10 * damping, 1e-300)
+    """-H^-1 g."""
+    return -inverse_hessian(problem, point.theta)(point.gradient)
 
 
 def _conjugate_step(problem: Problem, point: Point) -> Tensor:

@@ -39,7 +39,7 @@ def test_document_is_the_contract(run, digits_cache, tmp_path):
     assert set(document) == {
         *("schema_version", "command", "method", "optimizer", "preset", "gamma", "l2", "center"),
         *("reduction", "status", "loss", "grad_norm", "gap_bound", "passes", "seconds", "omega"),
-        *("warnings", "metrics", "rectifier"),
+        *("tuning", "warnings", "metrics", "rectifier"),
     }
     assert document["schema_version"] == 1
     assert (document["status"], document["optimizer"]) == ("converged", "lbfgs")

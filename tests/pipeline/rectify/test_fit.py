@@ -249,6 +249,17 @@ def test_temperature_is_the_best_shared_scale(inputs):
     assert fit.rectifier.scale.unique().numel() == 1
 
 
+def test_methods_are_nested(inputs):
+    """methods.md, section 1d: on one objective without ridge, more freedom is never worse."""
+    free = replace(EXACT, l2=0.0, tolerance=1e-9)
+    losses = {
+        method: fit_rectifier(inputs, replace(free, method=method)).loss
+        for method in ("temperature", "lws", "marr", "vector-scaling")
+    }
+    assert losses["temperature"] >= losses["lws"] >= losses["marr"]
+    assert losses["marr"] == pytest.approx(losses["vector-scaling"], abs=1e-9)
+
+
 def test_logit_adjustment_subtracts_the_log_prior(inputs):
     fit = fit_rectifier(inputs, replace(EXACT, method="logit-adjustment"))
     prior = inputs.prior_counts.double() / inputs.prior_counts.sum()

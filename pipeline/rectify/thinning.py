@@ -1,0 +1,32 @@
+"""A few rows of every class that stand for all of them.
+
+R rows, K classes, n_j rows of class j. Of each class min(n_j, rows_per_class) rows are kept, evenly
+spaced, and each counts n_j / kept_j times, so that a sum over the kept rows estimates the sum over
+all. Under class weights n^-gamma rare classes carry as much of the loss as frequent ones: a plain
+random sample would miss most of what matters.
+"""
+
+import torch
+from torch import Tensor
+
+
+def thin_rows(labels: Tensor, num_classes: int, rows_per_class: int) -> tuple[Tensor, Tensor]:
+    """Rows to keep, and how many each stands for.
+
+    Args:
+        labels: (R,) int64.
+        num_classes: K.
+        rows_per_class: at least 1.
+
+    Returns:
+        Rows (M,) int64 in the order of classes, and (K,) float64 rows that one kept row of each
+        class stands for; 1 for a class without rows.
+    """
+    by_class = torch.argsort(labels, stable=True)
+    counts = torch.bincount(labels, minlength=num_classes)
+    kept = counts.clamp(max=rows_per_class)
+    of_class = torch.repeat_interleave(kept)
+    within = torch.arange(len(of_class)) - (kept.cumsum(0) - kept)[of_class]
+    first = (counts.cumsum(0) - counts)[of_class]
+    rows = by_class[first + within * counts[of_class] // kept[of_class]]
+    return rows, torch.where(kept > 0, counts / kept.clamp(min=1), 1.0).double()

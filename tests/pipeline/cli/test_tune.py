@@ -1,0 +1,217 @@
+import numpy as np
+import pytest
+import torch
+from problems import make_inputs
+
+from cache import open_cache
+from pipeline.cli.rectification import rectify_cache
+from pipeline.errors import LeakError
+from pipeline.rectify.rectifier import load_rectifier
+from pipeline.rectify.settings import RectifySettings
+from pipeline.rectify.tuning import TuningOptions, cross_validate
+
+GAMMA_ALONE = ("--tune", "auto", "--l2", "0.01", "--center", "zero")
+RECORD = {
+    *("source", "score", "folds", "unscored_classes", "points", "grid"),
+    *("start", "best", "standard_error", "chosen"),
+}
+
+
+def write_npz(path, *, seed, samples=240, views=1):
+    inputs = make_inputs(
+        num_classes=8, num_samples=samples, num_views=views, ratio=100.0, seed=seed
+    )
+    np.savez(path, logits=inputs.logits.numpy(), labels=inputs.labels.numpy())
+    return path
+
+
+@pytest.fixture
+def make_cache(run, tmp_path):
+    """A cache of random logits; a split is named with the seed of its rows."""
+
+    def make(**seeds):
+        files = {
+            split: write_npz(tmp_path / f"{split}.npz", seed=seed) for split, seed in seeds.items()
+        }
+        options = [item for split, path in files.items() for item in (f"--{split}", path)]
+        cache = tmp_path / f"{'-'.join(seeds)}.h5"
+        assert run("import", *options, "-o", cache).code == 0
+        return cache
+
+    return make
+
+
+@pytest.fixture
+def plain_cache(make_cache):
+    return make_cache(train=0, test=1)
+
+
+@pytest.fixture
+def held_out_cache(make_cache):
+    return make_cache(train=0, tune=2, test=1)
+
+
+def test_without_a_tune_split_the_fitted_rows_are_cross_validated(run, plain_cache):
+    done = run("rectify", plain_cache, *GAMMA_ALONE, "--json")
+    assert done.code == 0
+    tuning = done.document["tuning"]
+    assert set(tuning) == RECORD
+    assert (tuning["source"], tuning["folds"], tuning["score"]) == ("cross-validation", 5, "nll")
+    assert tuning["unscored_classes"] == 1
+    assert [point["gamma"] for point in tuning["grid"]] == [0.0, 0.4, 0.8, 1.0, 1.2, 1.6]
+    assert {(point["l2"], point["center"]) for point in tuning["grid"]} == {(0.01, "zero")}
+    assert done.document["gamma"] == tuning["chosen"]["gamma"]
+    assert tuning["best"]["score"] == min(point["score"] for point in tuning["grid"])
+    assert "scores on rows that phase one trained on" in done.err
+    assert "1 of 8 classes have fewer than two samples" in done.err
+    assert sum("tun" in warning for warning in done.document["warnings"]) == 2
+
+
+def test_a_tune_split_is_preferred(run, held_out_cache):
+    done = run("rectify", held_out_cache, *GAMMA_ALONE, "--json")
+    tuning = done.document["tuning"]
+    assert (tuning["source"], tuning["folds"]) == ("tune", None)
+    assert "phase one trained on" not in done.err
+
+
+def test_the_whole_grid_is_tried_and_the_chosen_point_is_fitted(run, held_out_cache):
+    document = run("rectify", held_out_cache, "--tune", "auto", "--json").document
+    assert len(document["tuning"]["grid"]) == 6 * 5 * 3
+    chosen = dict(document["tuning"]["chosen"])
+    score = chosen.pop("score")
+    assert chosen == {key: document[key] for key in ("gamma", "l2", "center")}
+    fixed = [item for key, value in chosen.items() for item in (f"--{key}", value)]
+    by_hand = run("rectify", held_out_cache, *fixed, "--json").document
+    assert by_hand["metrics"] == document["metrics"]
+    assert by_hand["loss"] == document["loss"]
+    assert np.isfinite(score)
+
+
+def test_what_is_given_in_a_configuration_file_is_kept_too(run, plain_cache, tmp_path):
+    config = tmp_path / "tune.toml"
+    config.write_text('tune = "auto"\ngamma = 0.3\n[rectify]\nl2 = 0.02\n', encoding="utf-8")
+    document = run("rectify", plain_cache, "--config", config, "--json").document
+    grid = document["tuning"]["grid"]
+    assert {(point["gamma"], point["l2"]) for point in grid} == {(0.3, 0.02)}
+    assert {point["center"] for point in grid} == {"zero", "identity", "logit-adjustment"}
+
+
+def test_accuracy_can_be_gone_by(run, plain_cache):
+    options = ("--tune-score", "accuracy", "--json")
+    tuning = run("rectify", plain_cache, *GAMMA_ALONE, *options).document["tuning"]
+    scores = [point["score"] for point in tuning["grid"]]
+    assert tuning["score"] == "accuracy"
+    assert tuning["best"]["score"] == max(scores) <= 1.0
+
+
+def test_off_is_the_default_and_null(run, plain_cache):
+    for options in ((), ("--tune", "off")):
+        document = run("rectify", plain_cache, *options, "--json").document
+        assert document["tuning"] is None
+        assert document["gamma"] == 1.2
+
+
+def test_the_table_says_that_it_was_tuned_and_on_what(run, plain_cache):
+    done = run("rectify", plain_cache, *GAMMA_ALONE)
+    lines = [line for line in done.err.splitlines() if line.startswith("tuned on")]
+    assert len(lines) == 1
+    assert "5-fold cross-validation over train, 6 points by balanced nll" in lines[0]
+    assert done.out.startswith(" " * 16)
+
+
+def test_the_rectifier_remembers_its_tuning(run, held_out_cache, tmp_path):
+    output = tmp_path / "marr.safetensors"
+    document = run("rectify", held_out_cache, *GAMMA_ALONE, "-o", output, "--json").document
+    metadata = load_rectifier(output).metadata
+    expected = {key: value for key, value in document["tuning"].items() if key != "grid"}
+    assert metadata["tuning"] == expected
+    assert metadata["gamma"] == document["gamma"]
+    run("rectify", held_out_cache, "-o", output)
+    assert load_rectifier(output).metadata["tuning"] is None
+
+
+def test_the_whole_command_is_repeatable_for_a_seed(run, plain_cache):
+    first, again = (
+        run("rectify", plain_cache, *GAMMA_ALONE, "--seed", 3, "--json").document["tuning"]
+        for _ in range(2)
+    )
+    assert first == again
+
+
+def test_augmented_views_are_fitted_and_the_clean_one_is_scored(run, digits_cache, monkeypatch):
+    seen = {}
+
+    def record(inputs, scored, settings, **options):
+        seen.update(fitted=inputs.logits, scored=scored.logits)
+        return cross_validate(inputs, scored, settings, **options)
+
+    monkeypatch.setattr("pipeline.cli.tuning.cross_validate", record)
+    assert run("rectify", digits_cache, *GAMMA_ALONE).code == 0
+    stored = torch.from_numpy(open_cache(digits_cache).split("train").logits)  # clean view first
+    assert torch.equal(seen["fitted"], stored[1:])
+    assert torch.equal(seen["scored"], stored[:1])
+
+
+def test_without_a_clean_view_all_views_are_scored(run, tmp_path, monkeypatch):
+    shapes = []
+
+    def record(inputs, scored, settings, **options):
+        shapes.append(tuple(scored.logits.shape))
+        return cross_validate(inputs, scored, settings, **options)
+
+    monkeypatch.setattr("pipeline.cli.tuning.cross_validate", record)
+    train = write_npz(tmp_path / "train.npz", seed=0, views=2)
+    assert run("import", "--train", train, "-o", tmp_path / "own.h5").code == 0
+    assert run("rectify", tmp_path / "own.h5", *GAMMA_ALONE).code == 0
+    assert [shape[0] for shape in shapes] == [2]
+
+
+def test_sgd_makes_the_final_fit_alone(run, held_out_cache):
+    """The grid is L-BFGS's whatever the optimizer, so that sgd chooses what lbfgs does."""
+    done = {
+        optimizer: run("rectify", held_out_cache, *GAMMA_ALONE, "--optimizer", optimizer, "--json")
+        for optimizer in ("sgd", "lbfgs")
+    }
+    assert [run.code for run in done.values()] == [0, 0]
+    assert done["sgd"].document["status"] == "schedule_end"
+    assert done["sgd"].document["tuning"] == done["lbfgs"].document["tuning"]
+
+
+def test_tuning_on_the_test_split_is_refused(run, plain_cache):
+    done = run("rectify", plain_cache, "--tune", "auto", "--fit-split", "test", "--json")
+    assert (done.code, done.out) == (5, "")
+    with pytest.raises(LeakError, match="settings that are chosen on the test images"):
+        rectify_cache(
+            plain_cache, RectifySettings(fit_split="test"), tuning_options=TuningOptions()
+        )
+
+
+def test_a_tune_split_that_is_the_test_split_is_refused(run, make_cache):
+    done = run("rectify", make_cache(train=0, tune=1, test=1), "--tune", "auto", "--json")
+    assert (done.code, done.out) == (5, "")
+    assert "other samples than the test split's expected" in done.error
+
+
+def test_choosing_on_the_fitted_rows_is_refused(run, held_out_cache):
+    done = run("rectify", held_out_cache, "--tune", "auto", "--fit-split", "tune")
+    assert done.code == 2
+    assert "fit on train, or use --tune off" in done.error
+
+
+def test_a_closed_form_is_refused(run, plain_cache):
+    done = run("rectify", plain_cache, "--tune", "auto", "--method", "logit-adjustment")
+    assert done.code == 2
+    assert "got logit-adjustment, which has nothing to tune" in done.error
+
+
+def test_one_image_a_class_is_refused_and_names_the_way_out(run, tmp_path):
+    np.savez(tmp_path / "one.npz", logits=3 * np.eye(4, dtype=np.float32), labels=np.arange(4))
+    assert run("import", "--train", tmp_path / "one.npz", "-o", tmp_path / "one.h5").code == 0
+    done = run("rectify", tmp_path / "one.h5", "--tune", "auto")
+    assert done.code == 3
+    assert "give the cache a tune split" in done.error
+
+
+def test_metrics_of_the_split_that_chose_are_marked(run, held_out_cache):
+    done = run("rectify", held_out_cache, *GAMMA_ALONE, "--eval-split", "tune")
+    assert "which chose the settings: they flatter" in done.err

@@ -1,0 +1,96 @@
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from problems import make_inputs
+from scipy.special import log_softmax
+
+from pipeline.rectify import balanced
+from pipeline.rectify.balanced import BalancedScores, sample_scores
+from pipeline.rectify.inputs import FitInputs
+
+
+def pool(labels, scores, num_classes, reference=0, parts=1):
+    """`BalancedScores` of scores (P, N), added in several parts."""
+    pooled = BalancedScores(num_rules=len(scores), num_classes=num_classes, reference=reference)
+    for rows in torch.arange(len(labels)).tensor_split(parts):
+        pooled.add(labels[rows], scores[:, rows])
+    return pooled
+
+
+def test_sample_scores_are_means_over_views():
+    inputs = make_inputs(num_views=3)
+    scale, shift = torch.linspace(0.5, 2, 7).double(), torch.linspace(-1, 1, 7).double()
+    rectified = inputs.logits.double().numpy() * scale.numpy() + shift.numpy()
+    labels = inputs.labels.numpy()
+    rows = np.arange(len(labels))
+    nll = -log_softmax(rectified, axis=2)[:, rows, labels].mean(0)
+    right = (rectified.argmax(2) == labels).mean(0)
+    np.testing.assert_allclose(sample_scores(inputs, scale, shift, "nll"), nll, rtol=1e-12)
+    np.testing.assert_allclose(sample_scores(inputs, scale, shift, "accuracy"), right)
+
+
+@pytest.mark.parametrize("score", ["nll", "accuracy"])
+def test_blocks_do_not_change_the_scores(score, monkeypatch):
+    inputs = make_inputs()
+    ones, zeros = torch.ones(7).double(), torch.zeros(7).double()
+    whole = sample_scores(inputs, ones, zeros, score)
+    monkeypatch.setattr(balanced, "BLOCK_LOGITS", 7 * 13)
+    assert torch.equal(sample_scores(inputs, ones, zeros, score), whole)
+
+
+def test_a_hopeless_sample_has_a_finite_nll_and_a_tie_goes_to_the_first():
+    inputs = FitInputs(
+        logits=torch.tensor([[[1e4, 0.0], [2.0, 2.0], [2.0, 2.0]]]),
+        labels=torch.tensor([1, 0, 1]),
+        weight_norm=torch.ones(2).double(),
+        class_counts=torch.tensor([1, 2]),
+        prior_counts=torch.tensor([1, 2]),
+    )
+    ones, zeros = torch.ones(2).double(), torch.zeros(2).double()
+    assert sample_scores(inputs, ones, zeros, "nll").tolist() == pytest.approx(
+        [1e4, math.log(2), math.log(2)]
+    )
+    assert sample_scores(inputs, ones, zeros, "accuracy").tolist() == [0.0, 1.0, 0.0]
+
+
+@pytest.mark.parametrize("parts", [1, 3])
+def test_every_class_counts_alike_and_an_absent_one_not_at_all(parts):
+    labels = torch.tensor([0, 0, 0, 0, 2])
+    scores = torch.tensor([[1.0, 2.0, 3.0, 6.0, 10.0], [0.0, 0.0, 0.0, 0.0, 1.0]]).double()
+    pooled = pool(labels, scores, num_classes=4, parts=parts)
+    assert pooled.num_scored_classes == 2
+    assert pooled.scores().tolist() == [(3.0 + 10.0) / 2, 0.5]
+
+
+def test_standard_error_is_that_of_a_mean_of_class_means():
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.tensor([0] * 50 + [1] * 5 + [2] * 2 + [3])
+    scores = torch.randn((3, len(labels)), generator=generator, dtype=torch.float64)
+    surplus = (scores[2] - scores[1]).numpy()
+    variances = [surplus[labels == label].var(ddof=1) for label in (0, 1, 2)]
+    variances.append(np.mean(variances))  # the single sample's
+    expected = np.sqrt(sum(v / n for v, n in zip(variances, (50, 5, 2, 1), strict=True))) / 4
+    pooled = pool(labels, scores, num_classes=4, reference=1, parts=4)
+    assert pooled.standard_error(2) == pytest.approx(expected, rel=1e-9)
+    assert pooled.standard_error(1) == 0.0
+
+
+def test_one_sample_a_class_takes_the_variance_between_classes():
+    labels = torch.arange(4)
+    scores = torch.tensor([[0.0, 0.0, 0.0, 0.0], [1.0, 2.0, 3.0, 6.0]]).double()
+    pooled = pool(labels, scores, num_classes=4)
+    expected = np.std([1, 2, 3, 6], ddof=1) / 2
+    assert pooled.standard_error(1) == pytest.approx(expected)
+    assert pool(labels[:1], scores[:, :1], num_classes=1).standard_error(1) == 0.0
+
+
+def test_a_subset_has_every_view_of_its_samples():
+    inputs = make_inputs(num_views=3)
+    samples = torch.tensor([5, 0, 17])
+    part = inputs.subset(samples)
+    assert torch.equal(part.logits, inputs.logits[:, [5, 0, 17]])
+    assert torch.equal(part.labels, inputs.labels[[5, 0, 17]])
+    assert part == replace(part, class_counts=inputs.class_counts)

@@ -1,0 +1,148 @@
+"""Two real processes against one, and what a process makes of its place."""
+
+import os
+import socket
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from problems import make_inputs
+
+from pipeline.errors import ConfigError
+from pipeline.rectify.blocks import CHUNK_LOGITS
+from pipeline.rectify.distributed import ALONE, Ranks, joined_ranks, ranks_from_environment
+from pipeline.rectify.fit import fit_rectifier
+from pipeline.rectify.resources import Resources
+from pipeline.rectify.settings import RectifySettings
+
+QUANTITIES = """
+import sys
+import numpy as np
+import torch
+from pipeline.rectify.distributed import joined_ranks
+from pipeline.rectify.objective import WeightedCrossEntropy
+from pipeline.rectify.resources import Resources
+
+
+def quantities(num_rows, num_classes, resources):
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(num_rows, num_classes, generator=generator)
+    labels = torch.randint(num_classes, (num_rows,), generator=generator)
+    logits[torch.arange(num_rows), labels] += 8.0
+    weights = torch.linspace(0.0, 2.0, num_classes)
+    loss = WeightedCrossEntropy(logits, labels, weights, reduction="weighted", resources=resources)
+    scale = 0.5 + torch.rand(num_classes, generator=generator, dtype=torch.float64)
+    shift = torch.randn(num_classes, generator=generator, dtype=torch.float64)
+    found = loss.evaluate(scale, shift, precise=False)
+    return {
+        "loss": found.loss,
+        "largest": found.largest_row_loss,
+        "gradient": torch.cat([found.scale_gradient, found.shift_gradient]).numpy(),
+        "hessian": torch.stack(loss.hessian(scale, shift)).numpy(),
+        "product": torch.cat(loss.hessian_product(scale, shift, shift, scale)).numpy(),
+        "separated": loss.is_separated(scale, shift),
+        "far": loss.is_separated(scale, 100 * shift),
+    }
+
+
+if __name__ == "__main__":
+    num_rows, num_classes = int(sys.argv[2]), int(sys.argv[3])
+    with joined_ranks(torch.device("cpu")) as ranks:
+        found = quantities(num_rows, num_classes, Resources(ranks=ranks))
+    np.savez(sys.argv[1] + str(ranks.rank), size=ranks.size, **found)
+"""
+
+
+def start_rank(rank, size, port, command):
+    place = {
+        "RANK": str(rank),
+        "LOCAL_RANK": str(rank),
+        "WORLD_SIZE": str(size),
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(port),
+        "OMP_NUM_THREADS": "1",
+    }
+    return subprocess.Popen(
+        [sys.executable, *command],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), **place},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+@pytest.mark.parametrize(
+    "num_rows",
+    [
+        pytest.param(5 * CHUNK_LOGITS["cpu"][0] // 20, id="several chunks"),
+        pytest.param(300, id="a chunk for one of the two"),
+    ],
+)
+def test_two_processes_find_what_one_finds(tmp_path, num_rows):
+    script, num_classes = tmp_path / "quantities.py", 20
+    script.write_text(QUANTITIES, encoding="utf-8")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [str(script), str(tmp_path / "rank"), str(num_rows), str(num_classes)]
+    started = [start_rank(rank, 2, port, command) for rank in range(2)]
+    for process in started:
+        _, messages = process.communicate(timeout=60)
+        assert process.returncode == 0, messages
+    ranks = [dict(np.load(tmp_path / f"rank{rank}.npz")) for rank in range(2)]
+    assert ranks[0].pop("size") == ranks[1].pop("size") == 2
+    scope = {"__name__": "quantities"}
+    exec(compile(QUANTITIES, "quantities", "exec"), scope)
+    alone = scope["quantities"](num_rows, num_classes, Resources())
+    assert set(alone) == set(ranks[0])
+    for name, expected in alone.items():
+        np.testing.assert_array_equal(ranks[0][name], ranks[1][name])
+        scale = np.abs(expected).max()
+        np.testing.assert_allclose(ranks[0][name], expected, rtol=0, atol=1e-10 * scale)
+
+
+@given(num_items=st.integers(0, 40), size=st.integers(1, 9))
+def test_shares_are_even_and_leave_nothing_out(num_items, size):
+    items = list(range(num_items))
+    shares = [Ranks(rank=rank, size=size).share(items) for rank in range(size)]
+    assert [item for share in shares for item in share] == items
+    lengths = [len(share) for share in shares]
+    assert max(lengths) - min(lengths) <= 1
+
+
+def test_alone_a_sum_is_itself():
+    values = torch.randn(3, dtype=torch.float64)
+    assert torch.equal(ALONE.gather(values), values[None])
+    ALONE.meet()
+
+
+def test_without_torchrun_a_process_is_alone(monkeypatch):
+    for name in ("RANK", "WORLD_SIZE"):
+        monkeypatch.delenv(name, raising=False)
+    with joined_ranks(torch.device("cpu")) as ranks:
+        assert ranks == ALONE
+    assert not torch.distributed.is_initialized()
+
+
+@pytest.mark.parametrize(
+    ("rank", "size", "message"),
+    [
+        ("2", "2", r"RANK: a number in 0..1 for WORLD_SIZE 2 expected, got 2"),
+        ("first", "2", "RANK: a whole number expected, got 'first'"),
+        ("0", "two", "WORLD_SIZE: a whole number expected, got 'two'"),
+    ],
+)
+def test_a_place_that_cannot_be_is_refused(monkeypatch, rank, size, message):
+    monkeypatch.setenv("RANK", rank)
+    monkeypatch.setenv("WORLD_SIZE", size)
+    with pytest.raises(ConfigError, match=message):
+        ranks_from_environment()
+
+
+def test_sgd_in_several_processes_is_refused():
+    resources = Resources(ranks=Ranks(rank=0, size=2))
+    with pytest.raises(ConfigError, match="lbfgs or newton expected in 2 processes, got sgd"):
+        fit_rectifier(make_inputs(), RectifySettings(optimizer="sgd"), resources=resources)

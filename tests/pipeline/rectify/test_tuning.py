@@ -1,0 +1,257 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from problems import make_inputs
+from scipy.special import log_softmax
+
+from pipeline import names
+from pipeline.errors import ConfigError, DataError
+from pipeline.rectify.fit import fit_rectifier
+from pipeline.rectify.folds import stratified_folds
+from pipeline.rectify.grid import GAMMAS, GridPoint, tuning_grid
+from pipeline.rectify.inputs import FitInputs
+from pipeline.rectify.settings import RectifySettings
+from pipeline.rectify.tuning import TuningOptions, cross_validate, tune_on_split
+
+SETTINGS = RectifySettings(gamma=1.2, l2=1e-2, center="zero")
+RIDGE_FIXED = TuningOptions(fixed=frozenset({"l2"}))
+GAMMA_ALONE = TuningOptions(fixed=frozenset({"l2", "center"}))
+
+
+@pytest.fixture
+def inputs():
+    """Classes of 116, 60, 31, 16, 8, 4, 2 and 1 samples."""
+    return make_inputs(num_classes=8, num_samples=240, ratio=100.0)
+
+
+def reference_sample_scores(inputs, rectifier, score):
+    rectified = inputs.logits.double().numpy() * rectifier.scale.numpy() + rectifier.shift.numpy()
+    labels = inputs.labels.numpy()
+    if score == "accuracy":
+        return (rectified.argmax(2) == labels).mean(0)
+    return -log_softmax(rectified, axis=2)[:, np.arange(len(labels)), labels].mean(0)
+
+
+def class_means(labels, values):
+    return np.array([values[labels == label].mean() for label in np.unique(labels)])
+
+
+def reference_cross_validation(inputs, settings, point, score):
+    """labels and scores of the held-out samples, by the whole fit and NumPy."""
+    folds = stratified_folds(inputs.labels, num_folds=5, seed=settings.seed)
+    labels, values = [], []
+    for fold in range(5):
+        train = inputs.subset((folds != fold).nonzero()[:, 0])
+        counts = torch.bincount(train.labels, minlength=inputs.num_classes)
+        fit = fit_rectifier(
+            replace(train, class_counts=counts),
+            replace(point.applied_to(settings), optimizer="newton", tolerance=1e-9),
+        )
+        held_out = inputs.subset((folds == fold).nonzero()[:, 0])
+        labels.append(held_out.labels.numpy())
+        values.append(reference_sample_scores(held_out, fit.rectifier, score))
+    return np.concatenate(labels), np.concatenate(values)
+
+
+@pytest.mark.parametrize("score", ["nll", "accuracy"])
+def test_scores_and_choice_are_those_of_an_independent_recomputation(inputs, score):
+    options = replace(RIDGE_FIXED, score=score)
+    tuning = cross_validate(inputs, inputs, SETTINGS, options=options)
+    held_out = {
+        scored.point: reference_cross_validation(inputs, SETTINGS, scored.point, score)
+        for scored in tuning.grid
+    }
+    expected = {point: class_means(*found).mean() for point, found in held_out.items()}
+    assert len(expected) == len(GAMMAS) * 3
+    tolerance = {"nll": 2e-3, "accuracy": 1e-9}[score]
+    for scored in tuning.grid:
+        assert scored.score == pytest.approx(expected[scored.point], abs=tolerance)
+    best = (min if score == "nll" else max)(expected.values())
+    assert expected[tuning.best.point] == pytest.approx(best, abs=tolerance)
+    assert (tuning.source, tuning.num_folds) == ("cross-validation", 5)
+
+
+def test_the_start_keeps_its_place_within_one_standard_error(inputs):
+    """Two roads to the rule: the record's own numbers, and a start that is far from the best."""
+    near = cross_validate(inputs, inputs, SETTINGS, options=GAMMA_ALONE)
+    again = replace(SETTINGS, gamma=near.best.point.gamma)
+    assert (
+        cross_validate(inputs, inputs, again, options=GAMMA_ALONE).chosen.point == near.best.point
+    )
+    far = cross_validate(inputs, inputs, replace(SETTINGS, gamma=-2.0), options=GAMMA_ALONE)
+    assert far.start.score - far.best.score > far.standard_error
+    assert far.chosen == far.best
+    for tuning in (near, far):
+        advantage = tuning.start.score - tuning.best.score
+        expected = tuning.best if advantage > tuning.standard_error else tuning.start
+        assert tuning.chosen == expected
+
+
+def test_a_better_point_within_the_noise_is_not_taken():
+    """One sample a class and fold: the best of six is ahead, but by less than its own error."""
+    inputs = make_inputs(num_classes=3, num_samples=12, ratio=2.0, seed=4)
+    tuning = cross_validate(inputs, inputs, SETTINGS, options=GAMMA_ALONE)
+    assert 0 < tuning.start.score - tuning.best.score <= tuning.standard_error
+    assert tuning.chosen == tuning.start
+
+
+def test_equal_scores_go_to_the_point_nearest_the_start(inputs):
+    """Accuracy on rows that nearly every point gets right: their scores are all 1."""
+    labels = inputs.labels
+    easy = replace(inputs, logits=20.0 * torch.eye(8)[labels].expand(2, -1, -1))
+    options = TuningOptions(score="accuracy", num_folds=2)
+    tuning = cross_validate(easy, easy, replace(SETTINGS, center="identity"), options=options)
+    tied = [scored for scored in tuning.grid if scored.score == 1.0]
+    assert len(tied) > 10
+    assert tied[0] != tuning.start
+    assert tuning.best == tuning.chosen == tuning.start
+
+
+def test_single_images_are_never_held_out_and_their_classes_are_counted(inputs):
+    sizes = torch.bincount(inputs.labels)
+    assert sizes.min() == 1
+    tuning = cross_validate(inputs, inputs, SETTINGS, options=GAMMA_ALONE)
+    assert tuning.unscored_classes == int((sizes == 1).sum())
+
+
+def test_views_of_a_sample_are_held_out_together(inputs):
+    """A second, equal view changes nothing; were views dealt apart, a twin would be fitted."""
+    once = replace(inputs, logits=inputs.logits[:1])
+    twice = replace(inputs, logits=inputs.logits[:1].repeat(2, 1, 1))
+    one, other = (
+        cross_validate(rows, rows, SETTINGS, options=GAMMA_ALONE) for rows in (once, twice)
+    )
+    for first, second in zip(one.grid, other.grid, strict=True):
+        assert first.score == pytest.approx(second.score, abs=1e-4)
+
+
+def test_other_views_can_be_scored_than_are_fitted(inputs):
+    fitted = replace(inputs, logits=inputs.logits[:1])
+    clean = replace(inputs, logits=inputs.logits[1:])
+    same = cross_validate(fitted, fitted, SETTINGS, options=GAMMA_ALONE)
+    other = cross_validate(fitted, clean, SETTINGS, options=GAMMA_ALONE)
+    assert [scored.score for scored in same.grid] != [scored.score for scored in other.grid]
+
+
+def test_a_held_out_split_scores_fits_on_all_rows(inputs):
+    held_out = make_inputs(num_classes=8, num_samples=60, num_views=1, seed=5)
+    tuning = tune_on_split(inputs, held_out, SETTINGS, options=GAMMA_ALONE)
+    assert (tuning.source, tuning.num_folds) == ("tune", None)
+    labels = held_out.labels.numpy()
+    for scored in tuning.grid:
+        fit = fit_rectifier(inputs, replace(scored.point.applied_to(SETTINGS), tolerance=1e-9))
+        values = reference_sample_scores(held_out, fit.rectifier, "nll")
+        assert scored.score == pytest.approx(class_means(labels, values).mean(), abs=2e-3)
+
+
+def test_the_same_seed_gives_the_same_numbers_bit_for_bit(inputs):
+    first, again = (cross_validate(inputs, inputs, SETTINGS, options=GAMMA_ALONE) for _ in range(2))
+    assert first == again
+    other = cross_validate(inputs, inputs, replace(SETTINGS, seed=1), options=GAMMA_ALONE)
+    assert first.grid != other.grid
+
+
+@pytest.mark.parametrize("fixed", [(), ("gamma",), ("l2", "center"), ("gamma", "l2", "center")])
+def test_what_was_given_is_kept_and_the_rest_is_crossed(fixed):
+    settings = RectifySettings(gamma=0.7, l2=3e-3, center="identity")
+    grid = tuning_grid(settings, fixed=fixed, has_shift=True)
+    assert GridPoint.of(settings) in grid
+    assert len(set(grid)) == len(grid)
+    values = {name: {getattr(point, name) for point in grid} for name in ("gamma", "l2", "center")}
+    for name, own in (("gamma", 0.7), ("l2", 3e-3), ("center", "identity")):
+        assert (values[name] == {own}) == (name in fixed)
+    assert len(grid) == np.prod([len(found) for found in values.values()])
+
+
+def test_the_grid_of_the_presets():
+    grid = tuning_grid(RectifySettings(), fixed=(), has_shift=True)
+    assert sorted({point.gamma for point in grid}) == [0.0, 0.4, 0.8, 1.0, 1.2, 1.6]
+    assert sorted({point.l2 for point in grid}) == pytest.approx([5e-5, 5e-4, 5e-3, 5e-2, 0.5])
+    assert {point.center for point in grid} == set(names.CENTERS)
+
+
+def test_a_ridge_of_zero_stays_zero():
+    grid = tuning_grid(RectifySettings(l2=0.0), fixed=(), has_shift=True)
+    assert {point.l2 for point in grid} == {0.0}
+
+
+def test_a_method_without_shifts_has_no_logit_adjustment_to_pull_to(inputs):
+    settings = replace(SETTINGS, method="temperature")
+    tuning = tune_on_split(inputs, inputs, settings, options=RIDGE_FIXED)
+    assert {scored.point.center for scored in tuning.grid} == {"zero", "identity"}
+
+
+@pytest.mark.parametrize("method", ["softmax", "logit-adjustment"])
+def test_a_closed_form_has_nothing_to_tune(inputs, method):
+    with pytest.raises(ConfigError, match=f"got {method}, which has nothing to tune"):
+        cross_validate(inputs, inputs, replace(SETTINGS, method=method), options=GAMMA_ALONE)
+
+
+def test_one_image_a_class_cannot_be_cross_validated():
+    inputs = FitInputs(
+        logits=torch.eye(4)[None],
+        labels=torch.arange(4),
+        weight_norm=torch.ones(4).double(),
+        class_counts=torch.ones(4, dtype=torch.int64),
+        prior_counts=torch.ones(4, dtype=torch.int64),
+    )
+    with pytest.raises(DataError, match="a class with two samples or more expected"):
+        cross_validate(inputs, inputs, SETTINGS, options=GAMMA_ALONE)
+
+
+def test_two_images_a_class_can(inputs):
+    labels = torch.arange(8).repeat_interleave(2)
+    pairs = FitInputs(
+        logits=inputs.logits[:, : len(labels)],
+        labels=labels,
+        weight_norm=inputs.weight_norm,
+        class_counts=torch.full((8,), 2),
+        prior_counts=inputs.prior_counts,
+    )
+    tuning = cross_validate(pairs, pairs, SETTINGS, options=GAMMA_ALONE)
+    assert (tuning.num_folds, tuning.unscored_classes) == (2, 0)
+
+
+def test_a_class_that_the_split_lacks_is_unscored_and_harmless(inputs):
+    keep = inputs.labels != 2
+    lacking = replace(inputs, logits=inputs.logits[:, keep], labels=inputs.labels[keep])
+    tuning = cross_validate(lacking, lacking, SETTINGS, options=GAMMA_ALONE)
+    sizes = torch.bincount(lacking.labels, minlength=8)
+    assert tuning.unscored_classes == int((sizes < 2).sum())
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("score", "recall", "score: nll or accuracy expected, got recall"),
+        ("fixed", frozenset({"seed"}), "fixed: names out of gamma, l2, center expected, got seed"),
+        ("num_folds", 1, "num_folds: at least 2 expected, got 1"),
+    ],
+)
+def test_options_check_themselves(field, value, message):
+    with pytest.raises(ConfigError, match=message):
+        TuningOptions(**{field: value})
+
+
+def test_the_record_holds_the_whole_grid(inputs):
+    tuning = tune_on_split(inputs, inputs, SETTINGS, options=RIDGE_FIXED)
+    record = tuning.record()
+    assert len(record["grid"]) == record["points"] == 18
+    assert all(set(entry) == {"gamma", "l2", "center", "score"} for entry in record["grid"])
+    assert record["chosen"] in record["grid"]
+    assert record["start"] in record["grid"]
+    assert "grid" not in tuning.summary()
+
+
+def test_progress_counts_the_fits(inputs):
+    seen = []
+    cross_validate(
+        inputs,
+        inputs,
+        SETTINGS,
+        options=GAMMA_ALONE,
+        progress=lambda done, total, note="": seen.append((done, total)),
+    )
+    assert seen == [(done, 30) for done in range(1, 31)]
