@@ -36,6 +36,12 @@ ALLOWED = {
         "pipeline.progress",
     },
     "pipeline.report": {"pipeline.errors", "pipeline.groups"},
+    "pipeline.bench": {
+        "pipeline.errors",
+        "pipeline.names",
+        "pipeline.progress",
+        "pipeline.rectify",
+    },
 }
 FORBIDDEN_LIBRARIES = {
     "cache": {"torch", "torchvision", "matplotlib", "click"},
@@ -43,6 +49,7 @@ FORBIDDEN_LIBRARIES = {
     "pipeline.names": {"torch", "numpy"},
     "pipeline.rectify": {"torchvision", "h5py", "matplotlib", "click"},
     "pipeline.report": {"torchvision", "h5py", "matplotlib", "click"},
+    "pipeline.bench": {"torchvision", "h5py", "matplotlib", "click"},
     "pipeline.data": {"click", "h5py", "matplotlib"},
     "pipeline.backbone": {"click", "h5py", "matplotlib"},
 }

@@ -26,6 +26,7 @@ COMMANDS = {
     "apply": "pipeline.cli.apply",
     "evaluate": "pipeline.cli.evaluate",
     "plot": "pipeline.cli.plot",
+    "bench": "pipeline.cli.bench",
 }
 
 EXIT_FAILED, EXIT_USAGE, EXIT_INVALID, EXIT_UNSOLVED, EXIT_LEAK, EXIT_INTERRUPTED = (
