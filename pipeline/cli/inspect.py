@@ -77,7 +77,7 @@ def _lines(document: dict[str, Any]) -> list[str]:
     for name, split in document["splits"].items():
         views = split["views"]
         kinds = ", ".join(f"{views.count(kind)} {kind}" for kind in dict.fromkeys(views))
-        parts = [f"{split['samples']:,} samples", f"{kinds} views"]
+        parts = [f"{split['samples']:,} samples", f"{kinds} view{'s' * (len(views) > 1)}"]
         if split["logits"]:
             parts.append(f"logits {split['logits']}")
         if split["features"]:
@@ -89,7 +89,7 @@ def _lines(document: dict[str, Any]) -> list[str]:
         f"head         weight norm {norm['min']:.3f} to {norm['max']:.3f}; "
         f"{', '.join(has) or 'nothing else'} stored"
     )
-    lines += [f"{key:<13}{value}" for key, value in sorted(document["attributes"].items())]
+    lines += [f"{key:<18}{value}" for key, value in sorted(document["attributes"].items())]
     for key, value in document["documents"].items():
         lines += [f"{key}.{name} = {item}" for name, item in _leaves(value)]
     return lines
