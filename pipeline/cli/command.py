@@ -80,20 +80,24 @@ def _set_debug(context: click.Context, parameter: click.Parameter, value: bool) 
 
 
 def _read_config(context: click.Context, parameter: click.Parameter, path: Path | None) -> None:
-    """Keys of the file's top level, or of the table named like the command, become defaults."""
+    """Keys of the file's top level and of the command's table, `[rectify]`, become defaults.
+
+    The table of a command in a group is `[bench.fit]`.
+    """
     if path is None:
         return
     try:
         document = tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise click.UsageError(f"{path}: a TOML file expected, got {error}") from error
-    tables = {key: value for key, value in document.items() if isinstance(value, dict)}
-    entries = {key: value for key, value in document.items() if key not in tables}
-    root = context.find_root().command
-    known_tables = root.list_commands(context) if isinstance(root, click.Group) else []
-    for table in tables:
-        _check_known(path, table, known_tables, "command")
-    entries |= tables.get(context.command.name or "", {})
+    entries = _without_tables(document)
+    table, outer = document, context.find_root()
+    for inner in _command_contexts(context):
+        assert isinstance(outer.command, click.Group)
+        for name in table if table is not document else document.keys() - entries.keys():
+            _check_known(path, name, outer.command.list_commands(outer), "command")
+        table, outer = table.get(str(inner.info_name), {}), inner
+    entries |= _without_tables(table)
     options = {
         option.removeprefix("--"): parameter.name
         for parameter in context.command.params
@@ -106,6 +110,19 @@ def _read_config(context: click.Context, parameter: click.Parameter, path: Path 
         _check_known(path, name, list(options), "option")
         defaults[str(options[name])] = value
     context.default_map = {**(context.default_map or {}), **defaults}
+
+
+def _without_tables(document: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in document.items() if not isinstance(value, dict)}
+
+
+def _command_contexts(context: click.Context) -> list[click.Context]:
+    """Contexts from the first command below the program's name to the one that runs."""
+    found = []
+    while context.parent is not None:
+        found.append(context)
+        context = context.parent
+    return found[::-1]
 
 
 def _check_known(path: Path, name: str, known: list[str], kind: str) -> None:
