@@ -3,12 +3,12 @@
 `schema` is the format's page. Imports numpy and h5py and nothing of the project.
 """
 
-from cache.convert import SplitArrays, read_npz_split
+from cache.convert import SplitArrays, read_npz, read_npz_split
 from cache.errors import CacheError, CacheWriteError, StaleCacheError
 from cache.fingerprint import differences, digest, fingerprint, require_same
 from cache.head import Head
 from cache.plan import SplitPlan
-from cache.read import Cache, Split, open_cache
+from cache.read import Cache, Split, ViewKind, open_cache
 from cache.verify import Damage, verify_cache
 from cache.write import CacheWriter, write_arrays
 
@@ -23,10 +23,12 @@ __all__ = [
     "SplitArrays",
     "SplitPlan",
     "StaleCacheError",
+    "ViewKind",
     "differences",
     "digest",
     "fingerprint",
     "open_cache",
+    "read_npz",
     "read_npz_split",
     "require_same",
     "verify_cache",

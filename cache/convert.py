@@ -7,6 +7,7 @@ import zipfile
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -44,7 +45,7 @@ def read_npz_split(path: Path) -> SplitArrays:
     Raises:
         CacheError: the file is no `.npz`, or an array is missing, misshapen or unfit.
     """
-    arrays = _load_npz(path)
+    arrays = read_npz(path)
     missing = [key for key in ("logits", "labels") if key not in arrays]
     if missing:
         raise CacheError(
@@ -69,21 +70,26 @@ def read_npz_split(path: Path) -> SplitArrays:
     return SplitArrays(logits=logits, labels=labels, features=features, ids=ids)
 
 
-def _load_npz(path: Path) -> dict[str, npt.NDArray[np.generic]]:
+def read_npz(path: Path) -> dict[str, npt.NDArray[Any]]:
+    """Every array of an `.npz`, by name; no pickled object is ever loaded.
+
+    Raises:
+        CacheError: not an archive, damaged, or it holds objects.
+    """
     try:
         with path.open("rb") as raw:
             loaded = np.load(raw, allow_pickle=False)
             if not isinstance(loaded, np.lib.npyio.NpzFile):
                 raise CacheError(
                     f"{path}: an .npz archive expected, got a single array; "
-                    "use numpy.savez(path, logits=..., labels=...)"
+                    "use numpy.savez(path, name=array, ...)"
                 )
             with loaded:
                 return {key: loaded[key] for key in loaded.files}
     except (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error) as error:
         raise CacheError(
             f"{path}: an .npz archive of plain arrays expected, got {_first_line(error)}; "
-            "use numpy.savez(path, logits=..., labels=...), without objects"
+            "use numpy.savez(path, name=array, ...), without objects"
         ) from error
 
 

@@ -14,6 +14,7 @@ from pipeline.cli.progress import ProgressLine
 from pipeline.errors import ConfigError
 
 if TYPE_CHECKING:
+    from cache import ViewKind
     from pipeline.bench.fit import FitBench
     from pipeline.cli.bench_rows import BenchRows
 
@@ -50,7 +51,7 @@ def bench_fit(
     imbalance_ratio: float | None,
     dtype: Literal["float32", "float16"] | None,
     stream: Path | None,
-    views: str,
+    views: "ViewKind",
     device: str,
 ) -> tuple["BenchRows", "FitBench"]:
     """Measure passes and fits on a cache, or on synthetic rows.
@@ -179,7 +180,7 @@ def fit_command(
     imbalance_ratio: float | None,
     dtype: Literal["float32", "float16"] | None,
     stream: Path | None,
-    views: str,
+    views: "ViewKind",
     parts: tuple[str, ...],
     device: str,
     as_json: bool,

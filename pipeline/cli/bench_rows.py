@@ -61,7 +61,7 @@ def rows_in_memory(
     return BenchRows(inputs=inputs, source={"source": "synthetic", **_parts(synthetic)})
 
 
-def rows_of_cache(path: Path, *, views: str, device: torch.device) -> BenchRows:
+def rows_of_cache(path: Path, *, views: cache.ViewKind, device: torch.device) -> BenchRows:
     """The training rows of a cache, mapped from the file.
 
     Raises:

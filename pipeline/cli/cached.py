@@ -8,7 +8,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from cache import Cache, CacheError, Split
+from cache import Cache, CacheError, Split, ViewKind
 from pipeline.errors import DataError
 from pipeline.rectify.inputs import FitInputs
 from pipeline.rectify.methods import METHODS
@@ -57,7 +57,7 @@ class EvaluationRows:
 
 
 def fit_inputs(
-    cached: Cache, *, split: str, views: str, source: str, device: torch.device
+    cached: Cache, *, split: str, views: ViewKind, source: str, device: torch.device
 ) -> tuple[FitInputs, list[str]]:
     """The rows of a fit, and what of the request the cache could not give.
 
@@ -78,7 +78,7 @@ def fit_inputs(
             f"{cached.path}: split {split} has no augmented view, its clean one is fitted"
         )
         views = "clean"
-    chosen = [index for index, view in enumerate(rows.views) if views in ("all", view)]
+    chosen = rows.view_indices(views)
     if not chosen:
         raise CacheError(
             f"{cached.path}: split {split} has the views {', '.join(rows.views)}, got "

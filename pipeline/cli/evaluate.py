@@ -11,6 +11,7 @@ from pipeline import names
 from pipeline.cli.command import command, json_option, print_json
 
 if TYPE_CHECKING:
+    from cache import Cache
     from pipeline.cli.cached import EvaluationRows
     from pipeline.rectify.rectifier import Rectifier
     from pipeline.report.metrics import Metrics
@@ -18,8 +19,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Rectifiers on one split, by key: file stem, or the name of a baseline."""
+    """Rectifiers on one split of a cache, by key: file stem, or the name of a baseline."""
 
+    cached: "Cache"
     rows: "EvaluationRows"
     rectifiers: Mapping[str, "Rectifier"]
 
@@ -54,7 +56,7 @@ def open_evaluation(
         if file.stem in rectifiers:
             raise ConfigError(f"{file}: a file stem of its own expected, got a second {file.stem}")
         rectifiers[file.stem] = rectifier_for(cached, file, any_head=any_head)
-    return Evaluation(rows, rectifiers)
+    return Evaluation(cached, rows, rectifiers)
 
 
 @command("evaluate")

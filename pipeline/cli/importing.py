@@ -77,12 +77,12 @@ def read_head(path: Path) -> dict[str, npt.NDArray[Any]]:
     In a state dict the names may carry a prefix, as in `fc.weight`, if that is the only one.
 
     Raises:
+        CacheError: an `.npz` that is damaged or holds objects.
         DataError: unreadable, or neither `weight` nor `weight_norm` in it.
     """
     try:
         if path.suffix == ".npz":
-            with np.load(path, allow_pickle=False) as archive:
-                arrays = dict(archive)
+            arrays = cache.read_npz(path)
         elif path.suffix == ".safetensors":
             arrays = _arrays(load_file(path))
         else:
@@ -112,19 +112,15 @@ def read_logits(path: Path) -> dict[str, npt.NDArray[Any]]:
     """`logits` (..., K) of an `.npz`, with `labels` and `ids` where they are there.
 
     Raises:
-        DataError: unreadable, no logits in it, or logits that are not finite numbers.
+        CacheError: not an `.npz`, damaged, or it holds objects.
+        DataError: no logits in it, or logits that are not finite numbers.
     """
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            arrays = {
-                name: archive[name] for name in ("logits", "labels", "ids") if name in archive
-            }
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path}: an .npz file expected, got: {error}") from error
+    found = cache.read_npz(path)
+    arrays = {name: found[name] for name in found if name in ("logits", "labels", "ids")}
     logits = arrays.get("logits")
     if logits is None or logits.ndim < 2 or logits.dtype.kind != "f" or not logits.size:
-        found = "none" if logits is None else f"{logits.shape} {logits.dtype}"
-        raise DataError(f"{path}: floating-point 'logits' (N, K) expected, got {found}")
+        got = "none" if logits is None else f"{logits.shape} {logits.dtype}"
+        raise DataError(f"{path}: floating-point 'logits' (N, K) expected, got {got}")
     if not np.isfinite(logits).all():
         row = np.argwhere(~np.isfinite(logits))[0].tolist()
         raise DataError(f"{path}: finite logits expected, got {logits[tuple(row)]} at {row}")

@@ -15,14 +15,13 @@ if TYPE_CHECKING:
 SUFFIXES = (".png", ".pdf", ".svg")
 
 
-def plot_curves(cache: Path, evaluation: "Evaluation", output: Path) -> list[Path]:
+def plot_curves(evaluation: "Evaluation", output: Path) -> list[Path]:
     """Average logit, margin and accuracy of each class, head to tail (Figures 1 and 5)."""
-    from cache import open_cache
     from pipeline.groups import shot_groups
     from plots.curves import ClassCurves, curves_figure, curves_table
     from plots.save import save_figure
 
-    cached, curves = open_cache(cache), {}
+    cached, curves = evaluation.cached, {}
     for key, rectifier in evaluation.rectifiers.items():
         averages = evaluation.rows.averages(rectifier)
         curves[key] = ClassCurves(
@@ -38,15 +37,14 @@ def plot_curves(cache: Path, evaluation: "Evaluation", output: Path) -> list[Pat
     return list(save_figure(figure, output, table))
 
 
-def plot_confusion(cache: Path, evaluation: "Evaluation", output: Path) -> list[Path]:
+def plot_confusion(evaluation: "Evaluation", output: Path) -> list[Path]:
     """Confusion matrices side by side (Figure 3c and d)."""
-    from cache import open_cache
     from pipeline.groups import shot_groups
     from pipeline.report.metrics import confusion_counts
     from plots.confusion import confusion_figure, confusion_table
     from plots.save import save_figure
 
-    cached = open_cache(cache)
+    cached = evaluation.cached
     counts = {
         key: confusion_counts(evaluation.rows.scores(rectifier), cached.num_classes)
         for key, rectifier in evaluation.rectifiers.items()
@@ -88,5 +86,5 @@ def cli_command(
     evaluation = open_evaluation(
         cache, rectifiers, split=split, any_head=any_head, baselines=("softmax",)
     )
-    written = FIGURES[figure](cache, evaluation, output)
+    written = FIGURES[figure](evaluation, output)
     note(f"wrote {' and '.join(map(str, written))}")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import click
 
 from pipeline import names
+from pipeline.cli import EXIT_UNSOLVED
 from pipeline.cli.command import command, json_option, note, print_json, warn
 from pipeline.cli.outputs import check_output, output_type
 from pipeline.cli.progress import ProgressLine
@@ -17,8 +18,6 @@ from pipeline.progress import silent
 if TYPE_CHECKING:
     from pipeline.cli.rectification import Rectification
     from pipeline.rectify.tuning import TuningOptions
-
-EXIT_UNSOLVED = 4
 
 
 @command("rectify")

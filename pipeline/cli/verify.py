@@ -4,10 +4,9 @@ from pathlib import Path
 
 import click
 
+from pipeline.cli import EXIT_INVALID
 from pipeline.cli.command import command, json_option, note, print_json
 from pipeline.cli.progress import ProgressLine
-
-EXIT_INVALID = 3
 
 
 @command("verify")
