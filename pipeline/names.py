@@ -9,10 +9,18 @@ BACKBONES = ("resnet8", "resnet32")
 RECIPES = ("default", "paper", "official")
 AUGMENTATIONS = ("none", "crop", "crop-flip", "autoaugment-cutout")
 
-METHODS = ("softmax", "temperature", "logit-adjustment", "vector-scaling", "lws", "marr")
+METHODS = (
+    "softmax",
+    "temperature",
+    "logit-adjustment",
+    "vector-scaling",
+    "lws",
+    "tau-norm",
+    "marr",
+)
 OPTIMIZERS = ("lbfgs", "newton", "sgd")
 PRESETS = ("default", "paper", "official")
-CENTERS = ("zero", "identity", "logit-adjustment")
+CENTERS = ("zero", "identity", "logit-adjustment", "tempered")
 REDUCTIONS = ("plain", "weighted")
 FIT_VIEWS = ("augmented", "clean", "all")
 TUNE = ("auto", "off")

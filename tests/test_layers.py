@@ -29,7 +29,9 @@ ALLOWED = {
         "pipeline.names",
         "pipeline.progress",
     },
+    "pipeline.distributed": {"pipeline.errors"},
     "pipeline.rectify": {
+        "pipeline.distributed",
         "pipeline.errors",
         "pipeline.files",
         "pipeline.names",

@@ -1,6 +1,6 @@
 """The objective as one writes it without us: `cross_entropy`, and autograd for its gradient.
 
-F(theta) = (1/S) sum_i U_{y_i} CE(scale * x_i + shift, y_i) + l2/2 |theta - center|^2, as in
+F(theta) = (1/S) sum_i U_{y_i} CE(scale * x_i + shift, y_i) + R(theta), as in
 `pipeline.rectify.problem`, over the same rows.
 """
 
@@ -10,6 +10,7 @@ from torch.nn.functional import cross_entropy
 
 from pipeline.rectify.affine import AffineFamily
 from pipeline.rectify.objective import Reduction
+from pipeline.rectify.ridge import Ridge
 
 
 class AutogradObjective:
@@ -20,8 +21,7 @@ class AutogradObjective:
         labels: (R,) int64.
         class_weights: (K,).
         family: what theta means.
-        l2: strength of the ridge.
-        center: (P,) where it pulls to.
+        ridge: R.
         reduction: `plain` or `weighted`.
     """
 
@@ -31,17 +31,15 @@ class AutogradObjective:
         labels: Tensor,
         class_weights: Tensor,
         family: AffineFamily,
+        ridge: Ridge,
         *,
-        l2: float,
-        center: Tensor,
         reduction: Reduction,
     ) -> None:
         self._logits = logits
         self._labels = labels.to(logits.device)
         self._weights = class_weights.to(logits)
         self._family = family
-        self._l2 = l2
-        self._center = center
+        self._ridge = ridge
         weight_sum = float(class_weights.double()[labels].sum())
         self._divisor = len(labels) if reduction == "plain" else weight_sum
 
@@ -55,8 +53,7 @@ class AutogradObjective:
         scale, shift = (vector.to(self._logits) for vector in self._family.affine(theta))
         rectified = self._logits * scale + shift
         loss = cross_entropy(rectified, self._labels, weight=self._weights, reduction="sum")
-        offset = torch.where(self._family.free, theta - self._center, 0.0)
-        return loss.double().cpu() / self._divisor + 0.5 * self._l2 * (offset @ offset)
+        return loss.double().cpu() / self._divisor + self._ridge.value(theta)
 
     def value_and_gradient(self, theta: Tensor) -> tuple[float, Tensor]:
         """F and its gradient (P,), by one forward and one backward pass."""

@@ -16,10 +16,11 @@ from torch import Tensor
 from pipeline.bench.autograd import AutogradObjective
 from pipeline.bench.settings import BenchSettings
 from pipeline.rectify.affine import AffineFamily
-from pipeline.rectify.fit import Fit, build_problem, fit_rectifier
+from pipeline.rectify.fit import Fit, build_problem, fit_rectifier, starting_point
 from pipeline.rectify.inputs import FitInputs
 from pipeline.rectify.methods import METHODS
 from pipeline.rectify.problem import Problem
+from pipeline.rectify.resources import UNLIMITED, Resources
 from pipeline.rectify.settings import RectifySettings
 from pipeline.rectify.solvers.result import FitStatus
 from pipeline.rectify.weighting import class_weights
@@ -86,8 +87,7 @@ class Contest:
 
     def start(self, problem: Problem) -> Tensor:
         """theta (P,) where every fit starts."""
-        is_adjusted = self.settings.center == "logit-adjustment"
-        return problem.center if is_adjusted else problem.family.identity()
+        return starting_point(problem, self.settings)
 
     def autograd(self, logits: Tensor) -> AutogradObjective:
         """The objective as torch would minimise it, over rows (R, K) in another dtype."""
@@ -97,15 +97,14 @@ class Contest:
             self.inputs.rows()[1],
             class_weights(self.inputs.class_counts, self.settings.gamma),
             problem.family,
-            l2=problem.l2,
-            center=problem.center,
+            problem.ridge,
             reduction=self.settings.reduction,
         )
 
-    def fit(self, optimizer: str, *, tolerance: float) -> Fit:
+    def fit(self, optimizer: str, *, tolerance: float, resources: Resources = UNLIMITED) -> Fit:
         """One whole fit of ours."""
         settings = replace(self.settings, optimizer=optimizer, tolerance=tolerance)  # type: ignore[arg-type] # checked by RectifySettings
-        return fit_rectifier(self.inputs, settings)
+        return fit_rectifier(self.inputs, settings, resources=resources)
 
     def theta(self, scale: Tensor, shift: Tensor) -> Tensor:
         """theta (P,) of scale (K,) and shift (K,)."""

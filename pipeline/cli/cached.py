@@ -10,11 +10,12 @@ from torch import Tensor
 
 from cache import Cache, CacheError, Split, ViewKind
 from pipeline.errors import DataError
+from pipeline.rectify.head import HeadFacts
 from pipeline.rectify.inputs import FitInputs
 from pipeline.rectify.methods import METHODS
 from pipeline.rectify.rectifier import Rectifier, load_rectifier
 from pipeline.rectify.rows import FeatureLogits
-from pipeline.rectify.weighting import log_prior
+from pipeline.rectify.settings import RectifySettings
 from pipeline.report.class_curves import ClassAverages, class_averages
 from pipeline.report.metrics import Metrics, measure
 from pipeline.report.scores import SampleScores, score_samples
@@ -84,6 +85,7 @@ def fit_inputs(
             f"{cached.path}: split {split} has the views {', '.join(rows.views)}, got "
             f"--fit-views {views}; choose others or extract with --views"
         )
+    head = head_facts(cached)
     # Views of a kind stand together, so this is a slice and no copy.
     chosen_views = slice(chosen[0], chosen[-1] + 1)
     return (
@@ -92,9 +94,10 @@ def fit_inputs(
             if source == "logits"
             else _feature_logits(cached, rows, chosen_views, device),
             labels=torch.from_numpy(rows.labels),
-            weight_norm=torch.from_numpy(cached.head.weight_norm),
+            weight_norm=head.weight_norm,
             class_counts=torch.from_numpy(cached.class_counts),
-            prior_counts=torch.from_numpy(prior_counts(cached)),
+            prior_counts=head.prior_counts,
+            bias=head.bias,
         ),
         warnings,
     )
@@ -150,10 +153,15 @@ def _feature_logits(
     )
 
 
-def prior_counts(cached: Cache) -> npt.NDArray[np.float64]:
-    """(K,) class counts that phase one trained on; unknown ones are the training counts."""
-    counts = cached.head.prior_counts
-    return cached.class_counts.astype(np.float64) if counts is None else counts
+def head_facts(cached: Cache) -> HeadFacts:
+    """What the cache knows of its head; unknown prior counts are the training counts."""
+    head = cached.head
+    counts = cached.class_counts.astype(np.float64)
+    return HeadFacts(
+        weight_norm=torch.from_numpy(head.weight_norm),
+        prior_counts=torch.from_numpy(counts if head.prior_counts is None else head.prior_counts),
+        bias=None if head.bias is None else torch.from_numpy(head.bias),
+    )
 
 
 def dataset_name(cached: Cache) -> str | None:
@@ -168,7 +176,7 @@ def closed_form(cached: Cache, method: str) -> Rectifier:
     """`softmax` or `logit-adjustment`: what every report shows beside a fit."""
     rule = METHODS[method].closed_form
     assert rule is not None
-    scale, shift = rule(log_prior(torch.from_numpy(prior_counts(cached))))
+    scale, shift = rule(head_facts(cached), RectifySettings(method=method))
     return Rectifier(scale=scale, shift=shift, metadata={"method": method})
 
 

@@ -30,20 +30,22 @@ class ProgressLine:
         self._is_shown = False
 
     def __call__(self, done: int, total: int, note: str = "") -> None:
-        """Show `done` of `total`, the rate, the time left and a note."""
+        """Show `done` of `total` (where known), the rate, the time left and a note."""
         now = time.monotonic()
         if done < self._done:  # the first call, or the next piece of work
             self._begin = self._last = now
             self._first, self._tenths, self._is_shown = done, 10 * done // max(total, 1), False
         self._done = done
-        is_finished = done >= total
+        is_finished = done >= total > 0
         if not (self._is_shown if is_finished else self._is_due(now, done, total)):
             return
         self._last, self._tenths, self._is_shown = now, 10 * done // max(total, 1), True
         seconds = now - self._begin
         rate = (done - self._first) / seconds
-        text = f"{self._label}: {done:,}/{total:,}{self._unit}  {rate:,.0f}/s"
-        if is_finished:
+        text = f"{self._label}: {done:,}{f'/{total:,}' if total else ''}{self._unit}"
+        if total:
+            text += f"  {rate:,.0f}/s"
+        if is_finished or not total:
             text += f"  {seconds:.1f} s"
         elif rate > 0:
             text += f"  {(total - done) / rate:.0f} s left"
@@ -53,7 +55,7 @@ class ProgressLine:
         since = now - self._last
         if self._is_terminal:
             return now - self._begin >= QUIET_SECONDS and since >= TERMINAL_SECONDS
-        is_new_tenth = 10 * done // max(total, 1) > self._tenths
+        is_new_tenth = total > 0 and 10 * done // max(total, 1) > self._tenths
         return since >= LOG_SECONDS or (is_new_tenth and since >= QUIET_SECONDS)
 
     def _show(self, text: str, *, ends: bool) -> None:

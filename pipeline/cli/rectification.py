@@ -12,9 +12,11 @@ from pipeline import __version__
 from pipeline.cli.cached import closed_form, dataset_name, evaluation_rows, fit_inputs
 from pipeline.cli.tuning import describe_tuning, tune_on_cache
 from pipeline.device import resolve_device
+from pipeline.errors import ConfigError
 from pipeline.groups import shot_groups
 from pipeline.progress import Progress, silent
 from pipeline.rectify.fit import Fit, fit_rectifier
+from pipeline.rectify.methods import METHODS, OWN_SETTINGS
 from pipeline.rectify.resources import UNLIMITED, Resources
 from pipeline.rectify.settings import PRESETS, RectifySettings, preset_l2
 from pipeline.rectify.solvers.result import FitStatus
@@ -55,15 +57,8 @@ class Rectification:
 
     def header(self) -> list[str]:
         """What was fitted, on what."""
-        settings = self.settings
-        tuned = [] if self.tuning is None else [describe_tuning(self.tuning, settings)]
-        return [
-            self.summary,
-            *tuned,
-            f"{settings.method} ({settings.preset}): gamma {settings.gamma:g}, l2 {settings.l2:g} "
-            f"to {settings.center}, {settings.reduction} mean, {settings.fit_split} "
-            f"{settings.fit_views} views",
-        ]
+        tuned = [] if self.tuning is None else [describe_tuning(self.tuning, self.settings)]
+        return [self.summary, *tuned, describe_settings(self.settings)]
 
     def table_rows(self) -> dict[str, Metrics]:
         """The metrics by the names that a table shows."""
@@ -96,6 +91,7 @@ class Rectification:
             "gamma": settings.gamma,
             "l2": settings.l2,
             "center": settings.center,
+            "scale_l2": settings.scale_l2 if settings.center == "tempered" else None,
             "reduction": settings.reduction,
             "status": str(fit.status),
             "loss": fit.loss,
@@ -120,13 +116,34 @@ class Rectification:
         }
 
 
+def describe_settings(settings: RectifySettings) -> str:
+    """The objective of a fit, or the rule of a method in closed form, in one line."""
+    method = METHODS[settings.method]
+    if method.closed_form is not None:
+        return f"{settings.method}" + (f": tau {settings.tau:g}" if method.own_settings else "")
+    scale = f" (scale {settings.scale_l2:g})" if settings.center == "tempered" else ""
+    return (
+        f"{settings.method} ({settings.preset}): gamma {settings.gamma:g}, l2 {settings.l2:g} to "
+        f"{settings.center}{scale}, {settings.reduction} mean, {settings.fit_split} "
+        f"{settings.fit_views} views"
+    )
+
+
 def resolve_settings(path: Path, preset: str, overrides: Mapping[str, Any]) -> RectifySettings:
     """A preset for the dataset of a cache, with the options that were given (not None).
 
     Raises:
-        ConfigError: a setting is out of range.
+        ConfigError: a setting is out of range, or of another method.
     """
     given = {name: value for name, value in overrides.items() if value is not None}
+    method = given.get("method", PRESETS[preset].method)
+    for name in OWN_SETTINGS:
+        if name in given and name not in METHODS[method].own_settings:
+            owners = [key for key, value in METHODS.items() if name in value.own_settings]
+            raise ConfigError(
+                f"--{name.replace('_', '-')}: --method {' or '.join(owners)} expected, got "
+                f"{method}; leave it out or choose another method"
+            )
     l2 = preset_l2(preset, dataset_name(open_cache(path)))
     return replace(PRESETS[preset], **({"l2": l2} | given))
 
@@ -152,7 +169,7 @@ def rectify_cache(
         tuning_options: how to choose gamma, l2 and centre; None keeps those of the settings.
         eval_split: split that is scored; without it there are no metrics, and a warning.
         device: where the fit runs.
-        progress: told the iterations of sgd.
+        progress: told the passes of the fit, or the iterations of sgd.
         tuning_progress: told the fits of tuning.
         resources: bound on the fit's memory, and the processes that share its rows; only the
             first of them scores.

@@ -37,9 +37,18 @@ if TYPE_CHECKING:
     "--center", type=click.Choice(names.CENTERS), help="Where the ridge pulls to.  [default: zero]"
 )
 @click.option(
+    "--scale-l2",
+    type=click.FloatRange(min=0, min_open=True),
+    help="With --center tempered: ridge on its common scale.  [default: 0.1]",
+)
+@click.option(
     "--reduction",
     type=click.Choice(names.REDUCTIONS),
     help="Divide by the rows or by their weights.  [default: plain; official: weighted]",
+)
+@click.option("--tau", type=float, help="Of logit-adjustment and tau-norm.  [default: 1]")
+@click.option(
+    "--keep-bias", is_flag=True, default=None, help="tau-norm scales the bias, not drops it."
 )
 @click.option(
     "--tolerance",
@@ -98,7 +107,7 @@ def cli_command(
     """
     from pipeline.cli.rectification import rectify_cache, resolve_settings
     from pipeline.device import resolve_device
-    from pipeline.rectify.distributed import joined_ranks
+    from pipeline.distributed import joined_ranks
     from pipeline.rectify.resources import Resources
 
     if output is not None:
@@ -119,7 +128,7 @@ def cli_command(
             tuning_options=_tuning_options(tune_score, overrides) if tune == "auto" else None,
             eval_split=eval_split,
             device=device,
-            progress=ProgressLine("sgd"),
+            progress=_fit_progress(settings.optimizer) if ranks.is_first else silent,
             tuning_progress=ProgressLine("tuning", unit=" fits") if ranks.is_first else silent,
             resources=Resources(memory=memory, ranks=ranks),
         )
@@ -129,6 +138,10 @@ def cli_command(
         ranks.meet()
     if result.is_unsolved:
         raise click.exceptions.Exit(EXIT_UNSOLVED)
+
+
+def _fit_progress(optimizer: str) -> ProgressLine:
+    return ProgressLine("sgd") if optimizer == "sgd" else ProgressLine("fitting", unit=" passes")
 
 
 def _tuning_options(

@@ -1,5 +1,6 @@
 """From arrays and settings to a rectifier: phase two in one call."""
 
+import math
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -17,8 +18,9 @@ from pipeline.rectify.objective import WeightedCrossEntropy
 from pipeline.rectify.problem import Problem
 from pipeline.rectify.rectifier import Rectifier
 from pipeline.rectify.resources import UNLIMITED, Resources
+from pipeline.rectify.ridge import Ridge
 from pipeline.rectify.schedule import phase_two_schedule
-from pipeline.rectify.settings import Center, RectifySettings
+from pipeline.rectify.settings import RectifySettings
 from pipeline.rectify.solvers import SOLVERS, Solution
 from pipeline.rectify.solvers.result import FitStatus
 from pipeline.rectify.solvers.sgd import run_sgd
@@ -66,7 +68,7 @@ def fit_rectifier(
         settings: what is minimised and how.
         dataset: name, which decides the length of `sgd`'s schedule.
         metadata: stored in the rectifier beside the settings: fingerprints, versions.
-        progress: told the iterations of `sgd`.
+        progress: told the passes over all rows, or the iterations of `sgd`.
         resources: bound on memory, and the processes that share the rows; all of them call this
             with the same inputs and settings and get the same fit.
 
@@ -78,7 +80,7 @@ def fit_rectifier(
     method = METHODS[settings.method]
     stored: dict[str, Any] = {**asdict(settings), **(metadata or {})}
     if method.closed_form is not None:
-        scale, shift = method.closed_form(inputs.log_prior)
+        scale, shift = method.closed_form(inputs.head, settings)
         seconds = time.perf_counter() - begin
         stored |= {"optimizer": None, "status": FitStatus.CLOSED_FORM, "seconds": seconds}
         return Fit(
@@ -89,7 +91,7 @@ def fit_rectifier(
             gap_bound=None,
             passes=0.0,
             seconds=seconds,
-            warnings=tuple(inputs.warnings()),
+            warnings=tuple(inputs.warnings() + _closed_form_warnings(inputs, settings)),
         )
     assert method.family is not None
     if settings.optimizer == "sgd" and resources.ranks.size > 1:
@@ -98,7 +100,13 @@ def fit_rectifier(
             "whose steps follow one another; start it without torchrun"
         )
     family = method.family(inputs.weight_norm)
-    problem = build_problem(inputs, settings, family, resources=resources)
+    problem = build_problem(
+        inputs,
+        settings,
+        family,
+        resources=resources,
+        progress=silent if settings.optimizer == "sgd" else progress,
+    )
     solution = _solve(problem, inputs, settings, dataset=dataset, progress=progress)
     theta = solution.point.theta if settings.l2 > 0 else _centre_shift(problem, solution)
     scale, shift = problem.family.affine(theta)
@@ -131,8 +139,9 @@ def build_problem(
     family: AffineFamily,
     *,
     resources: Resources = UNLIMITED,
+    progress: Progress = silent,
 ) -> Problem:
-    """F of the settings over all rows of the inputs.
+    """F of the settings over all rows of the inputs; `progress` is told its passes.
 
     Raises:
         ConfigError: the bound on memory has no room for one thread's buffers.
@@ -143,21 +152,31 @@ def build_problem(
         reduction=settings.reduction,
         resources=resources,
     )
-    center = ridge_center(family, settings.center, inputs.log_prior)
-    return Problem(loss, family, l2=settings.l2, center=center)
+    ridge = build_ridge(family, settings, inputs.log_prior)
+    return Problem(loss, family, ridge, progress=progress)
 
 
-def ridge_center(family: AffineFamily, center: Center, log_prior: Tensor) -> Tensor:
-    """theta (P,) that the ridge pulls to.
+def build_ridge(family: AffineFamily, settings: RectifySettings, log_prior: Tensor) -> Ridge:
+    """The ridge of the settings, for the parameters theta (P,) of a family.
 
-    `zero` is what weight decay pulls to, `identity` the unrectified logits, `logit-adjustment`
-    scale 1 and shift mean(log prior) - log prior.
+    It pulls to `zero` as weight decay does, to `identity`, the unrectified logits, to
+    `logit-adjustment`, scale 1 and shift mean(log prior) - log prior, or to `tempered`, any
+    multiple of that, which is logit adjustment at any temperature.
     """
-    if center == "zero":
-        return torch.zeros(family.num_parameters, dtype=torch.float64)
-    if center == "identity":
-        return family.identity()
-    return family.parameters(1.0, log_prior.mean() - log_prior)
+    if settings.center == "zero":
+        center = torch.zeros(family.num_parameters, dtype=torch.float64)
+    elif settings.center == "identity":
+        center = family.identity()
+    else:
+        center = family.parameters(1.0, log_prior.mean() - log_prior)
+    scale_l2 = settings.scale_l2 if settings.center == "tempered" else None
+    return Ridge(l2=settings.l2, center=center, scale_l2=scale_l2)
+
+
+def starting_point(problem: Problem, settings: RectifySettings) -> Tensor:
+    """theta (P,) where a fit begins: logit adjustment if that is what it is pulled to."""
+    is_adjusted = settings.center in ("logit-adjustment", "tempered")
+    return problem.ridge.center if is_adjusted else problem.family.identity()
 
 
 def _solve(
@@ -168,14 +187,15 @@ def _solve(
     dataset: str | None,
     progress: Progress,
 ) -> Solution:
-    start = problem.family.identity()
     if settings.optimizer != "sgd":
-        if settings.center == "logit-adjustment":
-            start = problem.center
-        return SOLVERS[settings.optimizer](problem, start, settings.tolerance)
+        start = starting_point(problem, settings)
+        solution = SOLVERS[settings.optimizer](problem, start, settings.tolerance)
+        num_passes = math.ceil(solution.passes)
+        progress(num_passes, num_passes, f"loss {solution.point.value:.6f}")
+        return solution
     return run_sgd(
         problem,
-        start,
+        problem.family.identity(),
         schedule=phase_two_schedule(settings.preset, dataset, len(inputs.labels)),
         num_views=inputs.num_views,
         seed=settings.seed,
@@ -199,6 +219,12 @@ def _own_numbers(family: AffineFamily, theta: Tensor, inputs: FitInputs) -> dict
     omega, beta = theta[: family.num_scales], theta[family.num_scales :]
     norm = inputs.weight_norm.double()
     return {"omega": omega.clone(), "beta": beta.clone(), "weight_norm": norm.clone()}
+
+
+def _closed_form_warnings(inputs: FitInputs, settings: RectifySettings) -> list[str]:
+    if settings.method == "tau-norm" and inputs.bias is None and not settings.keep_bias:
+        return ["no bias is known of this head, so none is taken out of the logits"]
+    return []
 
 
 def _fit_warnings(solution: Solution, scale: Tensor, settings: RectifySettings) -> list[str]:

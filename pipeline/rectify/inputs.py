@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from pipeline.errors import DataError
+from pipeline.rectify.head import HeadFacts
 from pipeline.rectify.rows import FeatureLogits, Rows, StoredLogits
-from pipeline.rectify.weighting import log_prior
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,6 +20,7 @@ class FitInputs:
         weight_norm: (K,) float64 norms of the head's rows; ones where the head is unknown.
         class_counts: (K,) int64 training images per class.
         prior_counts: (K,) images per class that phase one trained on.
+        bias: (K,) of the head, if there is one.
 
     Raises:
         DataError: shapes contradict each other, there is no row, or a label lies outside 0..K-1.
@@ -30,6 +31,7 @@ class FitInputs:
     weight_norm: Tensor
     class_counts: Tensor
     prior_counts: Tensor
+    bias: Tensor | None = None
 
     def __post_init__(self) -> None:
         views, samples, classes = self.logits.shape
@@ -39,9 +41,9 @@ class FitInputs:
                 "samples; choose another --fit-split or --fit-views"
             )
         for name in ("weight_norm", "class_counts", "prior_counts"):
-            shape = tuple(getattr(self, name).shape)
-            if shape != (classes,):
-                raise DataError(f"{name}: shape ({classes},) expected, got {shape}")
+            _check_shape(getattr(self, name), classes, name)
+        if self.bias is not None:
+            _check_shape(self.bias, classes, "bias")
         if self.labels.shape != (samples,):
             shape = tuple(self.labels.shape)
             raise DataError(f"labels: shape ({samples},) expected, got {shape}")
@@ -63,9 +65,16 @@ class FitInputs:
         return self.logits.shape[0]
 
     @property
+    def head(self) -> HeadFacts:
+        """What is known of the head."""
+        return HeadFacts(
+            weight_norm=self.weight_norm, prior_counts=self.prior_counts, bias=self.bias
+        )
+
+    @property
     def log_prior(self) -> Tensor:
         """(K,) float64 logarithm of the prior of phase one."""
-        return log_prior(self.prior_counts)
+        return self.head.log_prior
 
     def rows(self) -> tuple[Tensor, Tensor]:
         """Logits (V N, K) and labels (V N,).
@@ -103,3 +112,8 @@ class FitInputs:
         if without_norm:
             found.append(f"{without_norm} classes have a weight norm of 0; their beta is held at 0")
         return found
+
+
+def _check_shape(vector: Tensor, num_classes: int, name: str) -> None:
+    if vector.shape != (num_classes,):
+        raise DataError(f"{name}: shape ({num_classes},) expected, got {tuple(vector.shape)}")

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
+from pipeline.distributed import ALONE, Ranks
 from pipeline.errors import ConfigError
-from pipeline.rectify.distributed import ALONE, Ranks
 
 
 @dataclass(frozen=True, kw_only=True)

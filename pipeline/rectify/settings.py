@@ -8,7 +8,7 @@ from pipeline import names
 from pipeline.errors import ConfigError
 from pipeline.rectify.objective import Reduction
 
-Center = Literal["zero", "identity", "logit-adjustment"]
+Center = Literal["zero", "identity", "logit-adjustment", "tempered"]
 Preset = Literal["default", "paper", "official"]
 Optimizer = Literal["lbfgs", "newton", "sgd"]
 
@@ -24,11 +24,14 @@ class RectifySettings:
         gamma: exponent of the class weights, equation 12.
         l2: strength of the ridge; for `sgd` the weight decay.
         center: where the ridge pulls to.
+        scale_l2: strength of the ridge on the common scale of `tempered`; see `ridge`.
         reduction: `plain` divides by the rows (equation 11), `weighted` by their weights.
         tolerance: on the gap bound, in loss units; without a ridge on the gradient's norm.
         fit_split: the split that is fitted.
         fit_views: which of its views.
         seed: of `sgd`'s batches and of the folds of tuning.
+        tau: of logit adjustment and of tau-norm.
+        keep_bias: whether tau-norm scales the head's bias with the rest or leaves it out.
     """
 
     method: str = "marr"
@@ -37,11 +40,14 @@ class RectifySettings:
     gamma: float = 1.2
     l2: float = 5e-4
     center: Center = "zero"
+    scale_l2: float = 0.1
     reduction: Reduction = "plain"
     tolerance: float = 1e-6
     fit_split: str = "train"
     fit_views: Literal["augmented", "clean", "all"] = "augmented"
     seed: int = 0
+    tau: float = 1.0
+    keep_bias: bool = False
 
     def __post_init__(self) -> None:
         for option, choices in (
@@ -58,10 +64,15 @@ class RectifySettings:
                 raise ConfigError(f"{option}: one of {known} expected, got {getattr(self, option)}")
         if not (math.isfinite(self.l2) and self.l2 >= 0):
             raise ConfigError(f"l2: a number >= 0 expected, got {self.l2}")
+        if not (math.isfinite(self.scale_l2) and self.scale_l2 > 0):
+            raise ConfigError(f"scale_l2: a number > 0 expected, got {self.scale_l2}")
         if not self.tolerance > 0:
             raise ConfigError(f"tolerance: a number > 0 expected, got {self.tolerance}")
-        if not math.isfinite(self.gamma):
-            raise ConfigError(f"gamma: a finite exponent expected, got {self.gamma}")
+        for option in ("gamma", "tau"):
+            if not math.isfinite(getattr(self, option)):
+                raise ConfigError(
+                    f"{option}: a finite exponent expected, got {getattr(self, option)}"
+                )
 
 
 PRESETS: dict[str, RectifySettings] = {

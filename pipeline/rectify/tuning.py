@@ -21,7 +21,7 @@ from pipeline.errors import ConfigError, DataError
 from pipeline.progress import Progress, silent
 from pipeline.rectify.affine import AffineFamily
 from pipeline.rectify.balanced import BalancedScores, Score, sample_scores
-from pipeline.rectify.fit import ridge_center
+from pipeline.rectify.fit import build_ridge, starting_point
 from pipeline.rectify.folds import stratified_folds
 from pipeline.rectify.grid import TUNED, GridPoint, tuning_grid
 from pipeline.rectify.inputs import FitInputs
@@ -201,7 +201,7 @@ def _grid_fits(
             gamma = point.gamma
             weights = class_weights(train.class_counts, gamma)
             loss = WeightedCrossEntropy(*train.rows(), weights, reduction=settings.reduction)
-        center = ridge_center(family, point.center, train.log_prior)
-        problem = Problem(loss, family, l2=point.l2, center=center)
-        start = center if point.center == "logit-adjustment" else family.identity()
+        tried = point.applied_to(settings)
+        problem = Problem(loss, family, build_ridge(family, tried, train.log_prior))
+        start = starting_point(problem, tried)
         yield family.affine(minimize_lbfgs(problem, start, TOLERANCE).point.theta)

@@ -35,7 +35,7 @@ def minimize_lbfgs(problem: Problem, start: Tensor, tolerance: float) -> Solutio
     """Minimise from `start` (P,) until `problem.is_solved` at `tolerance`."""
     coarse = Coarsening(problem)
     few = coarse.problem
-    aim = few.tolerance_at(DROP * few.evaluate(start, precise=False).gradient_norm)
+    aim = few.tolerance_met(DROP * few.evaluate(start, precise=False).gradient)
     point, steps = _descend(few, start, max(aim, tolerance), precise=False)
     if few is not problem:
         problem.passes += few.passes * few.loss.num_rows / problem.loss.num_rows

@@ -56,7 +56,7 @@ def _conjugate_step(problem: Problem, point: Point) -> Tensor:
     for _ in range(MAX_PRODUCTS):
         product = problem.hessian_product(point.theta, search)
         curvature = float(search @ product)
-        if curvature <= FLATNESS * float(search @ search) * (problem.l2 + FLATNESS):
+        if curvature <= FLATNESS * float(search @ search) * (problem.ridge.l2 + FLATNESS):
             break
         direction += (energy / curvature) * search
         residual -= (energy / curvature) * product

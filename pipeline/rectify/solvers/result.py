@@ -54,7 +54,7 @@ def conclude(
             f"fit: a finite loss expected, got loss {point.value} and gradient norm "
             f"{point.gradient_norm} after {steps} steps; try a larger --l2"
         )
-    if problem.l2 == 0 and problem.loss.is_separated(*problem.family.affine(point.theta)):
+    if problem.ridge.is_none and problem.loss.is_separated(*problem.family.affine(point.theta)):
         status = FitStatus.UNBOUNDED
     elif scheduled:
         status = FitStatus.SCHEDULE_END

@@ -4,6 +4,8 @@ Each epoch goes once over the samples in a fresh order (instance-balanced, Algor
 a sample is met, one of its cached views is drawn. Momentum and weight decay are torch's SGD.
 """
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor
 
@@ -35,14 +37,9 @@ def run_sgd(
         progress: told the iterations.
     """
     num_samples = problem.loss.num_rows // num_views
-    generator = torch.Generator().manual_seed(seed)
     theta, velocity = start.clone(), torch.zeros_like(start)
-    for step in range(schedule.iterations):
-        position = step % schedule.steps_per_epoch
-        if position == 0:
-            order = torch.randperm(num_samples, generator=generator)
-        batch = order[position * schedule.batch_size : (position + 1) * schedule.batch_size]
-        views = torch.randint(num_views, batch.shape, generator=generator)
+    batches = draw_batches(schedule, num_samples=num_samples, num_views=num_views, seed=seed)
+    for step, (views, batch) in enumerate(batches):
         gradient = problem.subset(views * num_samples + batch).evaluate(theta, precise=False)
         velocity.mul_(schedule.momentum).add_(gradient.gradient)
         theta.sub_(schedule.learning_rate(step) * velocity)
@@ -50,3 +47,16 @@ def run_sgd(
         progress(step + 1, schedule.iterations, f"loss {gradient.value:.4f}")
     point = problem.evaluate(theta, precise=True)
     return conclude(problem, point, tolerance=tolerance, steps=schedule.iterations, scheduled=True)
+
+
+def draw_batches(
+    schedule: Schedule, *, num_samples: int, num_views: int, seed: int
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Views (B,) and samples (B,) int64 of every step of the schedule."""
+    generator = torch.Generator().manual_seed(seed)
+    for step in range(schedule.iterations):
+        position = step % schedule.steps_per_epoch
+        if position == 0:
+            order = torch.randperm(num_samples, generator=generator)
+        batch = order[position * schedule.batch_size : (position + 1) * schedule.batch_size]
+        yield torch.randint(num_views, batch.shape, generator=generator), batch

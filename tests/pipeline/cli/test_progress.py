@@ -50,3 +50,13 @@ def test_the_next_piece_of_work_starts_its_own_count(clock, capsys):
     calls = [(100.0, 1, 10), (150.0, 10, 10), (151.0, 1, 10), (153.0, 3, 10)]
     feed(ProgressLine("reading"), clock, calls)
     assert capsys.readouterr().err.splitlines()[-1].startswith("reading: 3/10  1/s")
+
+
+def test_without_a_total_there_is_time_and_a_reading_but_no_rate(clock, capsys):
+    line = ProgressLine("fitting", unit=" passes")
+    for now, done, total in [(100.0, 1, 0), (131.0, 2, 0), (135.0, 3, 0), (140.0, 3, 3)]:
+        clock.now = now
+        line(done, total, f"loss {done}")
+    first, last = capsys.readouterr().err.splitlines()
+    assert first == "fitting: 2 passes  31.0 s  loss 2"
+    assert last.startswith("fitting: 3/3 passes") and last.endswith("40.0 s  loss 3")

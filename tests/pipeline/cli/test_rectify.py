@@ -39,7 +39,7 @@ def test_document_is_the_contract(run, digits_cache, tmp_path):
     assert set(document) == {
         *("schema_version", "command", "method", "optimizer", "preset", "gamma", "l2", "center"),
         *("reduction", "status", "loss", "grad_norm", "gap_bound", "passes", "seconds", "omega"),
-        *("tuning", "warnings", "metrics", "rectifier"),
+        *("scale_l2", "tuning", "warnings", "metrics", "rectifier"),
     }
     assert document["schema_version"] == 1
     assert (document["status"], document["optimizer"]) == ("converged", "lbfgs")
@@ -75,6 +75,29 @@ def test_closed_forms_have_nothing_to_certify(run, digits_cache, method):
     assert document["loss"] is document["grad_norm"] is document["gap_bound"] is None
     beside = {"softmax": "before", "logit-adjustment": "logit_adjustment"}[method]
     assert document["metrics"]["after"] == document["metrics"][beside]
+
+
+def test_tau_norm_drops_the_bias_and_has_its_exponent(run, digits_cache, tmp_path):
+    path = tmp_path / "tau.safetensors"
+    done = run("rectify", digits_cache, "--method", "tau-norm", "--tau", 0.5, "-o", path)
+    assert "tau-norm: tau 0.5" in done.err
+    head = open_cache(digits_cache).head
+    found, scale = load_rectifier(path), torch.from_numpy(head.weight_norm) ** -0.5
+    torch.testing.assert_close(found.scale, scale)
+    torch.testing.assert_close(found.shift, -scale * torch.from_numpy(head.bias).double())
+
+
+@pytest.mark.parametrize(
+    ("option", "method", "owners"),
+    [
+        (["--tau", 0.5], "marr", "logit-adjustment or tau-norm"),
+        (["--keep-bias"], "logit-adjustment", "tau-norm"),
+    ],
+)
+def test_a_setting_of_another_method_is_refused(run, digits_cache, option, method, owners):
+    done = run("rectify", digits_cache, "--method", method, *option)
+    assert done.code == 2
+    assert f"{option[0]}: --method {owners} expected, got {method}" in done.err
 
 
 def test_three_optimizers_agree(run, digits_cache):

@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from problems import make_inputs
 
+from pipeline.distributed import ALONE, Ranks, joined_ranks, ranks_from_environment
 from pipeline.errors import ConfigError
 from pipeline.rectify.blocks import CHUNK_LOGITS
-from pipeline.rectify.distributed import ALONE, Ranks, joined_ranks, ranks_from_environment
 from pipeline.rectify.fit import fit_rectifier
 from pipeline.rectify.resources import Resources
 from pipeline.rectify.settings import RectifySettings
@@ -23,7 +23,7 @@ QUANTITIES = """
 import sys
 import numpy as np
 import torch
-from pipeline.rectify.distributed import joined_ranks
+from pipeline.distributed import joined_ranks
 from pipeline.rectify.objective import WeightedCrossEntropy
 from pipeline.rectify.resources import Resources
 

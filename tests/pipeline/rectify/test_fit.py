@@ -7,7 +7,7 @@ from problems import make_inputs
 from reference import reference_class_weights, reference_objective, reference_optimum
 
 from pipeline.errors import FitError
-from pipeline.rectify.fit import build_problem, fit_rectifier, ridge_center
+from pipeline.rectify.fit import build_problem, build_ridge, fit_rectifier
 from pipeline.rectify.inputs import FitInputs
 from pipeline.rectify.methods import METHODS
 from pipeline.rectify.rectifier import Rectifier
@@ -272,9 +272,10 @@ def test_centers_lie_where_the_ridge_pulls_to(inputs):
     family = METHODS["marr"].family(inputs.weight_norm)
     huge = replace(EXACT, l2=1e6, gamma=0.0)
     for center in ("zero", "identity", "logit-adjustment"):
-        fit = fit_rectifier(inputs, replace(huge, center=center))
+        settings = replace(huge, center=center)
+        fit = fit_rectifier(inputs, settings)
         theta = torch.cat([fit.rectifier.own["omega"], fit.rectifier.own["beta"]])
-        expected = ridge_center(family, center, inputs.log_prior)
+        expected = build_ridge(family, settings, inputs.log_prior).center
         torch.testing.assert_close(theta, expected, rtol=0, atol=1e-4)
 
 

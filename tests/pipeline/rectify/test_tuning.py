@@ -64,7 +64,7 @@ def test_scores_and_choice_are_those_of_an_independent_recomputation(inputs, sco
         for scored in tuning.grid
     }
     expected = {point: class_means(*found).mean() for point, found in held_out.items()}
-    assert len(expected) == len(GAMMAS) * 3
+    assert len(expected) == len(GAMMAS) * len(names.CENTERS)
     tolerance = {"nll": 2e-3, "accuracy": 1e-9}[score]
     for scored in tuning.grid:
         assert scored.score == pytest.approx(expected[scored.point], abs=tolerance)
@@ -238,7 +238,7 @@ def test_options_check_themselves(field, value, message):
 def test_the_record_holds_the_whole_grid(inputs):
     tuning = tune_on_split(inputs, inputs, SETTINGS, options=RIDGE_FIXED)
     record = tuning.record()
-    assert len(record["grid"]) == record["points"] == 18
+    assert len(record["grid"]) == record["points"] == len(GAMMAS) * len(names.CENTERS)
     assert all(set(entry) == {"gamma", "l2", "center", "score"} for entry in record["grid"])
     assert record["chosen"] in record["grid"]
     assert record["start"] in record["grid"]

@@ -1,28 +1,39 @@
-"""Several processes that share one fit: each passes over its part of the rows.
+"""Several processes that share one piece of work: each takes its part of the rows.
 
-Every process opens the same cache, runs the same solver and holds the same parameters; only sums
-over rows travel, in float64. They are gathered and added in the order of the ranks, so every rank
-goes on with the same bits, whatever order the network delivers in.
+In a fit every process opens the same cache, runs the same solver and holds the same parameters;
+only sums over rows travel, in float64. They are gathered and added in the order of the ranks, so
+every rank goes on with the same bits, whatever order the network delivers in. In an extraction
+nothing travels: the processes meet before and after it.
 """
 
 import os
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from pipeline.errors import ConfigError
+from pipeline.errors import ConfigError, PipelineError
 
 Item = TypeVar("Item")
+
+# torch's own limit; longer than any fit goes without a sum.
+_FIT_PATIENCE = timedelta(minutes=30)
+_POLL_SECONDS = 0.02
+
+
+class LostRankError(PipelineError):
+    """Another process of the run has ended; its own message says why."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Ranks:
-    """This process among those of the fit.
+    """This process among those of the run.
 
     Attributes:
         rank: 0 to size - 1; rank 0 prints and writes.
@@ -50,17 +61,35 @@ class Ranks:
         return items[begin:end]
 
     def gather(self, values: Tensor) -> Tensor:
-        """`values` of every rank, in their order, the same on every rank: (size, ...)."""
+        """`values` of every rank, in their order, the same on every rank: (size, ...).
+
+        Raises:
+            LostRankError: another rank has ended.
+        """
         if self.size == 1:
             return values[None]
         gathered = [torch.empty_like(values) for _ in range(self.size)]
-        dist.all_gather(gathered, values.contiguous())
+        with _lost_rank():
+            dist.all_gather(gathered, values.contiguous())
         return torch.stack(gathered)
 
+    def of_first(self, value: bool) -> bool:
+        """What rank 0 says, on every rank; raises as `gather` does."""
+        return bool(self.gather(torch.tensor([value]))[0])
+
     def meet(self) -> None:
-        """Wait until every rank is here; fails where another one has failed."""
-        if self.size > 1:
-            dist.barrier()
+        """Wait until every rank is here; a signal is answered while waiting.
+
+        Raises:
+            LostRankError: another rank has ended.
+        """
+        if self.size == 1:
+            return
+        with _lost_rank():
+            work = dist.barrier(async_op=True)
+            while not work.is_completed():
+                time.sleep(_POLL_SECONDS)
+            work.wait()
 
 
 ALONE = Ranks()
@@ -84,11 +113,16 @@ def ranks_from_environment() -> Ranks:
 
 
 @contextmanager
-def joined_ranks(device: torch.device) -> Iterator[Ranks]:
-    """Join the other processes of torchrun until the block ends: gloo on a CPU, nccl on GPUs.
+def joined_ranks(
+    device: torch.device, *, sums: bool = True, patience: timedelta = _FIT_PATIENCE
+) -> Iterator[Ranks]:
+    """Join the other processes of torchrun until the block ends.
 
     Args:
-        device: where the fit runs; a process takes the GPU of its local rank.
+        device: where the work runs; a process takes the GPU of its local rank.
+        sums: whether tensors on `device` will be gathered, which takes nccl on GPUs. Else, and
+            on a CPU, the processes talk by gloo.
+        patience: how long one process may let the others wait.
 
     Raises:
         ConfigError: the environment contradicts itself, or has more processes than GPUs.
@@ -99,11 +133,24 @@ def joined_ranks(device: torch.device) -> Iterator[Ranks]:
         return
     if device.type == "cuda":
         _take_own_gpu()
-    dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    backend = "nccl" if device.type == "cuda" and sums else "gloo"
+    dist.init_process_group(backend, timeout=patience)
     try:
         yield ranks
     finally:
         dist.destroy_process_group()
+
+
+@contextmanager
+def _lost_rank() -> Iterator[None]:
+    try:
+        yield
+    except RuntimeError as error:  # torch's word for a closed connection, among others
+        reason = str(error).splitlines()[0]
+        raise LostRankError(
+            f"torchrun: every process at work expected, got one that has ended ({reason}); "
+            "see its own message"
+        ) from error
 
 
 def _take_own_gpu() -> None:
