@@ -1,6 +1,6 @@
 """From a cache to what `rectify` and `report` take: the seam between the two phases."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -36,6 +36,14 @@ class EvaluationRows:
     labels: Tensor
     weight_norm: npt.NDArray[np.float64]
     class_counts: npt.NDArray[np.int64]
+
+    def every_other(self, first: int) -> "EvaluationRows":
+        """Every second sample of each class, from its sample 0 or 1 on."""
+        by_class = torch.argsort(self.labels, stable=True)
+        sizes = torch.bincount(self.labels)
+        within = torch.arange(len(by_class)) - (sizes.cumsum(0) - sizes)[self.labels[by_class]]
+        kept = by_class[within % 2 == first].sort().values
+        return replace(self, logits=self.logits[kept], labels=self.labels[kept])
 
     def scores(self, rectifier: Rectifier) -> SampleScores:
         """Prediction, confidence and loss of every sample."""

@@ -99,6 +99,21 @@ class FitInputs:
             logits = self.logits.subset(samples)
         return replace(self, logits=logits, labels=self.labels[samples])
 
+    def first_views(self, count: int) -> "FitInputs":
+        """The first views alone, without a copy.
+
+        Raises:
+            DataError: there are fewer.
+        """
+        if not 1 <= count <= self.num_views:
+            raise DataError(
+                f"views: 1 to {self.num_views}, as in the cache, expected, got {count}; extract "
+                "with more --views or ask for fewer"
+            )
+        if isinstance(self.logits, Tensor):
+            return replace(self, logits=self.logits[:count])
+        return replace(self, logits=replace(self.logits, features=self.logits.features[:count]))
+
     def warnings(self) -> list[str]:
         """What a result stands on that a user should know of."""
         found = []
