@@ -29,6 +29,22 @@ def walk_datasets(group: h5py.Group) -> Iterator[str]:
             yield path
 
 
+def is_variable_text(dtype: np.dtype[np.generic]) -> bool:
+    """Whether the strings lie in HDF5's heap: only those of variable length do."""
+    kind = h5py.check_string_dtype(dtype)
+    return kind is not None and kind.length is None
+
+
+def raw_extents(file: h5py.File) -> list[Extent]:
+    """Places of the datasets whose bytes HDF5 hands on without interpreting them.
+
+    Raises:
+        CacheError: one is not contiguous.
+    """
+    datasets = (file[name] for name in walk_datasets(file))
+    return [Extent.of(dataset) for dataset in datasets if not is_variable_text(dataset.dtype)]
+
+
 def dataset_blocks(dataset: h5py.Dataset, descriptor: int) -> Iterator[bytes]:
     """The bytes that a dataset's checksums are taken over, 4 MiB at a time.
 
@@ -40,7 +56,7 @@ def dataset_blocks(dataset: h5py.Dataset, descriptor: int) -> Iterator[bytes]:
         CacheError: the file ends inside the dataset, or the dataset is not contiguous.
         OSError: the disk or HDF5 cannot read it.
     """
-    if h5py.check_string_dtype(dataset.dtype) is not None:
+    if is_variable_text(dataset.dtype):
         joined = b"\0".join(np.atleast_1d(dataset[()]))
         # An empty string has no bytes but still one checksum.
         for start in range(0, max(len(joined), 1), CHECKSUM_BYTES):

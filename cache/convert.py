@@ -3,29 +3,29 @@
 V views, N samples, K classes, D features.
 """
 
-import zipfile
-import zlib
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from cache.blocks import row_ranges
 from cache.errors import CacheError
+from cache.logit_evidence import LogitEvidence
+from cache.plan import check_views
 
-# Probabilities stored as float16 still sum to 1 within this.
-_PROBABILITY_SUM_TOLERANCE = 1e-3
+_STORED_AS_IS = (np.float16, np.float32)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class SplitArrays:
-    """The rows of one split, in memory.
+    """The rows of one split, in memory or mapped from a file.
 
     Attributes:
-        logits: (V, N, K) float32 or float16.
+        logits: (V, N, K) floating, converted to the cache's type block by block when written.
         labels: (N,) int64, class ids.
-        features: (V, N, D) float32 or float16, or None.
+        features: (V, N, D) floating, or None.
         ids: N strings or (N,) int64, or None.
         views: V kinds of view; None means all "augmented", as views of unknown origin are.
     """
@@ -37,68 +37,84 @@ class SplitArrays:
     views: tuple[str, ...] | None = None
 
 
-def read_npz_split(path: Path) -> SplitArrays:
-    """Read `logits` (N, K) or (V, N, K), `labels` (N,) and, if there, `features` and `ids`.
+def split_arrays(arrays: Mapping[str, npt.NDArray[Any]], *, where: str) -> SplitArrays:
+    """Check what a file holds of a split; large arrays are read block by block.
 
-    float64 becomes float32. Log-probabilities are logits too; probabilities are not.
+    Log-probabilities are logits too; probabilities are not.
+
+    Args:
+        arrays: `logits` (N, K) or (V, N, K), `labels` (N,) and, if there, `features` (N, D) or
+            (V, N, D), `ids` (N,) and `views` (V,); others are left alone.
+        where: how errors name the file.
 
     Raises:
-        CacheError: the file is no `.npz`, or an array is missing, misshapen or unfit.
+        CacheError: an array is missing, misshapen or unfit; it names the row.
     """
-    arrays = read_npz(path)
     missing = [key for key in ("logits", "labels") if key not in arrays]
     if missing:
         raise CacheError(
-            f"{path}: arrays 'logits' and 'labels' expected, got {', '.join(arrays) or 'none'}; "
+            f"{where}: arrays 'logits' and 'labels' expected, got {', '.join(arrays) or 'none'}; "
             f"save {' and '.join(missing)} under that name"
         )
-    logits = _as_views(arrays["logits"], where=f"{path}: logits")
+    logits = _as_views(arrays["logits"], where=f"{where}: logits")
     num_views, num_samples, num_classes = logits.shape
     if num_classes < 2:
-        raise CacheError(f"{path}: logits: at least 2 classes expected, got 1; check the axes")
-    _refuse_probabilities(logits, where=f"{path}: logits")
-    labels = _as_labels(arrays["labels"], num_samples, num_classes, where=f"{path}: labels")
+        raise CacheError(
+            f"{where}: logits: at least 2 classes expected, got 1; check the axes, and give one "
+            "number for each class, not the predicted class"
+        )
+    labels = _as_labels(arrays["labels"], num_samples, num_classes, where=f"{where}: labels")
+    evidence = LogitEvidence(where=f"{where}: logits")
+    for block in finite_blocks(logits, where=f"{where}: logits"):
+        evidence.add(block)
+    evidence.refuse_what_is_no_logit()
     features = None
     if "features" in arrays:
-        features = _as_views(arrays["features"], where=f"{path}: features")
+        features = _as_views(arrays["features"], where=f"{where}: features")
         if features.shape[:2] != (num_views, num_samples):
             raise CacheError(
-                f"{path}: features of {num_views} views and {num_samples} rows, as the logits "
+                f"{where}: features of {num_views} views and {num_samples} rows, as the logits "
                 f"have, expected, got {features.shape[0]} and {features.shape[1]}; save both alike"
             )
-    ids = _as_ids(arrays["ids"], num_samples, where=f"{path}: ids") if "ids" in arrays else None
-    return SplitArrays(logits=logits, labels=labels, features=features, ids=ids)
+        for _ in finite_blocks(features, where=f"{where}: features"):
+            pass  # reading it is the check
+    return SplitArrays(
+        logits=logits,
+        labels=labels,
+        features=features,
+        ids=_as_ids(arrays["ids"], num_samples, where=f"{where}: ids") if "ids" in arrays else None,
+        views=_as_kinds(arrays["views"], num_views, where=f"{where}: views")
+        if "views" in arrays
+        else None,
+    )
 
 
-def read_npz(path: Path) -> dict[str, npt.NDArray[Any]]:
-    """Every array of an `.npz`, by name; no pickled object is ever loaded.
+def finite_blocks(
+    values: npt.NDArray[np.floating], *, where: str
+) -> Iterator[npt.NDArray[np.floating]]:
+    """Blocks (B, W) of rows (V, N, W), as they would be stored: float32 or float16, all finite.
 
     Raises:
-        CacheError: not an archive, damaged, or it holds objects.
+        CacheError: a number is not finite in the stored type; it names the row.
     """
-    try:
-        with path.open("rb") as raw:
-            loaded = np.load(raw, allow_pickle=False)
-            if not isinstance(loaded, np.lib.npyio.NpzFile):
+    stored = values.dtype if values.dtype in _STORED_AS_IS else np.dtype(np.float32)
+    for view, rows in enumerate(values):
+        for start, stop in row_ranges(len(rows), rows[0].nbytes):
+            with np.errstate(over="ignore"):  # what overflows is refused here
+                block = rows[start:stop].astype(stored, copy=False)
+            is_finite = np.isfinite(block)
+            if not is_finite.all():
+                row, column = np.argwhere(~is_finite)[0]
                 raise CacheError(
-                    f"{path}: an .npz archive expected, got a single array; "
-                    "use numpy.savez(path, name=array, ...)"
+                    f"{where}: finite {stored.name} expected, got {block[row, column]} in row "
+                    f"{start + row}{f' of view {view}' if len(values) > 1 else ''}; "
+                    "remove or repair such rows"
                 )
-            with loaded:
-                return {key: loaded[key] for key in loaded.files}
-    except (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error) as error:
-        raise CacheError(
-            f"{path}: an .npz archive of plain arrays expected, got {_first_line(error)}; "
-            "use numpy.savez(path, name=array, ...), without objects"
-        ) from error
+            yield block
 
 
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
-
-
-def _as_views(array: npt.NDArray[np.generic], *, where: str) -> npt.NDArray[np.floating]:
-    """(N, W) or (V, N, W) -> (V, N, W) finite float32 or float16."""
+def _as_views(array: npt.NDArray[Any], *, where: str) -> npt.NDArray[np.floating]:
+    """(N, W) or (V, N, W) -> (V, N, W), floating, without a copy."""
     if array.ndim not in (2, 3) or array.size == 0:
         raise CacheError(
             f"{where}: shape (samples, width) or (views, samples, width) without an empty axis "
@@ -106,38 +122,21 @@ def _as_views(array: npt.NDArray[np.generic], *, where: str) -> npt.NDArray[np.f
         )
     if array.dtype.kind != "f":
         raise CacheError(f"{where}: floating numbers expected, got {array.dtype}; convert it")
-    values = array if array.ndim == 3 else array[None]
-    if values.dtype not in (np.dtype(np.float32), np.dtype(np.float16)):
-        with np.errstate(over="ignore"):  # what overflows is refused below
-            values = values.astype(np.float32)
-    is_finite = np.isfinite(values)
-    if not is_finite.all():
-        view, row, column = np.argwhere(~is_finite)[0]
-        raise CacheError(
-            f"{where}: finite float32 expected, got {values[view, row, column]} in row {row}"
-            f"{f' of view {view}' if len(values) > 1 else ''}; remove or repair such rows"
-        )
-    return np.ascontiguousarray(values, dtype=values.dtype.newbyteorder("="))
-
-
-def _refuse_probabilities(logits: npt.NDArray[np.floating], *, where: str) -> None:
-    if logits.min() < 0 or logits.max() > 1:
-        return
-    sums = logits.sum(axis=-1, dtype=np.float64)
-    if np.abs(sums - 1).max() <= _PROBABILITY_SUM_TOLERANCE:
-        raise CacheError(
-            f"{where}: logits expected, got what looks like probabilities (all within 0..1, every "
-            "row sums to 1); give the values before the softmax, or log-probabilities"
-        )
+    return array if array.ndim == 3 else array[None]
 
 
 def _as_labels(
-    array: npt.NDArray[np.generic], num_samples: int, num_classes: int, *, where: str
+    array: npt.NDArray[Any], num_samples: int, num_classes: int, *, where: str
 ) -> npt.NDArray[np.int64]:
     if array.shape != (num_samples,):
+        advice = "save both alike"
+        if array.shape == (num_samples, num_classes):
+            advice = "these look like one-hot rows: save labels.argmax(1)"
+        elif array.shape == (num_classes,):
+            advice = "the logits look transposed: save them as (samples, classes)"
         raise CacheError(
             f"{where}: shape ({num_samples},), one for each row of logits, expected, "
-            f"got {array.shape}; save both alike"
+            f"got {array.shape}; {advice}"
         )
     if array.dtype.kind not in "iu":
         raise CacheError(f"{where}: integers expected, got {array.dtype}; save class ids")
@@ -155,24 +154,62 @@ def check_labels(
     is_outside = (labels < 0) | (labels >= num_classes)
     if is_outside.any():
         row = int(is_outside.argmax())
+        counts_from_one = labels.min() == 1 and labels.max() == num_classes
+        advice = (
+            "they seem to count from 1: subtract 1"
+            if counts_from_one
+            else "do logits and labels use the same class list?"
+        )
         raise CacheError(
             f"{where}: class ids in 0..{num_classes - 1} expected, got {labels[row]} in row {row}; "
-            "do logits and labels use the same class list?"
+            f"{advice}"
         )
     return labels
 
 
 def _as_ids(
-    array: npt.NDArray[np.generic], num_samples: int, *, where: str
+    array: npt.NDArray[Any], num_samples: int, *, where: str
 ) -> list[str] | npt.NDArray[np.int64]:
     if array.shape != (num_samples,) or array.dtype.kind not in "iuUS":
         raise CacheError(
             f"{where}: {num_samples} strings or integers expected, got {array.dtype} "
             f"{array.shape}; save one for each row"
         )
-    if array.dtype.kind in "iu":
-        return array.astype(np.int64)
+    is_number = array.dtype.kind in "iu"
+    ids = array.astype(np.int64) if is_number else as_strings(array, where=where)
+    _, first, counts = np.unique(array, return_index=True, return_counts=True)
+    if len(first) < num_samples:
+        value = array[first[counts.argmax()]]
+        rows = np.flatnonzero(array == value)
+        raise CacheError(
+            f"{where}: every id once expected, got {ids[rows[0]]} in rows {rows[0]} and {rows[1]}; "
+            "is a sample in the file twice?"
+        )
+    return ids
+
+
+def as_strings(array: npt.NDArray[Any], *, where: str) -> list[str]:
+    """Strings of an array (N,) of text or of UTF-8 bytes.
+
+    Raises:
+        CacheError: numbers, another shape, or bytes that are no UTF-8.
+    """
+    if array.ndim != 1 or array.dtype.kind not in "US":
+        raise CacheError(
+            f"{where}: a list of strings expected, got {array.dtype} {array.shape}; save strings"
+        )
     try:
         return [str(i, "utf-8") if isinstance(i, bytes) else str(i) for i in array.tolist()]
     except UnicodeDecodeError as error:
         raise CacheError(f"{where}: UTF-8 expected, got {error.reason}; save strings") from error
+
+
+def _as_kinds(array: npt.NDArray[Any], num_views: int, *, where: str) -> tuple[str, ...]:
+    kinds = as_strings(array, where=where)
+    if len(kinds) != num_views:
+        raise CacheError(
+            f"{where}: {num_views} kinds of view expected, as many as the logits have, "
+            f"got {len(kinds)}; name each view"
+        )
+    check_views(kinds, where=where)
+    return tuple(kinds)

@@ -19,6 +19,15 @@ class RowCoverage:
         self._where = where
         self._is_written = np.zeros(num_rows, dtype=np.bool_)
 
+    def has(self, start: int, stop: int) -> bool:
+        """Whether rows start..stop-1 are all written."""
+        return bool(self._is_written[start:stop].all())
+
+    def is_free(self, start: int, stop: int) -> bool:
+        """Whether rows start..stop-1 exist and none of them is written."""
+        inside = 0 <= start < stop <= len(self._is_written)
+        return inside and not self._is_written[start:stop].any()
+
     def claim(self, start: int, stop: int) -> None:
         """Mark rows start..stop-1 as written.
 

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 import numpy as np
 import numpy.typing as npt
 
+from cache.blocks import byte_blocks
 from cache.errors import CacheError, StaleCacheError
 
 _LONGEST_VALUE = 60
@@ -42,12 +43,18 @@ def fingerprint(parts: Mapping[str, object]) -> str:
     return hashlib.sha256(canonical_json(parts, where="fingerprint").encode()).hexdigest()
 
 
-def digest(array: npt.ArrayLike) -> str:
-    """SHA-256 (64 hex digits) of an array's type, shape and little-endian bytes."""
+def digest(array: npt.ArrayLike, *, dtype: npt.DTypeLike | None = None) -> str:
+    """SHA-256 (64 hex digits) of an array's type, shape and little-endian bytes.
+
+    Args:
+        array: of any shape.
+        dtype: as if the array had been converted to it; None keeps its own.
+    """
     values = np.asarray(array)
-    values = np.ascontiguousarray(values, dtype=values.dtype.newbyteorder("<"))
-    sha = hashlib.sha256(f"{values.dtype.str}{values.shape}".encode())
-    sha.update(values.reshape(-1).view(np.uint8).data)
+    stored = np.dtype(values.dtype if dtype is None else dtype).newbyteorder("<")
+    sha = hashlib.sha256(f"{stored.str}{values.shape}".encode())
+    for block in byte_blocks(values, dtype=stored):
+        sha.update(block)
     return sha.hexdigest()
 
 

@@ -11,7 +11,7 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 
-from cache.checksums import attributes_checksum, dataset_checksums, walk_datasets
+from cache.checksums import attributes_checksum, dataset_checksums, raw_extents, walk_datasets
 from cache.extent import Extent
 from cache.fingerprint import fingerprint
 from cache.plan import CachePlan
@@ -26,21 +26,26 @@ from cache.schema import (
     HEAD,
     LABEL_DTYPE,
     META,
+    SEAL,
+    SEAL_CRC32,
     STATE_SEALED,
     STATE_WRITING,
     split_dataset,
 )
+from cache.seal import write_seal
 from cache.staging import staged_hdf5
 
 _STRING = h5py.string_dtype("utf-8")
 
 
-def create_file(descriptor: int, plan: CachePlan) -> dict[str, Extent]:
+def create_file(descriptor: int, plan: CachePlan, *, keeps_rows: bool = False) -> dict[str, Extent]:
     """Write everything but rows, labels and ids, and reserve the places of rows and labels.
 
     Args:
         descriptor: open for reading and writing; what is there is lost.
         plan: what the cache will hold.
+        keeps_rows: leave the bytes at the reserved places as they are; a file of the same plan
+            has its rows there.
 
     Returns:
         Where each reserved dataset lies.
@@ -48,7 +53,7 @@ def create_file(descriptor: int, plan: CachePlan) -> dict[str, Extent]:
     Raises:
         OSError: the disk refuses.
     """
-    with staged_hdf5(descriptor, "w") as file:
+    with staged_hdf5(descriptor, "w", keeps_bytes=keeps_rows) as file:
         file.attrs.update(_root_attributes(plan))
         _write_array(file, CLASS_COUNTS, plan.class_counts.astype(LABEL_DTYPE))
         if plan.class_names is not None:
@@ -69,7 +74,7 @@ def create_file(descriptor: int, plan: CachePlan) -> dict[str, Extent]:
 
 
 def seal_file(descriptor: int, ids: Mapping[str, list[str] | npt.NDArray[np.int64]]) -> None:
-    """Add the ids and every checksum, and declare the file complete.
+    """Add the ids, every checksum and the seal, and declare the file complete.
 
     Args:
         descriptor: the file that `create_file` made, all its rows written.
@@ -84,8 +89,9 @@ def seal_file(descriptor: int, ids: Mapping[str, list[str] | npt.NDArray[np.int6
             if isinstance(values, np.ndarray):
                 _write_array(file, name, values.astype(LABEL_DTYPE))
             else:
-                file.create_dataset(name, data=values, dtype=_STRING)
+                _write_array(file, name, _fixed_strings(values))
         file.attrs["state"] = STATE_SEALED
+        file.attrs[SEAL] = SEAL_CRC32
     # The checksums are taken over what lies in the file itself, so it is closed in between.
     with staged_hdf5(descriptor, "r+") as file:
         names = list(walk_datasets(file))
@@ -94,6 +100,14 @@ def seal_file(descriptor: int, ids: Mapping[str, list[str] | npt.NDArray[np.int6
             _write_array(file, f"{CHECKSUMS}/{name}", sums.astype(CHECKSUM_DTYPE))
         total = np.uint32(attributes_checksum(file))
         file[CHECKSUMS].attrs.create(CHECKSUM_OF_ATTRIBUTES, total, dtype=CHECKSUM_DTYPE)
+        extents = raw_extents(file)
+    write_seal(descriptor, extents)
+
+
+def _fixed_strings(values: list[str]) -> npt.NDArray[np.bytes_]:
+    """UTF-8 padded with NUL to the longest: rows like numbers, and none of HDF5's heap."""
+    encoded = np.array([value.encode() for value in values])
+    return encoded.astype(h5py.string_dtype("utf-8", max(1, encoded.dtype.itemsize)))
 
 
 def _root_attributes(plan: CachePlan) -> dict[str, str]:

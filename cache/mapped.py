@@ -79,6 +79,18 @@ class Source:
         status = os.fstat(file.id.get_vfd_handle())
         return cls(path=path, stamp=(status.st_dev, status.st_ino, status.st_mtime_ns))
 
+    def require(self, earlier: "Source") -> None:
+        """Refuse another file of the same name.
+
+        Raises:
+            CacheError: the file has been replaced since `earlier`.
+        """
+        if self != earlier:
+            raise CacheError(
+                f"{self.path}: the file as it was opened expected, got a newer one of that "
+                "name; start again"
+            )
+
     def strings(self, name: str) -> list[str] | None:
         """A dataset of strings, or None if there is none of that name.
 
@@ -86,11 +98,7 @@ class Source:
             CacheError: the file has been replaced since it was opened, or is damaged.
         """
         with opened(self.path) as file:
-            if Source.of(file, self.path) != self:
-                raise CacheError(
-                    f"{self.path}: the file as it was opened expected, got a newer one of that "
-                    "name; start again"
-                )
+            Source.of(file, self.path).require(self)
             return read_strings(file, name) if name in file else None
 
 

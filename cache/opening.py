@@ -1,5 +1,6 @@
 """Open a cache file with h5py for a moment, or say in one line why not."""
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -8,14 +9,18 @@ import h5py
 
 from cache.errors import CacheError
 from cache.schema import check_header
+from cache.seal import check_seal
 
 
 @contextmanager
 def opened(path: Path) -> Iterator[h5py.File]:
     """The sealed cache at `path`, read-only, closed at the end of the block.
 
+    HDF5 sees the file only if its records are as they were written.
+
     No lock is taken: a sealed file is never written again, only replaced as a whole, and on
-    network file systems asking for one is the most common failure.
+    network file systems asking for one is the most common failure (HDF5's "best-effort" forgives
+    a file system without the call, but not one that answers "no locks available").
 
     Raises:
         CacheError: no cache of a known version, unfinished, truncated, or HDF5 fails inside it.
@@ -24,18 +29,27 @@ def opened(path: Path) -> Iterator[h5py.File]:
         found = "a folder" if path.is_dir() else "no such file"
         raise CacheError(f"{path}: a cache file expected, got {found}; check the path")
     try:
+        has_seal = _has_sound_seal(path)
         file = h5py.File(path, "r", locking=False)
     except OSError as error:
         raise CacheError(f"{path}: {_why_not_open(error)}") from error
     with file:
         try:
-            check_header(file)
+            check_header(file, has_seal=has_seal)
             yield file
         except (OSError, RuntimeError, KeyError, UnicodeDecodeError) as error:
             raise CacheError(
                 f"{path}: readable HDF5 records expected, got {error}; "
                 "the file is damaged: run `pipeline verify`, then write or copy it again"
             ) from error
+
+
+def _has_sound_seal(path: Path) -> bool:
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        return check_seal(descriptor, where=str(path))
+    finally:
+        os.close(descriptor)
 
 
 def _why_not_open(error: OSError) -> str:

@@ -11,10 +11,12 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Literal
 
 from cache.errors import CacheWriteError
 
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
+_STAT_BLOCK = 512  # the unit of st_blocks on every system
 _ADVICE = {
     errno.ENOSPC: "free space there or write to another disk",
     errno.EDQUOT: "free space there or write to another disk",
@@ -45,7 +47,7 @@ def write_errors(path: Path) -> Iterator[None]:
 
 
 class PartialFile:
-    """The right to write `path`, from `claim` to `publish` or `discard`.
+    """The right to write `path`, from `claim` to `publish`, `leave` or `discard`.
 
     Args:
         path: the final name; if it is a link, the file it points to.
@@ -55,6 +57,7 @@ class PartialFile:
         final: the final name.
         partial: the name until then.
         descriptor: open for reading and writing while claimed.
+        is_new: whether there was none of the partial name when it was claimed.
     """
 
     def __init__(self, path: Path, *, overwrite: bool) -> None:
@@ -62,9 +65,15 @@ class PartialFile:
         self.partial = self.final.with_name(self.final.name + ".partial")
         self.overwrite = overwrite
         self.descriptor = -1
+        self.is_new = False
+
+    @property
+    def num_bytes_on_disk(self) -> int:
+        """What the claimed file takes of the disk already; its holes take nothing."""
+        return os.fstat(self.descriptor).st_blocks * _STAT_BLOCK
 
     def claim(self) -> None:
-        """Take the lock; what a killed writer left under the partial name is ours to overwrite.
+        """Take the lock; what a killed writer left under the partial name is kept as it is.
 
         Raises:
             CacheWriteError: the name is taken, another writer is at work, or the folder refuses.
@@ -91,6 +100,11 @@ class PartialFile:
             _sync_folder(self.final.parent)
         self._close()
 
+    def leave(self) -> None:
+        """Drop the claim and keep the partial file; does nothing without a claim."""
+        if self.descriptor >= 0:
+            self._close()
+
     def discard(self) -> None:
         """Remove the partial file and drop the claim; does nothing without one."""
         if self.descriptor >= 0:
@@ -110,32 +124,45 @@ class PartialFile:
             with suppress(FileNotFoundError):
                 if os.path.samestat(os.fstat(descriptor), self.partial.stat()):
                     self.descriptor, descriptor = descriptor, -1
+                    self.is_new = is_new
         finally:
             if descriptor >= 0:
                 os.close(descriptor)
         return self.descriptor >= 0
 
     def _lock(self, descriptor: int, *, is_new: bool) -> None:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
+        found = try_lock(descriptor)
+        if found == "taken":
             raise CacheWriteError(
                 f"{self.final}: one writer expected, got a second while the first holds "
                 f"{self.partial.name}; wait for it or choose another name"
-            ) from error
-        except OSError as error:
-            # Some network file systems have no locks: there only a new file is surely ours.
-            if error.errno not in _NO_LOCKS:
-                raise
-            if not is_new:
-                raise CacheWriteError(
-                    f"{self.final}: no {self.partial.name} expected, as this file system has no "
-                    "locks, got one; if no other writer is at work, delete it and start again"
-                ) from error
+            )
+        if found == "no locks" and not is_new:
+            raise CacheWriteError(
+                f"{self.final}: no {self.partial.name} expected, as this file system has no "
+                "locks, got one; if no other writer is at work, delete it and start again"
+            )
 
     def _close(self) -> None:
         os.close(self.descriptor)
         self.descriptor = -1
+
+
+def try_lock(descriptor: int) -> Literal["locked", "taken", "no locks"]:
+    """Lock an open file for its process; some network file systems have no locks.
+
+    Raises:
+        OSError: the system refuses for another reason.
+    """
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return "taken"
+    except OSError as error:
+        if error.errno not in _NO_LOCKS:
+            raise
+        return "no locks"
+    return "locked"
 
 
 def _sync_folder(folder: Path) -> None:
@@ -153,6 +180,10 @@ def _sync_folder(folder: Path) -> None:
 
 def check_space(path: Path, num_bytes: int) -> None:
     """Refuse at once what would fill the disk hours later.
+
+    Args:
+        path: a name on that disk.
+        num_bytes: what is still to be written.
 
     Raises:
         CacheWriteError: fewer bytes are free; a file system that reports none is not believed.

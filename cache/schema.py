@@ -4,8 +4,8 @@ V views, N samples, K classes, D features. Every array is little-endian, contigu
 uncompressed, so that plain h5py reads it and a reader may map its bytes without a copy.
 
     /                           attributes: format "marr-cache", format_version "1.0",
-                                state "writing" | "sealed", fingerprint, head_fingerprint,
-                                creator, created_utc, <library>_version ...
+                                state "writing" | "sealed", seal "crc32", fingerprint,
+                                head_fingerprint, creator, created_utc, <library>_version ...
     /class_counts               (K,) int64        training images per class
     /class_names                (K,) string       optional
     /head/weight_norm           (K,) float64      L2 norm of each row of the head's weight
@@ -24,16 +24,18 @@ uncompressed, so that plain h5py reads it and a reader may map its bytes without
     /checksums/<dataset path>   uint32            one CRC-32 for each 4 MiB of the dataset
     /checksums                  attribute `attributes`: CRC-32 of all other attributes
 
-Strings are of variable length and UTF-8, without NUL. A dataset of numbers is summed over its
-raw bytes in the file; a dataset of strings over their UTF-8 bytes joined by one NUL byte; the
-attributes over the canonical JSON (sorted keys, no spaces) of `{"/": {name: value}, "<dataset
-path>": {name: value}}`, datasets without attributes left out.
+Strings are UTF-8 without NUL: ids of fixed length, padded with NUL, all others of variable length.
+A dataset of numbers or of ids is summed over its raw bytes in the file; a dataset of other strings
+over their UTF-8 bytes joined by one NUL byte; the attributes over the canonical JSON (sorted keys,
+no spaces) of `{"/": {name: value}, "<dataset path>": {name: value}}`, datasets without attributes
+left out. What HDF5 keeps beside the rows is summed by the seal behind the HDF5 file, see `seal`.
 
 A file under its final name is sealed: complete and never written again. While it is written its
 name ends in `.partial` and its state is "writing".
 
 Versions: a reader accepts any minor version of its own major version.
-    1.0  the first.
+    1.0  the first. Files without the attribute `seal` end in none, and their string ids are of
+         variable length; they are read as well.
 """
 
 import h5py
@@ -45,6 +47,9 @@ FORMAT_VERSION = "1.0"
 
 STATE_WRITING = "writing"
 STATE_SEALED = "sealed"
+
+SEAL = "seal"
+SEAL_CRC32 = "crc32"
 
 SPLITS = ("train", "tune", "test")
 VIEW_CLEAN = "clean"
@@ -79,11 +84,16 @@ def text(value: object) -> str:
     return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
 
 
-def check_header(file: h5py.File) -> None:
+def check_header(file: h5py.File, *, has_seal: bool) -> None:
     """Refuse whatever this version cannot read.
 
+    Args:
+        file: an open HDF5 file.
+        has_seal: whether a seal was found at its end.
+
     Raises:
-        CacheError: the file is of another kind, of another major version, or unfinished.
+        CacheError: the file is of another kind, of another major version, unfinished, or its seal
+            is gone.
     """
     found = text(file.attrs.get("format", "no such attribute"))
     if found != FORMAT:
@@ -102,4 +112,9 @@ def check_header(file: h5py.File) -> None:
         raise CacheError(
             f"{file.filename}: state {STATE_SEALED!r} expected, got {state!r}; "
             "the file is unfinished: run the command that writes it again"
+        )
+    if SEAL in file.attrs and not has_seal:
+        raise CacheError(
+            f"{file.filename}: a seal behind the HDF5 file expected, got none; the file is "
+            "truncated or was changed by another program: write or copy it again"
         )

@@ -22,17 +22,25 @@ _PAGE = 4096
 
 
 @contextmanager
-def staged_hdf5(descriptor: int, mode: Literal["w", "r+"]) -> Iterator[h5py.File]:
+def staged_hdf5(
+    descriptor: int, mode: Literal["w", "r+"], *, keeps_bytes: bool = False
+) -> Iterator[h5py.File]:
     """An HDF5 file over an open descriptor; it reaches the disk when the block ends well.
 
     Args:
         descriptor: open for reading and writing.
         mode: "w" starts an empty file, "r+" changes the one that is there.
+        keeps_bytes: for "w": bytes that HDF5 does not write stay as they are.
 
     Raises:
         OSError: the disk refuses.
     """
-    stage = _StagedFile(descriptor, num_bytes=0 if mode == "w" else os.fstat(descriptor).st_size)
+    num_bytes = os.fstat(descriptor).st_size
+    stage = _StagedFile(
+        descriptor,
+        num_bytes=0 if mode == "w" else num_bytes,
+        num_old_bytes=0 if mode == "w" and not keeps_bytes else num_bytes,
+    )
     with h5py.File(
         stage,
         mode,
@@ -49,12 +57,13 @@ class _StagedFile(io.RawIOBase):
 
     Args:
         descriptor: the file beneath.
-        num_bytes: how much of it counts; what lies beyond reads as zeros.
+        num_bytes: length of the file to begin with.
+        num_old_bytes: how much of the file beneath counts; what lies beyond reads as zeros.
     """
 
-    def __init__(self, descriptor: int, *, num_bytes: int) -> None:
+    def __init__(self, descriptor: int, *, num_bytes: int, num_old_bytes: int) -> None:
         self._descriptor = descriptor
-        self._num_old_bytes = num_bytes
+        self._num_old_bytes = num_old_bytes
         self._num_bytes = num_bytes
         self._position = 0
         self._pages: dict[int, bytearray] = {}

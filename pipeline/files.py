@@ -40,7 +40,7 @@ def check_writable(path: Path) -> None:
     probe = path.with_name(f".{path.name}.probe")
     try:
         probe.touch()
-        probe.unlink()
+        probe.unlink(missing_ok=True)  # other processes of the run probe it too
     except OSError as error:
         raise unwritable(path, error) from error
 

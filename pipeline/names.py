@@ -4,10 +4,41 @@ The registries (`DATASETS`, `BACKBONES`, `RECIPES`, `METHODS`, `OPTIMIZERS`) hol
 themselves; a test checks that their keys equal the tuples here.
 """
 
-DATASETS = ("digits-lt", "cifar10-lt", "cifar100-lt", "folder")
-BACKBONES = ("resnet8", "resnet32")
+DATASETS = (
+    "digits-lt",
+    "cifar10-lt",
+    "cifar100-lt",
+    "imagenet-lt",
+    "places-lt",
+    "inaturalist2018",
+    "folder",
+    "list",
+)
+ON_BAD_IMAGE = ("fail", "skip")
+BACKBONES = (
+    "resnet8",
+    "resnet20",
+    "resnet32",
+    "resnet44",
+    "resnet56",
+    "resnet10",
+    "resnet50",
+    "resnet152",
+    "resnext50_32x4d",
+)
+BACKBONE_LIBRARIES = ("torchvision", "timm")
+PRIOR_COUNTS = ("train", "uniform")
 RECIPES = ("default", "paper", "official")
-AUGMENTATIONS = ("none", "crop", "crop-flip", "autoaugment-cutout")
+SELECT_ON = ("last", "tune")
+SMALL_AUGMENTATIONS = (
+    "none",
+    "crop",
+    "crop-flip",
+    "autoaugment-cutout",
+    "autoaugment-cutout-official",
+)
+LARGE_AUGMENTATIONS = ("none", "resized-crop-flip", "resized-crop-jitter")
+AUGMENTATIONS = (*SMALL_AUGMENTATIONS, *LARGE_AUGMENTATIONS[1:])
 
 METHODS = (
     "softmax",
@@ -29,4 +60,5 @@ TUNE_SCORES = ("nll", "accuracy")
 SPLITS = ("train", "tune", "test")
 STORES = ("both", "logits", "features")
 DTYPES = ("float32", "float16")
+BATCH_NORMS = ("eval", "train")
 DEVICES = ("auto", "cpu", "cuda")

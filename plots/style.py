@@ -76,7 +76,7 @@ def new_figure(width: float, height: float, *, layout: str) -> Figure:
     Args:
         width: inches.
         height: inches.
-        layout: `constrained`, or `compressed` for panels of a fixed shape.
+        layout: `constrained`, `compressed` for panels of a fixed shape, or `none`.
     """
     figure = Figure(figsize=(width, height), layout=layout)  # type: ignore[arg-type]
     FigureCanvasAgg(figure)

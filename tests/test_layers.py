@@ -28,7 +28,9 @@ ALLOWED = {
         "pipeline.files",
         "pipeline.names",
         "pipeline.progress",
+        "pipeline.tensor_file",
     },
+    "pipeline.tensor_file": {"pipeline.errors"},
     "pipeline.distributed": {"pipeline.errors"},
     "pipeline.rectify": {
         "pipeline.distributed",

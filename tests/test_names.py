@@ -1,16 +1,21 @@
 """Every name a user can type has its thing, and the other way round."""
 
+from typing import get_args
+
 from pipeline import names
 
 
 def test_phase_one_registries():
     from pipeline.backbone import BACKBONES, RECIPES
+    from pipeline.backbone.extract import BatchNorm
     from pipeline.data import AUGMENTATIONS, DATASETS
 
     assert tuple(DATASETS) == names.DATASETS
     assert tuple(BACKBONES) == names.BACKBONES
     assert tuple(RECIPES) == names.RECIPES
+    assert set(names.SMALL_AUGMENTATIONS + names.LARGE_AUGMENTATIONS) == set(names.AUGMENTATIONS)
     assert tuple(AUGMENTATIONS) == names.AUGMENTATIONS
+    assert get_args(BatchNorm) == names.BATCH_NORMS
 
 
 def test_phase_two_registries():

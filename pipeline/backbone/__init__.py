@@ -1,33 +1,58 @@
 """Networks by name, and the recipes that train them."""
 
 from collections.abc import Callable
+from functools import partial
 
-import torch
-
+from pipeline.backbone.model import Backbone, BackboneBuilder
 from pipeline.backbone.recipe import RecipeTerms
-from pipeline.backbone.resnet import ResNet, initialise, resnet8, resnet32
+from pipeline.backbone.recipes import default_terms, official_terms, paper_terms
+from pipeline.backbone.resnet import cifar_resnet
+from pipeline.backbone.timm_networks import timm_network
+from pipeline.backbone.torchvision_networks import resnet10, torchvision_network
 from pipeline.errors import ConfigError
 
-BACKBONES: dict[str, Callable[..., ResNet]] = {"resnet8": resnet8, "resnet32": resnet32}
-
-RECIPES: dict[str, RecipeTerms] = {
-    "default": RecipeTerms(initial_learning_rate=0.05, peak_learning_rate=0.1),
-    "paper": RecipeTerms(initial_learning_rate=0.05, peak_learning_rate=0.05, warmup_iterations=0),
-    "official": RecipeTerms(
-        initial_learning_rate=0.05,
-        peak_learning_rate=0.1,
-        by_epoch=True,
-        augmentation="autoaugment-cutout",
-    ),
+BACKBONES: dict[str, BackboneBuilder] = {
+    "resnet8": partial(cifar_resnet, 8),
+    "resnet20": partial(cifar_resnet, 20),
+    "resnet32": partial(cifar_resnet, 32),
+    "resnet44": partial(cifar_resnet, 44),
+    "resnet56": partial(cifar_resnet, 56),
+    "resnet10": resnet10,
+    "resnet50": partial(torchvision_network, "resnet50"),
+    "resnet152": partial(torchvision_network, "resnet152"),
+    "resnext50_32x4d": partial(torchvision_network, "resnext50_32x4d"),
 }
 
+LIBRARIES = {"torchvision": torchvision_network, "timm": timm_network}
+"""Whose networks go by `torchvision:NAME` and `timm:NAME`."""
 
-def build_backbone(name: str, num_classes: int, *, in_channels: int, seed: int) -> ResNet:
-    """A freshly initialised network; its weights are a function of the arguments alone."""
+RECIPES: dict[str, Callable[[str], RecipeTerms]] = {
+    "default": default_terms,
+    "paper": paper_terms,
+    "official": official_terms,
+}
+"""A dataset's name to the recipe's terms."""
+
+
+def build_backbone(name: str, num_classes: int, *, in_channels: int, seed: int) -> Backbone:
+    """A freshly initialised network; its weights are a function of the arguments alone.
+
+    Args:
+        name: a key of `BACKBONES`, `torchvision:NAME` or `timm:NAME`.
+        num_classes: K.
+        in_channels: of the images.
+        seed: of the initial weights.
+
+    Raises:
+        ConfigError: an unknown name, a network without a last linear layer, or images that it
+            does not take.
+    """
+    library, _, inner = name.partition(":")
+    if inner and library in LIBRARIES:
+        return LIBRARIES[library](inner, num_classes, in_channels=in_channels, seed=seed)
     if name not in BACKBONES:
         raise ConfigError(
-            f"backbone: one of {', '.join(BACKBONES)} expected, got {name}; choose one"
+            f"backbone: one of {', '.join(BACKBONES)}, torchvision:NAME or timm:NAME expected, "
+            f"got {name}; choose one"
         )
-    model: ResNet = BACKBONES[name](num_classes, in_channels=in_channels)
-    initialise(model, torch.Generator().manual_seed(seed))
-    return model
+    return BACKBONES[name](num_classes, in_channels=in_channels, seed=seed)

@@ -7,33 +7,37 @@ A zip of torch's, always read with `weights_only=True`. Its top level is a dict 
     model            state dict of the network, float32
     optimizer        state dict of SGD, to go on training
     step             steps done
-    finished         true once the recipe has run to its end
+    finished         true once the recipe has run to its end; `model` is then what was kept
+    selected         the best weights on the tune split so far, with their step and balanced
+                     accuracy; null where the last ones are kept
     config           `TrainingRecord.config`
     rows             split name to (N,) int64, `TrainingRecord.rows`
     provenance       torch version, device and UTC time; never compared
 """
 
-import pickle
-import zipfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any, TypeGuard
 
 import torch
 from torch import Tensor
 
 from pipeline.backbone import build_backbone
+from pipeline.backbone.matching import match_tensors
+from pipeline.backbone.model import Backbone
 from pipeline.backbone.record import TrainingRecord
-from pipeline.backbone.resnet import ResNet
+from pipeline.backbone.selection import Selected
 from pipeline.errors import ConfigError, DataError
 from pipeline.files import replacing, unwritable
+from pipeline.tensor_file import read_tensor_file
 
 FORMAT = "marr-checkpoint"
 FORMAT_VERSION = "1.0"
 KEYS = frozenset(
     {"format_version", "model", "optimizer", "step", "finished", "config", "rows", "provenance"}
 )
-ONLY_OURS = "only checkpoints written by `pipeline train` and `pipeline extract` are read"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +48,7 @@ class Checkpoint:
     optimizer: dict[str, object]
     step: int
     finished: bool
+    selected: Selected | None
     record: TrainingRecord
     provenance: dict[str, str]
 
@@ -68,6 +73,7 @@ def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
         "optimizer": checkpoint.optimizer,
         "step": checkpoint.step,
         "finished": checkpoint.finished,
+        "selected": None if checkpoint.selected is None else vars(checkpoint.selected),
         "config": checkpoint.record.config,
         "rows": {name: torch.from_numpy(rows) for name, rows in checkpoint.record.rows.items()},
         "provenance": checkpoint.provenance,
@@ -85,29 +91,40 @@ def load_checkpoint(path: Path) -> Checkpoint:
     Raises:
         DataError: the file is cut short, is no checkpoint, or is not one of ours.
     """
-    if not path.is_file():
-        raise DataError(f"{path}: a checkpoint expected, got no file; train one first")
-    if not zipfile.is_zipfile(path):
+    content = read_tensor_file(path)
+    if not is_checkpoint(content):
         raise DataError(
-            f"{path}: a checkpoint expected, got a file that is cut short or of another kind; "
-            f"{ONLY_OURS}"
+            f"{path}: a checkpoint of format {FORMAT} expected, got one of another program; only "
+            "those written by `pipeline train` and `pipeline extract` know how to go on"
         )
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, pickle.UnpicklingError, EOFError, KeyError, ValueError) as error:
-        reason = str(error).splitlines()[0]
+    return parse_checkpoint(content, where=str(path))
+
+
+def is_checkpoint(content: object) -> TypeGuard[Mapping[str, Any]]:
+    """Whether a file of this content was written by this program."""
+    return isinstance(content, Mapping) and content.get("format") == FORMAT
+
+
+def parse_checkpoint(content: Mapping[str, Any], *, where: str) -> Checkpoint:
+    """The checkpoint in the content of a file.
+
+    Args:
+        content: one of which `is_checkpoint` holds.
+        where: how errors name the file.
+
+    Raises:
+        DataError: parts of it are missing, or its version is a newer one.
+    """
+    missing = KEYS - set(content)
+    if missing:
         raise DataError(
-            f"{path}: a checkpoint of plain tensors expected, got a file that cannot be read so "
-            f"({reason}); {ONLY_OURS}"
-        ) from error
-    if not isinstance(content, dict) or content.get("format") != FORMAT or KEYS - set(content):
-        raise DataError(
-            f"{path}: a checkpoint of format {FORMAT} expected, got a foreign one; {ONLY_OURS}"
+            f"{where}: a whole checkpoint expected, got one without "
+            f"{', '.join(sorted(missing))}; train again"
         )
     version = str(content["format_version"])
     if version.split(".")[0] != FORMAT_VERSION.split(".")[0]:
         raise DataError(
-            f"{path}: checkpoint version {FORMAT_VERSION} expected, got {version}; "
+            f"{where}: checkpoint version {FORMAT_VERSION} expected, got {version}; "
             "update this program or train again"
         )
     rows = {name: tensor.numpy() for name, tensor in content["rows"].items()}
@@ -116,28 +133,29 @@ def load_checkpoint(path: Path) -> Checkpoint:
         optimizer=content["optimizer"],
         step=content["step"],
         finished=content["finished"],
+        selected=None if content.get("selected") is None else Selected(**content["selected"]),
         record=TrainingRecord(content["config"], rows),
         provenance=content["provenance"],
     )
 
 
-def restore_backbone(checkpoint: Checkpoint, *, where: str) -> ResNet:
+def restore_backbone(checkpoint: Checkpoint, *, where: str) -> Backbone:
     """The network of a checkpoint, on the CPU.
 
     Raises:
         DataError: its tensors do not fit the backbone that its record names.
     """
-    name = str(checkpoint.record.config["backbone"])
+    name, dataset = str(checkpoint.record.config["backbone"]), checkpoint.record.config["dataset"]
+    assert isinstance(dataset, Mapping)
     try:
         model = build_backbone(
-            name,
-            len(checkpoint.model["head.bias"]),
-            in_channels=checkpoint.model["conv1.weight"].shape[1],
-            seed=0,
+            name, len(dataset["class_names"]), in_channels=dataset["channels"], seed=0
         )
-        model.load_state_dict(checkpoint.model)
-    except (ConfigError, KeyError, RuntimeError) as error:
+    except ConfigError as error:
         raise DataError(
-            f"{where}: the tensors of a {name} expected, got others ({error}); train again"
+            f"{where}: a checkpoint of a known backbone expected, got {name} ({error}); "
+            "install what it needs or train again"
         ) from error
+    matched = match_tensors(checkpoint.model, model, new_head=False, where=where, backbone=name)
+    matched.load_into(model)
     return model

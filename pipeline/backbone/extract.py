@@ -1,37 +1,51 @@
 """Phase one's result: logits and features of every view of a split, in the split's own order.
 
-N images, V views, K classes, D features. View 0 is usually `clean`; view v draws its
-augmentation from (seed, v), row by row, so any row of any view can be made again alone. The
-network runs in eval mode and float32, without autocast and without TF32: up to float32
-rounding,  logits = features @ weight.T + bias.
+N images, V views, K classes, D features. View 0 is usually `clean`; what an image becomes in view
+v is drawn from (seed, v, its index in its source) alone. A block is a batch, and blocks are fixed
+by row order, so any block can be made again alone and gives the same bits. The network runs in
+float32, without autocast and without TF32: up to float32 rounding,
+logits = features @ weight.T + bias.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from itertools import accumulate, groupby
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from pipeline.backbone.resnet import ResNet
+from pipeline.backbone.model import Backbone
 from pipeline.data import AUGMENTATIONS
-from pipeline.data.augment import augment_batch, draw_augmentation, view_generator
-from pipeline.data.images import ImageSplit
+from pipeline.data.augment import VIEW_GENERATOR
 from pipeline.data.normalise import Normalisation, normalise
+from pipeline.data.views import RandomView, Split, ViewPass
 from pipeline.errors import ConfigError
-from pipeline.progress import Progress, silent
 
 VIEW_NAMES = ("clean", "augmented")
 # ResNet-32 at 32 x 32 on one CPU core: 560-610 images/s in batches of 128, 340 in batches of 512,
 # whose activations no longer fit the cache.
 DEFAULT_BATCH_SIZE = 128
 
+BatchNorm = Literal["eval", "train"]
+"""Whose statistics normalise: those of training, or each block's own as in the released code."""
+
+
+@dataclass(frozen=True)
+class BlockPlace:
+    """Consecutive rows of one view: `start` to `stop` - 1 of the view of that index."""
+
+    view: int
+    start: int
+    stop: int
+
 
 @dataclass(frozen=True)
 class Block:
-    """Consecutive rows of one view.
+    """The B rows of a block.
 
     Attributes:
         view: index of the view.
@@ -46,8 +60,25 @@ class Block:
     features: npt.NDArray[np.float32]
 
 
+def plan_blocks(
+    num_rows: int, *, num_views: int, batch_size: int = DEFAULT_BATCH_SIZE
+) -> list[BlockPlace]:
+    """The blocks of a split: views in their order, rows in theirs, the last of a view shorter."""
+    return [
+        BlockPlace(view, start, min(start + batch_size, num_rows))
+        for view in range(num_views)
+        for start in range(0, num_rows, batch_size)
+    ]
+
+
 def transform_record(
-    *, views: tuple[str, ...], augmentation: str, normalisation: Normalisation, seed: int
+    *,
+    views: tuple[str, ...],
+    augmentation: str,
+    normalisation: Normalisation,
+    seed: int,
+    batch_norm: BatchNorm = "eval",
+    batch_size: int = DEFAULT_BATCH_SIZE,
 ) -> dict[str, object]:
     """What happens to an image before its logits, as JSON values for a cache's fingerprint."""
     is_drawn = "augmented" in views
@@ -55,51 +86,54 @@ def transform_record(
         "views": list(views),
         "augmentation": augmentation if is_drawn else None,
         "seed": seed if is_drawn else None,
+        "draws": VIEW_GENERATOR if is_drawn else None,
         "normalisation": normalisation.record(),
-        "batch_norm": "eval",
+        "batch_norm": batch_norm,
+        # Decides the last bits of a row, and with batch_norm "train" all of them.
+        "batch_size": batch_size,
         "precision": "float32",
     }
 
 
-def head_arrays(model: ResNet) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+def head_arrays(model: Backbone) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
     """The head's weight (K, D) and bias (K,), copied to NumPy float32."""
     weight, bias = model.head.weight.detach(), model.head.bias.detach()
     return weight.float().cpu().numpy().copy(), bias.float().cpu().numpy().copy()
 
 
 def extract_split(
-    model: ResNet,
-    split: ImageSplit,
+    model: Backbone,
+    split: Split,
     *,
     views: tuple[str, ...],
     augmentation: str,
     normalisation: Normalisation,
     seed: int,
     device: torch.device,
+    batch_norm: BatchNorm = "eval",
     batch_size: int = DEFAULT_BATCH_SIZE,
-    start: tuple[int, int] = (0, 0),
-    progress: Progress = silent,
+    blocks: Sequence[BlockPlace] | None = None,
 ) -> Iterator[Block]:
-    """Run the network over every view of a split, one block of rows at a time.
+    """Run the network over the views of a split, one block of rows at a time.
 
     The next batch is handed to the device before a block is yielded, so a GPU computes while
-    the consumer writes. The model's modes are as before once the iterator ends or is closed.
+    the consumer writes. The model is as before once the iterator ends or is closed.
 
     Args:
-        model: moved to `device`; put into eval mode while blocks are drawn.
+        model: moved to `device`; put into the mode of `batch_norm` while blocks are drawn.
         split: images (N, C, H, W).
         views: `clean` or `augmented`, one name a view.
         augmentation: a name in `AUGMENTATIONS`, for the augmented views.
         normalisation: the one the model was trained with.
         seed: of the augmentation.
         device: where the network runs.
+        batch_norm: "eval" for the statistics of training; "train" for each block's own, which
+            leaves the former untouched.
         batch_size: rows a block, the last of a view aside.
-        start: (view, row) to begin at; earlier rows are skipped, later ones are what they would
-            have been. Give a multiple of `batch_size` as row for the same bits.
-        progress: told rows done of V N, once a block.
+        blocks: which of `plan_blocks` with this batch size to make; None makes all of them.
 
     Yields:
-        Blocks in the order of views, then rows.
+        Blocks in the order given.
 
     Raises:
         ConfigError: an unknown view name, or a batch size below 1.
@@ -110,38 +144,50 @@ def extract_split(
             f"extraction: views out of {', '.join(VIEW_NAMES)} and a batch size of at least 1 "
             f"expected, got {', '.join(views)} and {batch_size}; correct them"
         )
-    return _blocks(
-        _EvalNetwork(model, device, normalisation),
-        split,
-        views,
-        augmentation,
-        seed,
-        batch_size,
-        start,
-        progress,
+    if blocks is None:
+        blocks = plan_blocks(len(split), num_views=len(views), batch_size=batch_size)
+    batches = view_blocks(
+        split, blocks, views=views, augmentation=augmentation, seed=seed, device=device
     )
+    return _run(_FixedNetwork(model, device, normalisation, batch_norm), batches)
 
 
-class _EvalNetwork:
-    """A network in eval mode between `enter` and `leave`, in plain float32."""
+class _FixedNetwork:
+    """A network that learns nothing between `enter` and `leave`, in plain float32."""
 
-    def __init__(self, model: ResNet, device: torch.device, normalisation: Normalisation) -> None:
+    def __init__(
+        self,
+        model: Backbone,
+        device: torch.device,
+        normalisation: Normalisation,
+        batch_norm: BatchNorm,
+    ) -> None:
         self.model = model.to(device).to(memory_format=torch.channels_last)
         self.device = device
         self.normalisation = normalisation
+        self.batch_norm = batch_norm
         self.modes: dict[nn.Module, bool] = {}
+
+    @property
+    def norms(self) -> list[nn.BatchNorm2d]:
+        return [module for module in self.model.modules() if isinstance(module, nn.BatchNorm2d)]
 
     def enter(self) -> None:
         self.modes = {module: module.training for module in self.model.modules()}
         self.model.eval()
+        for norm in self.norms if self.batch_norm == "train" else []:
+            norm.train()
+            norm.track_running_stats = False
 
     def leave(self) -> None:
         for module, training in self.modes.items():
             module.training = training
+        for norm in self.norms:
+            norm.track_running_stats = True
 
     def __call__(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        norms = [m for m in self.model.modules() if isinstance(m, nn.BatchNorm2d)]
-        assert not any(norm.training for norm in norms), "batch statistics in an extraction"
+        by_batch = self.batch_norm == "train"
+        assert all(norm.training == by_batch for norm in self.norms), "modes changed on the way"
         with torch.inference_mode(), self._without_tf32():
             logits, features = self.model(normalise(images, self.normalisation))
         return logits, features
@@ -153,44 +199,54 @@ class _EvalNetwork:
         return flags
 
 
-def _blocks(
-    network: _EvalNetwork,
-    split: ImageSplit,
+def view_blocks(
+    split: Split,
+    blocks: Sequence[BlockPlace],
+    *,
     views: tuple[str, ...],
     augmentation: str,
     seed: int,
-    batch_size: int,
-    start: tuple[int, int],
-    progress: Progress,
-) -> Iterator[Block]:
-    first_view, first_row = start
-    total = len(views) * len(split)
+    device: torch.device,
+) -> Iterator[tuple[BlockPlace, Tensor]]:
+    """The images (B, C, H, W) uint8 of each block, as its view has them.
+
+    The arguments are those of `extract_split`.
+    """
+
+    def passes() -> Iterator[ViewPass]:
+        for view, group in groupby(blocks, key=lambda place: place.view):
+            places = list(group)
+            rows = torch.cat([torch.arange(place.start, place.stop) for place in places])
+            sizes = [place.stop - place.start for place in places]
+            drawn = RandomView(purpose="cache", seed=seed, number=view)
+            yield ViewPass(
+                rows=rows,
+                bounds=tuple(accumulate(sizes, initial=0)),
+                view=drawn if views[view] == "augmented" else None,
+            )
+
+    if blocks:
+        made = split.batches(passes(), augmentation=AUGMENTATIONS[augmentation], device=device)
+        for place, (images, _) in zip(blocks, made, strict=True):
+            yield place, images
+
+
+def _run(network: _FixedNetwork, batches: Iterator[tuple[BlockPlace, Tensor]]) -> Iterator[Block]:
+    waiting: tuple[BlockPlace, Tensor, Tensor] | None = None
     network.enter()
     try:
-        images = split.images.to(network.device)
-        waiting: tuple[int, int, Tensor, Tensor] | None = None
-        for view in range(first_view, len(views)):
-            draws = draw_augmentation(len(split), generator=view_generator(seed, view))
-            draws = draws.to(network.device)
-            for row in range(first_row if view == first_view else 0, len(split), batch_size):
-                batch = images[row : row + batch_size]
-                if views[view] == "augmented":
-                    own = draws[row : row + batch_size]
-                    batch = augment_batch(batch, own, AUGMENTATIONS[augmentation])
-                logits, features = network(batch)
-                if waiting is not None:
-                    yield _to_block(waiting, len(split), total, progress)
-                waiting = (view, row, logits, features)
+        for place, images in batches:
+            logits, features = network(images)
+            if waiting is not None:
+                yield _to_block(*waiting)
+            waiting = (place, logits, features)
         if waiting is not None:
-            yield _to_block(waiting, len(split), total, progress)
+            yield _to_block(*waiting)
     finally:
         network.leave()
 
 
-def _to_block(
-    waiting: tuple[int, int, Tensor, Tensor], num_rows: int, total: int, progress: Progress
-) -> Block:
-    view, row, logits, features = waiting
-    block = Block(view, row, logits.float().cpu().numpy(), features.float().cpu().numpy())
-    progress(view * num_rows + row + len(block.logits), total, "rows")
-    return block
+def _to_block(place: BlockPlace, logits: Tensor, features: Tensor) -> Block:
+    return Block(
+        place.view, place.start, logits.float().cpu().numpy(), features.float().cpu().numpy()
+    )

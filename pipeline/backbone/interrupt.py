@@ -1,4 +1,4 @@
-"""Ctrl-C that waits for the end of the step, so that what is saved is a whole state."""
+"""Ctrl-C and SIGTERM that wait for the end of the step, so that what is saved is a whole state."""
 
 import contextlib
 import signal
@@ -6,26 +6,30 @@ import threading
 from collections.abc import Callable, Iterator
 from types import FrameType
 
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
 
 @contextlib.contextmanager
 def deferred_interrupt() -> Iterator[Callable[[], bool]]:
-    """Within the block, the first Ctrl-C is only noted; the yielded function tells of it.
+    """Within the block, Ctrl-C and SIGTERM are only noted; the yielded function tells of it.
 
-    A second one raises KeyboardInterrupt at once. Outside the main thread nothing changes:
-    Python delivers Ctrl-C to the main thread only.
+    A second Ctrl-C raises KeyboardInterrupt at once. A second SIGTERM does not: schedulers repeat
+    it, and those who cannot wait send SIGKILL. Outside the main thread nothing changes: Python
+    delivers signals to the main thread only.
     """
     noted = threading.Event()
 
     def note(number: int, frame: FrameType | None) -> None:
-        if noted.is_set():
+        if noted.is_set() and number == signal.SIGINT:
             raise KeyboardInterrupt
         noted.set()
 
     if threading.current_thread() is not threading.main_thread():
         yield noted.is_set
         return
-    previous = signal.signal(signal.SIGINT, note)
+    previous = {number: signal.signal(number, note) for number in _SIGNALS}
     try:
         yield noted.is_set
     finally:
-        signal.signal(signal.SIGINT, previous)
+        for number, handler in previous.items():
+            signal.signal(number, handler)

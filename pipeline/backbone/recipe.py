@@ -1,10 +1,11 @@
-"""How phase one trains: the recipes by name, and the schedule one becomes on given data.
+"""How phase one trains: a recipe's terms, and the schedule they become on given data.
 
 N training images, batches of s, T steps in all, w of them warm-up, learning rates a (initial)
 and p (peak). By step:   t < w:  a + (p - a) t / w;   else  p (1 + cos(pi (t - w) / (T - w))) / 2.
 
-By epoch (`official`, the bookkeeping of the released MARC code): E = ceil(13,000 / ceil(N / s))
-epochs of floor(N / s) - 1 steps, E_w = ceil(800 / ceil(N / s)) of them warm-up, and in epoch e
+By epoch (`official`, the bookkeeping of the released MARC code): E epochs, for CIFAR
+ceil(13,000 / ceil(N / s)), of floor(N / s) - 1 steps; E_w = ceil(w / ceil(N / s)) of them warm-up,
+and in epoch e
 e < E_w:  a + (e - 1) (p - a) / (E_w - 1);   else  p (1 + cos(pi (e - E_w) / (E - E_w))) / 2.
 """
 
@@ -22,26 +23,37 @@ class RecipeTerms:
     """A recipe before it meets a dataset.
 
     Attributes:
+        batch_size: images a step.
         initial_learning_rate: at the first step.
         peak_learning_rate: at the end of the warm-up.
+        weight_decay: on every parameter, batch normalisation and biases included.
         iterations: optimiser steps (`by_epoch`: nominal; the real number is smaller).
-        batch_size: images a step.
+        epochs: in place of `iterations`.
         warmup_iterations: at most this many; see `plan_recipe`.
         momentum: of SGD.
-        weight_decay: on every parameter, batch normalisation and biases included.
         by_epoch: the released code's schedule and its dropped batches.
+        pretrained: start from weights trained on ImageNet.
         augmentation: None takes the dataset's default.
     """
 
+    batch_size: int
     initial_learning_rate: float
     peak_learning_rate: float
-    iterations: int = 13_000
-    batch_size: int = 512
-    warmup_iterations: int = 800
+    weight_decay: float
+    iterations: int | None = None
+    epochs: int | None = None
+    warmup_iterations: int = 0
     momentum: float = 0.9
-    weight_decay: float = 5e-4
     by_epoch: bool = False
+    pretrained: bool = False
     augmentation: str | None = None
+
+    def __post_init__(self) -> None:
+        if (self.iterations is None) == (self.epochs is None):
+            raise ConfigError(
+                "recipe terms: iterations or epochs expected, got "
+                f"{self.iterations} and {self.epochs}; give one of the two"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,12 +158,13 @@ def plan_recipe(
     _at_least("batch size", batch, 1)
     loader_length = math.ceil(num_samples / batch)
     asked = None if epochs is None else epochs * loader_length
-    length = _first(iterations, asked, defaults.iterations, terms.iterations)
+    own = terms.iterations if terms.epochs is None else terms.epochs * loader_length
+    length = _first(iterations, asked, defaults.iterations, own)
     _at_least("iterations", length, 1)
     warmup = min(terms.warmup_iterations, int(WARMUP_SHARE * length))
     steps_per_epoch = loader_length
     if terms.by_epoch:
-        if length == terms.iterations:
+        if length == own:
             warmup = terms.warmup_iterations
         steps_per_epoch = num_samples // batch - 1
         if steps_per_epoch < 1:

@@ -7,6 +7,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from pipeline.backbone import build_backbone
+from pipeline.backbone.initial import InitialWeights
+from pipeline.backbone.model import Backbone
 from pipeline.backbone.recipe import Recipe
 from pipeline.data.images import LongTailedDataset
 from pipeline.device import dtype_name
@@ -18,7 +21,8 @@ class TrainingRecord:
     """All that decides the weights of a run, the library versions and the hardware aside.
 
     Attributes:
-        config: JSON values: `dataset`, `backbone`, `recipe`, `seed`, `precision`.
+        config: JSON values: `dataset`, `backbone`, `recipe`, `seed`, `precision`; `initial` if the
+            weights to start from were not drawn, `select_on` if not the last ones are kept.
         rows: per split, the rows (N,) int64 it took from its source.
     """
 
@@ -37,6 +41,8 @@ class TrainingPlan:
         seed: of the initial weights, the order of the images and their augmentation.
         precision: of the forward and backward pass, bfloat16 or float32; the weights and the
             loss are float32 always.
+        initial: weights to start from; None draws all of them.
+        select_on: `tune` keeps the weights that are best on that split, `last` the last ones.
     """
 
     dataset: LongTailedDataset
@@ -44,10 +50,33 @@ class TrainingPlan:
     recipe: Recipe
     seed: int
     precision: torch.dtype
+    initial: InitialWeights | None = None
+    select_on: str = "last"
 
     def __post_init__(self) -> None:
         if self.seed < 0:
             raise ConfigError(f"seed: at least 0 expected, got {self.seed}; choose another")
+        if self.select_on == "tune" and self.dataset.tune is None:
+            raise ConfigError(
+                f"--select-on tune: a tune split expected, got {self.dataset.name} without one; "
+                "hold one out with --tune-fraction, or keep the last weights"
+            )
+
+    def initial_model(self) -> Backbone:
+        """The network before its first step.
+
+        Raises:
+            ConfigError: the backbone is unknown or does not take the images.
+        """
+        model = build_backbone(
+            self.backbone,
+            self.dataset.num_classes,
+            in_channels=self.dataset.train.image_shape[0],
+            seed=self.seed,
+        )
+        if self.initial is not None:
+            self.initial.matched.load_into(model)
+        return model
 
     def record(self) -> TrainingRecord:
         """What a checkpoint of this run keeps."""
@@ -58,6 +87,10 @@ class TrainingPlan:
             "seed": self.seed,
             "precision": dtype_name(self.precision),
         }
+        if self.initial is not None:
+            config["initial"] = self.initial.record
+        if self.select_on != "last":
+            config["select_on"] = self.select_on
         return TrainingRecord(config, self.dataset.source_rows())
 
 

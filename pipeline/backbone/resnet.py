@@ -12,6 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad, relu
 
+from pipeline.backbone.model import Backbone
+
 STAGE_WIDTHS = (16, 32, 64)
 
 
@@ -40,8 +42,10 @@ class BasicBlock(nn.Module):
         return pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, half, half))
 
 
-class ResNet(nn.Module):
-    """A backbone and its head; `forward` names both of its results."""
+class ResNet(Backbone):
+    """The network of 6 `blocks_per_stage` + 2 weighted layers."""
+
+    head_aliases = ("linear", "fc")
 
     def __init__(self, num_classes: int, *, blocks_per_stage: int, in_channels: int) -> None:
         super().__init__()
@@ -71,14 +75,14 @@ def initialise(model: ResNet, generator: torch.Generator) -> None:
     nn.init.uniform_(model.head.bias, -bound, bound, generator=generator)
 
 
-def resnet8(num_classes: int, *, in_channels: int) -> ResNet:
-    """One block a stage: for the 8 x 8 digits."""
-    return ResNet(num_classes, blocks_per_stage=1, in_channels=in_channels)
+def cifar_resnet(depth: int, num_classes: int, *, in_channels: int, seed: int) -> ResNet:
+    """The network of that depth, 6 n + 2, with initial weights from `seed`.
 
-
-def resnet32(num_classes: int, *, in_channels: int) -> ResNet:
-    """Five blocks a stage: the paper's backbone for CIFAR."""
-    return ResNet(num_classes, blocks_per_stage=5, in_channels=in_channels)
+    8 is for the 8 x 8 digits; 20, 32, 44 and 56 are the published ones, 32 the paper's.
+    """
+    model = ResNet(num_classes, blocks_per_stage=(depth - 2) // 6, in_channels=in_channels)
+    initialise(model, torch.Generator().manual_seed(seed))
+    return model
 
 
 def _stage(in_width: int, width: int, num_blocks: int, *, stride: int) -> nn.Sequential:

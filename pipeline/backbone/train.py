@@ -2,10 +2,12 @@
 
 The order and the augmentation of epoch e depend on (seed, e) alone and the learning rate on the
 step alone, so a run that was stopped and resumed takes the very steps of one that was not.
-Images stay on the device as 8-bit pixels; nothing waits for the device between two reports.
+Small images stay on the device as 8-bit pixels, large ones come from worker processes; nothing
+waits for the device between two reports.
 """
 
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,25 +16,26 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from pipeline.backbone import build_backbone
 from pipeline.backbone.checkpoint import (
     Checkpoint,
     load_checkpoint,
     provenance,
     write_checkpoint,
 )
+from pipeline.backbone.dropout import borrowed_generators, seed_dropout
 from pipeline.backbone.interrupt import deferred_interrupt
+from pipeline.backbone.model import Backbone
 from pipeline.backbone.recipe import Recipe
 from pipeline.backbone.record import TrainingPlan, TrainingRecord, record_differences
-from pipeline.backbone.resnet import ResNet
+from pipeline.backbone.selection import Selected, balanced_accuracy, better
 from pipeline.data import AUGMENTATIONS
-from pipeline.data.augment import augment_batch, draw_augmentation, epoch_generator
 from pipeline.data.normalise import normalise
+from pipeline.data.views import RandomView, ViewPass
 from pipeline.errors import DataError, TrainingError
 from pipeline.files import check_writable
 from pipeline.progress import Progress, silent
 
-ORDER_STREAM = 3  # last word of the seed; 1 and 2 are augmentation's
+ORDER_STREAM = 3  # last word of the seed
 REPORT_SECONDS = 1.0
 
 
@@ -47,24 +50,16 @@ class TrainedBackbone:
         seconds: of this call, from the first step to the saved file.
         images_per_second: of this call; None if nothing was left to do.
         loss: mean training loss over about the last second; None if nothing was left to do.
+        selected: the weights that were kept; None if they are the last.
     """
 
-    model: ResNet
+    model: Backbone
     checkpoint: Path
     resumed_from: int
     seconds: float
     images_per_second: float | None
     loss: float | None
-
-
-@dataclass(frozen=True)
-class _Epoch:
-    """One permutation of the images and one view of each, on the device."""
-
-    number: int
-    order: Tensor  # (N,) rows
-    draws: Tensor  # (N, NUM_DRAWS), by row
-    bounds: list[int]  # batch b is order[bounds[b] : bounds[b + 1]]
+    selected: Selected | None
 
 
 def train_backbone(
@@ -83,7 +78,7 @@ def train_backbone(
 
     Args:
         plan: dataset, backbone, recipe, seed and precision.
-        device: where to train; the images must fit there as bytes.
+        device: where to train; images in memory must fit there as bytes.
         checkpoint: written atomically, every `checkpoint_seconds` and at the end.
         resume: go on from `checkpoint` if it exists; false starts again and replaces it.
         checkpoint_seconds: least time between two saved states.
@@ -96,12 +91,7 @@ def train_backbone(
     """
     check_writable(checkpoint)
     dataset, recipe, seed, record = plan.dataset, plan.recipe, plan.seed, plan.record()
-    model = build_backbone(
-        plan.backbone,
-        dataset.num_classes,
-        in_channels=dataset.train.images.shape[1],
-        seed=seed,
-    )
+    model = plan.initial_model()
     model.to(device).to(memory_format=torch.channels_last).train()
     optimizer = torch.optim.SGD(
         model.parameters(),
@@ -110,14 +100,17 @@ def train_backbone(
         weight_decay=recipe.weight_decay,
         fused=True,
     )
-    first = _resume(model, optimizer, checkpoint, record) if resume and checkpoint.exists() else 0
+    first, selected = 0, None
+    if resume and checkpoint.exists():
+        first, selected = _resume(model, optimizer, checkpoint, record)
     if first == recipe.iterations:
-        return TrainedBackbone(model, checkpoint, first, 0.0, None, None)
+        return TrainedBackbone(model, checkpoint, first, 0.0, None, None, selected)
 
     def save(step: int) -> None:
         _check_weights(model, step)
         state = Checkpoint(
             model=model.state_dict(),
+            selected=selected,
             optimizer=optimizer.state_dict(),
             step=step,
             finished=step == recipe.iterations,
@@ -126,33 +119,32 @@ def train_backbone(
         )
         write_checkpoint(checkpoint, state)
 
-    images, labels = dataset.train.images.to(device), dataset.train.labels.to(device)
-    augmentation = AUGMENTATIONS[recipe.augmentation]
-    epoch = _plan_epoch(first // recipe.steps_per_epoch, len(images), recipe, seed, device)
+    batches = dataset.train.batches(
+        plan_passes(recipe, num_samples=len(dataset.train), seed=seed, first_step=first),
+        augmentation=AUGMENTATIONS[recipe.augmentation],
+        device=device,
+    )
+    tune = dataset.tune if plan.select_on == "tune" else None
     losses: list[Tensor] = []  # of the steps since the last report, still on the device
     num_images = 0
     mean_loss = 0.0
     started = reported = saved = time.monotonic()
-    with deferred_interrupt() as interrupted:
-        for step in range(first, recipe.iterations):
-            number, batch = divmod(step, recipe.steps_per_epoch)
-            if number != epoch.number:
-                epoch = _plan_epoch(number, len(images), recipe, seed, device)
-            rows = epoch.order[epoch.bounds[batch] : epoch.bounds[batch + 1]]
-            views = augment_batch(images[rows], epoch.draws[rows], augmentation)
+    with deferred_interrupt() as interrupted, borrowed_generators(device):
+        for step, (views, labels) in enumerate(batches, start=first):
+            seed_dropout(seed, step, device)
             for group in optimizer.param_groups:
                 group["lr"] = recipe.learning_rate(step)
             with torch.autocast(
                 device.type, plan.precision, enabled=plan.precision != torch.float32
             ):
                 logits, _ = model(normalise(views, dataset.normalisation))
-            loss = cross_entropy(logits.float(), labels[rows])
+            loss = cross_entropy(logits.float(), labels)
             optimizer.zero_grad(set_to_none=True)
             torch.autograd.backward(loss)
             optimizer.step()
 
             losses.append(loss.detach())
-            num_images += len(rows)
+            num_images += len(labels)
             done, now = step + 1, time.monotonic()
             is_last = done == recipe.iterations
             if is_last or now >= min(reported + REPORT_SECONDS, saved + checkpoint_seconds):
@@ -164,6 +156,13 @@ def train_backbone(
                     f"loss {mean_loss:.3f}  lr {recipe.learning_rate(step):.4f}  {rate:.0f} img/s"
                 )
                 progress(done, recipe.iterations, note)
+            if tune is not None and (is_last or done % recipe.steps_per_epoch == 0):
+                score = balanced_accuracy(
+                    model, tune, normalisation=dataset.normalisation, device=device
+                )
+                selected = better(selected, model, step=done, score=score)
+            if is_last and selected is not None:
+                model.load_state_dict(selected.model)
             stop = interrupted()
             if is_last or stop or now - saved >= checkpoint_seconds:
                 save(done)
@@ -171,11 +170,14 @@ def train_backbone(
             if stop and not is_last:
                 raise KeyboardInterrupt
     seconds = time.monotonic() - started
-    return TrainedBackbone(model, checkpoint, first, seconds, num_images / seconds, mean_loss)
+    rate = num_images / seconds
+    return TrainedBackbone(model, checkpoint, first, seconds, rate, mean_loss, selected)
 
 
-def _resume(model: ResNet, optimizer: torch.optim.SGD, path: Path, record: TrainingRecord) -> int:
-    """Take over the stored state; the step to go on at."""
+def _resume(
+    model: Backbone, optimizer: torch.optim.SGD, path: Path, record: TrainingRecord
+) -> tuple[int, Selected | None]:
+    """Take over the stored state; the step to go on at, and the best weights until then."""
     stored = load_checkpoint(path)
     differences = record_differences(stored.record, record)
     if differences:
@@ -185,20 +187,37 @@ def _resume(model: ResNet, optimizer: torch.optim.SGD, path: Path, record: Train
         )
     model.load_state_dict(stored.model)
     optimizer.load_state_dict(stored.optimizer)
-    return stored.step
+    return stored.step, stored.selected
 
 
-def _plan_epoch(
-    number: int, num_samples: int, recipe: Recipe, seed: int, device: torch.device
-) -> _Epoch:
-    order = np.random.default_rng([seed, number, ORDER_STREAM]).permutation(num_samples)
-    draws = draw_augmentation(num_samples, generator=epoch_generator(seed, number))
-    steps = recipe.steps_per_epoch
+def plan_passes(
+    recipe: Recipe, *, num_samples: int, seed: int, first_step: int = 0
+) -> Iterator[ViewPass]:
+    """The epochs of a run, each one permutation of the images and one view of each.
+
+    Args:
+        recipe: how many steps there are, in all and an epoch.
+        num_samples: N, training images.
+        seed: at least 0; with the number of the epoch it decides the permutation and the views.
+        first_step: of a resumed run; its first epoch, as the last one, has only the steps left.
+    """
+    per_epoch = recipe.steps_per_epoch
+    for number in range(first_step // per_epoch, -(-recipe.iterations // per_epoch)):
+        begin = max(first_step - number * per_epoch, 0)
+        end = min(recipe.iterations - number * per_epoch, per_epoch)
+        order = np.random.default_rng([seed, number, ORDER_STREAM]).permutation(num_samples)
+        yield ViewPass(
+            rows=torch.from_numpy(order),
+            bounds=tuple(_bound(batch, num_samples, recipe) for batch in range(begin, end + 1)),
+            view=RandomView(purpose="training", seed=seed, number=number),
+        )
+
+
+def _bound(batch: int, num_samples: int, recipe: Recipe) -> int:
+    """Where batch `batch` of an epoch begins in its permutation."""
     if recipe.drops_remainder:
-        bounds = [b * recipe.batch_size for b in range(steps + 1)]
-    else:
-        bounds = [b * num_samples // steps for b in range(steps + 1)]
-    return _Epoch(number, torch.from_numpy(order).to(device), draws.to(device), bounds)
+        return batch * recipe.batch_size
+    return batch * num_samples // recipe.steps_per_epoch
 
 
 def _read_losses(losses: list[Tensor], done: int) -> float:
@@ -214,7 +233,7 @@ def _read_losses(losses: list[Tensor], done: int) -> float:
     return float(values.mean())
 
 
-def _check_weights(model: ResNet, step: int) -> None:
+def _check_weights(model: Backbone, step: int) -> None:
     """A finite loss can be followed by an infinite update; such a state is never saved."""
     if not all(bool(parameter.isfinite().all()) for parameter in model.parameters()):
         raise TrainingError(

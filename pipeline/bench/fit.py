@@ -7,7 +7,7 @@ from typing import Any
 
 from pipeline.bench.contest import Contest, marr_contest, vector_scaling_contest
 from pipeline.bench.heat import Heat, run_heat
-from pipeline.bench.machine import machine
+from pipeline.bench.machine import Machine, machine
 from pipeline.bench.memory import MemoryUse
 from pipeline.bench.passes import Passes, measure_passes
 from pipeline.bench.peers import PEERS, PeerFit, why_unfit
@@ -35,7 +35,7 @@ class FitBench:
         absent: peers that did not run.
     """
 
-    machine: dict[str, str | int | float]
+    machine: Machine
     passes: Passes | None
     heats: tuple[Heat, ...]
     absent: tuple[FitRecord, ...]

@@ -5,8 +5,11 @@ import platform
 
 import torch
 
+Machine = dict[str, str | int | float]
+"""A record of a machine."""
 
-def machine(device: torch.device) -> dict[str, str | int | float]:
+
+def machine(device: torch.device) -> Machine:
     """Processors, threads and versions, for the head of a record.
 
     `load_average` is the system's, of the last minute, this process included: well above

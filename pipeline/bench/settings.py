@@ -1,8 +1,8 @@
-"""What `pipeline bench fit` measures. Loads neither torch nor a peer."""
+"""What each `pipeline bench` measures, and how often. Loads neither torch nor a peer."""
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from pipeline import names
 from pipeline.errors import ConfigError
@@ -46,7 +46,7 @@ class BenchSettings:
 
     gamma: float = 1.2
     l2: float = 0.01
-    center: Literal["zero", "identity", "logit-adjustment"] = "zero"
+    center: Literal["zero", "identity", "logit-adjustment", "tempered"] = "zero"
     reduction: Literal["plain", "weighted"] = "weighted"
     gap: float = 1e-6
     repeat: int = 5
@@ -71,7 +71,75 @@ class BenchSettings:
         for option, number in (("gap", self.gap), ("limit", self.limit_seconds)):
             if not number > 0:
                 raise ConfigError(f"--{option}: a number > 0 expected, got {number}")
-        if self.repeat < 1:
-            raise ConfigError(f"--repeat: at least 1 expected, got {self.repeat}")
+        _check_at_least("repeat", self.repeat, 1)
         if not math.isfinite(self.gamma):
             raise ConfigError(f"--gamma: a finite exponent expected, got {self.gamma}")
+
+    def document(self) -> dict[str, Any]:
+        """What is fitted and how near, as JSON."""
+        return {
+            "gamma": self.gamma,
+            "l2": self.l2,
+            "center": self.center,
+            "reduction": self.reduction,
+            "wanted_gap": self.gap,
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReadSettings:
+    """How reading is timed.
+
+    Attributes:
+        repeat: timed turns, after one that is not counted.
+        batch_rows: of a minibatch.
+        num_batches: minibatches a turn.
+        seed: of their rows.
+
+    Raises:
+        ConfigError: a value outside its range.
+    """
+
+    repeat: int = 5
+    batch_rows: int = 512
+    num_batches: int = 50
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        _check_at_least("repeat", self.repeat, 1)
+        _check_at_least("batch-rows", self.batch_rows, 1)
+        _check_at_least("batches", self.num_batches, 1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScalingSettings:
+    """Which sizes are compared: a span of N at the least K, and of K at the least N.
+
+    Attributes:
+        num_samples: the least N.
+        num_classes: the least K.
+        span: largest over least size; a decade is 10.
+        num_points: sizes of each series, its ends included, evenly spaced in their logarithm.
+        imbalance_ratio: of the synthetic rows.
+        objective: what is fitted, how near, and how often it is timed.
+
+    Raises:
+        ConfigError: a value outside its range.
+    """
+
+    num_samples: int = 20_000
+    num_classes: int = 100
+    span: float = 10.0
+    num_points: int = 3
+    imbalance_ratio: float = 100.0
+    objective: BenchSettings
+
+    def __post_init__(self) -> None:
+        _check_at_least("points", self.num_points, 2)
+        if not (math.isfinite(self.span) and self.span > 1):
+            raise ConfigError(f"--span: a number > 1 expected, got {self.span}")
+
+
+def _check_at_least(option: str, value: int, least: int) -> None:
+    if value < least:
+        raise ConfigError(f"--{option}: at least {least} expected, got {value}")

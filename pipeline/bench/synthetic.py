@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from pipeline.errors import ConfigError
+from pipeline.rectify.inputs import FitInputs
 
 NUM_FEATURES = 64
 CONFUSIONS = 2.5
@@ -136,3 +137,16 @@ def logits_in_memory(synthetic: SyntheticLogits, *, dtype: torch.dtype) -> Tenso
     for start, block in synthetic.blocks():
         logits[0, start : start + len(block)] = block
     return logits
+
+
+def synthetic_inputs(
+    synthetic: SyntheticLogits, *, dtype: torch.dtype, device: torch.device
+) -> FitInputs:
+    """What a fit takes, with all logits in the device's memory."""
+    return FitInputs(
+        logits=logits_in_memory(synthetic, dtype=dtype).to(device),
+        labels=synthetic.labels,
+        weight_norm=synthetic.weight_norm,
+        class_counts=synthetic.class_counts,
+        prior_counts=synthetic.class_counts,
+    )

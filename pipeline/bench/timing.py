@@ -1,13 +1,14 @@
 """Clocks that wait for the device, and the least of several runs."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
 from statistics import median
 from typing import Generic, TypeVar
 
 import torch
 
+Key = TypeVar("Key", bound=Hashable)
 Result = TypeVar("Result")
 
 LONG_SECONDS = 20.0
@@ -97,3 +98,36 @@ def timed(work: Callable[[], Result], *, repeat: int, device: torch.device) -> T
         return watch.seconds, result
 
     return repeated(run, repeat=repeat)
+
+
+def interleaved(
+    works: Mapping[Key, Callable[[Stopwatch], Result]], *, repeat: int, device: torch.device
+) -> dict[Key, Timing[Result]]:
+    """Time several works in turn: A B, A B, A B.
+
+    What else the machine does then falls on all of them alike, so that their ratio is worth more
+    than the times themselves. The first turn warms up and is not counted.
+
+    Args:
+        works: each is given its running clock, which it may pause.
+        repeat: counted turns.
+        device: where they compute.
+    """
+    seconds: dict[Key, list[float]] = {name: [] for name in works}
+    results: dict[Key, Result] = {}
+    for turn in range(repeat + 1):
+        for name, work in works.items():
+            watch = Stopwatch(device)
+            results[name] = work(watch)
+            elapsed = watch.seconds
+            if turn > 0:
+                seconds[name].append(elapsed)
+    return {
+        name: Timing(
+            seconds=min(counted),
+            median_seconds=median(counted),
+            repeats=len(counted),
+            result=results[name],
+        )
+        for name, counted in seconds.items()
+    }

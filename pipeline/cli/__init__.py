@@ -17,14 +17,17 @@ from pipeline import __version__
 
 COMMANDS = {
     "demo": "pipeline.cli.demo",
+    "views": "pipeline.cli.views",
     "train": "pipeline.cli.train",
     "extract": "pipeline.cli.extract",
     "import": "pipeline.cli.import_logits",
+    "export-npz": "pipeline.cli.export_npz",
     "inspect": "pipeline.cli.inspect",
     "verify": "pipeline.cli.verify",
     "rectify": "pipeline.cli.rectify",
     "apply": "pipeline.cli.apply",
     "evaluate": "pipeline.cli.evaluate",
+    "sweep": "pipeline.cli.sweep",
     "plot": "pipeline.cli.plot",
     "bench": "pipeline.cli.bench",
 }
@@ -88,8 +91,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except click.ClickException as error:
         error.show()
         code = error.exit_code
-    except (KeyboardInterrupt, click.Abort):
-        click.echo("interrupted", err=True)
+    except (KeyboardInterrupt, click.Abort) as error:
+        # click raises Abort from the KeyboardInterrupt, whose text says what is kept.
+        kept = str(error.__cause__ or error)
+        click.echo(f"interrupted: {kept}" if kept else "interrupted", err=True)
         code = EXIT_INTERRUPTED
     except Exception as error:
         if "--debug" in arguments:

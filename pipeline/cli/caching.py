@@ -1,23 +1,33 @@
 """Phase one's second half joined: images through a network into a cache."""
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import torch
 
 import cache
-from pipeline import __version__
-from pipeline.backbone.extract import extract_split, head_arrays, transform_record
+from pipeline.backbone.extract import BatchNorm, head_arrays, transform_record
+from pipeline.cli.creator import CREATOR, library_versions
+from pipeline.cli.extraction import ExtractionWork, unsaid, write_as_first, write_as_partner
 from pipeline.cli.phase_one import Network
-from pipeline.cli.progress import ProgressLine
-
-CREATOR = f"marr-pipeline {__version__}"
+from pipeline.distributed import ALONE, LostRankError, Ranks
 
 
-def library_versions() -> dict[str, str]:
-    """Versions that a cache records beside h5py's and HDF5's."""
-    return {"torch": str(torch.__version__), "numpy": np.__version__}
+@dataclass(frozen=True, kw_only=True)
+class Extraction:
+    """What an extraction did.
+
+    Attributes:
+        is_new: whether it wrote the cache; False if that very cache was there already.
+        num_rows: of all views of all splits.
+        num_rows_kept: those that were there before, from a run that was stopped.
+    """
+
+    is_new: bool
+    num_rows: int
+    num_rows_kept: int
 
 
 def extract_cache(
@@ -28,8 +38,15 @@ def extract_cache(
     store: Literal["both", "logits", "features"],
     dtype: Literal["float32", "float16"],
     overwrite: bool,
-) -> bool:
-    """Write the cache of a trained network; False if that very cache is there already.
+    batch_norm: BatchNorm = "eval",
+    resume: bool = True,
+    ranks: Ranks = ALONE,
+    say: Callable[[str], None] = unsaid,
+) -> Extraction:
+    """Write the cache of a trained network, unless that very cache is there already.
+
+    What a stopped run of the same cache has written is kept. Ctrl-C, SIGTERM and any error leave
+    what is written to the next run.
 
     Args:
         path: the cache.
@@ -37,11 +54,65 @@ def extract_cache(
         num_views: augmented views beside the clean one.
         store: which of logits and features.
         dtype: of what is stored.
-        overwrite: replace a cache made from something else.
+        overwrite: replace a cache, or an unfinished one, made from something else.
+        batch_norm: whose statistics normalise.
+        resume: keep what a stopped run has written; False begins anew.
+        ranks: the processes that share the rows; each calls this with the same arguments.
+        say: takes the lines for the user.
 
     Raises:
         StaleCacheError: a cache made from something else is there; each difference is named.
         CacheWriteError: the file cannot be written.
+        LostRankError: another process of the run has ended.
+        KeyboardInterrupt: stopped by a signal; its text says what is kept.
+    """
+    writer = cache_writer(
+        path,
+        network,
+        num_views=num_views,
+        store=store,
+        dtype=dtype,
+        batch_norm=batch_norm,
+        overwrite=overwrite,
+        resume=resume,
+    )
+    if ranks.of_first(path.exists() and not overwrite):
+        if ranks.is_first:
+            cache.open_cache(path).require_parts(writer.plan.parts)
+        ranks.meet()  # if the first process has refused it, the others fail here
+        return Extraction(is_new=False, num_rows=writer.num_rows, num_rows_kept=writer.num_rows)
+    work = ExtractionWork(network=network, batch_norm=batch_norm, ranks=ranks, say=say)
+    try:
+        if ranks.is_first:
+            write_as_first(writer, work)
+        else:
+            write_as_partner(writer, work)
+    except KeyboardInterrupt as error:
+        raise KeyboardInterrupt(_left(writer)) from error
+    except LostRankError:
+        say(f"stopped, as another process of the run has ended: {_left(writer)}")
+        raise
+    except Exception:
+        if writer.num_rows_in_journal:
+            say(_left(writer))
+        raise
+    return Extraction(is_new=True, num_rows=writer.num_rows, num_rows_kept=writer.num_rows_kept)
+
+
+def cache_writer(
+    path: Path,
+    network: Network,
+    *,
+    num_views: int,
+    store: Literal["both", "logits", "features"],
+    dtype: Literal["float32", "float16"],
+    batch_norm: BatchNorm,
+    overwrite: bool = False,
+    resume: bool = True,
+) -> cache.CacheWriter:
+    """What writes the cache of a network, and its plan; no file is touched before `with`.
+
+    The arguments are those of `extract_cache`.
     """
     dataset = network.dataset
     weight, bias = head_arrays(network.model)
@@ -61,21 +132,18 @@ def extract_cache(
             augmentation=network.augmentation,
             normalisation=dataset.normalisation,
             seed=network.seed,
+            batch_norm=batch_norm,
         )
         for name, plan in plans.items()
     }
-    parts = fingerprint_parts(network, transforms, store=store, dtype=dtype)
-    if path.exists() and not overwrite:
-        cache.open_cache(path).require_parts(parts)
-        return False
-    with cache.CacheWriter(
+    return cache.CacheWriter(
         path,
         class_counts=dataset.class_counts,
-        head=cache.Head.from_linear(weight, bias, prior_counts=dataset.class_counts),
+        head=cache.Head.from_linear(weight, bias, prior_counts=network.prior_counts),
         splits=plans,
         dtype=dtype,
         class_names=dataset.class_names,
-        parts=parts,
+        parts=fingerprint_parts(network, transforms, store=store, dtype=dtype),
         meta={
             "config": network.config,
             "transforms": transforms,
@@ -85,10 +153,9 @@ def extract_cache(
         creator=CREATOR,
         libraries=library_versions(),
         overwrite=overwrite,
-    ) as writer:
-        for name, plan in plans.items():
-            _write_split(writer, network, name, plan)
-    return True
+        resumable=True,
+        resume=resume,
+    )
 
 
 def refuse_other_training(path: Path, config: dict[str, Any]) -> None:
@@ -107,14 +174,18 @@ def fingerprint_parts(
 ) -> dict[str, Any]:
     """All that decides a cache's content: weights, images, order, transforms, precision."""
     state = network.model.state_dict()
+    # Where they are the training split's, the labels tell them already.
+    prior, counts = network.prior_counts, network.dataset.class_counts
+    is_told = prior is not None and np.array_equal(prior, counts)
     return {
+        **({} if is_told else {"prior_counts": None if prior is None else prior.tolist()}),
         "weights": {name: cache.digest(value.cpu().numpy()) for name, value in state.items()},
         "classes": list(network.dataset.class_names),
         "splits": {
             name: {
                 "indices": cache.digest(split.source_indices.numpy()),
                 "labels": cache.digest(split.labels.numpy()),
-                "images": cache.digest(split.images.numpy()),
+                "images": cache.digest(split.content()),
             }
             for name, split in network.dataset.splits.items()
         },
@@ -124,27 +195,9 @@ def fingerprint_parts(
     }
 
 
-def _write_split(
-    writer: cache.CacheWriter, network: Network, name: str, plan: cache.SplitPlan
-) -> None:
-    split = network.dataset.splits[name]
-    writer.write_labels(name, split.labels.numpy())
-    if split.ids is not None:
-        writer.write_ids(name, split.ids)
-    for block in extract_split(
-        network.model,
-        split,
-        views=plan.views,
-        augmentation=network.augmentation,
-        normalisation=network.dataset.normalisation,
-        seed=network.seed,
-        device=network.device,
-        progress=ProgressLine(f"extracting {name}"),
-    ):
-        writer.write_block(
-            name,
-            view=block.view,
-            start=block.start,
-            logits=block.logits if plan.has_logits else None,
-            features=None if plan.num_features is None else block.features,
-        )
+def _left(writer: cache.CacheWriter) -> str:
+    """What a writer that has stopped leaves to the next one."""
+    kept = writer.num_rows_in_journal
+    if not kept:
+        return "no rows were written yet"
+    return f"{kept:,} of {writer.num_rows:,} rows are kept, the same command goes on from there"

@@ -1,6 +1,7 @@
 """What a run would take: time from a few of its own steps, bytes from its shapes."""
 
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -10,8 +11,8 @@ from typing import Any
 import torch
 
 from pipeline.backbone.extract import extract_split
+from pipeline.backbone.model import Backbone
 from pipeline.backbone.record import TrainingPlan
-from pipeline.backbone.resnet import ResNet
 from pipeline.backbone.train import train_backbone
 from pipeline.cli.phase_one import Network
 
@@ -24,7 +25,7 @@ def plan_record(network: Network, *, num_bytes: int, seconds: float) -> dict[str
     return {
         "class_counts": dataset.class_counts.tolist(),
         "splits": {name: len(split) for name, split in dataset.splits.items()},
-        "recipe": network.config["recipe"],
+        "recipe": network.config.get("recipe"),
         "bytes": num_bytes,
         "seconds": seconds,
     }
@@ -36,7 +37,8 @@ def training_seconds(plan: TrainingPlan, device: torch.device) -> float:
     few = replace(recipe, iterations=min(TRIAL_STEPS, recipe.iterations))
     with TemporaryDirectory() as folder:
         path = Path(folder) / "trial.pt"
-        trial = train_backbone(replace(plan, recipe=few), device=device, checkpoint=path)
+        trial_plan = replace(plan, recipe=few, select_on="last")
+        trial = train_backbone(trial_plan, device=device, checkpoint=path)
     assert trial.images_per_second is not None
     return recipe.iterations * recipe.batch_size / trial.images_per_second
 
@@ -57,7 +59,34 @@ def extraction_seconds(network: Network, *, num_views: int) -> float:
     return (time.perf_counter() - begin) * _num_rows(network, num_views) / rows
 
 
-def checkpoint_bytes(model: ResNet) -> int:
+class Forecast:
+    """Says once how long a piece of work will take, from the speed of its first two blocks.
+
+    The first one warms up and counts only where there is no second.
+
+    Args:
+        what: is done, for the line.
+        num_rows: of all blocks.
+        say: takes the line.
+    """
+
+    def __init__(self, what: str, *, num_rows: int, say: Callable[[str], None]) -> None:
+        self._what = what
+        self._num_rows = num_rows
+        self._say = say
+        self._moments = [(0, time.perf_counter())]
+
+    def __call__(self, done: int) -> None:
+        """To be called after every block with the rows done so far."""
+        if len(self._moments) < 3:
+            self._moments.append((done, time.perf_counter()))
+            if len(self._moments) == 3 or done == self._num_rows:
+                (before, begin), (after, end) = self._moments[-2:]
+                seconds = (end - begin) / (after - before) * self._num_rows
+                self._say(f"{self._what}, about {seconds:,.0f} s")
+
+
+def checkpoint_bytes(model: Backbone) -> int:
     """Weights and as many momenta, float32."""
     return 2 * 4 * sum(parameter.numel() for parameter in model.parameters())
 

@@ -11,22 +11,33 @@ input_type = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 
 @command("import")
-@click.option("--train", type=input_type, required=True, help=".npz with logits and labels.")
-@click.option("--tune", type=input_type, help="The same, for choosing settings.")
-@click.option("--test", type=input_type, help="The same, for scoring.")
+@click.option(
+    "--train",
+    type=input_type,
+    required=True,
+    help="Logits and labels as .npz, .csv, .safetensors, .pt or .pth, or logits as .npy.",
+)
+@click.option("--train-labels", type=input_type, help="Labels as .npy, beside logits as .npy.")
+@click.option("--tune", type=input_type, help="As --train, for choosing settings.")
+@click.option("--tune-labels", type=input_type, help="As --train-labels.")
+@click.option("--test", type=input_type, help="As --train, for scoring.")
+@click.option("--test-labels", type=input_type, help="As --train-labels.")
 @click.option(
     "--head",
     type=input_type,
     help=".npz, .safetensors or state dict: weight [, bias] or weight_norm "
-    "[, class_counts, prior_counts].",
+    "[, class_counts, prior_counts, class_names].",
 )
 @click.option("-o", "--output", type=output_type, required=True, help="Cache, .h5.")
 @click.option("--overwrite", is_flag=True, help="Replace an existing cache.")
 @json_option
 def cli_command(
     train: Path,
+    train_labels: Path | None,
     tune: Path | None,
+    tune_labels: Path | None,
     test: Path | None,
+    test_labels: Path | None,
     head: Path | None,
     output: Path,
     overwrite: bool,
@@ -34,15 +45,24 @@ def cli_command(
 ) -> None:
     """Write a cache from logits (N, K) or (V, N, K) and labels (N,) of your own model.
 
-    Optional arrays: features, and ids, one a sample. Several views of the test split: the first
-    is scored.
+    Optional arrays: features, ids, one a sample, views, "clean" or "augmented", and class_names.
+    A .csv has a header row: a column label, if wanted id, and one of logits for each class, in
+    class order. Logits larger than memory come as .npy or .safetensors. Several views of the test
+    split: the clean one is scored, or else the first.
     """
     from cache import open_cache
-    from pipeline.cli.importing import import_arrays
+    from pipeline.cli.importing import SplitFiles, import_arrays
 
     check_output(output, suffixes=(".h5", ".hdf5"))
-    given = {"train": train, "tune": tune, "test": test}
-    files = {name: path for name, path in given.items() if path is not None}
+    files = {}
+    for name, rows, labels in (
+        ("train", train, train_labels),
+        ("tune", tune, tune_labels),
+        ("test", test, test_labels),
+    ):
+        _check_labels_option(name, rows, labels)
+        if rows is not None:
+            files[name] = SplitFiles(rows=rows, labels=labels)
     warnings = import_arrays(files, head, output, overwrite=overwrite)
     warn(warnings)
     if as_json:
@@ -57,3 +77,22 @@ def cli_command(
             }
         )
     note(f"wrote {output}; next: pipeline rectify {output}")
+
+
+def _check_labels_option(name: str, rows: Path | None, labels: Path | None) -> None:
+    """Labels stand in a file of their own exactly beside logits as `.npy`.
+
+    Raises:
+        click.UsageError: they do not.
+    """
+    is_single_array = rows is not None and rows.suffix == ".npy"
+    if is_single_array and labels is None:
+        raise click.UsageError(
+            f"--{name} {rows}: --{name}-labels with an .npy of labels expected beside an .npy of "
+            "logits, got none; add it"
+        )
+    if labels is not None and not (is_single_array and labels.suffix == ".npy"):
+        raise click.UsageError(
+            f"--{name}-labels {labels}: an .npy beside logits as .npy expected, got --{name} "
+            f"{rows}; every other kind of file holds its own labels"
+        )

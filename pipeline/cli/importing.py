@@ -1,39 +1,60 @@
-"""Arrays of others joined into a cache: splits from `.npz`, the head from what users have."""
+"""Arrays of others joined into a cache: rows of each split, and the head if it is known."""
 
-import pickle
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 
 import cache
-from pipeline.cli.caching import CREATOR, library_versions
+from pipeline.cli.creator import CREATOR, library_versions
+from pipeline.cli.head_file import build_head, class_counts, read_head
+from pipeline.cli.tensor_files import read_tensors
 from pipeline.errors import DataError
 
-HEAD_ARRAYS = ("weight", "bias", "weight_norm", "class_counts", "prior_counts")
+_TENSOR_SUFFIXES = (".safetensors", ".pt", ".pth")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SplitFiles:
+    """Where the rows of one split are.
+
+    Attributes:
+        rows: `.npz`, `.csv`, `.safetensors`, `.pt` or `.pth` with logits and labels, or `.npy`
+            with the logits alone.
+        labels: `.npy` with the labels, beside an `.npy` of logits.
+    """
+
+    rows: Path
+    labels: Path | None = None
+
+    def __str__(self) -> str:
+        return str(self.rows) if self.labels is None else f"{self.rows}, {self.labels}"
 
 
 def import_arrays(
-    files: Mapping[str, Path], head_file: Path | None, output: Path, *, overwrite: bool
+    files: Mapping[str, SplitFiles], head_file: Path | None, output: Path, *, overwrite: bool
 ) -> list[str]:
-    """Write a cache from one `.npz` a split; returns what a user should know of the result.
+    """Write a cache; returns what a user should know of the result.
+
+    Logits and features are stored as float16 if all of them are, else as float32.
 
     Args:
-        files: split name to file; `train` is among them.
+        files: by split name; `train` is among them.
         head_file: weight and bias, or weight_norm, and counts; None if the head is unknown.
         output: the cache.
         overwrite: replace an existing one.
 
     Raises:
         CacheError: a file is invalid, or head and logits disagree; nothing is written.
-        DataError: the head's file cannot be read.
+        DataError: a file of tensors cannot be read, or files contradict each other.
     """
-    splits = {name: cache.read_npz_split(path) for name, path in files.items()}
+    raw = {name: read_split(name, found) for name, found in files.items()}
+    splits = {
+        name: cache.split_arrays(arrays, where=str(files[name])) for name, arrays in raw.items()
+    }
     num_classes = splits["train"].logits.shape[2]
     for name, arrays in splits.items():
         if arrays.logits.shape[2] != num_classes:
@@ -41,26 +62,42 @@ def import_arrays(
                 f"{files[name]}: logits of {num_classes} classes expected, as in train, got "
                 f"{arrays.logits.shape[2]}; give splits of one model"
             )
-    given = {} if head_file is None else read_head(head_file)
     warnings = []
-    counts = given.get("class_counts")
-    if counts is None:
-        counts = np.bincount(splits["train"].labels, minlength=num_classes)
-    if len(counts) != num_classes:
-        raise DataError(
-            f"{head_file}: class_counts of {num_classes} classes expected, as in the logits, "
-            f"got {len(counts)}"
-        )
-    if "weight" not in given and "weight_norm" not in given:
+    if head_file is None:
+        given = {"weight_norm": np.ones(num_classes)}
         warnings.append("no head given: every weight norm is 1, and marr is vector scaling")
-        given["weight_norm"] = np.ones(num_classes)
+    else:
+        given = read_head(head_file)
+    where = str(head_file)
+    head = build_head(given, num_classes=num_classes, where=where)
+    counts, notes = class_counts(
+        given, splits["train"].labels, num_classes=num_classes, where=where
+    )
+    for name, arrays in splits.items():
+        cache.check_head_makes_logits(head, arrays, where=f"{files[name]}, {head_file}")
+    names = _class_names(
+        [(where, given), *((str(files[name]), raw[name]) for name in raw)], num_classes=num_classes
+    )
+    dtype = _stored_dtype(splits)
     cache.write_arrays(
         output,
-        class_counts=counts.astype(np.int64),
-        head=_head(given),
+        class_counts=counts,
+        head=head,
         splits=splits,
-        parts={"splits": {name: _digests(arrays) for name, arrays in splits.items()}},
-        meta={},
+        dtype=dtype,
+        class_names=names,
+        parts={
+            "splits": {name: _digests(arrays, dtype) for name, arrays in splits.items()},
+            "head": head.fingerprint(),
+            "class_counts": cache.digest(counts),
+            "classes": names,
+        },
+        meta={
+            "files": {
+                **{name: found.rows.name for name, found in files.items()},
+                "head": None if head_file is None else head_file.name,
+            }
+        },
         creator=CREATOR,
         libraries=library_versions(),
         overwrite=overwrite,
@@ -68,44 +105,37 @@ def import_arrays(
     absent = int((counts == 0).sum())
     if absent:
         warnings.append(f"{absent} of {num_classes} classes have no training image")
-    return warnings
+    return warnings + notes
 
 
-def read_head(path: Path) -> dict[str, npt.NDArray[Any]]:
-    """Arrays named in `HEAD_ARRAYS` of an `.npz`, `.safetensors` or torch state dict.
+def read_split(name: str, files: SplitFiles) -> dict[str, npt.NDArray[Any]]:
+    """The arrays of a split's files, by name and unchecked.
 
-    In a state dict the names may carry a prefix, as in `fc.weight`, if that is the only one.
+    In the single file of `pipeline export-npz` they carry the split's name, `train/logits`.
 
     Raises:
-        CacheError: an `.npz` that is damaged or holds objects.
-        DataError: unreadable, or neither `weight` nor `weight_norm` in it.
+        CacheError: a file is not of its kind or damaged.
+        DataError: a file of tensors that cannot be read, or a file of no known kind.
     """
-    try:
-        if path.suffix == ".npz":
-            arrays = cache.read_npz(path)
-        elif path.suffix == ".safetensors":
-            arrays = _arrays(load_file(path))
-        else:
-            arrays = _arrays(torch.load(path, map_location="cpu", weights_only=True))
-    except (OSError, ValueError, RuntimeError, SafetensorError, pickle.UnpicklingError) as error:
+    suffix = files.rows.suffix
+    if suffix == ".npy" and files.labels is not None:
+        return {"logits": cache.map_npy(files.rows), "labels": cache.map_npy(files.labels)}
+    if suffix == ".csv":
+        return cache.read_csv(files.rows)
+    if suffix == ".npz":
+        arrays = cache.read_npz(files.rows)
+    elif suffix in _TENSOR_SUFFIXES:
+        arrays = read_tensors(files.rows)
+    else:
         raise DataError(
-            f"{path}: a head as .npz, .safetensors or state dict expected, got: {error}"
-        ) from error
-    found = {name: arrays[name] for name in HEAD_ARRAYS if name in arrays}
-    prefixes = {name.rpartition(".")[0] for name in arrays if name.endswith(".weight")}
-    if not {"weight", "weight_norm"} & set(found) and len(prefixes) == 1:
-        (prefix,) = prefixes
-        found = {
-            name: arrays[f"{prefix}.{name}"]
-            for name in ("weight", "bias")
-            if f"{prefix}.{name}" in arrays
-        }
-    if not {"weight", "weight_norm"} & set(found):
-        raise DataError(
-            f"{path}: an array 'weight' (K, D) or 'weight_norm' (K,) expected, got "
-            f"{', '.join(sorted(arrays)) or 'nothing'}; rename the head's"
+            f"{files.rows}: logits and labels as .npz, .csv, {', '.join(_TENSOR_SUFFIXES)} or a "
+            f"pair of .npy expected, got '{suffix}'; save them so"
         )
-    return found
+    if "logits" in arrays:
+        return arrays
+    prefix = f"{name}/"
+    own = {key.removeprefix(prefix): arrays[key] for key in arrays if key.startswith(prefix)}
+    return own or arrays
 
 
 def read_logits(path: Path) -> dict[str, npt.NDArray[Any]]:
@@ -127,27 +157,54 @@ def read_logits(path: Path) -> dict[str, npt.NDArray[Any]]:
     return arrays
 
 
-def _arrays(tensors: Any) -> dict[str, npt.NDArray[Any]]:
-    if not isinstance(tensors, Mapping):
-        raise ValueError(f"a mapping of tensors expected, got {type(tensors).__name__}")
-    return {
-        str(name): value.float().numpy() if value.is_floating_point() else value.numpy()
-        for name, value in tensors.items()
-        if isinstance(value, torch.Tensor)
+def _class_names(
+    sources: Sequence[tuple[str, Mapping[str, npt.NDArray[Any]]]], *, num_classes: int
+) -> list[str] | None:
+    """The one list of K class names that the files give, or None.
+
+    Raises:
+        CacheError: no strings.
+        DataError: another number of them, or two files disagree.
+    """
+    found = [
+        (where, cache.as_strings(arrays["class_names"], where=f"{where}: class_names"))
+        for where, arrays in sources
+        if "class_names" in arrays
+    ]
+    for where, names in found:
+        first, expected = found[0]
+        if len(names) != num_classes:
+            raise DataError(
+                f"{where}: class_names of {num_classes} classes expected, as in the logits, got "
+                f"{len(names)}; give one for each"
+            )
+        if names != expected:
+            raise DataError(
+                f"{where}: the class names of {first} expected, got others; "
+                "are the classes in one order?"
+            )
+    return found[0][1] if found else None
+
+
+def _stored_dtype(splits: Mapping[str, cache.SplitArrays]) -> Literal["float32", "float16"]:
+    kinds = {
+        values.dtype.newbyteorder("=")
+        for arrays in splits.values()
+        for values in (arrays.logits, arrays.features)
+        if values is not None
     }
+    return "float16" if kinds == {np.dtype(np.float16)} else "float32"
 
 
-def _head(given: Mapping[str, npt.NDArray[Any]]) -> cache.Head:
-    prior = given.get("prior_counts")
-    if "weight" in given:
-        return cache.Head.from_linear(given["weight"], given.get("bias"), prior_counts=prior)
-    bias = given.get("bias")
-    return cache.Head(
-        weight_norm=given["weight_norm"].astype(np.float64),
-        bias=None if bias is None else bias.astype(np.float64),
-        prior_counts=None if prior is None else prior.astype(np.float64),
-    )
-
-
-def _digests(arrays: cache.SplitArrays) -> dict[str, str]:
-    return {"logits": cache.digest(arrays.logits), "labels": cache.digest(arrays.labels)}
+def _digests(arrays: cache.SplitArrays, dtype: str) -> dict[str, Any]:
+    """What a split is made of, for the fingerprint."""
+    found: dict[str, Any] = {
+        "logits": cache.digest(arrays.logits, dtype=dtype),
+        "labels": cache.digest(arrays.labels),
+        "views": arrays.views,
+    }
+    if arrays.features is not None:
+        found["features"] = cache.digest(arrays.features, dtype=dtype)
+    if arrays.ids is not None:
+        found["ids"] = cache.digest(np.array(arrays.ids))
+    return found

@@ -1,11 +1,18 @@
 """`pipeline inspect`: what is inside a cache."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from pipeline.cli.command import command, json_option, print_json
+
+if TYPE_CHECKING:
+    from cache import Split
+
+_SHOWN_CLASSES = 12
+_SHOWN_LEAVES = 60
+_SHOWN_CHARACTERS = 70
 
 
 def inspect_cache(path: Path) -> dict[str, Any]:
@@ -20,16 +27,6 @@ def inspect_cache(path: Path) -> dict[str, Any]:
     cached = open_cache(path)
     counts = cached.class_counts
     groups = {name: int(members.sum()) for name, members in shot_groups(counts).items()}
-    splits = {}
-    for name in cached.split_names:
-        rows = cached.split(name)
-        splits[name] = {
-            "samples": rows.num_samples,
-            "views": list(rows.views),
-            "logits": None if rows.logits is None else str(rows.logits.dtype),
-            "features": None if rows.features is None else rows.features.shape[2],
-            "ids": rows.ids is not None,
-        }
     norms = cached.head.weight_norm
     return {
         "cache": path,
@@ -39,7 +36,7 @@ def inspect_cache(path: Path) -> dict[str, Any]:
         "class_names": cached.class_names,
         "imbalance_ratio": float(counts.max() / counts.min()) if counts.min() else None,
         "groups": groups,
-        "splits": splits,
+        "splits": {name: _split_document(rows) for name, rows in cached.splits.items()},
         "head": {
             "weight": cached.head.weight is not None,
             "bias": cached.head.bias is not None,
@@ -50,6 +47,26 @@ def inspect_cache(path: Path) -> dict[str, Any]:
         "head_fingerprint": cached.head_fingerprint,
         "attributes": dict(cached.attributes),
         "documents": {key: cached.meta(key) for key in cached.meta_keys if key != "indices"},
+    }
+
+
+def _split_document(split: "Split") -> dict[str, Any]:
+    stored = {"logits": split.logits, "features": split.features}
+    return {
+        "samples": split.num_samples,
+        "views": list(split.views),
+        "logits": None if split.logits is None else str(split.logits.dtype),
+        "features": None if split.features is None else split.features.shape[2],
+        "ids": split.ids is not None,
+        "datasets": {
+            # As in the file, where a single view has no axis of its own.
+            f"splits/{split.name}/{name}": {
+                "shape": list(rows.shape[len(rows) == 1 :]),
+                "dtype": str(rows.dtype),
+            }
+            for name, rows in stored.items()
+            if rows is not None
+        },
     }
 
 
@@ -67,13 +84,14 @@ def cli_command(cache: Path, as_json: bool) -> None:
 
 
 def _lines(document: dict[str, Any]) -> list[str]:
-    counts, groups = document["class_counts"], document["groups"]
-    shown = ", ".join(map(str, counts[:12])) + (", ..." if len(counts) > 12 else "")
+    groups = document["groups"]
     lines = [
         f"{document['cache']}  ({document['bytes']:,} bytes)",
-        f"classes      {document['num_classes']}: {shown}",
+        f"classes      {document['num_classes']}: {_first(document['class_counts'])}",
         f"groups       many {groups['many']}, medium {groups['medium']}, few {groups['few']}",
     ]
+    if document["class_names"]:
+        lines.insert(2, f"names        {_first(document['class_names'])}")
     for name, split in document["splits"].items():
         views = split["views"]
         kinds = ", ".join(f"{views.count(kind)} {kind}" for kind in dict.fromkeys(views))
@@ -82,6 +100,8 @@ def _lines(document: dict[str, Any]) -> list[str]:
             parts.append(f"logits {split['logits']}")
         if split["features"]:
             parts.append(f"features of {split['features']}")
+        if split["ids"]:
+            parts.append("ids")
         lines.append(f"{name:<13}{'; '.join(parts)}")
     norm = document["head"]["weight_norm"]
     has = [name for name in ("weight", "bias", "prior_counts") if document["head"][name]]
@@ -89,16 +109,31 @@ def _lines(document: dict[str, Any]) -> list[str]:
         f"head         weight norm {norm['min']:.3f} to {norm['max']:.3f}; "
         f"{', '.join(has) or 'nothing else'} stored"
     )
+    for split in document["splits"].values():
+        for path, rows in split["datasets"].items():
+            shape = " x ".join(f"{size:,}" for size in rows["shape"])
+            source = f'h5py.File("{document["cache"]}")["{path}"]'
+            lines.append(f"read         {source}  {shape} {rows['dtype']}")
     lines += [f"{key:<18}{value}" for key, value in sorted(document["attributes"].items())]
     for key, value in document["documents"].items():
-        lines += [f"{key}.{name} = {item}" for name, item in _leaves(value)]
+        leaves = _leaves(value)
+        lines += [f"{key}.{name} = {item}" for name, item in leaves[:_SHOWN_LEAVES]]
+        if len(leaves) > _SHOWN_LEAVES:
+            lines.append(f"{key}: {len(leaves) - _SHOWN_LEAVES:,} more values; --json shows all")
     return lines
+
+
+def _first(values: list[Any]) -> str:
+    """The first values of a list that may be long."""
+    more = ", ..." if len(values) > _SHOWN_CLASSES else ""
+    return ", ".join(map(str, values[:_SHOWN_CLASSES])) + more
 
 
 def _leaves(value: Any, prefix: str = "") -> list[tuple[str, Any]]:
     if not isinstance(value, dict):
         text = str(value)
-        return [(prefix, text if len(text) <= 70 else text[:67] + "...")]
+        is_short = len(text) <= _SHOWN_CHARACTERS
+        return [(prefix, text if is_short else text[: _SHOWN_CHARACTERS - 3] + "...")]
     found = []
     for key, item in value.items():
         found += _leaves(item, f"{prefix}.{key}" if prefix else key)

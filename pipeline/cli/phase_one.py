@@ -1,29 +1,37 @@
-"""Phase one joined: a request with every setting resolved, trained, or taken from a checkpoint."""
+"""Phase one joined: a request with every setting resolved, and the network trained by it."""
 
-from collections.abc import Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 
-from pipeline.backbone import RECIPES, build_backbone
-from pipeline.backbone.checkpoint import load_checkpoint, restore_backbone
-from pipeline.backbone.recipe import plan_recipe
-from pipeline.backbone.record import TrainingPlan, check_same_dataset, record_differences
-from pipeline.backbone.resnet import ResNet
+from pipeline.backbone import RECIPES
+from pipeline.backbone.checkpoint import load_checkpoint
+from pipeline.backbone.classifier import check_images
+from pipeline.backbone.initial import InitialWeights, pretrained_weights, weights_of_checkpoint
+from pipeline.backbone.model import Backbone
+from pipeline.backbone.recipe import RecipeTerms, plan_recipe
+from pipeline.backbone.record import TrainingPlan, TrainingRecord, record_differences
 from pipeline.backbone.train import TrainedBackbone, train_backbone
 from pipeline.data import load_dataset
 from pipeline.data.images import LongTailedDataset
+from pipeline.data.path_layout import parse_prefixes
 from pipeline.device import dtype_name, resolve_device, training_precision
-from pipeline.errors import DataError
+from pipeline.errors import ConfigError, DataError
 from pipeline.groups import shot_groups
+from pipeline.names import SPLITS
 from pipeline.progress import Progress, silent
 
 ONE_THREAD_UP_TO = 16
 """Side in pixels. Networks on images this small gain 15 % by a second thread on a quiet machine
 (digits, two cores: 4.6 s to 5.3 s) and lose a factor of 10 where other work runs (60 s), since
 every operation ends in a barrier."""
+
+
+MOST_NAMED = 5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,10 +43,20 @@ class PhaseOneRequest:
     imbalance_ratio: float | None = None
     data_seed: int = 0
     tune_fraction: float = 0.0
-    image_size: int = 32
+    image_size: int | None = None
+    list_train: Path | None = None
+    list_tune: Path | None = None
+    list_test: Path | None = None
+    path_prefixes: tuple[str, ...] = ()
+    on_bad_image: str = "fail"
     seed: int = 0
     backbone: str | None = None
+    checkpoint: Path | None = None
+    new_head: bool = False
+    pretrained: bool | None = None
+    prior_counts: str | None = None
     recipe: str = "default"
+    select_on: str = "last"
     iterations: int | None = None
     epochs: int | None = None
     batch_size: int | None = None
@@ -48,17 +66,81 @@ class PhaseOneRequest:
     resume: bool = True
     overwrite: bool = False
 
+    def __post_init__(self) -> None:
+        if self.pretrained and self.checkpoint is not None:
+            raise ConfigError(
+                "--pretrained: one source of weights expected, got --checkpoint beside it; "
+                "leave one of them out"
+            )
+        for option, is_given in (
+            ("--new-head", self.new_head),
+            ("--prior-counts", self.prior_counts is not None),
+        ):
+            if is_given and self.checkpoint is None:
+                raise ConfigError(
+                    f"{option}: a --checkpoint beside it expected, got none; leave {option} out"
+                )
+
 
 @dataclass(frozen=True, kw_only=True)
 class Network:
-    """What extraction needs: a network, its images, and the record of its training."""
+    """What extraction needs: a network, its images, and where its weights came from.
 
-    model: ResNet
+    Attributes:
+        model: the network.
+        dataset: its images.
+        config: JSON values, the record of the training or of a foreign checkpoint.
+        prior_counts: (K,) images of each class that it was trained on; None if unknown.
+        augmentation: a name in `AUGMENTATIONS`, of the cached views.
+        seed: of that.
+        device: where it runs.
+        warnings: what the user should look at.
+    """
+
+    model: Backbone
     dataset: LongTailedDataset
     config: dict[str, Any]
+    prior_counts: npt.NDArray[np.int64] | npt.NDArray[np.float64] | None
     augmentation: str
     seed: int
     device: torch.device
+    warnings: tuple[str, ...] = ()
+
+
+def requested_dataset(
+    request: PhaseOneRequest,
+    *,
+    trained_on: TrainingRecord | None = None,
+    progress: Progress = silent,
+) -> LongTailedDataset:
+    """The images that a request speaks of.
+
+    Args:
+        request: its fields about data.
+        trained_on: what a checkpoint keeps; its rows are taken and nothing is drawn.
+        progress: told how far decoding is.
+
+    Raises:
+        ConfigError: a setting is out of range.
+        DataError: the images are missing, broken or too few.
+    """
+    stored: dict[str, Any] = {} if trained_on is None else trained_on.config
+    lists = zip(SPLITS, (request.list_train, request.list_tune, request.list_test), strict=True)
+    return load_dataset(
+        request.dataset,
+        data_root=request.data_root,
+        imbalance_ratio=request.imbalance_ratio,
+        data_seed=request.data_seed,
+        tune_fraction=request.tune_fraction,
+        image_size=request.image_size,
+        lists={split: path for split, path in lists if path is not None},
+        path_prefixes=parse_prefixes(request.path_prefixes),
+        skip_unreadable=request.on_bad_image == "skip",
+        workers=request.workers,
+        stored_rows=None if trained_on is None else trained_on.rows,
+        stored_skipped=stored.get("dataset", {}).get("skipped"),
+        progress=progress,
+    )
 
 
 def plan_training(request: PhaseOneRequest, *, progress: Progress = silent) -> TrainingPlan:
@@ -69,20 +151,12 @@ def plan_training(request: PhaseOneRequest, *, progress: Progress = silent) -> T
         DataError: the images are missing, broken or too few.
     """
     precision = training_precision(resolve_device(request.device))
-    dataset = load_dataset(
-        request.dataset,
-        data_root=request.data_root,
-        imbalance_ratio=request.imbalance_ratio,
-        data_seed=request.data_seed,
-        tune_fraction=request.tune_fraction,
-        image_size=request.image_size,
-        workers=request.workers,
-        progress=progress,
-    )
-    _settle_threads(dataset)
+    dataset = requested_dataset(request, progress=progress)
+    settle_threads(dataset)
+    terms = RECIPES[request.recipe](dataset.name)
     recipe = plan_recipe(
         request.recipe,
-        RECIPES[request.recipe],
+        terms,
         num_samples=len(dataset.train),
         defaults=dataset.defaults,
         iterations=request.iterations,
@@ -90,13 +164,18 @@ def plan_training(request: PhaseOneRequest, *, progress: Progress = silent) -> T
         batch_size=request.batch_size,
         augmentation=request.augmentation,
     )
-    return TrainingPlan(
+    backbone = request.backbone or dataset.defaults.backbone
+    plan = TrainingPlan(
         dataset=dataset,
-        backbone=request.backbone or dataset.defaults.backbone,
+        backbone=backbone,
         recipe=recipe,
         seed=request.seed,
         precision=precision,
+        initial=_initial_weights(request, terms, backbone, dataset),
+        select_on=request.select_on,
     )
+    check_images(plan.initial_model(), dataset.train.image_shape, name=backbone)
+    return plan
 
 
 def describe_plan(plan: TrainingPlan, device: torch.device) -> list[str]:
@@ -104,11 +183,25 @@ def describe_plan(plan: TrainingPlan, device: torch.device) -> list[str]:
     dataset, recipe, counts = plan.dataset, plan.recipe, plan.dataset.class_counts
     groups = [f"{name} {members.sum()}" for name, members in shot_groups(counts).items()]
     sizes = [f"{name} {len(split):,}" for name, split in dataset.splits.items()]
+    start = ""
+    if plan.initial is not None:
+        start = f", from {plan.initial.record.get('weights', 'the checkpoint')}"
     return [
         f"{dataset.name}: {dataset.num_classes} classes of {counts.max():,} to {counts.min():,} "
         f"images ({', '.join(groups)}); {', '.join(sizes)}; data seed {dataset.data_seed}",
-        f"{plan.backbone} on {device} in {dtype_name(plan.precision)}; recipe {recipe.name}: "
-        f"{recipe.iterations:,} x {recipe.batch_size}, {recipe.augmentation}; seed {plan.seed}",
+        f"{plan.backbone}{start} on {device} in {dtype_name(plan.precision)}; "
+        f"recipe {recipe.name}: {recipe.iterations:,} x {recipe.batch_size}, "
+        f"{recipe.augmentation}; seed {plan.seed}",
+        *(f"warning: {warning}" for warning in dataset.warnings),
+    ]
+
+
+def describe_skipped(dataset: LongTailedDataset) -> list[str]:
+    """A line for each split of which unreadable images were left out."""
+    return [
+        f"{dataset.name}, split {split}: left out as unreadable: {', '.join(ids[:MOST_NAMED])}"
+        + (f" and {len(ids) - MOST_NAMED:,} more" if len(ids) > MOST_NAMED else "")
+        for split, ids in dataset.skipped.items()
     ]
 
 
@@ -134,88 +227,38 @@ def train_or_resume(
     )
 
 
-def planned_network(plan: TrainingPlan, model: ResNet, device: torch.device) -> Network:
+def planned_network(plan: TrainingPlan, model: Backbone, device: torch.device) -> Network:
     """`model`, made or trained by `plan`, ready for extraction."""
     return Network(
         model=model,
         dataset=plan.dataset,
         config=plan.record().config,
+        prior_counts=plan.dataset.class_counts,
         augmentation=plan.recipe.augmentation,
         seed=plan.seed,
         device=device,
     )
 
 
-def fresh_model(plan: TrainingPlan) -> ResNet:
-    """The untrained network of a plan, for estimates."""
-    channels = plan.dataset.train.images.shape[1]
-    return build_backbone(
-        plan.backbone, plan.dataset.num_classes, in_channels=channels, seed=plan.seed
-    )
-
-
-def load_trained(
-    checkpoint: Path, request: PhaseOneRequest, *, given: Set[str], progress: Progress = silent
-) -> Network:
-    """The network of a checkpoint of ours, and the very images whose rows it stores.
-
-    Args:
-        checkpoint: the file.
-        request: where the images are, and the device.
-        given: the fields of `request` that the user gave; none may contradict the checkpoint.
-        progress: told how far decoding is.
-
-    Raises:
-        DataError: an option contradicts the checkpoint, it is not finished, or the images are
-            others.
-    """
-    stored = load_checkpoint(checkpoint)
-    config: dict[str, Any] = stored.record.config
-    trained_on, recipe = config["dataset"], config["recipe"]
-    fixed = {
-        "dataset": trained_on["name"],
-        "imbalance_ratio": trained_on["imbalance_ratio"],
-        "data_seed": trained_on["data_seed"],
-        "tune_fraction": trained_on["tune_fraction"],
-        "backbone": config["backbone"],
-        "recipe": recipe["name"],
-        "iterations": recipe["iterations"],
-    }
-    for field, value in fixed.items():
-        asked = getattr(request, field)
-        if field in given and asked != value:
-            raise DataError(
-                f"--{field.replace('_', '-')}: {value} expected, with which {checkpoint} was "
-                f"trained, got {asked}; leave the option out"
-            )
-    if not stored.finished:
-        raise DataError(
-            f"{checkpoint}: a finished training expected, got one stopped at step {stored.step}; "
-            "give the command that made it once more, it goes on from there"
-        )
-    dataset = load_dataset(
-        request.dataset,
-        data_root=request.data_root,
-        imbalance_ratio=trained_on["imbalance_ratio"],
-        data_seed=trained_on["data_seed"],
-        tune_fraction=trained_on["tune_fraction"],
-        image_size=trained_on["image_size"][0],
-        workers=request.workers,
-        stored_rows=stored.record.rows,
-        progress=progress,
-    )
-    check_same_dataset(stored.record, dataset, where=str(checkpoint))
-    _settle_threads(dataset)
-    return Network(
-        model=restore_backbone(stored, where=str(checkpoint)),
-        dataset=dataset,
-        config=config,
-        augmentation=request.augmentation or recipe["augmentation"],
-        seed=request.seed if "seed" in given else config["seed"],
-        device=resolve_device(request.device),
-    )
-
-
-def _settle_threads(dataset: LongTailedDataset) -> None:
-    if dataset.train.images.shape[-1] <= ONE_THREAD_UP_TO:
+def settle_threads(dataset: LongTailedDataset) -> None:
+    """One thread for images so small that a second one costs more than it brings."""
+    if dataset.train.image_shape[-1] <= ONE_THREAD_UP_TO:
         torch.set_num_threads(1)
+
+
+def _initial_weights(
+    request: PhaseOneRequest, terms: RecipeTerms, backbone: str, dataset: LongTailedDataset
+) -> InitialWeights | None:
+    num_classes, channels = dataset.num_classes, dataset.train.image_shape[0]
+    is_recipes = request.pretrained is None and request.checkpoint is None and terms.pretrained
+    if request.pretrained or is_recipes:
+        return pretrained_weights(backbone, num_classes=num_classes, in_channels=channels)
+    if request.checkpoint is None:
+        return None
+    return weights_of_checkpoint(
+        request.checkpoint,
+        backbone,
+        num_classes=num_classes,
+        in_channels=channels,
+        new_head=request.new_head,
+    )

@@ -31,20 +31,22 @@ if TYPE_CHECKING:
 @click.option(
     "--l2",
     type=click.FloatRange(min=0),
-    help="Ridge; weight decay of sgd.  [default: 5e-4, 1e-4 for iNaturalist]",
+    help="Ridge; weight decay of sgd.  [default: 1; paper: 5e-4, 1e-4 for iNaturalist]",
 )
 @click.option(
-    "--center", type=click.Choice(names.CENTERS), help="Where the ridge pulls to.  [default: zero]"
+    "--center",
+    type=click.Choice(names.CENTERS),
+    help="Where the ridge pulls to.  [default: tempered; paper: zero]",
 )
 @click.option(
     "--scale-l2",
     type=click.FloatRange(min=0, min_open=True),
-    help="With --center tempered: ridge on its common scale.  [default: 0.1]",
+    help="With --center tempered: ridge on its common scale, in log K.  [default: 0.1]",
 )
 @click.option(
     "--reduction",
     type=click.Choice(names.REDUCTIONS),
-    help="Divide by the rows or by their weights.  [default: plain; official: weighted]",
+    help="Divide by the rows or by their weights.  [default: weighted; paper: plain]",
 )
 @click.option("--tau", type=float, help="Of logit-adjustment and tau-norm.  [default: 1]")
 @click.option(

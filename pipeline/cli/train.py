@@ -13,6 +13,11 @@ from pipeline.cli.progress import ProgressLine
 
 @command("train")
 @phase_one_options
+@click.option(
+    "--checkpoint",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Weights to start from, of this program or another.",
+)
 @click.option("-o", "--output", type=output_type, required=True, help="Checkpoint, .pt.")
 @json_option
 def cli_command(output: Path, dry_run: bool, as_json: bool, **request: Any) -> None:
@@ -21,7 +26,7 @@ def cli_command(output: Path, dry_run: bool, as_json: bool, **request: Any) -> N
     from pipeline.cli.phase_one import (
         PhaseOneRequest,
         describe_plan,
-        fresh_model,
+        describe_skipped,
         plan_training,
         planned_network,
         train_or_resume,
@@ -35,7 +40,7 @@ def cli_command(output: Path, dry_run: bool, as_json: bool, **request: Any) -> N
     for line in describe_plan(plan, device):
         note(line)
     if dry_run:
-        model = fresh_model(plan)
+        model = plan.initial_model()
         seconds, num_bytes = training_seconds(plan, device), checkpoint_bytes(model)
         note(f"would take about {seconds:.0f} s and write about {num_bytes:,} bytes")
         if as_json:
@@ -44,6 +49,7 @@ def cli_command(output: Path, dry_run: bool, as_json: bool, **request: Any) -> N
             print_json({"command": "train", **record})
         return
     trained = train_or_resume(plan, output, asked, progress=ProgressLine("training"))
+    kept = trained.selected
     if as_json:
         print_json(
             {
@@ -54,7 +60,14 @@ def cli_command(output: Path, dry_run: bool, as_json: bool, **request: Any) -> N
                 "seconds": trained.seconds,
                 "images_per_second": trained.images_per_second,
                 "loss": trained.loss,
+                "selected": kept
+                and {"step": kept.step, "balanced_accuracy": kept.balanced_accuracy},
             }
         )
+    for line in describe_skipped(plan.dataset):
+        note(line)
+    if kept is not None:
+        accuracy = 100 * kept.balanced_accuracy
+        note(f"kept: the weights of step {kept.step:,}, balanced accuracy {accuracy:.1f} on tune")
     done = "already trained" if trained.images_per_second is None else "wrote"
     note(f"{done}: {output}; next: pipeline extract --checkpoint {output} ...")

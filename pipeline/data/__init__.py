@@ -1,15 +1,18 @@
 """Datasets by name: where their images are, and the long-tailed splits drawn from them."""
 
-import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 from pipeline.data.augment import Augmentation
+from pipeline.data.autoaugment import RELEASED, TORCHVISION
 from pipeline.data.cifar import cifar_source
 from pipeline.data.digits import digits_source
+from pipeline.data.file_source import without_unreadable
 from pipeline.data.folder import folder_source
 from pipeline.data.images import LongTailedDataset
+from pipeline.data.listed import LISTED, listed_source
 from pipeline.data.source import DatasetSource, Rows, SourceRequest, draw_dataset
 from pipeline.errors import ConfigError
 from pipeline.progress import Progress, silent
@@ -21,14 +24,23 @@ DATASETS: dict[str, Source] = {
     "digits-lt": digits_source,
     "cifar10-lt": partial(cifar_source, "cifar10-lt"),
     "cifar100-lt": partial(cifar_source, "cifar100-lt"),
+    "imagenet-lt": partial(listed_source, "imagenet-lt"),
+    "places-lt": partial(listed_source, "places-lt"),
+    "inaturalist2018": partial(listed_source, "inaturalist2018"),
     "folder": folder_source,
+    "list": partial(listed_source, "list"),
 }
+
+_POLICY = Augmentation(crop=True, flip=True, autoaugment=TORCHVISION, cutout=True)
 
 AUGMENTATIONS: dict[str, Augmentation] = {
     "none": Augmentation(),
     "crop": Augmentation(crop=True),
     "crop-flip": Augmentation(crop=True, flip=True),
-    "autoaugment-cutout": Augmentation(crop=True, flip=True, autoaugment=True, cutout=True),
+    "autoaugment-cutout": _POLICY,
+    "autoaugment-cutout-official": replace(_POLICY, autoaugment=RELEASED),
+    "resized-crop-flip": Augmentation(resized_crop=True, flip=True),
+    "resized-crop-jitter": Augmentation(resized_crop=True, flip=True, jitter=True),
 }
 
 
@@ -39,22 +51,33 @@ def load_dataset(
     imbalance_ratio: float | None = None,
     data_seed: int = 0,
     tune_fraction: float = 0.0,
-    image_size: int = 32,
+    image_size: int | None = None,
+    lists: Mapping[str, Path] | None = None,
+    path_prefixes: tuple[tuple[str, str], ...] = (),
+    skip_unreadable: bool = False,
     workers: int | None = None,
     stored_rows: Mapping[str, Rows] | None = None,
+    stored_skipped: Mapping[str, Sequence[str]] | None = None,
     progress: Progress = silent,
 ) -> LongTailedDataset:
-    """A dataset's splits, decoded, its training images cut to a long tail.
+    """A dataset's splits, its training images cut to a long tail; small images are decoded.
 
     Args:
         name: a key of `DATASETS`.
         data_root: folder of the images; `digits-lt` needs none.
-        imbalance_ratio: None takes the dataset's default, which is none for `folder`.
+        imbalance_ratio: None takes the dataset's default, which is none for images in files
+            other than CIFAR's.
         data_seed: at least 0; draws the subset, the hold-out and the test digits.
         tune_fraction: part of every training class to hold out as `tune`.
-        image_size: side in pixels, for `folder`.
-        workers: threads that decode images; None takes one a core, up to four.
+        image_size: side in pixels; None takes the dataset's.
+        lists: the list file of each split, for the datasets that have them.
+        path_prefixes: pairs (old, new) of beginnings of listed paths.
+        skip_unreadable: leave missing and broken files out and name them in `skipped`, at the
+            price of decoding every image once more; false makes the first one an error.
+        workers: threads that decode small images, processes that decode large ones; None takes
+            one a core, but at most four threads.
         stored_rows: rows of a checkpoint, taken instead of drawing.
+        stored_skipped: with `stored_rows`, the images that were left out then.
         progress: told how far decoding is.
 
     Raises:
@@ -65,14 +88,26 @@ def load_dataset(
         raise ConfigError(f"dataset: one of {', '.join(DATASETS)} expected, got {name}; choose one")
     if data_seed < 0:
         raise ConfigError(f"data seed: at least 0 expected, got {data_seed}; choose another")
+    if (lists or path_prefixes) and name not in LISTED:
+        raise ConfigError(
+            f"--list-train, --list-tune, --list-test, --path-prefix: none expected for {name}, "
+            f"got some; they are for {', '.join(LISTED)}"
+        )
     request = SourceRequest(
         data_root=data_root,
         data_seed=data_seed,
         image_size=image_size,
-        workers=min(4, os.cpu_count() or 1) if workers is None else workers,
+        lists=lists or {},
+        path_prefixes=path_prefixes,
+        workers=workers,
         progress=progress,
     )
     source = DATASETS[name](request)
+    if stored_rows is not None:
+        skipped = {split: tuple(ids) for split, ids in (stored_skipped or {}).items()}
+        source = replace(source, skipped=skipped)
+    elif skip_unreadable:
+        source = without_unreadable(source)
     return draw_dataset(
         source,
         imbalance_ratio=imbalance_ratio,

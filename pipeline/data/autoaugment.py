@@ -1,130 +1,234 @@
-"""AutoAugment's CIFAR-10 policy (Cubuk et al., 2019), exact per image but done in groups.
+"""AutoAugment's CIFAR-10 policy (Cubuk et al., 2019) on a batch, as Pillow carries it out.
 
-A policy is 25 pairs of operations, each with a probability and a strength. Every image draws
-one pair, whether each of its two operations happens, and the sign of those that have one. The
-images of a batch that drew the same operation, strength and sign are transformed together by
-torchvision's batched kernels, which treat each image of a batch on its own.
-
-Strengths and policy are torchvision's; empty pixels are grey as in the released MARC code,
-where torchvision's default is black.
+A policy is 25 pairs of operations, each with a probability and a level. Every image draws one
+pair, whether each of its two operations happens, and the sign of those that have one. Codes differ
+in the details (`AutoAugmentStyle`); each image becomes, to the last bit, what its style's code
+makes of it with Pillow. On a GPU every operation is done to the whole batch and kept where it was
+drawn: 25 look-ups of who drew what would be as many waits for the device. A CPU, where looking is
+free, does an operation to the images that drew it.
 """
 
-import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 from torch import Tensor
 from torchvision.transforms import AutoAugment, AutoAugmentPolicy
-from torchvision.transforms.v2 import functional
 
-FILL = 128
+from pipeline.data import colour
+from pipeline.data.geometry import (
+    copy_pixels,
+    cubic_sources,
+    interpolate_pixels,
+    nearest_sources,
+)
+
 NUM_LEVELS = 10
 POLICIES: list[tuple[tuple[str, float, int | None], tuple[str, float, int | None]]] = AutoAugment(
     AutoAugmentPolicy.CIFAR10
 ).policies
-SIGNED = frozenset(
-    {"ShearX", "ShearY", "TranslateX", "TranslateY", "Rotate"}
-    | {"Brightness", "Color", "Contrast", "Sharpness"}
+SHEARS = frozenset({"ShearX", "ShearY"})
+MOVES = SHEARS | {"TranslateX", "TranslateY", "Rotate"}
+FACTORS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "Brightness": colour.adjust_brightness,
+    "Color": colour.adjust_colour,
+    "Contrast": colour.adjust_contrast,
+    "Sharpness": colour.adjust_sharpness,
+}
+BOUNDS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "Posterize": colour.posterize,
+    "Solarize": colour.solarize,
+}
+PLAIN: dict[str, Callable[[Tensor], Tensor]] = {
+    "AutoContrast": colour.autocontrast,
+    "Equalize": colour.equalize,
+    "Invert": colour.invert,
+}
+
+Parameters = Callable[[str, float, int, int], tuple[Tensor, ...]]
+"""Of an operation's name and strength and the image's height and width."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class AutoAugmentStyle:
+    """Where codes that carry out the policy differ.
+
+    Attributes:
+        bicubic_shear: shears interpolate; otherwise they copy the nearest pixel.
+        whole_pixels: translations are cut to whole pixels; otherwise rounded to the nearest.
+        signed_rotation: rotations go either way; otherwise counter-clockwise only.
+        solarize_top: threshold of level 0.
+        dtype: that levels are spaced in.
+    """
+
+    bicubic_shear: bool
+    whole_pixels: bool
+    signed_rotation: bool
+    solarize_top: float
+    dtype: torch.dtype
+
+
+TORCHVISION = AutoAugmentStyle(
+    bicubic_shear=False,
+    whole_pixels=True,
+    signed_rotation=True,
+    solarize_top=255.0,
+    dtype=torch.float32,
 )
+"""torchvision's `AutoAugment`, on Pillow images and with its `fill` at grey."""
+
+RELEASED = AutoAugmentStyle(
+    bicubic_shear=True,
+    whole_pixels=False,
+    signed_rotation=False,
+    solarize_top=256.0,
+    dtype=torch.float64,
+)
+"""The code released with MARC and Balanced Meta-Softmax."""
 
 
-def autoaugment(images: Tensor, policy: Tensor, apply: Tensor, sign: Tensor) -> Tensor:
-    """One drawn sub-policy on each image.
+@dataclass(frozen=True)
+class _Kernel:
+    """An operation, or several that are one with other parameters.
+
+    Attributes:
+        run: images (B, C, H, W) uint8 and parameters (B, ...) to images.
+        parameters: (M, ...) each.
+        place: (50,) int64, which of the M a signed operation has; -1 where it has none.
+    """
+
+    run: Callable[..., Tensor]
+    parameters: tuple[Tensor, ...]
+    place: Tensor
+
+
+@dataclass(frozen=True)
+class _Stage:
+    """The first or the second operations of all pairs, on a device."""
+
+    probability: Tensor  # (25,) float64
+    kernels: tuple[_Kernel, ...]
+
+
+def autoaugment(
+    images: Tensor,
+    policy: Tensor,
+    apply: Tensor,
+    sign: Tensor,
+    *,
+    style: AutoAugmentStyle,
+    select: bool,
+) -> Tensor:
+    """One drawn pair of operations on each image.
 
     Args:
         images: (B, C, H, W) uint8, C 1 or 3.
         policy: (B,) uniform draws in [0, 1) that choose among the 25 pairs.
-        apply: (B, 2) uniform draws; an operation happens where its draw is at most its probability.
+        apply: (B, 2) uniform draws; an operation happens where its draw is below its probability.
         sign: (B, 2) uniform draws; a signed operation is negative where its draw is below 1/2.
+        style: the code to follow.
+        select: do an operation to the images that drew it alone, which must then be found.
 
     Returns:
-        (B, C, H, W) uint8.
+        (B, C, H, W) uint8; `select` does not change it.
     """
-    device = images.device
-    # The groups are formed on the CPU: 50 look-ups on a GPU would be 50 waits.
-    chosen = (policy * len(POLICIES)).long().tolist()
-    happens, negative = apply.tolist(), (sign < 0.5).tolist()
+    pair = (policy * len(POLICIES)).long()
     result = images.clone(memory_format=torch.contiguous_format)
-    for stage in (0, 1):
-        groups: dict[tuple[str, int, bool], list[int]] = {}
-        for row, pair in enumerate(chosen):
-            operation, probability, level = POLICIES[pair][stage]
-            if happens[row][stage] <= probability:
-                flipped = operation in SIGNED and negative[row][stage]
-                groups.setdefault((operation, level or 0, flipped), []).append(row)
-        for (operation, level, flipped), members in groups.items():
-            rows = torch.tensor(members, device=device)
-            result[rows] = transform(result[rows], operation, level, negative=flipped)
+    stages = _stages(style, images.shape[2], images.shape[3], images.device)
+    for number, stage in enumerate(stages):
+        happens = apply[:, number] < stage.probability[pair]
+        drawn = 2 * pair + (sign[:, number] < 0.5)
+        for kernel in stage.kernels:
+            place = torch.where(happens, kernel.place[drawn], -1)
+            if select:
+                rows = (place >= 0).nonzero()[:, 0]
+                if len(rows):
+                    parameters = [values[place[rows]] for values in kernel.parameters]
+                    result[rows] = kernel.run(result[rows], *parameters)
+            else:
+                parameters = [values[place.clamp(min=0)] for values in kernel.parameters]
+                changed = kernel.run(result, *parameters)
+                result = torch.where((place >= 0)[:, None, None, None], changed, result)
     return result
 
 
-def magnitude(operation: str, level: int, image_size: int) -> float:
-    """Strength of `operation` at `level` 0..9: evenly spaced from nothing to the largest."""
-    share = level / (NUM_LEVELS - 1)
+def strength(
+    operation: str, level: int, image_size: int, *, negative: bool, style: AutoAugmentStyle
+) -> float:
+    """What `operation` at `level` 0..9 is given: evenly spaced from nothing to the largest.
+
+    Pixels a pixel for shears, pixels for translations (of an image `image_size` wide or high),
+    degrees for rotations, bits, thresholds, and factors around 1.
+    """
+
+    def spaced(start: float, end: float) -> float:
+        return float(torch.linspace(start, end, NUM_LEVELS, dtype=style.dtype)[level])
+
+    sign = -1 if negative else 1
     match operation:
         case "ShearX" | "ShearY":
-            return 0.3 * share
+            return sign * spaced(0.0, 0.3)
         case "TranslateX" | "TranslateY":
-            return 150.0 / 331.0 * image_size * share
+            shift = sign * image_size * spaced(0.0, 150 / 331)
+            # torchvision's translations go the other way: it moves the picture, not the window.
+            return -int(shift) if style.whole_pixels else shift
         case "Rotate":
-            return 30.0 * share
+            return spaced(0.0, 30.0) * (sign if style.signed_rotation else 1)
         case "Posterize":
-            return 8 - round(4 * share)
+            return round(spaced(8.0, 4.0))
         case "Solarize":
-            return 255.0 * (1 - share)
+            return spaced(style.solarize_top, 0.0)
         case _:
-            return 0.9 * share
+            return 1.0 + sign * spaced(0.0, 0.9)
 
 
-def transform(images: Tensor, operation: str, level: int, *, negative: bool) -> Tensor:
-    """`operation` at `level` on every image of (B, C, H, W) uint8."""
-    size = images.shape[-1] if operation != "TranslateY" else images.shape[-2]
-    strength = magnitude(operation, level, size) * (-1 if negative else 1)
-    result: Tensor
-    match operation:
-        case "ShearX":
-            result = _move(images, shear=[math.degrees(math.atan(strength)), 0.0])
-        case "ShearY":
-            result = _move(images, shear=[0.0, math.degrees(math.atan(strength))])
-        case "TranslateX":
-            result = _move(images, translate=[int(strength), 0])
-        case "TranslateY":
-            result = _move(images, translate=[0, int(strength)])
-        case "Rotate":
-            result = functional.rotate(images, strength, fill=FILL)
-        case "Brightness":
-            result = functional.adjust_brightness(images, 1.0 + strength)
-        case "Color":
-            result = functional.adjust_saturation(images, 1.0 + strength)
-        case "Contrast":
-            result = functional.adjust_contrast(images, 1.0 + strength)
-        case "Sharpness":
-            result = functional.adjust_sharpness(images, 1.0 + strength)
-        case "Posterize":
-            result = functional.posterize(images, int(strength))
-        case "Solarize":
-            result = functional.solarize(images, strength)
-        case "AutoContrast":
-            result = functional.autocontrast(images)
-        case "Equalize":
-            result = functional.equalize(images)
-        case "Invert":
-            result = functional.invert(images)
-        case _:
-            raise AssertionError(f"torchvision's policy has an operation unknown here: {operation}")
-    return result
+@lru_cache(maxsize=8)
+def _stages(
+    style: AutoAugmentStyle, height: int, width: int, device: torch.device
+) -> tuple[_Stage, ...]:
+    """Tables of both stages, moved to the device once."""
+    return tuple(_plan_stage(number, style, height, width, device) for number in (0, 1))
 
 
-def _move(
-    images: Tensor, *, translate: list[int] | None = None, shear: list[float] | None = None
-) -> Tensor:
-    """Shift and shear about the top left corner."""
-    moved: Tensor = functional.affine(
-        images,
-        angle=0.0,
-        translate=translate or [0, 0],
-        scale=1.0,
-        shear=shear or [0.0, 0.0],
-        center=[0.0, 0.0],
-        fill=FILL,
-    )
-    return moved
+def _plan_stage(
+    number: int, style: AutoAugmentStyle, height: int, width: int, device: torch.device
+) -> _Stage:
+    operations = [pair[number] for pair in POLICIES]
+    kernels = []
+    for run, names, parameters_of in _kinds(style):
+        rows: list[tuple[Tensor, ...]] = []
+        place: list[int] = []
+        for name, _, level in operations:
+            size = height if name == "TranslateY" else width
+            for negative in (False, True):
+                place.append(len(rows) if name in names else -1)
+                if name in names:
+                    value = strength(name, level or 0, size, negative=negative, style=style)
+                    rows.append(parameters_of(name, value, height, width))
+        if rows:
+            parameters = tuple(torch.stack(column).to(device) for column in zip(*rows, strict=True))
+            kernels.append(_Kernel(run, parameters, torch.tensor(place, device=device)))
+    probability = torch.tensor([p for _, p, _ in operations], dtype=torch.float64, device=device)
+    return _Stage(probability, tuple(kernels))
+
+
+def _kinds(style: AutoAugmentStyle) -> list[tuple[Callable[..., Tensor], set[str], Parameters]]:
+    """How operations are carried out: the function, whose it is, and its parameters."""
+    moves = MOVES - SHEARS if style.bicubic_shear else MOVES
+    kinds: list[tuple[Callable[..., Tensor], set[str], Parameters]] = [
+        (copy_pixels, set(moves), lambda *move: (nearest_sources(*move),)),
+        *((run, {name}, _single) for name, run in (FACTORS | BOUNDS).items()),
+        *((run, {name}, _none) for name, run in PLAIN.items()),
+    ]
+    if style.bicubic_shear:
+        kinds.append((interpolate_pixels, set(SHEARS), cubic_sources))
+    return kinds
+
+
+def _single(operation: str, value: float, height: int, width: int) -> tuple[Tensor, ...]:
+    return (torch.tensor(value, dtype=torch.float64),)
+
+
+def _none(operation: str, value: float, height: int, width: int) -> tuple[Tensor, ...]:
+    return ()

@@ -16,9 +16,10 @@ import torch
 from torch import Tensor
 from torchvision.datasets import CIFAR10, CIFAR100
 
-from pipeline.data.folder import COLOUR_DEFAULTS, folder_source
+from pipeline.data.defaults import file_defaults
+from pipeline.data.folder import folder_source
 from pipeline.data.normalise import Normalisation
-from pipeline.data.source import DatasetSource, Rows, SourceRequest, SplitSource
+from pipeline.data.source import ArraySource, DatasetSource, Rows, SourceRequest
 from pipeline.errors import ConfigError, DataError
 from pipeline.progress import Progress
 
@@ -46,7 +47,7 @@ def cifar_source(name: str, request: SourceRequest) -> DatasetSource:
     data_root, image_size = request.data_root, request.image_size
     if data_root is None:
         raise ConfigError(f"--data-root: the folder of {name} expected, got none; give it")
-    if image_size != IMAGE_SIZE:
+    if image_size not in (None, IMAGE_SIZE):
         raise ConfigError(
             f"image size: {IMAGE_SIZE} pixels expected for {name}, got {image_size}; "
             "use --dataset folder for another size"
@@ -84,10 +85,12 @@ def _original_source(name: str, data_root: Path, progress: Progress) -> DatasetS
         name=name,
         class_names=tuple(train.classes),
         splits={
-            split: SplitSource(np.asarray(part.targets, dtype=np.int64), partial(_rows, part.data))
+            split: ArraySource(
+                labels=np.asarray(part.targets, dtype=np.int64), read=partial(_rows, part.data)
+            )
             for split, part in (("train", train), ("test", test))
         },
-        defaults=COLOUR_DEFAULTS,
+        defaults=file_defaults(IMAGE_SIZE),
     )
 
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from pipeline.data.images import PhaseOneDefaults
 from pipeline.data.longtail import select_rows
-from pipeline.data.source import DatasetSource, Rows, SourceRequest, SplitSource
+from pipeline.data.source import ArraySource, DatasetSource, Rows, SourceRequest
 
 TEST_IMAGES_PER_CLASS = 40
 DEFAULT_IMBALANCE_RATIO = 20.0
@@ -40,8 +40,8 @@ def digits_source(request: SourceRequest) -> DatasetSource:
         name="digits-lt",
         class_names=tuple(str(digit) for digit in range(10)),
         splits={
-            "train": SplitSource(labels, read, train_rows),
-            "test": SplitSource(labels, read, test_rows),
+            "train": ArraySource(labels=labels, read=read, candidates=train_rows),
+            "test": ArraySource(labels=labels, read=read, candidates=test_rows),
         },
         defaults=PhaseOneDefaults(
             backbone="resnet8",

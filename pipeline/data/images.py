@@ -1,23 +1,28 @@
-"""What a dataset is to phase one: images in memory, their labels, and where each came from.
+"""What a dataset is to phase one: images, their labels, and where each came from.
 
-N images of C channels and H x W pixels, K classes.
+N images of C channels and H x W pixels, K classes. Small images are in memory (`ImageSplit`), large
+ones in their files (`stream.StreamedSplit`).
 """
 
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from pipeline.data.augment import Augmentation, augment_batch
 from pipeline.data.normalise import Normalisation
-from pipeline.errors import DataError
+from pipeline.data.views import Batch, Split, ViewPass
+from pipeline.errors import ConfigError, DataError
 from pipeline.names import SPLITS
 
 
 @dataclass(frozen=True)
 class ImageSplit:
-    """One split, decoded.
+    """One split, decoded and in memory; views are drawn on the device.
 
     Attributes:
         images: (N, C, H, W) uint8, contiguous.
@@ -52,6 +57,42 @@ class ImageSplit:
 
     def __len__(self) -> int:
         return len(self.images)
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """(C, H, W) of every image."""
+        channels, height, width = self.images.shape[1:]
+        return channels, height, width
+
+    def batches(
+        self, passes: Iterable[ViewPass], *, augmentation: Augmentation, device: torch.device
+    ) -> Iterator[Batch]:
+        """See `views.Split`; all images are moved to the device first, as bytes."""
+        if augmentation.needs_files:
+            raise ConfigError(
+                f"augmentation: one for images in memory expected at {self.image_shape[-1]} "
+                f"pixels, got {augmentation}; choose another or a larger --image-size"
+            )
+        return self._batches(passes, augmentation, device)
+
+    def _batches(
+        self, passes: Iterable[ViewPass], augmentation: Augmentation, device: torch.device
+    ) -> Iterator[Batch]:
+        images, labels = self.images.to(device), self.labels.to(device)
+        for each in passes:
+            rows, draws = each.rows.to(device), None
+            if each.view is not None:
+                draws = each.view.draw(self.source_indices[each.rows]).to(device)
+            for start, stop in pairwise(each.bounds):
+                batch = images[rows[start:stop]]
+                if draws is not None:
+                    batch = augment_batch(batch, draws[start:stop], augmentation)
+                yield batch, labels[rows[start:stop]]
+
+    def content(self) -> npt.NDArray[np.uint8]:
+        """The pixels (N, C, H, W)."""
+        pixels: npt.NDArray[np.uint8] = self.images.numpy()
+        return pixels
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,28 +130,32 @@ class LongTailedDataset:
         imbalance_ratio: the ratio asked for; None if the training images were taken as they are.
         tune_fraction: the part of every training class that was held out as `tune`.
         data_seed: seed of every draw that chose images.
+        skipped: per split, the ids of the images that could not be read and were left out.
+        warnings: what a user should know of the files, such as counts that are not the published.
     """
 
     name: str
     class_names: tuple[str, ...]
     class_counts: npt.NDArray[np.int64]
-    train: ImageSplit
-    tune: ImageSplit | None
-    test: ImageSplit | None
+    train: Split
+    tune: Split | None
+    test: Split | None
     normalisation: Normalisation
     defaults: PhaseOneDefaults
     imbalance_ratio: float | None
     tune_fraction: float
     data_seed: int
+    skipped: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         num_classes = len(self.class_names)
         for split, images in self.splits.items():
             check_labels(images.labels, num_classes, where=f"{self.name}, split {split}")
-            if images.images.shape[1:] != self.train.images.shape[1:]:
+            if images.image_shape != self.train.image_shape:
                 raise DataError(
-                    f"{self.name}, split {split}: images of {tuple(self.train.images.shape[1:])} "
-                    f"expected as in train, got {tuple(images.images.shape[1:])}; "
+                    f"{self.name}, split {split}: images of {self.train.image_shape} "
+                    f"expected as in train, got {images.image_shape}; "
                     "decode every split to one size"
                 )
         actual = np.bincount(self.train.labels.numpy(), minlength=num_classes)
@@ -131,7 +176,7 @@ class LongTailedDataset:
         return len(self.class_names)
 
     @property
-    def splits(self) -> dict[str, ImageSplit]:
+    def splits(self) -> dict[str, Split]:
         """The splits that exist, by name, in the order train, tune, test."""
         present = zip(SPLITS, (self.train, self.tune, self.test), strict=True)
         return {name: split for name, split in present if split is not None}
@@ -142,8 +187,8 @@ class LongTailedDataset:
 
     def record(self) -> dict[str, object]:
         """What this dataset was made from, as JSON values; the rows are kept beside it."""
-        channels, height, width = self.train.images.shape[1:]
-        return {
+        channels, height, width = self.train.image_shape
+        record: dict[str, object] = {
             "name": self.name,
             "data_seed": self.data_seed,
             "imbalance_ratio": self.imbalance_ratio,
@@ -154,6 +199,9 @@ class LongTailedDataset:
             "class_counts": self.class_counts.tolist(),
             "normalisation": self.normalisation.record(),
         }
+        if self.skipped:
+            record["skipped"] = {split: list(ids) for split, ids in self.skipped.items()}
+        return record
 
 
 def check_labels(labels: Tensor, num_classes: int, *, where: str) -> None:

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -35,11 +36,17 @@ class Normalisation:
 
 def normalise(images: Tensor, normalisation: Normalisation) -> Tensor:
     """Network input of `images` (N, C, H, W) uint8: float32, channels-last, on their device."""
-    mean = torch.tensor(normalisation.mean, device=images.device)[:, None, None]
-    std = torch.tensor(normalisation.std, device=images.device)[:, None, None]
+    factor, shift = _factor_and_shift(normalisation, images.device)
     pixels = images.to(torch.float32, memory_format=torch.channels_last)
-    # One multiplication and one addition a pixel: x / 255 / std - mean / std.
-    return pixels.mul_(1.0 / (255.0 * std)).sub_(mean / std)
+    return pixels.mul_(factor).sub_(shift)
+
+
+@lru_cache(maxsize=8)
+def _factor_and_shift(normalisation: Normalisation, device: torch.device) -> tuple[Tensor, Tensor]:
+    """1 / (255 std) and mean / std (C, 1, 1); kept, since a copy to a GPU waits for it."""
+    mean = torch.tensor(normalisation.mean)[:, None, None]
+    std = torch.tensor(normalisation.std)[:, None, None]
+    return (1.0 / (255.0 * std)).to(device), (mean / std).to(device)
 
 
 def channel_statistics(images: Tensor) -> Normalisation:

@@ -3,8 +3,9 @@
 Images are read only after the rows are known: a subset of a large folder decodes the subset.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,8 @@ from torch import Tensor
 from pipeline.data.images import ImageSplit, LongTailedDataset, PhaseOneDefaults
 from pipeline.data.longtail import hold_out, long_tail_counts, select_rows
 from pipeline.data.normalise import Normalisation, channel_statistics
+from pipeline.data.published import PUBLISHED, differences_from_published
+from pipeline.data.views import Split
 from pipeline.errors import ConfigError, DataError
 from pipeline.progress import Progress
 
@@ -28,57 +31,82 @@ class SourceRequest:
     Attributes:
         data_root: folder of the images; `digits-lt` needs none.
         data_seed: draws the test digits; no other source draws anything.
-        image_size: side in pixels, for `folder`.
-        workers: threads that decode.
+        image_size: side in pixels; None takes the dataset's own.
+        lists: the list file of each split, for the datasets that have them.
+        path_prefixes: pairs (old, new) of beginnings of listed paths.
+        workers: threads that decode small images, processes that decode large ones; None takes
+            one a core, but at most four threads.
         progress: told how far decoding is.
     """
 
     data_root: Path | None
     data_seed: int
-    image_size: int
-    workers: int
+    image_size: int | None
+    lists: Mapping[str, Path]
+    path_prefixes: tuple[tuple[str, str], ...]
+    workers: int | None
     progress: Progress
 
 
-@dataclass(frozen=True)
-class SplitSource:
+@dataclass(frozen=True, kw_only=True)
+class SplitSource(ABC):
     """One split as its source has it.
 
     Attributes:
         labels: (M,) int64, of every row of the source.
-        read: rows (N,) to images (N, C, H, W) uint8, in that order.
         candidates: ascending rows (m,) that belong to this split; None means all.
-        ids: M file paths relative to the data root, or None.
     """
 
     labels: npt.NDArray[np.int64]
-    read: Callable[[Rows], Tensor]
     candidates: Rows | None = None
-    ids: tuple[str, ...] | None = None
 
     @property
     def rows(self) -> Rows:
         """The split's own rows (m,), ascending."""
         return np.arange(len(self.labels)) if self.candidates is None else self.candidates
 
-    def load(self, rows: Rows) -> ImageSplit:
-        """Decode `rows` (N,), in that order."""
-        ids = None if self.ids is None else tuple(self.ids[row] for row in rows)
-        return ImageSplit(
-            self.read(rows), torch.from_numpy(self.labels[rows]), torch.from_numpy(rows), ids
-        )
+    @abstractmethod
+    def load(self, rows: Rows) -> Split:
+        """The images of `rows` (N,), in that order."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ArraySource(SplitSource):
+    """A split that its source hands over decoded.
+
+    Attributes:
+        read: rows (N,) to images (N, C, H, W) uint8, in that order.
+    """
+
+    read: Callable[[Rows], Tensor]
+
+    def load(self, rows: Rows) -> Split:
+        """The images of `rows` (N,), in memory."""
+        labels = torch.from_numpy(self.labels[rows])
+        return ImageSplit(self.read(rows), labels, torch.from_numpy(rows))
 
 
 @dataclass(frozen=True, kw_only=True)
 class DatasetSource:
-    """All splits of a dataset, undecoded; `normalisation` None asks for the training images'."""
+    """All splits of a dataset, undecoded.
+
+    Attributes:
+        name: as the user typed it.
+        class_names: K names in label order.
+        splits: by name.
+        defaults: what phase one uses unless told otherwise.
+        default_imbalance_ratio: None takes the training images as they are.
+        normalisation: None asks for the training images' own, which must then be in memory.
+        skipped: per split, the ids of its unreadable images, which are no candidates.
+    """
 
     name: str
     class_names: tuple[str, ...]
-    splits: dict[str, SplitSource]
+    splits: Mapping[str, SplitSource]
     defaults: PhaseOneDefaults
     default_imbalance_ratio: float | None = None
     normalisation: Normalisation | None = None
+    skipped: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 def draw_dataset(
@@ -119,6 +147,7 @@ def draw_dataset(
     }
     train = splits["train"]
     counts = np.bincount(train.labels.numpy(), minlength=len(source.class_names))
+    sizes = {name: len(split) for name, split in splits.items()}
     return LongTailedDataset(
         name=source.name,
         class_names=source.class_names,
@@ -126,11 +155,39 @@ def draw_dataset(
         train=train,
         tune=splits.get("tune"),
         test=splits.get("test"),
-        normalisation=source.normalisation or channel_statistics(train.images),
+        normalisation=source.normalisation or _own_statistics(train),
         defaults=source.defaults,
         imbalance_ratio=ratio,
         tune_fraction=tune_fraction,
         data_seed=data_seed,
+        skipped=source.skipped,
+        warnings=_warnings(source, ratio, tune_fraction, counts, sizes),
+    )
+
+
+def _own_statistics(train: Split) -> Normalisation:
+    assert isinstance(train, ImageSplit), "a source of streamed images names its normalisation"
+    return channel_statistics(train.images)
+
+
+def _warnings(
+    source: DatasetSource,
+    ratio: float | None,
+    tune_fraction: float,
+    class_counts: npt.NDArray[np.int64],
+    split_sizes: Mapping[str, int],
+) -> tuple[str, ...]:
+    figures = PUBLISHED.get((source.name, ratio))
+    if figures is None or tune_fraction:
+        return ()
+    different = differences_from_published(
+        figures, class_counts=class_counts, split_sizes=split_sizes
+    )
+    if not different:
+        return ()
+    return (
+        f"{source.name}: not the published data: {'; '.join(different)}; results cannot be set "
+        "beside published ones",
     )
 
 

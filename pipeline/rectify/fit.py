@@ -161,7 +161,8 @@ def build_ridge(family: AffineFamily, settings: RectifySettings, log_prior: Tens
 
     It pulls to `zero` as weight decay does, to `identity`, the unrectified logits, to
     `logit-adjustment`, scale 1 and shift mean(log prior) - log prior, or to `tempered`, any
-    multiple of that, which is logit adjustment at any temperature.
+    multiple of that, which is logit adjustment at any temperature. The ridge on the multiple is
+    counted in log K, the loss of a classifier that knows nothing. With l2 = 0 there is no ridge.
     """
     if settings.center == "zero":
         center = torch.zeros(family.num_parameters, dtype=torch.float64)
@@ -169,7 +170,9 @@ def build_ridge(family: AffineFamily, settings: RectifySettings, log_prior: Tens
         center = family.identity()
     else:
         center = family.parameters(1.0, log_prior.mean() - log_prior)
-    scale_l2 = settings.scale_l2 if settings.center == "tempered" else None
+    scale_l2 = None
+    if settings.center == "tempered" and settings.l2 > 0:
+        scale_l2 = settings.scale_l2 * math.log(max(family.num_classes, 2))
     return Ridge(l2=settings.l2, center=center, scale_l2=scale_l2)
 
 

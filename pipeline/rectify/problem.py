@@ -119,6 +119,8 @@ class Problem:
 
     def hessian(self, theta: Tensor) -> Tensor:
         """(P, P) float64 at theta; a parameter that is not free gets a row of the identity."""
+        if len(theta) == 1:  # its one column is a product, at a pass in place of K of them
+            return self.hessian_product(theta, torch.ones_like(theta))[:, None]
         blocks = self.loss.hessian(*self.family.affine(theta))
         hessian = self.family.pull_back_hessian(*blocks) + self.ridge.hessian()
         held = ~self.free

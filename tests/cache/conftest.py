@@ -1,10 +1,14 @@
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
+from resumable import PLAN
 
-from cache import Head, SplitArrays, write_arrays
+from cache import CacheWriter, Head, SplitArrays, write_arrays
+from cache.seal import write_seal
 
 NUM_CLASSES = 4
 NUM_FEATURES = 3
@@ -78,3 +82,38 @@ def flip(sample: Path) -> Callable[[int], None]:
         sample.write_bytes(content)
 
     return flip_at
+
+
+@pytest.fixture
+def reseal(sample: Path) -> Callable[[], None]:
+    """Put a new seal behind the sample as it is now, so that readers look further."""
+
+    def append_seal() -> None:
+        with sample.open("r+b") as file:
+            write_seal(file.fileno(), [])
+
+    return append_seal
+
+
+@pytest.fixture
+def edit(sample: Path, reseal) -> Callable[[], AbstractContextManager[h5py.File]]:
+    """Change the sample through h5py and seal it anew."""
+
+    @contextmanager
+    def editing() -> Iterator[h5py.File]:
+        with h5py.File(sample, "r+") as file:
+            yield file
+        reseal()
+
+    return editing
+
+
+@pytest.fixture
+def make(tmp_path: Path, settings) -> Callable[..., CacheWriter]:
+    """A resumable writer of `x.h5`."""
+
+    def make_writer(**options: object) -> CacheWriter:
+        merged = {"splits": {"train": PLAN}, "resumable": True, **settings, **options}
+        return CacheWriter(tmp_path / "x.h5", **merged)
+
+    return make_writer

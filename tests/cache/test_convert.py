@@ -1,31 +1,26 @@
 """Arrays of others: read as they are, or refused in one clear line."""
 
-import re
+import tracemalloc
 
 import numpy as np
 import pytest
 from scipy.special import log_softmax, softmax
 
-from cache import CacheError, SplitArrays, read_npz_split, write_arrays
+from cache import CacheError, Head, SplitArrays, map_npy, open_cache, split_arrays, write_arrays
+from cache.blocks import BLOCK_BYTES
 
 LOGITS = np.random.default_rng(0).standard_normal((6, 3))
 LABELS = np.array([0, 1, 2, 0, 1, 2])
 
 
-@pytest.fixture
-def save(tmp_path):
-    def save_as(**arrays):
-        path = tmp_path / "split.npz"
-        np.savez(path, **arrays)
-        return path
-
-    return save_as
+def read(**arrays):
+    return split_arrays({name: np.asarray(array) for name, array in arrays.items()}, where="t.npz")
 
 
-def test_one_view_in_double_precision(save):
-    split = read_npz_split(save(logits=LOGITS, labels=LABELS.astype(np.uint8)))
-    assert split.logits.dtype == np.float32
-    np.testing.assert_array_equal(split.logits, LOGITS.astype(np.float32)[None])
+def test_one_view_in_double_precision():
+    split = read(logits=LOGITS, labels=LABELS.astype(np.uint8))
+    np.testing.assert_array_equal(split.logits, LOGITS[None])
+    assert np.shares_memory(split.logits, LOGITS)
     assert split.labels.dtype == np.int64
     np.testing.assert_array_equal(split.labels, LABELS)
     assert split.features is None
@@ -34,37 +29,80 @@ def test_one_view_in_double_precision(save):
 
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, ">f4"])
-def test_several_views_keep_their_precision(save, dtype):
+def test_several_views_keep_their_precision(dtype):
     logits = np.stack([LOGITS, -LOGITS]).astype(dtype)
     features = np.ones((2, 6, 5), dtype)
-    split = read_npz_split(save(logits=logits, labels=LABELS, features=features))
+    split = read(logits=logits, labels=LABELS, features=features)
     np.testing.assert_array_equal(split.logits, logits)
-    assert split.logits.dtype == np.dtype(dtype).newbyteorder("=")
+    assert split.logits.dtype == dtype
     np.testing.assert_array_equal(split.features, features)
 
 
 @pytest.mark.parametrize(
     "ids", [["a", "ü", "c", "d", "e", "f"], [b"a", "ü".encode(), b"c", b"d", b"e", b"f"]]
 )
-def test_ids_of_text(save, ids):
-    split = read_npz_split(save(logits=LOGITS, labels=LABELS, ids=np.array(ids)))
+def test_ids_of_text(ids):
+    split = read(logits=LOGITS, labels=LABELS, ids=np.array(ids))
     assert split.ids == ["a", "ü", "c", "d", "e", "f"]
 
 
-def test_ids_of_integers(save):
-    split = read_npz_split(save(logits=LOGITS, labels=LABELS, ids=np.arange(6, dtype=np.int16)))
+def test_ids_of_integers():
+    split = read(logits=LOGITS, labels=LABELS, ids=np.arange(6, dtype=np.int16))
     np.testing.assert_array_equal(split.ids, np.arange(6))
     assert split.ids.dtype == np.int64
 
 
-def test_log_probabilities_are_logits(save):
-    split = read_npz_split(save(logits=log_softmax(LOGITS, axis=1), labels=LABELS))
+def test_log_probabilities_are_logits():
+    split = read(logits=log_softmax(LOGITS, axis=1), labels=LABELS)
     assert split.logits.max() < 0
 
 
-def test_rows_within_0_and_1_that_do_not_sum_to_1_are_logits(save):
-    split = read_npz_split(save(logits=np.full((6, 3), 0.25), labels=LABELS))
+def test_rows_within_0_and_1_that_do_not_sum_to_1_are_logits():
+    split = read(logits=np.full((6, 3), 0.25), labels=LABELS)
     assert split.logits.max() == 0.25
+
+
+def test_kinds_of_view_are_kept():
+    rows = read(logits=[LOGITS, LOGITS], labels=LABELS, views=["clean", "augmented"])
+    assert rows.views == ("clean", "augmented")
+
+
+def test_one_row_that_is_no_distribution_makes_all_logits():
+    logits = softmax(LOGITS, axis=1)
+    logits[3] *= 1.01
+    assert read(logits=logits, labels=LABELS).logits.shape == (1, 6, 3)
+
+
+def test_a_row_of_a_later_block_is_named():
+    width = 1000
+    num_rows = 2 * BLOCK_BYTES // (4 * width) + 5
+    logits = np.zeros((num_rows, width), np.float32)
+    logits[-2, 7] = np.inf
+    with pytest.raises(CacheError, match=f"got inf in row {num_rows - 2}; remove"):
+        read(logits=logits, labels=np.zeros(num_rows, int))
+
+
+def test_mapped_arrays_become_a_cache_without_lying_in_memory(tmp_path, settings):
+    """float64, so that every block is converted: the whole would be 12 blocks."""
+    width = 256
+    num_rows = 12 * BLOCK_BYTES // (8 * width)
+    logits = np.lib.format.open_memmap(tmp_path / "l.npy", "w+", "<f8", (num_rows, width))
+    logits[:] = np.arange(width) - 1
+    logits.flush()
+    raw = {"logits": map_npy(tmp_path / "l.npy"), "labels": np.zeros(num_rows, np.int64)}
+    plain = {
+        "class_counts": np.ones(width, int),
+        "head": Head(weight_norm=np.ones(width)),
+        "class_names": None,
+    }
+    tracemalloc.start()
+    arrays = split_arrays(raw, where="l")
+    write_arrays(tmp_path / "x.h5", splits={"train": arrays}, **{**settings, **plain})
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 4 * BLOCK_BYTES
+    found = open_cache(tmp_path / "x.h5").split("train").logits
+    assert (found[0] == np.arange(width) - 1).all()
 
 
 def with_nan(row):
@@ -103,44 +141,24 @@ def with_nan(row):
         ({"logits": LOGITS, "labels": LABELS, "ids": np.arange(5)}, "6 strings or integers"),
         ({"logits": LOGITS, "labels": LABELS, "ids": LOGITS[:, 0]}, "6 strings or integers"),
         ({"logits": LOGITS, "labels": LABELS, "ids": np.array([b"\xff"] * 6)}, "UTF-8 expected"),
-        ({"logits": np.array([[1.0, None]]), "labels": LABELS[:1]}, "archive of plain arrays"),
+        ({"logits": 100 * softmax(LOGITS, axis=1), "labels": LABELS}, "looks like percentages"),
+        ({"logits": np.eye(3)[LABELS], "labels": LABELS}, "looks like one-hot rows"),
+        ({"logits": LABELS[:, None] * 1.0, "labels": LABELS}, "not the predicted class"),
+        ({"logits": LOGITS, "labels": np.eye(3)[LABELS]}, r"save labels.argmax\(1\)"),
+        ({"logits": LOGITS.T, "labels": LABELS}, "the logits look transposed"),
+        ({"logits": LOGITS, "labels": [1, 2, 3, 1, 2, 3]}, "count from 1: subtract 1"),
+        ({"logits": LOGITS, "labels": LABELS, "ids": list("abcdbf")}, "got b in rows 1 and 4"),
+        ({"logits": LOGITS, "labels": LABELS, "ids": [5, 1, 2, 3, 4, 5]}, "got 5 in rows 0 and 5"),
+        ({"logits": LOGITS, "labels": LABELS, "views": ["clean"] * 2}, "1 kinds of view .* got 2"),
+        ({"logits": LOGITS, "labels": LABELS, "views": ["test"]}, "at most one 'clean'"),
+        ({"logits": LOGITS, "labels": LABELS, "views": [1]}, "a list of strings expected"),
     ],
 )
-def test_refusals_name_the_file(save, arrays, message):
-    path = save(**arrays)
+def test_refusals_name_the_file(arrays, message):
     with pytest.raises(CacheError, match=message) as caught:
-        read_npz_split(path)
-    assert str(caught.value).startswith(str(path))
+        read(**arrays)
+    assert str(caught.value).startswith("t.npz: ")
     assert "\n" not in str(caught.value)
-
-
-@pytest.mark.parametrize("content", [b"", b"text", b"PK\x03\x04 broken"])
-def test_what_is_no_npz(tmp_path, content):
-    path = tmp_path / "x.npz"
-    path.write_bytes(content)
-    with pytest.raises(CacheError, match=re.escape(f"{path}: an .npz archive")):
-        read_npz_split(path)
-
-
-def test_a_single_array(tmp_path):
-    path = tmp_path / "x.npy"
-    np.save(path, LOGITS)
-    with pytest.raises(CacheError, match="got a single array"):
-        read_npz_split(path)
-
-
-def test_a_missing_file(tmp_path):
-    with pytest.raises(CacheError, match="No such file"):
-        read_npz_split(tmp_path / "none.npz")
-
-
-def test_a_damaged_archive(save):
-    path = save(logits=LOGITS, labels=LABELS)
-    content = bytearray(path.read_bytes())
-    content[150] ^= 0xFF
-    path.write_bytes(content)
-    with pytest.raises(CacheError, match=r"an \.npz archive of plain arrays expected"):
-        read_npz_split(path)
 
 
 @pytest.mark.parametrize(

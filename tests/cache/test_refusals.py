@@ -50,36 +50,36 @@ def test_a_truncated_file(sample, left):
         ("fingerprint", "0" * 64, "what the fingerprint was computed from expected"),
     ],
 )
-def test_root_attributes(sample, name, value, message):
-    with h5py.File(sample, "r+") as file:
+def test_root_attributes(sample, name, value, message, edit):
+    with edit() as file:
         file.attrs[name] = value
     with pytest.raises(CacheError, match=message):
         open_cache(sample)
 
 
-def test_a_newer_minor_version_is_read(sample):
-    with h5py.File(sample, "r+") as file:
+def test_a_newer_minor_version_is_read(sample, edit):
+    with edit() as file:
         file.attrs["format_version"] = "1.7"
     assert open_cache(sample).attributes["format_version"] == "1.7"
 
 
 @pytest.mark.parametrize("name", ["class_counts", "head/weight_norm", "splits/test/labels"])
-def test_a_mandatory_dataset_is_missing(sample, name):
-    with h5py.File(sample, "r+") as file:
+def test_a_mandatory_dataset_is_missing(sample, name, edit):
+    with edit() as file:
         del file[name]
     with pytest.raises(CacheError, match=f"dataset /{name} expected, got none"):
         open_cache(sample)
 
 
-def test_neither_logits_nor_features(sample):
-    with h5py.File(sample, "r+") as file:
+def test_neither_logits_nor_features(sample, edit):
+    with edit() as file:
         del file["splits/test/logits"]
     with pytest.raises(CacheError, match="test: logits, features or both"):
         open_cache(sample)
 
 
-def test_no_splits(sample):
-    with h5py.File(sample, "r+") as file:
+def test_no_splits(sample, edit):
+    with edit() as file:
         del file["splits"]
     with pytest.raises(CacheError, match="splits named train, tune, test expected, got none"):
         open_cache(sample)
@@ -100,8 +100,8 @@ def test_no_splits(sample):
         ("head/bias", np.full(4, np.nan), "head.bias: finite values expected, got nan"),
     ],
 )
-def test_arrays_that_contradict_each_other(sample, name, array, message):
-    with h5py.File(sample, "r+") as file:
+def test_arrays_that_contradict_each_other(sample, name, array, message, edit):
+    with edit() as file:
         del file[name]
         file[name] = array
     with pytest.raises(CacheError, match=message) as caught:
@@ -109,16 +109,16 @@ def test_arrays_that_contradict_each_other(sample, name, array, message):
     assert str(sample) in str(caught.value)
 
 
-def test_views_that_do_not_fit(sample):
-    with h5py.File(sample, "r+") as file:
+def test_views_that_do_not_fit(sample, edit):
+    with edit() as file:
         file["splits/train/logits"].attrs["views"] = ["clean", "augmented", "augmented"]
         file["splits/train/features"].attrs["views"] = ["clean", "augmented", "augmented"]
     with pytest.raises(CacheError, match=r"logits: shape \(3, 9, 4\)"):
         open_cache(sample)
 
 
-def test_chunked_arrays(sample):
-    with h5py.File(sample, "r+") as file:
+def test_chunked_arrays(sample, edit):
+    with edit() as file:
         labels = file["splits/train/labels"][...]
         del file["splits/train/labels"]
         file.create_dataset("splits/train/labels", data=labels, chunks=(3,))

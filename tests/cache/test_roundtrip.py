@@ -2,7 +2,6 @@
 
 import json
 import mmap
-import os
 import warnings
 from pathlib import Path
 
@@ -153,16 +152,6 @@ def test_nothing_is_left_open(sample):
     with h5py.File(sample, "r+"):  # HDF5 refuses this while a read-only handle is open
         pass
     assert cache.split("train").logits.shape == (2, 9, 4)
-
-
-def test_a_forked_process_reads_the_same_rows(sample, splits):
-    cache = open_cache(sample)
-    child = os.fork()
-    if child == 0:
-        same = np.array_equal(cache.split("train").logits, splits["train"].logits)
-        names = cache.class_names == ["cat", "dög", "", "owl"]
-        os._exit(0 if same and names else 1)
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 
 def test_plain_h5py_reads_it(sample, splits, settings):

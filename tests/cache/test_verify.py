@@ -1,7 +1,6 @@
 """One flipped byte is found, and only its dataset is named."""
 
 import os
-from contextlib import suppress
 
 import h5py
 import numpy as np
@@ -10,7 +9,7 @@ import pytest
 from cache import CacheError, CacheWriter, Damage, Head, SplitPlan, verify_cache
 from cache.schema import CHECKSUM_BYTES
 
-NUMBERS = [
+RAW = [
     "class_counts",
     "head/weight_norm",
     "head/weight",
@@ -22,8 +21,9 @@ NUMBERS = [
     "splits/test/labels",
     "splits/test/logits",
     "splits/test/ids",
+    "splits/train/ids",
 ]
-STRINGS = ["class_names", "splits/train/ids", "meta/config", "meta/indices", "meta/parts"]
+STRINGS = ["class_names", "meta/config", "meta/indices", "meta/parts"]
 
 
 def test_these_are_all_datasets(sample):
@@ -31,10 +31,10 @@ def test_these_are_all_datasets(sample):
     with h5py.File(sample, "r") as file:
         file.visititems(lambda name, item: found.append(name) if hasattr(item, "dtype") else None)
     assert sorted(name for name in found if not name.startswith("checksums/")) == sorted(
-        NUMBERS + STRINGS
+        RAW + STRINGS
     )
     assert sorted(name.removeprefix("checksums/") for name in found if "checksums/" in name) == (
-        sorted(NUMBERS + STRINGS)
+        sorted(RAW + STRINGS)
     )
 
 
@@ -42,9 +42,9 @@ def test_a_fresh_file_is_sound(sample):
     assert verify_cache(sample) == []
 
 
-@pytest.mark.parametrize("name", NUMBERS)
+@pytest.mark.parametrize("name", RAW)
 @pytest.mark.parametrize("where", [0, -1])
-def test_a_flipped_byte_of_numbers(sample, flip, name, where):
+def test_a_flipped_byte_of_raw_rows(sample, flip, name, where):
     with h5py.File(sample, "r") as file:
         dataset = file[name]
         offset, size = dataset.id.get_offset(), dataset.nbytes
@@ -56,44 +56,31 @@ def test_a_flipped_byte_of_numbers(sample, flip, name, where):
     ("name", "part"),
     [
         ("class_names", "dög"),
-        ("splits/train/ids", "straße/8.png"),
         ("meta/config", '"seed":3'),
         ("meta/indices", "[5,1]"),
         ("meta/parts", '"flip":true'),
     ],
 )
-def test_a_flipped_byte_of_a_string(sample, flip, name, part):
+def test_a_flipped_byte_of_a_string(sample, flip, reseal, name, part):
     flip(sample.read_bytes().index(part.encode()) + 2)
+    reseal()
     assert [d.dataset for d in verify_cache(sample)] == [name]
 
 
-@pytest.mark.parametrize("name", NUMBERS + STRINGS)
-def test_a_flipped_byte_of_a_checksum(sample, flip, name):
+@pytest.mark.parametrize("name", RAW + STRINGS)
+def test_a_flipped_byte_of_a_checksum(sample, flip, reseal, name):
     with h5py.File(sample, "r") as file:
         offset = file[f"checksums/{name}"].id.get_offset()
     flip(offset + 1)
+    reseal()
     assert [d.dataset for d in verify_cache(sample)] == [name]
 
 
 @pytest.mark.parametrize("part", ["tests 1.0", "clean"])
-def test_a_flipped_byte_of_an_attribute(sample, flip, part):
+def test_a_flipped_byte_of_an_attribute(sample, flip, reseal, part):
     flip(sample.read_bytes().index(part.encode()) + 1)
+    reseal()
     assert [d.dataset for d in verify_cache(sample)] == ["attributes"]
-
-
-def test_a_flipped_byte_of_the_records_themselves(sample, flip):
-    """A sweep over the whole file: no byte that matters is free of some check."""
-    content = sample.read_bytes()
-    unseen = set()
-    for offset in range(3, len(content), 211):
-        if content[offset] == 0:
-            continue  # mostly padding
-        flip(offset)
-        with suppress(CacheError):  # not even opened: seen as well
-            if not verify_cache(sample):
-                unseen.add(offset)
-        sample.write_bytes(content)
-    assert unseen == set()
 
 
 def test_the_damaged_stretch_is_named(tmp_path):
@@ -134,16 +121,16 @@ def test_the_damaged_stretch_is_named(tmp_path):
         ("checksums/head/bias", "HDF5 cannot read it"),
     ],
 )
-def test_a_removed_dataset_and_a_removed_checksum(sample, name, reason):
-    with h5py.File(sample, "r+") as file:
+def test_a_removed_dataset_and_a_removed_checksum(sample, edit, name, reason):
+    with edit() as file:
         del file[name]
     (damage,) = verify_cache(sample)
     assert damage.dataset == "head/bias"
     assert reason in damage.reason
 
 
-def test_a_shortened_dataset_of_strings(sample):
-    with h5py.File(sample, "r+") as file:
+def test_a_shortened_dataset_of_strings(sample, edit):
+    with edit() as file:
         del file["class_names"]
         file["class_names"] = ["cat"]
     assert [d.dataset for d in verify_cache(sample)] == ["class_names"]
@@ -155,7 +142,7 @@ def test_progress_ends_at_the_total(sample):
     done, total, _ = calls[-1]
     assert done == total > 0
     assert [call[0] for call in calls] == sorted(call[0] for call in calls)
-    assert {call[2] for call in calls} == {*NUMBERS, *STRINGS, "attributes"}
+    assert {call[2] for call in calls} == {*RAW, *STRINGS, "attributes"}
 
 
 def test_a_file_that_is_no_cache_raises(tmp_path):

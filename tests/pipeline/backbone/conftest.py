@@ -36,7 +36,7 @@ def make_plan(digits: LongTailedDataset) -> Callable[..., TrainingPlan]:
     def make(*, iterations: int = 18, seed: int = 0, batch_size: int = 64) -> TrainingPlan:
         recipe = plan_recipe(
             "default",
-            RECIPES["default"],
+            RECIPES["default"]("digits-lt"),
             num_samples=len(digits.train),
             defaults=digits.defaults,
             iterations=iterations,

@@ -12,6 +12,7 @@ from pipeline.backbone.checkpoint import (
     write_checkpoint,
 )
 from pipeline.backbone.record import TrainingRecord, check_same_dataset, record_differences
+from pipeline.backbone.selection import Selected
 from pipeline.data import load_dataset
 from pipeline.errors import DataError, PipelineError
 
@@ -23,6 +24,7 @@ def checkpoint():
         optimizer={"state": {0: {"momentum_buffer": torch.randn(3, 4)}}, "param_groups": []},
         step=5,
         finished=False,
+        selected=Selected(3, 0.25, {"head.weight": torch.randn(3, 4)}),
         record=TrainingRecord(
             {"seed": 1, "recipe": {"iterations": 9, "name": "default"}},
             {"train": np.arange(7), "test": np.arange(3)},
@@ -37,6 +39,7 @@ def test_what_is_written_is_read(checkpoint, tmp_path):
     read = load_checkpoint(path)
     torch.testing.assert_close(read.model, checkpoint.model, rtol=0, atol=0)
     torch.testing.assert_close(read.optimizer["state"], checkpoint.optimizer["state"])
+    torch.testing.assert_close(vars(read.selected), vars(checkpoint.selected), rtol=0, atol=0)
     assert (read.step, read.finished, read.provenance) == (5, False, {"torch": "2"})
     assert record_differences(read.record, checkpoint.record) == []
     assert [file.name for file in tmp_path.iterdir()] == ["a.pt"]
@@ -70,9 +73,7 @@ def test_a_cut_file_is_refused(checkpoint, tmp_path, share):
     write_checkpoint(path, checkpoint)
     content = path.read_bytes()
     path.write_bytes(content[: int(share * len(content))])
-    with pytest.raises(
-        DataError, match=r"a\.pt: .* cut short or of another kind; only checkpoints"
-    ):
+    with pytest.raises(DataError, match=r"a\.pt: .* cut short or of another kind \(.*; copy it"):
         load_checkpoint(path)
 
 
@@ -85,25 +86,32 @@ class Exploit:
 def test_code_in_a_file_is_never_run(content, tmp_path, capsys):
     path = tmp_path / "evil.pt"
     torch.save(content, path)
-    with pytest.raises(DataError, match=r"cannot be read so .* only checkpoints written by"):
+    with pytest.raises(DataError, match=r"got pickled objects \(.*print\); save plain tensors"):
         load_checkpoint(path)
     assert capsys.readouterr().out == ""
 
 
 @pytest.mark.parametrize(
-    "content", [{"state_dict": {}}, torch.zeros(3), [1, 2], {"format": "marr-checkpoint"}]
+    "content", [{"state_dict": {}}, torch.zeros(3), [1, 2], {"format": "marr-cache"}]
 )
-def test_a_foreign_checkpoint_is_refused(content, tmp_path):
+def test_a_foreign_checkpoint_is_nothing_to_go_on_with(content, tmp_path):
     path = tmp_path / "theirs.pt"
     torch.save(content, path)
-    with pytest.raises(DataError, match="got a foreign one; only checkpoints written by"):
+    with pytest.raises(DataError, match=r"got one of another program; only those written by"):
+        load_checkpoint(path)
+
+
+def test_a_checkpoint_without_its_parts_is_refused(tmp_path):
+    path = tmp_path / "half.pt"
+    torch.save({"format": "marr-checkpoint", "model": {}}, path)
+    with pytest.raises(DataError, match=r"half\.pt: a whole checkpoint expected, .* optimizer"):
         load_checkpoint(path)
 
 
 def test_a_plain_pickle_is_refused(tmp_path):
     path = tmp_path / "plain.pt"
     path.write_bytes(pickle.dumps({"a": 1}))
-    with pytest.raises(DataError, match="of another kind"):
+    with pytest.raises(DataError, match="got pickled data of another kind"):
         load_checkpoint(path)
 
 
@@ -147,7 +155,9 @@ def test_tensors_of_another_backbone_are_refused(make_plan, train, tmp_path):
     train(make_plan(iterations=1), tmp_path / "a.pt")
     stored = load_checkpoint(tmp_path / "a.pt")
     stored.record.config["backbone"] = "resnet32"
-    with pytest.raises(DataError, match=r"a\.pt: the tensors of a resnet32 expected, got others"):
+    with pytest.raises(
+        DataError, match=r"a\.pt: the tensors of a resnet32 expected, got 120 missing"
+    ):
         restore_backbone(stored, where="a.pt")
 
 

@@ -1,12 +1,21 @@
+import copy
 import json
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
-from pipeline.backbone.extract import extract_split, head_arrays, transform_record
+from pipeline.backbone.extract import (
+    BlockPlace,
+    extract_split,
+    head_arrays,
+    plan_blocks,
+    transform_record,
+)
 from pipeline.data import AUGMENTATIONS
-from pipeline.data.augment import augment_batch, draw_augmentation, view_generator
+from pipeline.data.augment import augment_batch, draw_view
 from pipeline.data.normalise import normalise
 from pipeline.errors import ConfigError
 
@@ -59,7 +68,7 @@ def test_every_row_can_be_made_again_alone(extract, trained, digits):
     for view, row in [(0, 0), (1, 17), (2, 399)]:
         image = digits.test.images[row : row + 1]
         if view:
-            draws = draw_augmentation(row + 1, generator=view_generator(4, view))[row:]
+            draws = draw_view(digits.test.source_indices[row : row + 1], seed=4, view=view)
             image = augment_batch(image, draws, AUGMENTATIONS["crop"])
         with torch.no_grad():
             alone, _ = trained(normalise(image, digits.normalisation))
@@ -67,54 +76,73 @@ def test_every_row_can_be_made_again_alone(extract, trained, digits):
     assert not np.allclose(logits[1], logits[2], atol=0.1)
 
 
-def test_a_later_start_gives_the_same_bits(extract):
-    whole = list(extract())
-    resumed = list(extract(start=(1, 200)))
-    assert [(b.view, b.start) for b in resumed][:2] == [(1, 200), (1, 300)]
-    assert len(resumed) == len(whole) - 6
-    for before, after in zip(whole[6:], resumed, strict=True):
-        assert np.array_equal(before.logits, after.logits)
-        assert np.array_equal(before.features, after.features)
+@pytest.mark.parametrize(
+    "blocks",
+    [
+        pytest.param([BlockPlace(2, 300, 400)], id="the last alone"),
+        pytest.param([BlockPlace(1, 200, 300), BlockPlace(0, 0, 100)], id="in another order"),
+        pytest.param([], id="none"),
+    ],
+)
+@pytest.mark.parametrize("batch_norm", ["eval", "train"])
+def test_a_block_made_alone_has_the_same_bits(extract, blocks, batch_norm):
+    whole = {(b.view, b.start): b for b in extract(batch_norm=batch_norm)}
+    made = list(extract(batch_norm=batch_norm, blocks=blocks))
+    assert [(b.view, b.start) for b in made] == [(place.view, place.start) for place in blocks]
+    for block in made:
+        before = whole[block.view, block.start]
+        assert np.array_equal(before.logits, block.logits)
+        assert np.array_equal(before.features, block.features)
 
 
-def test_a_start_behind_the_last_row_gives_nothing(extract, digits):
-    assert list(extract(start=(2, len(digits.test)))) == []
-    assert list(extract(start=(3, 0))) == []
+@given(num_rows=st.integers(1, 50), num_views=st.integers(1, 4), batch_size=st.integers(1, 60))
+def test_blocks_are_batches_and_leave_nothing_out(num_rows, num_views, batch_size):
+    blocks = plan_blocks(num_rows, num_views=num_views, batch_size=batch_size)
+    rows = [(block.view, row) for block in blocks for row in range(block.start, block.stop)]
+    assert rows == [(view, row) for view in range(num_views) for row in range(num_rows)]
+    assert all(block.stop - block.start == batch_size or block.stop == num_rows for block in blocks)
 
 
-def test_the_model_is_left_as_it_was(extract, trained):
+@pytest.mark.parametrize("batch_norm", ["eval", "train"])
+def test_the_model_is_left_as_it_was(extract, trained, batch_norm):
     trained.train()
     trained.layer1.eval()
     modes = [module.training for module in trained.modules()]
     buffers = {name: value.clone() for name, value in trained.named_buffers()}
-    blocks = extract()
+    blocks = extract(batch_norm=batch_norm)
     next(blocks)
-    assert not any(module.training for module in trained.modules())
+    assert trained.bn1.training == (batch_norm == "train")
+    assert not trained.head.training
     blocks.close()
     assert [module.training for module in trained.modules()] == modes
+    assert trained.bn1.track_running_stats
     for name, value in trained.named_buffers():
         assert torch.equal(value, buffers[name]), name
 
 
-def test_batch_statistics_are_never_used(extract, trained):
+def test_batch_statistics_are_not_used_unless_asked_for(extract, trained):
     blocks = extract()
     next(blocks)
     trained.bn1.train()
-    with pytest.raises(AssertionError, match="batch statistics"):
+    with pytest.raises(AssertionError, match="modes changed on the way"):
         list(blocks)
+
+
+def test_the_statistics_of_a_block_are_those_of_the_released_code(extract, trained, digits):
+    reference = copy.deepcopy(trained).train()
+    for block in extract(views=("clean",), batch_norm="train"):
+        images = digits.test.images[block.start : block.start + 100]
+        with torch.no_grad():
+            logits, _ = reference(normalise(images, digits.normalisation))
+        np.testing.assert_allclose(block.logits, logits.numpy(), rtol=1e-4, atol=1e-4)
+    evaluated = next(extract(views=("clean",)))
+    again = next(extract(views=("clean",), batch_norm="train"))
+    assert not np.allclose(evaluated.logits, again.logits, atol=0.1)
 
 
 def test_inference_mode_does_not_leak_to_the_consumer(extract):
     for _ in extract():
         assert not torch.is_inference_mode_enabled()
-
-
-def test_progress_counts_the_rows_of_all_views(extract, digits):
-    calls = []
-    list(extract(start=(1, 0), progress=lambda *call: calls.append(call)))
-    total = 3 * len(digits.test)
-    assert calls[0] == (len(digits.test) + 100, total, "rows")
-    assert calls[-1] == (total, total, "rows")
 
 
 @pytest.mark.parametrize(
@@ -133,3 +161,4 @@ def test_the_record_is_json_and_keeps_what_matters(digits):
     assert record["augmentation"] == "crop"
     clean = transform_record(views=("clean",), **options)
     assert clean == transform_record(views=("clean",), **{**options, "seed": 5})
+    assert record != transform_record(views=VIEWS, **options, batch_norm="train")

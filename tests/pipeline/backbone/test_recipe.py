@@ -6,12 +6,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.backbone import RECIPES
-from pipeline.backbone.recipe import plan_recipe
+from pipeline.backbone.recipe import RecipeTerms, plan_recipe
 from pipeline.data.images import PhaseOneDefaults
 from pipeline.errors import ConfigError
-from pipeline.names import AUGMENTATIONS
+from pipeline.names import LARGE_AUGMENTATIONS, SMALL_AUGMENTATIONS
 
-CIFAR = PhaseOneDefaults(backbone="resnet32", augmentation="crop-flip", augmentations=AUGMENTATIONS)
+CIFAR = PhaseOneDefaults(
+    backbone="resnet32", augmentation="crop-flip", augmentations=SMALL_AUGMENTATIONS
+)
+LARGE = PhaseOneDefaults(
+    backbone="resnet50", augmentation="resized-crop-jitter", augmentations=LARGE_AUGMENTATIONS
+)
 DIGITS = PhaseOneDefaults(
     backbone="resnet8",
     augmentation="crop",
@@ -22,8 +27,8 @@ DIGITS = PhaseOneDefaults(
 C10_100 = 12_406
 
 
-def plan(name, num_samples=C10_100, defaults=CIFAR, **overrides):
-    terms = RECIPES[name]
+def plan(name, num_samples=C10_100, defaults=CIFAR, dataset="cifar10-lt", **overrides):
+    terms = RECIPES[name](dataset)
     return plan_recipe(name, terms, num_samples=num_samples, defaults=defaults, **overrides)
 
 
@@ -59,13 +64,63 @@ def test_official_keeps_the_released_bookkeeping(num_samples, iterations, warmup
     recipe = plan("official", num_samples)
     assert (recipe.iterations, recipe.warmup) == (iterations, warmup)
     assert recipe.steps_per_epoch == num_samples // 512 - 1
-    assert recipe.augmentation == "autoaugment-cutout"
+    assert recipe.augmentation == "autoaugment-cutout-official"
     rates = [recipe.learning_rate(step) for step in range(iterations)]
     assert round(rates[0], 4) == first
     assert rates[recipe.steps_per_epoch] == 0.05
     assert rates[warmup * recipe.steps_per_epoch] == max(rates) == 0.1
     changes = [step for step in range(1, iterations) if rates[step] != rates[step - 1]]
     assert changes == list(range(recipe.steps_per_epoch, iterations, recipe.steps_per_epoch))
+
+
+# 90, 30 and 200 epochs of the published numbers of images: ceil(N / s) steps, or floor(N / s) - 1.
+@pytest.mark.parametrize(
+    ("dataset", "num_samples", "batch_size", "weight_decay", "iterations", "official"),
+    [
+        ("imagenet-lt", 115_846, 256, 5e-4, 90 * 453, 90 * 451),
+        ("places-lt", 62_500, 128, 5e-4, 30 * 489, 30 * 487),
+        ("inaturalist2018", 437_513, 256, 1e-4, 200 * 1710, 200 * 1708),
+    ],
+)
+@pytest.mark.parametrize("name", RECIPES)
+def test_large_datasets_have_the_papers_numbers(
+    name, dataset, num_samples, batch_size, weight_decay, iterations, official
+):
+    recipe = plan(name, num_samples, LARGE, dataset)
+    assert (recipe.batch_size, recipe.weight_decay) == (batch_size, weight_decay)
+    assert recipe.iterations == (official if name == "official" else iterations)
+    assert recipe.warmup == 0
+    assert recipe.learning_rate(0) == 0.1
+    assert recipe.learning_rate(recipe.iterations // 2) == pytest.approx(0.05, rel=0.05)
+    assert 0 < recipe.learning_rate(recipe.iterations - 1) < 1e-3
+    assert recipe.augmentation == "resized-crop-jitter"
+    assert RECIPES[name](dataset).pretrained == (dataset == "places-lt")
+    rates = [recipe.learning_rate(step) for step in range(3 * recipe.steps_per_epoch)]
+    assert len(set(rates)) == (3 if name == "official" else len(rates))
+
+
+def test_epochs_of_a_recipe_give_way_to_the_user():
+    large = plan("paper", 115_846, LARGE, "imagenet-lt", epochs=2)
+    assert large.iterations == 2 * 453
+    assert plan("paper", 115_846, LARGE, "imagenet-lt", iterations=11).iterations == 11
+
+
+def test_an_official_length_of_ones_own_shortens_the_warmup():
+    recipe = plan("official", epochs=50)
+    assert recipe.iterations == 50 * 23
+    assert recipe.warmup == math.ceil(int(0.06 * 50 * 25) / 25)
+
+
+@pytest.mark.parametrize("lengths", [{}, {"iterations": 5, "epochs": 5}])
+def test_terms_have_one_length(lengths):
+    with pytest.raises(ConfigError, match="iterations or epochs expected, got"):
+        RecipeTerms(
+            batch_size=1,
+            initial_learning_rate=0.1,
+            peak_learning_rate=0.1,
+            weight_decay=0.0,
+            **lengths,
+        )
 
 
 @given(
@@ -124,7 +179,9 @@ def test_impossible_overrides_are_refused(name, overrides, message):
 
 
 def test_official_augmentation_is_refused_for_digits():
-    with pytest.raises(ConfigError, match=r"none, crop expected .* got autoaugment-cutout"):
+    with pytest.raises(
+        ConfigError, match=r"none, crop expected .* got autoaugment-cutout-official"
+    ):
         plan("official", 500, DIGITS)
 
 

@@ -13,12 +13,26 @@ def test_registries_hold_the_names_a_user_can_type():
     assert tuple(RECIPES) == names.RECIPES
 
 
-def test_resnet32_has_the_published_number_of_parameters():
+@pytest.mark.parametrize(
+    ("name", "published"),  # He et al. (2016), table 6, in millions
+    [("resnet20", "0.27"), ("resnet32", "0.46"), ("resnet44", "0.66"), ("resnet56", "0.85")],
+)
+def test_number_of_parameters_is_the_published_one(name, published):
+    model = build_backbone(name, 10, in_channels=3, seed=0)
+    assert f"{sum(parameter.numel() for parameter in model.parameters()) / 1e6:.2f}" == published
+
+
+def test_number_of_parameters_of_resnet32_by_hand():
     model = build_backbone("resnet32", 10, in_channels=3, seed=0)
-    assert sum(parameter.numel() for parameter in model.parameters()) == 464_154
+    convolutions = 9 * (3 * 16 + 10 * 16**2 + 16 * 32 + 9 * 32**2 + 32 * 64 + 9 * 64**2)
+    norms = 2 * (11 * 16 + 10 * 32 + 10 * 64)
+    assert sum(p.numel() for p in model.parameters()) == convolutions + norms + 650 == 464_154
 
 
-@pytest.mark.parametrize(("name", "depth"), [("resnet8", 8), ("resnet32", 32)])
+@pytest.mark.parametrize(
+    ("name", "depth"),
+    [("resnet8", 8), ("resnet20", 20), ("resnet32", 32), ("resnet44", 44), ("resnet56", 56)],
+)
 def test_depth_counts_weighted_layers(name, depth):
     model = build_backbone(name, 10, in_channels=1, seed=0)
     layers = [m for m in model.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
@@ -78,5 +92,7 @@ def test_initial_scales_are_kaiming_and_one_over_root_width():
 
 
 def test_an_unknown_backbone_is_answered_with_the_known_ones():
-    with pytest.raises(ConfigError, match="resnet8, resnet32 expected, got vgg"):
+    with pytest.raises(
+        ConfigError, match=r"resnet8, .*, torchvision:NAME or timm:NAME expected, got vgg"
+    ):
         build_backbone("vgg", 10, in_channels=3, seed=0)

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ import torch
 
 from pipeline.backbone.checkpoint import load_checkpoint
 from pipeline.backbone.interrupt import deferred_interrupt
-from pipeline.backbone.train import _plan_epoch
+from pipeline.backbone.train import plan_passes
 from pipeline.errors import ConfigError, DataError, PipelineError, TrainingError
 
 REPOSITORY = Path(__file__).resolve().parents[3]
@@ -86,7 +87,7 @@ from pipeline.backbone.train import train_backbone
 from pipeline.data import load_dataset
 
 data = load_dataset("digits-lt")
-recipe = plan_recipe("default", RECIPES["default"], num_samples=len(data.train),
+recipe = plan_recipe("default", RECIPES["default"]("digits-lt"), num_samples=len(data.train),
                      defaults=data.defaults, iterations=18, batch_size=64)
 plan = TrainingPlan(dataset=data, backbone="resnet8", recipe=recipe, seed=0,
                     precision=torch.float32)
@@ -167,26 +168,39 @@ def test_a_negative_seed_is_refused(make_plan):
 def test_an_epoch_meets_every_image_once_in_near_equal_batches(num_samples, batch_size, make_plan):
     steps = -(-num_samples // batch_size)
     recipe = dataclasses.replace(make_plan().recipe, steps_per_epoch=steps, batch_size=batch_size)
-    epoch = _plan_epoch(3, num_samples, recipe, 0, torch.device("cpu"))
+    recipe = dataclasses.replace(recipe, iterations=2 * steps)
+    epoch, following = plan_passes(recipe, num_samples=num_samples, seed=0)
     sizes = np.diff(epoch.bounds)
     assert sizes.sum() == num_samples
     assert len(sizes) == steps
     assert sizes.max() - sizes.min() <= 1
     assert sizes.max() <= batch_size
-    assert epoch.order.sort().values.tolist() == list(range(num_samples))
-    assert (
-        not torch.equal(
-            epoch.order, _plan_epoch(4, num_samples, recipe, 0, torch.device("cpu")).order
-        )
-        or num_samples < 8
-    )
+    assert epoch.rows.sort().values.tolist() == list(range(num_samples))
+    assert not torch.equal(epoch.rows, following.rows) or num_samples < 8
+    assert epoch.view != following.view
 
 
 def test_dropping_the_remainder_gives_full_batches_only(make_plan):
     recipe = dataclasses.replace(
         make_plan().recipe, steps_per_epoch=2, batch_size=300, drops_remainder=True
     )
-    assert _plan_epoch(0, 1000, recipe, 0, torch.device("cpu")).bounds == [0, 300, 600]
+    epoch = next(plan_passes(recipe, num_samples=1000, seed=0))
+    assert epoch.bounds == (0, 300, 600)
+
+
+@pytest.mark.parametrize("first_step", [0, 1, 4, 5, 9, 10])
+def test_a_resumed_run_goes_on_with_the_very_batches(first_step, make_plan):
+    recipe = dataclasses.replace(make_plan().recipe, steps_per_epoch=5, iterations=11)
+
+    def batches(first_step):
+        return [
+            (each.view.number, each.rows[start:stop].tolist())
+            for each in plan_passes(recipe, num_samples=23, seed=1, first_step=first_step)
+            for start, stop in pairwise(each.bounds)
+        ]
+
+    assert len(batches(0)) == 11
+    assert batches(first_step) == batches(0)[first_step:]
 
 
 def test_the_first_ctrl_c_waits_and_the_second_does_not():
@@ -198,3 +212,12 @@ def test_the_first_ctrl_c_waits_and_the_second_does_not():
         with pytest.raises(KeyboardInterrupt):
             signal.raise_signal(signal.SIGINT)
     assert signal.getsignal(signal.SIGINT) is handler
+
+
+def test_sigterm_waits_however_often_it_comes():
+    handler = signal.getsignal(signal.SIGTERM)
+    with deferred_interrupt() as interrupted:
+        signal.raise_signal(signal.SIGTERM)
+        signal.raise_signal(signal.SIGTERM)
+        assert interrupted()
+    assert signal.getsignal(signal.SIGTERM) is handler

@@ -1,21 +1,15 @@
 import pytest
 import torch
 
-from pipeline.bench.synthetic import SyntheticLogits, logits_in_memory
-from pipeline.rectify.inputs import FitInputs
+from pipeline.bench.synthetic import SyntheticLogits, synthetic_inputs
+from pipeline.bench.timing import Timing
 
 
 @pytest.fixture(scope="session")
 def bench_inputs():
     """300 rows of 7 classes."""
     synthetic = SyntheticLogits(num_samples=300, num_classes=7)
-    return FitInputs(
-        logits=logits_in_memory(synthetic, dtype=torch.float32),
-        labels=synthetic.labels,
-        weight_norm=synthetic.weight_norm,
-        class_counts=synthetic.class_counts,
-        prior_counts=synthetic.class_counts,
-    )
+    return synthetic_inputs(synthetic, dtype=torch.float32, device=torch.device("cpu"))
 
 
 @pytest.fixture
@@ -31,3 +25,13 @@ def clock(monkeypatch):
     found = Clock()
     monkeypatch.setattr("pipeline.bench.timing.now", lambda device: found.seconds)
     return found
+
+
+@pytest.fixture(scope="session")
+def timing_of():
+    """A timing of given seconds, as of three runs of which the median took twice as long."""
+
+    def make(seconds, result=None):
+        return Timing(seconds=seconds, median_seconds=2 * seconds, repeats=3, result=result)
+
+    return make

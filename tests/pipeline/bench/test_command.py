@@ -20,7 +20,7 @@ def test_document_says_what_was_measured_on_what(run):
     assert (document["command"], document["what"]) == ("bench", "fit")
     assert set(document) == {
         *("schema_version", "command", "what", "problem", "machine", "passes", "objectives"),
-        *("fits", "memory"),
+        *("fits", "memory", "online"),
     }
     problem = document["problem"]
     assert (problem["source"], problem["samples"], problem["classes"]) == ("synthetic", 300, 7)
@@ -89,6 +89,6 @@ def test_no_ridge_is_refused(run):
 
 
 def test_long_runs_tell_what_they_do(run, monkeypatch):
-    monkeypatch.setattr("pipeline.cli.bench.LONG_LOGITS", 100)
+    monkeypatch.setattr("pipeline.cli.bench.fit.LONG_LOGITS", 100)
     done = run("bench", "fit", *SMALL, "--only", "lbfgs")
     assert "bench: 1/1 marr: lbfgs" in done.err

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from pipeline.bench.memory import MemoryWatch, fits_in_memory
-from pipeline.bench.timing import LONG_SECONDS, Stopwatch, repeated, timed
+from pipeline.bench.timing import LONG_SECONDS, Stopwatch, interleaved, repeated, timed
 
 CPU = torch.device("cpu")
 
@@ -28,6 +28,33 @@ def test_one_run_may_have_to_do(seconds, worth):
     timing = repeated(run, repeat=3, is_worth=lambda result: worth)
     assert (timing.seconds, timing.repeats, timing.result) == (seconds, 1, "result")
     assert len(runs) == 1
+
+
+def test_interleaved_works_take_turns_and_the_first_turn_is_not_counted(clock):
+    durations = {"a": iter([9.0, 1.0, 3.0]), "b": iter([9.0, 5.0, 4.0])}
+    order = []
+
+    def work(name):
+        def run(watch):
+            order.append(name)
+            clock.wait(next(durations[name]))
+            return len(order)
+
+        return run
+
+    timings = interleaved({name: work(name) for name in durations}, repeat=2, device=CPU)
+    assert order == ["a", "b"] * 3
+    found = {name: (t.seconds, t.median_seconds, t.repeats) for name, t in timings.items()}
+    assert found == {"a": (1.0, 2.0, 2), "b": (4.0, 4.5, 2)}
+    assert {name: timing.result for name, timing in timings.items()} == {"a": 5, "b": 6}
+
+
+def test_an_interleaved_work_may_pause_its_clock(clock):
+    def work(watch):
+        clock.wait(1.0)
+        watch.paused(lambda: clock.wait(10.0))
+
+    assert interleaved({"work": work}, repeat=1, device=CPU)["work"].seconds == 1.0
 
 
 def test_paused_work_is_not_seen(clock):

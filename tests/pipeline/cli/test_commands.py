@@ -19,7 +19,7 @@ def test_every_command_has_help(run):
 
 
 def test_help_is_in_the_order_of_a_first_use(run):
-    listed = re.findall(r"^  (\w+)  ", run("--help").out, re.MULTILINE)
+    listed = re.findall(r"^  (\w[\w-]*)  ", run("--help").out, re.MULTILINE)
     assert listed == list(COMMANDS)
 
 
@@ -137,6 +137,18 @@ def test_extract_from_a_checkpoint_gives_the_same_rows(run, digits_cache, tmp_pa
     assert ours.fingerprint == theirs.fingerprint
     for split in ("train", "test"):
         assert np.array_equal(ours.split(split).logits, theirs.split(split).logits)
+
+
+def test_batch_statistics_are_recorded_and_make_another_cache(run, digits_cache, tmp_path):
+    by_batch = tmp_path / "by-batch.h5"
+    options = ["--checkpoint", digits_cache.with_suffix(".pt"), "--views", "2", "--bn", "train"]
+    assert run("extract", "--dataset", "digits-lt", *options, "-o", by_batch).code == 0
+    ours, theirs = open_cache(by_batch), open_cache(digits_cache)
+    transforms = [cached.meta("transforms")["train"]["batch_norm"] for cached in (ours, theirs)]
+    assert transforms == ["train", "eval"]
+    assert ours.fingerprint != theirs.fingerprint
+    assert ours.head_fingerprint == theirs.head_fingerprint
+    assert not np.allclose(ours.split("test").logits, theirs.split("test").logits, atol=0.1)
 
 
 def test_extract_with_an_option_against_its_checkpoint_is_refused(run, digits_cache, tmp_path):

@@ -80,61 +80,6 @@ def test_apply_is_the_rectifier_on_the_logits(run, arrays, train, tmp_path):
             assert np.array_equal(found["labels"], arrays["labels"])
 
 
-def test_a_rectifier_of_another_head_is_refused_unless_asked_for(run, arrays, train, tmp_path):
-    first, second = tmp_path / "first.h5", tmp_path / "second.h5"
-    rectifier = tmp_path / "marr.safetensors"
-    run("import", "--train", train, "--head", head_file(arrays, tmp_path / "a.npz"), "-o", first)
-    arrays["weight"] = arrays["weight"] + 1
-    run(
-        *("import", "--train", train, "--test", train),
-        *("--head", head_file(arrays, tmp_path / "b.npz"), "-o", second),
-    )
-    run("rectify", first, "-o", rectifier)
-    done = run("evaluate", second, rectifier, "--json")
-    assert done.code == 3
-    assert done.out == ""
-    assert "use --any-head" in done.error
-    assert run("evaluate", second, rectifier, "--any-head", "--json").code == 0
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"labels": np.array([0, 1, 9])}, "0..3"),
-        ({"labels": np.array([0.5, 1, 2])}, "integers"),
-        ({"labels": np.array([0, 1])}, "labels"),
-        ({"logits": np.full((3, 4), np.nan, np.float32)}, "finite"),
-        ({"logits": np.full((3, 4), 0.25, np.float32)}, "probabilities"),
-        ({"logits": np.zeros((0, 4), np.float32), "labels": np.zeros(0, np.int64)}, "empty axis"),
-    ],
-)
-def test_malformed_arrays_are_one_line_exit_3_and_no_file(run, tmp_path, change, message):
-    arrays = {"logits": np.eye(4, dtype=np.float32)[:3] * 5, "labels": np.array([0, 1, 2])}
-    source, cache = tmp_path / "train.npz", tmp_path / "own.h5"
-    np.savez(source, **{**arrays, **change})
-    done = run("import", "--train", source, "-o", cache)
-    assert done.code == 3
-    assert message in done.error
-    assert str(source) in done.error
-    assert list(tmp_path.iterdir()) == [source]
-
-
-def test_head_of_other_classes_is_refused(run, arrays, train, tmp_path):
-    head = tmp_path / "head.npz"
-    np.savez(head, weight=arrays["weight"][:3])
-    done = run("import", "--train", train, "--head", head, "-o", tmp_path / "own.h5")
-    assert done.code == 3
-    assert not (tmp_path / "own.h5").exists()
-
-
-def test_head_without_a_weight_lists_what_it_has(run, arrays, train, tmp_path):
-    head = tmp_path / "head.npz"
-    np.savez(head, kernel=arrays["weight"])
-    done = run("import", "--train", train, "--head", head, "-o", tmp_path / "own.h5")
-    assert done.code == 3
-    assert "got kernel" in done.error
-
-
 @pytest.mark.parametrize("content", [b"", b"no archive", b"PK\x03\x04 cut short"])
 def test_a_damaged_npz_is_one_line_and_exit_3(run, train, digits_rectifier, tmp_path, content):
     damaged, cache = tmp_path / "damaged.npz", tmp_path / "own.h5"

@@ -59,4 +59,5 @@ def test_without_a_total_there_is_time_and_a_reading_but_no_rate(clock, capsys):
         line(done, total, f"loss {done}")
     first, last = capsys.readouterr().err.splitlines()
     assert first == "fitting: 2 passes  31.0 s  loss 2"
-    assert last.startswith("fitting: 3/3 passes") and last.endswith("40.0 s  loss 3")
+    assert last.startswith("fitting: 3/3 passes")
+    assert last.endswith("40.0 s  loss 3")

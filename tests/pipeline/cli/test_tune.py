@@ -4,6 +4,7 @@ import torch
 from problems import make_inputs
 
 from cache import open_cache
+from pipeline import names
 from pipeline.cli.rectification import rectify_cache
 from pipeline.errors import LeakError
 from pipeline.rectify.rectifier import load_rectifier
@@ -76,7 +77,7 @@ def test_a_tune_split_is_preferred(run, held_out_cache):
 
 def test_the_whole_grid_is_tried_and_the_chosen_point_is_fitted(run, held_out_cache):
     document = run("rectify", held_out_cache, "--tune", "auto", "--json").document
-    assert len(document["tuning"]["grid"]) == 6 * 5 * 3
+    assert len(document["tuning"]["grid"]) == 6 * 5 * len(names.CENTERS)
     chosen = dict(document["tuning"]["chosen"])
     score = chosen.pop("score")
     assert chosen == {key: document[key] for key in ("gamma", "l2", "center")}
@@ -93,7 +94,7 @@ def test_what_is_given_in_a_configuration_file_is_kept_too(run, plain_cache, tmp
     document = run("rectify", plain_cache, "--config", config, "--json").document
     grid = document["tuning"]["grid"]
     assert {(point["gamma"], point["l2"]) for point in grid} == {(0.3, 0.02)}
-    assert {point["center"] for point in grid} == {"zero", "identity", "logit-adjustment"}
+    assert {point["center"] for point in grid} == set(names.CENTERS)
 
 
 def test_accuracy_can_be_gone_by(run, plain_cache):

@@ -1,29 +1,26 @@
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from torchvision.transforms import AutoAugment, AutoAugmentPolicy, InterpolationMode
-from torchvision.transforms.autoaugment import _apply_op
 
 from pipeline.data import AUGMENTATIONS
 from pipeline.data.augment import (
-    APPLY,
     CROP_X,
     CROP_Y,
     CUT_X,
     CUT_Y,
     FLIP,
     NUM_DRAWS,
-    POLICY,
-    SIGN,
     Augmentation,
     augment_batch,
-    draw_augmentation,
-    epoch_generator,
-    view_generator,
+    draw_epoch,
+    draw_view,
 )
-from pipeline.data.autoaugment import FILL, POLICIES, SIGNED, autoaugment, magnitude, transform
+from pipeline.errors import ConfigError
+from pipeline.names import LARGE_AUGMENTATIONS, SMALL_AUGMENTATIONS
 
 
 @pytest.fixture(scope="module")
@@ -40,9 +37,9 @@ def draws_of(num_samples, **columns):
     return draws
 
 
-@pytest.mark.parametrize("name", AUGMENTATIONS)
+@pytest.mark.parametrize("name", SMALL_AUGMENTATIONS)
 def test_a_row_does_not_depend_on_its_batch(name, images):
-    draws = draw_augmentation(len(images), generator=view_generator(3, 1))
+    draws = draw_view(torch.arange(len(images)), seed=3, view=1)
     whole = augment_batch(images, draws, AUGMENTATIONS[name])
     order = torch.from_numpy(np.random.default_rng(1).permutation(len(images)))
     shuffled = augment_batch(images[order], draws[order], AUGMENTATIONS[name])
@@ -53,7 +50,7 @@ def test_a_row_does_not_depend_on_its_batch(name, images):
 
 
 def test_none_changes_nothing(images):
-    draws = draw_augmentation(len(images), generator=view_generator(0, 0))
+    draws = draw_view(torch.arange(len(images)), seed=0, view=0)
     assert torch.equal(augment_batch(images, draws, Augmentation()), images)
 
 
@@ -77,7 +74,7 @@ def test_crop_alone_never_flips(images):
 
 
 def test_every_offset_is_equally_likely():
-    draws = draw_augmentation(90_000, generator=view_generator(0, 0))
+    draws = draw_view(torch.arange(90_000), seed=0, view=0)
     offsets = (draws[:, CROP_Y] * 9).long()
     counts = torch.bincount(offsets, minlength=9).double()
     assert len(counts) == 9
@@ -95,58 +92,48 @@ def test_cutout_is_black_inside_its_clipped_square_only(cy, cx, rows, columns, i
     assert torch.equal(view, expected)
 
 
-OPERATIONS = sorted({operation for pair in POLICIES for operation, _, _ in pair})
-
-
-def test_autoaugment_takes_the_drawn_pair_on_every_image(images):
-    draws = draw_augmentation(len(images), generator=view_generator(5, 2))
-    views = autoaugment(images, draws[:, POLICY], draws[:, APPLY], draws[:, SIGN])
-    for row in range(len(images)):
-        expected = images[row : row + 1]
-        for stage, (operation, probability, level) in enumerate(
-            POLICIES[int(draws[row, POLICY] * 25)]
-        ):
-            if draws[row, APPLY][stage] <= probability:
-                negative = operation in SIGNED and bool(draws[row, SIGN][stage] < 0.5)
-                expected = transform(expected, operation, level or 0, negative=negative)
-        assert torch.equal(views[row], expected[0]), row
-
-
-@pytest.mark.parametrize(
-    ("operation", "negative"),
-    [(operation, False) for operation in OPERATIONS] + [(name, True) for name in sorted(SIGNED)],
-)
-def test_a_batched_operation_is_torchvisions_on_each_image(operation, negative, images):
-    strength = magnitude(operation, 7, 32) * (-1 if negative else 1)
-    fill = [float(FILL)] * 3
-    nearest = InterpolationMode.NEAREST
-    expected = [_apply_op(image, operation, strength, nearest, fill) for image in images[:10]]
-    views = transform(images[:10], operation, 7, negative=negative)
-    # torchvision's two generations of kernels round a few pixels apart by one level of 255.
-    torch.testing.assert_close(views.int(), torch.stack(expected).int(), atol=1, rtol=0)
-
-
-@pytest.mark.parametrize("operation", OPERATIONS)
-def test_strengths_and_signs_are_torchvisions(operation):
-    space = AutoAugment(AutoAugmentPolicy.CIFAR10)._augmentation_space(10, (32, 32))
-    magnitudes, signed = space[operation]
-    assert (operation in SIGNED) == signed
-    if magnitudes.ndim:
-        ours = [magnitude(operation, level, 32) for level in range(10)]
-        np.testing.assert_allclose(ours, magnitudes.numpy(), rtol=1e-6, atol=1e-6)
-
-
 def test_views_epochs_and_seeds_draw_apart():
-    generators = [
-        make(seed, index)
-        for make in (epoch_generator, view_generator)
-        for seed in (0, 1)
-        for index in (0, 1)
-    ]
-    draws = [draw_augmentation(1, generator=generator) for generator in generators]
-    assert len({tuple(draw.flatten().tolist()) for draw in draws}) == len(generators)
+    places = [(seed, index) for seed in (0, 1) for index in (0, 1)]
+    draws = [draw_view(torch.tensor([0]), seed=seed, view=view) for seed, view in places]
+    draws += [draw_epoch(torch.tensor([0]), seed=seed, epoch=epoch) for seed, epoch in places]
+    assert len({tuple(draw.flatten().tolist()) for draw in draws}) == len(draws)
 
 
-def test_a_longer_view_begins_with_the_shorter_one():
-    short = draw_augmentation(5, generator=view_generator(0, 1))
-    assert torch.equal(draw_augmentation(9, generator=view_generator(0, 1))[:5], short)
+@pytest.mark.parametrize("name", SMALL_AUGMENTATIONS)
+def test_a_subset_in_any_order_has_the_views_of_the_whole(name, images):
+    sources = torch.arange(len(images)) * 7 + 3
+    draws = draw_view(sources, seed=4, view=2)
+    whole = augment_batch(images, draws, AUGMENTATIONS[name])
+    chosen = torch.tensor([41, 3, 3, 17])
+    draws = draw_view(sources[chosen], seed=4, view=2)
+    some = augment_batch(images[chosen], draws, AUGMENTATIONS[name])
+    assert torch.equal(some, whole[chosen])
+
+
+@pytest.mark.parametrize("seed", [-1, 2**64])
+def test_a_seed_beyond_64_bits_is_refused(seed):
+    with pytest.raises(ConfigError, match=rf"seed: 0 to 2\^64 - 1 expected, got {seed}"):
+        draw_view(torch.tensor([0]), seed=seed, view=0)
+
+
+@pytest.mark.parametrize("draw", [partial(draw_view, view=1), partial(draw_epoch, epoch=1)])
+def test_more_draws_begin_with_the_fewer(draw):
+    few, many = (draw(torch.arange(5), seed=2, num_draws=number) for number in (NUM_DRAWS, 27))
+    assert torch.equal(few, many[:, :NUM_DRAWS])
+
+
+def test_a_device_is_never_asked_for_a_value(images):
+    draws = draw_epoch(torch.arange(len(images)), seed=0, epoch=0).to("meta")
+    for name in SMALL_AUGMENTATIONS:
+        view = augment_batch(images.to("meta"), draws, AUGMENTATIONS[name])
+        assert view.shape == images.shape
+
+
+def test_the_names_say_which_kind_of_image_is_meant():
+    assert not any(AUGMENTATIONS[name].needs_files for name in SMALL_AUGMENTATIONS)
+    assert not any(AUGMENTATIONS[name].needs_memory for name in LARGE_AUGMENTATIONS)
+
+
+def test_steps_of_both_kinds_are_refused():
+    with pytest.raises(ConfigError, match=r"or for large ones .* expected, got both"):
+        Augmentation(crop=True, jitter=True)

@@ -4,7 +4,7 @@ import torch
 from PIL import Image
 
 from pipeline.data import load_dataset
-from pipeline.data.folder import read_image
+from pipeline.data.decode import read_image
 from pipeline.errors import ConfigError, DataError
 
 

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from problems import make_inputs
 from reference import reference_class_weights, reference_objective
-from scipy.optimize import minimize, minimize_scalar
+from scipy.optimize import minimize
 
 from pipeline.rectify.fit import build_problem, fit_rectifier
 from pipeline.rectify.methods import METHODS
@@ -33,14 +33,16 @@ def line_ridge(u, l2, scale_l2):
 
 @settings(deadline=None)
 @given(seed=st.integers(0, 1000), l2=STRENGTHS, scale_l2=STRENGTHS)
-def test_a_line_is_measured_from_its_best_point(seed, l2, scale_l2):
+def test_a_line_is_measured_from_its_nearest_point(seed, l2, scale_l2):
     theta, u = vectors(seed, 2)
+    (scale,), (squares,), *_ = np.linalg.lstsq(u[:, None].numpy(), theta.numpy(), rcond=None)
+    expected = 0.5 * l2 * squares + 0.5 * scale_l2 * scale**2
+    assert float(line_ridge(u, l2, scale_l2).value(theta)) == pytest.approx(expected, rel=1e-9)
 
-    def penalty(s):
-        return float(0.5 * l2 * (theta - s * u).square().sum() + 0.5 * scale_l2 * s**2)
 
-    found = minimize_scalar(penalty, method="brent", options={"xtol": 1e-12})
-    assert float(line_ridge(u, l2, scale_l2).value(theta)) == pytest.approx(found.fun, rel=1e-7)
+def test_points_of_the_line_pay_for_their_scale_alone():
+    (u,) = vectors(3, 1)
+    assert float(line_ridge(u, 1e4, 0.1).value(2.0 * u)) == pytest.approx(0.5 * 0.1 * 4.0)
 
 
 @settings(deadline=None)
@@ -73,33 +75,31 @@ def test_no_ridge_certifies_nothing():
 
 @pytest.mark.parametrize("optimizer", ["lbfgs", "newton"])
 def test_tempered_fit_is_the_optimum_of_an_independent_solver(inputs, optimizer):
-    """SciPy minimises over omega, beta and s at once; ours has s minimised out."""
     fit = fit_rectifier(inputs, replace(TEMPERED, optimizer=optimizer))
     logits, labels = (array.numpy() for array in inputs.rows())
     norm = inputs.weight_norm.numpy()
     log_prior = inputs.log_prior.numpy()
     adjusted = np.concatenate([np.ones(7), (log_prior.mean() - log_prior) / norm])
     weights = reference_class_weights(inputs.class_counts.tolist(), 1.2)
+    scale_l2 = 0.05 * np.log(7)
 
-    def objective(lifted):
-        theta, s = lifted[:-1], lifted[-1]
+    def objective(theta):
         value, by_omega, by_beta = reference_objective(
             logits.astype(np.float64), labels, weights, norm, theta[:7], theta[7:],
             l2=0.0, center=(0.0, 0.0), reduction="weighted",
         )  # fmt: skip
+        s = theta @ adjusted / (adjusted @ adjusted)
         offset = theta - s * adjusted
-        value += 0.5 * 0.3 * offset @ offset + 0.5 * 0.05 * s**2
-        by_theta = np.concatenate([by_omega, by_beta]) + 0.3 * offset
-        return value, np.append(by_theta, 0.05 * s - 0.3 * offset @ adjusted)
+        value += 0.5 * 0.3 * offset @ offset + 0.5 * scale_l2 * s**2
+        along = scale_l2 * s * adjusted / (adjusted @ adjusted)
+        return value, np.concatenate([by_omega, by_beta]) + 0.3 * offset + along
 
     options = {"maxiter": 20_000, "ftol": 1e-16, "gtol": 1e-9}
-    found = minimize(
-        objective, np.append(adjusted, 1.0), jac=True, method="L-BFGS-B", options=options
-    )
+    found = minimize(objective, adjusted, jac=True, method="L-BFGS-B", options=options)
     assert fit.status is FitStatus.CONVERGED
     assert found.fun - 1e-9 <= fit.loss <= found.fun + 1e-11
     np.testing.assert_allclose(fit.rectifier.own["omega"], found.x[:7], atol=1e-4)
-    np.testing.assert_allclose(fit.rectifier.own["beta"], found.x[7:14], atol=1e-4)
+    np.testing.assert_allclose(fit.rectifier.own["beta"], found.x[7:], atol=1e-4)
 
 
 def test_certificate_covers_every_point(inputs):

@@ -12,7 +12,7 @@ from pipeline.rectify.fit import fit_rectifier
 from pipeline.rectify.folds import stratified_folds
 from pipeline.rectify.grid import GAMMAS, GridPoint, tuning_grid
 from pipeline.rectify.inputs import FitInputs
-from pipeline.rectify.settings import RectifySettings
+from pipeline.rectify.settings import PRESETS, RectifySettings
 from pipeline.rectify.tuning import TuningOptions, cross_validate, tune_on_split
 
 SETTINGS = RectifySettings(gamma=1.2, l2=1e-2, center="zero")
@@ -166,14 +166,14 @@ def test_what_was_given_is_kept_and_the_rest_is_crossed(fixed):
 
 
 def test_the_grid_of_the_presets():
-    grid = tuning_grid(RectifySettings(), fixed=(), has_shift=True)
+    grid = tuning_grid(PRESETS["default"], fixed=(), has_shift=True)
     assert sorted({point.gamma for point in grid}) == [0.0, 0.4, 0.8, 1.0, 1.2, 1.6]
-    assert sorted({point.l2 for point in grid}) == pytest.approx([5e-5, 5e-4, 5e-3, 5e-2, 0.5])
+    assert sorted({point.l2 for point in grid}) == [1e-4, 1e-3, 1e-2, 1e-1, 1.0]
     assert {point.center for point in grid} == set(names.CENTERS)
 
 
-def test_a_ridge_of_zero_stays_zero():
-    grid = tuning_grid(RectifySettings(l2=0.0), fixed=(), has_shift=True)
+def test_a_ridge_of_zero_that_was_given_stays_zero():
+    grid = tuning_grid(RectifySettings(l2=0.0), fixed=("l2",), has_shift=True)
     assert {point.l2 for point in grid} == {0.0}
 
 

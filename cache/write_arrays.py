@@ -1,0 +1,93 @@
+"""Whole arrays written as a cache.
+
+V views, N samples, K classes, D features.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from cache.blocks import row_ranges
+from cache.convert import SplitArrays
+from cache.errors import CacheError
+from cache.head import Head
+from cache.plan import SplitPlan
+from cache.schema import VIEW_AUGMENTED
+from cache.write import CacheWriter
+
+
+def write_arrays(
+    path: Path,
+    *,
+    class_counts: npt.NDArray[np.integer],
+    head: Head,
+    splits: Mapping[str, SplitArrays],
+    dtype: Literal["float32", "float16"] = "float32",
+    class_names: Sequence[str] | None = None,
+    parts: Mapping[str, object],
+    meta: Mapping[str, object],
+    creator: str,
+    libraries: Mapping[str, str],
+    overwrite: bool = False,
+) -> None:
+    """Write whole arrays as a cache; all but `splits` as for `CacheWriter`.
+
+    Raises:
+        CacheError: the arrays contradict each other or the head.
+        CacheWriteError: the file cannot be written.
+    """
+    plans = {name: _plan_of(arrays, where=f"{path}: {name}") for name, arrays in splits.items()}
+    with CacheWriter(
+        path,
+        class_counts=class_counts,
+        head=head,
+        splits=plans,
+        dtype=dtype,
+        class_names=class_names,
+        parts=parts,
+        meta=meta,
+        creator=creator,
+        libraries=libraries,
+        overwrite=overwrite,
+    ) as writer:
+        for name, arrays in splits.items():
+            writer.write_labels(name, arrays.labels)
+            if arrays.ids is not None:
+                writer.write_ids(name, arrays.ids)
+            for view, logits in enumerate(arrays.logits):
+                features = None if arrays.features is None else arrays.features[view]
+                for start, stop in row_ranges(len(logits), logits[0].nbytes):
+                    writer.write_block(
+                        name,
+                        view=view,
+                        start=start,
+                        logits=logits[start:stop],
+                        features=None if features is None else features[start:stop],
+                    )
+
+
+def _plan_of(arrays: SplitArrays, *, where: str) -> SplitPlan:
+    if arrays.logits.ndim != 3:
+        raise CacheError(
+            f"{where}: logits (V, N, K) expected, got {arrays.logits.shape}; add the axis of views"
+        )
+    num_views, num_samples, _ = arrays.logits.shape
+    if arrays.features is not None and arrays.features.shape[:2] != (num_views, num_samples):
+        raise CacheError(
+            f"{where}: features ({num_views}, {num_samples}, D) expected, "
+            f"got {arrays.features.shape}; give them for every row of the logits"
+        )
+    views = arrays.views or (VIEW_AUGMENTED,) * num_views
+    if len(views) != num_views:
+        raise CacheError(
+            f"{where}: {num_views} names of views expected, got {len(views)}; name each view"
+        )
+    return SplitPlan(
+        num_samples=num_samples,
+        views=views,
+        num_features=None if arrays.features is None else arrays.features.shape[2],
+        has_ids=arrays.ids is not None,
+    )

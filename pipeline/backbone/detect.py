@@ -1,0 +1,37 @@
+"""Which network a checkpoint is of, by the names and shapes of its tensors."""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from pipeline.backbone import BACKBONES
+from pipeline.backbone.matching import match_tensors
+from pipeline.errors import ConfigError, DataError
+
+
+def detect_backbone(tensors: Mapping[str, Tensor], *, in_channels: int, where: str) -> str:
+    """The name in `BACKBONES` whose network has exactly these tensors, the head's classes aside.
+
+    No two of them agree in all names and shapes, so there is at most one.
+
+    Args:
+        tensors: the checkpoint's.
+        in_channels: of the images.
+        where: how errors name the file.
+
+    Raises:
+        DataError: it is none of them.
+    """
+    for name, build in BACKBONES.items():
+        try:
+            with torch.device("meta"):
+                model = build(1, in_channels=in_channels, seed=0)
+            match_tensors(tensors, model, new_head=True, where=where, backbone=name)
+        except (ConfigError, DataError):
+            continue  # not this one: the question, and no fault
+        return name
+    raise DataError(
+        f"{where}: the tensors of one of {', '.join(BACKBONES)} expected where no backbone is "
+        "named, got others; give --backbone, and what does not match is listed"
+    )

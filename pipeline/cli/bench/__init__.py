@@ -1,0 +1,19 @@
+"""`pipeline bench`: speed, always as ratios within one run."""
+
+import click
+
+from pipeline.cli.bench.cache import cache_command
+from pipeline.cli.bench.extract import extract_command
+from pipeline.cli.bench.fit import fit_command
+from pipeline.cli.bench.options import CONTEXT
+from pipeline.cli.bench.precision import precision_command
+from pipeline.cli.bench.scaling import scaling_command
+
+
+@click.group("bench", context_settings=CONTEXT)
+def cli_command() -> None:
+    """Measure speed, beside what others take for the same in the same run."""
+
+
+for command in (fit_command, scaling_command, precision_command, extract_command, cache_command):
+    cli_command.add_command(command)

@@ -1,0 +1,44 @@
+"""What phase one uses for images in files, by their size, unless it is told otherwise."""
+
+from dataclasses import replace
+
+from pipeline.data.file_source import is_streamed
+from pipeline.data.images import PhaseOneDefaults
+from pipeline.data.normalise import Normalisation
+from pipeline.names import LARGE_AUGMENTATIONS, SMALL_AUGMENTATIONS
+
+COLOUR_DEFAULTS = PhaseOneDefaults(
+    backbone="resnet32", augmentation="crop-flip", augmentations=SMALL_AUGMENTATIONS
+)
+LARGE_DEFAULTS = PhaseOneDefaults(
+    backbone="resnet50", augmentation="resized-crop-jitter", augmentations=LARGE_AUGMENTATIONS
+)
+# ImageNet's statistics, as every codebase of ImageNet-LT and Places-LT uses them.
+IMAGENET_NORMALISATION = Normalisation((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+INATURALIST_NORMALISATION = Normalisation((0.466, 0.471, 0.380), (0.195, 0.194, 0.192))
+
+
+def file_defaults(
+    image_size: int, *, backbone: str | None = None, augmentation: str | None = None
+) -> PhaseOneDefaults:
+    """The defaults for images of `image_size` pixels.
+
+    Args:
+        image_size: side.
+        backbone: the one for large images, if not a ResNet-50.
+        augmentation: the one for large images, if not with jitter.
+    """
+    if not is_streamed(image_size):
+        return COLOUR_DEFAULTS
+    return replace(
+        LARGE_DEFAULTS,
+        backbone=backbone or LARGE_DEFAULTS.backbone,
+        augmentation=augmentation or LARGE_DEFAULTS.augmentation,
+    )
+
+
+def file_normalisation(
+    image_size: int, large: Normalisation = IMAGENET_NORMALISATION
+) -> Normalisation | None:
+    """`large` for images that stay in their files; None, their own, for those in memory."""
+    return large if is_streamed(image_size) else None

@@ -1,0 +1,168 @@
+"""Datasets whose images and labels stand in list files.
+
+The roles of the official splits: ImageNet-LT's and Places-LT's val is `tune`; iNaturalist 2018 has
+no public test labels, its val is `test` for everybody.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline.data.class_list import check_classes, class_names_of
+from pipeline.data.defaults import (
+    IMAGENET_NORMALISATION,
+    INATURALIST_NORMALISATION,
+    file_defaults,
+    file_normalisation,
+)
+from pipeline.data.file_source import FileSource
+from pipeline.data.image_files import ImageFiles
+from pipeline.data.list_file import ListFile, read_list
+from pipeline.data.normalise import Normalisation
+from pipeline.data.path_layout import choose_layout, folders_of_classes, replace_prefix
+from pipeline.data.published import PUBLISHED
+from pipeline.data.source import DatasetSource, SourceRequest, SplitSource
+from pipeline.errors import ConfigError, DataError
+from pipeline.names import SPLITS
+
+
+@dataclass(frozen=True, kw_only=True)
+class ListedDataset:
+    """What is known of a dataset of list files.
+
+    Attributes:
+        list_names: file name of each split's list under the data root, taken if it is there and
+            none is given.
+        image_size: side in pixels.
+        backbone: the paper's; None takes the default for the size.
+        augmentation: the codebases'; None takes the default for the size.
+        normalisation: of large images.
+    """
+
+    list_names: Mapping[str, str]
+    image_size: int
+    backbone: str | None = None
+    augmentation: str | None = None
+    normalisation: Normalisation = IMAGENET_NORMALISATION
+
+
+LISTED: dict[str, ListedDataset] = {
+    "imagenet-lt": ListedDataset(
+        list_names={
+            "train": "ImageNet_LT_train.txt",
+            "tune": "ImageNet_LT_val.txt",
+            "test": "ImageNet_LT_test.txt",
+        },
+        image_size=224,
+        backbone="resnext50_32x4d",
+    ),
+    "places-lt": ListedDataset(
+        list_names={
+            "train": "Places_LT_train.txt",
+            "tune": "Places_LT_val.txt",
+            "test": "Places_LT_test.txt",
+        },
+        image_size=224,
+        backbone="resnet152",
+    ),
+    "inaturalist2018": ListedDataset(
+        list_names={"train": "iNaturalist18_train.txt", "test": "iNaturalist18_val.txt"},
+        image_size=224,
+        backbone="resnet50",
+        augmentation="resized-crop-flip",
+        normalisation=INATURALIST_NORMALISATION,
+    ),
+    "list": ListedDataset(list_names={}, image_size=32),
+}
+
+
+def listed_source(name: str, request: SourceRequest) -> DatasetSource:
+    """The images of list files; none is opened yet.
+
+    K is the number of labels in the list of `train`, which must be 0..K-1.
+
+    Args:
+        name: a key of `LISTED`.
+        request: the data root that listed paths begin at, and the lists.
+
+    Raises:
+        ConfigError: no root, or no list of training images.
+        DataError: a list is malformed, labels are out of range or leave a class empty, or an
+            image is in two splits.
+    """
+    known = LISTED[name]
+    root = request.data_root
+    if root is None:
+        raise ConfigError(
+            f"--data-root: the folder that the paths of {name} begin at expected, got none; give it"
+        )
+    lists = {split: read_list(path) for split, path in _list_paths(name, known, request).items()}
+    figures = PUBLISHED.get((name, None))
+    num_classes = check_classes(lists, at_most=figures.num_classes if figures else None)
+    _check_apart(lists)
+    image_size = request.image_size or known.image_size
+    folders = folders_of_classes(lists["train"].image_paths, lists["train"].labels)
+    splits: dict[str, SplitSource] = {
+        split: FileSource(
+            labels=listed.labels,
+            files=_files(root, listed, folders, request),
+            image_size=image_size,
+            name=split,
+            request=request,
+        )
+        for split, listed in lists.items()
+    }
+    return DatasetSource(
+        name=name,
+        class_names=class_names_of(lists["train"], folders, num_classes),
+        splits=splits,
+        defaults=file_defaults(
+            image_size, backbone=known.backbone, augmentation=known.augmentation
+        ),
+        normalisation=file_normalisation(image_size, known.normalisation),
+    )
+
+
+def _list_paths(name: str, known: ListedDataset, request: SourceRequest) -> dict[str, Path]:
+    """The lists given, and those that lie under the data root by their official names."""
+    assert request.data_root is not None
+    found = {}
+    for split in SPLITS:
+        official = known.list_names.get(split)
+        if split in request.lists:
+            found[split] = request.lists[split]
+        elif official is not None and (request.data_root / official).is_file():
+            found[split] = request.data_root / official
+    if "train" not in found:
+        official = known.list_names.get("train")
+        place = f", or {request.data_root / official}" if official else ""
+        raise ConfigError(
+            f"--list-train: the list of {name}'s training images expected{place}, got none; give it"
+        )
+    return found
+
+
+def _files(
+    root: Path, listed: ListFile, folders: Mapping[int, str], request: SourceRequest
+) -> ImageFiles:
+    paths = [replace_prefix(path, request.path_prefixes) for path in listed.image_paths]
+    if not request.path_prefixes:
+        layout = choose_layout(root, paths, listed.labels, folders)
+        paths = [
+            layout(path, folders.get(label, ""))
+            for path, label in zip(paths, listed.labels.tolist(), strict=True)
+        ]
+    return ImageFiles(root, tuple(paths), listed.path, listed.lines)
+
+
+def _check_apart(lists: Mapping[str, ListFile]) -> None:
+    """No image may be in two splits: it would be trained and scored on."""
+    owner: dict[str, tuple[str, int]] = {}
+    for split, listed in lists.items():
+        for row, path in enumerate(listed.image_paths):
+            other, before = owner.setdefault(path, (split, row))
+            if other != split:
+                raise DataError(
+                    f"{listed.where(row)}: an image of one split expected, got {path}, which is "
+                    f"also in {lists[other].where(before)}; remove one of the two lines"
+                )

@@ -1,0 +1,79 @@
+"""The code on the format's page runs on a cache, and says of it what is true."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cache import SplitArrays, write_arrays
+from cache.schema import FORMAT_VERSION
+
+PAGE = (Path(__file__).parents[2] / "docs" / "cache-format.md").read_text(encoding="utf-8")
+READ, OURS, CHECK = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+
+
+@pytest.fixture
+def folder(sample, monkeypatch):
+    sample.rename(sample.with_name("cache.h5"))
+    monkeypatch.chdir(sample.parent)
+    return sample.parent
+
+
+def execute(code):
+    names = {}
+    exec(compile(code, "cache-format.md", "exec"), names)
+    return names
+
+
+def test_h5py_alone(folder, splits, settings):
+    found = execute(READ)
+    np.testing.assert_array_equal(found["clean"], splits["train"].logits[0])
+    np.testing.assert_array_equal(found["labels"], splits["train"].labels)
+    np.testing.assert_array_equal(found["weight_norm"], settings["head"].weight_norm)
+    assert found["views"] == ["clean", "augmented"]
+    assert found["ids"].tolist() == splits["train"].ids
+    assert found["parts"] == settings["parts"]
+
+
+def test_a_single_view_with_h5py_alone(folder, splits, settings):
+    rows: SplitArrays = splits["test"]
+    settings = {**settings, "overwrite": True}
+    rows = SplitArrays(logits=rows.logits, labels=rows.labels)
+    write_arrays(folder / "cache.h5", splits={"train": rows}, **settings)
+    found = execute(READ)
+    np.testing.assert_array_equal(found["clean"], rows.logits[0])
+    assert found["ids"] is None
+
+
+def test_this_package(folder, splits):
+    found = execute(OURS)
+    np.testing.assert_array_equal(found["minibatch"][0], splits["train"].logits[0][found["rows"]])
+    assert found["damage"] == []
+
+
+def test_the_rules_of_the_checksums(folder):
+    execute(CHECK)
+
+
+@pytest.mark.parametrize("part", [b"OHDR", b"MARRSEAL", b"d\xc3\xb6g"])
+def test_the_rules_find_damage(folder, part):
+    path = folder / "cache.h5"
+    content = bytearray(path.read_bytes())
+    content[content.index(part) + 1] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(AssertionError):
+        execute(CHECK)
+
+
+def test_damaged_rows_are_found_by_the_rules(folder, splits):
+    path = folder / "cache.h5"
+    content = bytearray(path.read_bytes())
+    content[content.index(splits["train"].logits.tobytes()) + 5] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(AssertionError):
+        execute(CHECK)
+
+
+def test_the_page_is_of_this_version():
+    assert PAGE.startswith(f"# The cache file, version {FORMAT_VERSION}\n")

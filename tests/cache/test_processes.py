@@ -1,0 +1,90 @@
+"""Other processes read the right rows: they get the place of the file, never a handle or a copy."""
+
+import fcntl
+import multiprocessing
+import os
+import pickle
+from operator import attrgetter
+
+import h5py
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from cache import CacheError, open_cache
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
+def test_a_worker_reads_the_rows_of_a_split_it_is_given(sample, splits, method):
+    split = open_cache(sample).split("train")
+    assert split.ids == splits["train"].ids  # read here first: the worker must not need it
+    with multiprocessing.get_context(method).Pool(1) as pool:
+        for name in ("logits", "features", "labels", "ids"):
+            found = pool.apply(attrgetter(name), (split,))
+            np.testing.assert_array_equal(found, getattr(splits["train"], name))
+
+
+def test_forked_processes_read_at_the_same_time(sample, splits):
+    cache = open_cache(sample)
+    children = []
+    for _ in range(4):
+        child = os.fork()
+        if child == 0:
+            split = cache.split("train")
+            is_right = all(
+                np.array_equal(split.logits, splits["train"].logits)
+                and split.ids == splits["train"].ids
+                and cache.class_names == ["cat", "dög", "", "owl"]
+                for _ in range(20)
+            )
+            os._exit(0 if is_right else 1)
+        children.append(child)
+    codes = [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
+    assert codes == [0] * 4
+
+
+def test_no_hdf5_object_outlives_the_opening(sample):
+    cache = open_cache(sample)
+    assert cache.split("train").ids is not None
+    assert cache.class_names is not None
+    kinds = h5py.h5f.OBJ_FILE | h5py.h5f.OBJ_GROUP | h5py.h5f.OBJ_DATASET | h5py.h5f.OBJ_ATTR
+    assert h5py.h5f.get_obj_count(h5py.h5f.OBJ_ALL, kinds) == 0
+
+
+def test_a_lock_held_by_another_is_no_obstacle(sample, splits):
+    """Some network file systems refuse every request for one; a sealed file needs none."""
+    with sample.open("rb") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        found = open_cache(sample).split("train")
+        assert found.ids == splits["train"].ids
+        np.testing.assert_array_equal(found.logits, splits["train"].logits)
+
+
+def test_a_pickled_cache_is_its_place_and_no_rows(sample, splits):
+    cache = open_cache(sample)
+    for value in (cache, cache.split("train")):
+        assert len(pickle.dumps(value)) < 500 + len(str(sample))
+    again = pickle.loads(pickle.dumps(cache))
+    assert again.fingerprint == cache.fingerprint
+    np.testing.assert_array_equal(again.split("test").logits, splits["test"].logits)
+
+
+def test_a_file_replaced_meanwhile_is_not_read_in_its_place(sample):
+    text = pickle.dumps(open_cache(sample).split("train"))
+    content = sample.read_bytes()
+    sample.unlink()
+    sample.write_bytes(content)
+    with pytest.raises(CacheError, match="got a newer one of that name"):
+        pickle.loads(text)
+
+
+@given(rows=st.lists(st.integers(0, 8), max_size=30), view=st.integers(0, 1))
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_rows_in_any_order_and_repeated(sample, splits, rows, view):
+    split = open_cache(sample).split("train")
+    wanted = np.array(rows, dtype=np.int64)
+    expected = splits["train"].logits[view][wanted]
+    np.testing.assert_array_equal(split.logits[view, wanted], expected)
+    np.testing.assert_array_equal(split.logits[view].take(wanted, axis=0), expected)
+    np.testing.assert_array_equal(split.labels[wanted], splits["train"].labels[wanted])

@@ -1,0 +1,165 @@
+"""HDF5 sees only records that are as they were written, whatever bit has changed."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+
+from cache import CacheError, Head, SplitArrays, open_cache, verify_cache, write_arrays
+from cache.checksums import raw_extents, walk_datasets
+from cache.seal import check_seal, read_seal
+
+ROOT = Path(__file__).parents[2]
+
+SWEEP = """
+import random, sys
+from pathlib import Path
+from cache import CacheError, open_cache, verify_cache
+
+path, count = Path(sys.argv[1]), int(sys.argv[2])
+content = path.read_bytes()
+bits = random.Random(0).sample(range(8 * len(content)), count)
+unseen = []
+with path.open("r+b", buffering=0) as file:
+    for bit in bits:
+        offset = bit // 8
+        file.seek(offset)
+        file.write(bytes([content[offset] ^ (1 << bit % 8)]))
+        try:
+            open_cache(path)
+            if not verify_cache(path):
+                unseen.append(bit)
+        except CacheError as error:
+            assert str(path) in str(error), error
+        file.seek(offset)
+        file.write(content[offset : offset + 1])
+assert not verify_cache(path)
+print(unseen)
+"""
+
+
+@pytest.fixture
+def tiny(tmp_path):
+    """The smallest useful cache: mostly records, so that most bits are HDF5's own."""
+    path = tmp_path / "tiny.h5"
+    rows = SplitArrays(
+        logits=np.arange(6, dtype=np.float32).reshape(1, 3, 2), labels=np.array([0, 1, 1])
+    )
+    write_arrays(
+        path,
+        class_counts=np.array([1, 2]),
+        head=Head(weight_norm=np.ones(2)),
+        splits={"train": rows},
+        class_names=["a", "b"],
+        parts={},
+        meta={},
+        creator="tests",
+        libraries={},
+    )
+    return path
+
+
+def test_every_flipped_bit_is_an_error_or_found_by_verify(tiny):
+    """In a process of its own with a time limit: what the seal must prevent is a hang."""
+    process = subprocess.run(
+        [sys.executable, "-c", SWEEP, str(tiny), "12000"],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert process.returncode == 0, process.stderr
+    assert process.stdout == "[]\n"
+
+
+def test_every_byte_belongs_to_the_seal_or_to_a_checksum(sample):
+    """The stretches left out are the raw bytes of the datasets that are summed, and no others."""
+    with sample.open("rb") as raw:
+        seal = read_seal(raw.fileno(), where="sample")
+    with h5py.File(sample, "r") as file:
+        extents = sorted((extent.offset, extent.num_bytes) for extent in raw_extents(file))
+        names = set(walk_datasets(file))
+        assert {name for name in names if f"checksums/{name}" in file} == names
+    assert list(seal.rows) == extents
+    covered = np.zeros(seal.num_bytes, int)
+    for start, stop in seal.record_ranges():
+        covered[start:stop] += 1
+    for offset, size in extents:
+        covered[offset : offset + size] += 1
+    assert (covered == 1).all()
+
+
+def test_changed_records_are_refused_before_hdf5_sees_them(sample, flip, monkeypatch):
+    flip(sample.read_bytes().index(b"tests 1.0"))
+    monkeypatch.setattr(h5py, "File", None)
+    with pytest.raises(CacheError, match=r"sample\.h5: HDF5 records with CRC-32 .* expected, got"):
+        open_cache(sample)
+    with pytest.raises(CacheError, match="damaged or was changed by another program"):
+        verify_cache(sample)
+
+
+def test_changed_rows_are_left_to_verify(sample, flip):
+    with h5py.File(sample, "r") as file:
+        offset = file["splits/train/logits"].id.get_offset()
+    flip(offset)
+    open_cache(sample)
+    assert [damage.dataset for damage in verify_cache(sample)] == ["splits/train/logits"]
+
+
+def test_the_seal_is_found_without_hdf5_and_hdf5_reads_the_file_without_the_seal(sample):
+    with sample.open("rb") as file:
+        assert check_seal(file.fileno(), where="sample")
+    content = sample.read_bytes()
+    assert content.startswith(b"\x89HDF\r\n\x1a\n")
+    assert content[-16:-8] == b"MARRSEAL"
+    with h5py.File(sample, "r") as file:
+        assert file.attrs["seal"] == "crc32"
+
+
+@pytest.mark.parametrize("cut", [1, 16, 60, 200])
+def test_a_seal_cut_off(sample, cut):
+    content = sample.read_bytes()
+    sample.write_bytes(content[:-cut])
+    with pytest.raises(CacheError, match="truncated"):
+        open_cache(sample)
+
+
+@pytest.mark.parametrize(
+    ("place", "message"),
+    [
+        (-1, "a seal with CRC-32 .* expected"),
+        (-5, "a seal with CRC-32 .* expected"),
+        (-8, "a seal with CRC-32 .* expected"),
+        (-12, "a seal behind the HDF5 file expected, got none"),
+        (-30, "a seal with CRC-32 .* expected"),
+    ],
+)
+def test_a_changed_seal(sample, flip, place, message):
+    flip(sample.stat().st_size + place)
+    with pytest.raises(CacheError, match=message):
+        open_cache(sample)
+
+
+def test_another_program_that_changes_the_file_takes_the_seal_away(sample):
+    with h5py.File(sample, "r+") as file:
+        file.attrs["note"] = "mine"
+    with pytest.raises(CacheError, match="truncated or was changed by another program"):
+        open_cache(sample)
+
+
+def test_bytes_before_the_seal_that_are_not_its_file(sample):
+    content = sample.read_bytes()
+    sample.write_bytes(b"\0" * 512 + content)
+    with pytest.raises(CacheError, match="bytes of HDF5 before its seal expected"):
+        open_cache(sample)
+
+
+def test_a_file_from_before_the_seal_is_read(sample):
+    with h5py.File(sample, "r+") as file:
+        del file.attrs["seal"]
+    assert open_cache(sample).split_names == ("train", "test")
+    assert [damage.dataset for damage in verify_cache(sample)] == ["attributes"]

@@ -1,0 +1,132 @@
+"""Logits as text: read to the bit, or refused with the line that does not fit."""
+
+import csv
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from cache import CacheError, read_csv, split_arrays
+
+TABLE = "id,label,cat,dog,owl\nimg_1.png,0,3.25,-1.5,0.75\nimg_2.png,2,1e-3,2,-3\n"
+
+
+@pytest.fixture
+def table(tmp_path):
+    def write(text, encoding="utf-8"):
+        path = tmp_path / "t.csv"
+        path.write_bytes(text.encode(encoding))
+        return path
+
+    return write
+
+
+def test_the_documented_example(table):
+    found = read_csv(table(TABLE))
+    assert found["labels"].tolist() == [0, 2]
+    assert found["labels"].dtype == np.int64
+    np.testing.assert_array_equal(
+        found["logits"], np.array([[3.25, -1.5, 0.75], [1e-3, 2, -3]], np.float32)
+    )
+    assert found["ids"].tolist() == ["img_1.png", "img_2.png"]
+    assert found["class_names"].tolist() == ["cat", "dog", "owl"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        TABLE.replace("\n", "\r\n"),
+        "\ufeff" + TABLE,
+        TABLE.rstrip("\n"),
+        TABLE.replace("img_1.png", '"img_1.png"').replace("cat", '"cat"'),
+        TABLE.replace(",", " , ").replace(" , ", ", "),
+    ],
+    ids=["windows", "byte order mark", "no last newline", "quotes", "spaces"],
+)
+def test_dialects(table, text):
+    plain, found = read_csv(table(TABLE)), read_csv(table(text))
+    assert plain.keys() == found.keys()
+    for name, array in plain.items():
+        np.testing.assert_array_equal(found[name], array)
+
+
+def test_label_and_id_may_stand_anywhere(table):
+    found = read_csv(table("a,label,b,id\n1,0,2,x\n3,1,4,y\n"))
+    assert found["logits"].tolist() == [[1, 2], [3, 4]]
+    assert found["labels"].tolist() == [0, 1]
+    assert found["ids"].tolist() == ["x", "y"]
+
+
+@pytest.mark.parametrize(
+    ("ids", "expected"),
+    [
+        (["7", "-1", "1099511627776"], [7, -1, 2**40]),
+        (["007", "8", "9"], ["007", "8", "9"]),
+        (["a,b", "8", ""], ["a,b", "8", ""]),
+        (["9" * 30, "8", "1"], ["9" * 30, "8", "1"]),
+    ],
+)
+def test_ids_are_numbers_only_if_nothing_is_lost(table, ids, expected):
+    rows = "".join(f'"{name}",0,1,2\n' for name in ids)
+    assert read_csv(table("id,label,a,b\n" + rows))["ids"].tolist() == expected
+
+
+@pytest.mark.parametrize(
+    "names", ["0,1", "logit_0,logit_1", "class 1,class 2", "Logits.0,Logits.1"]
+)
+def test_columns_that_only_count_name_no_classes(table, names):
+    assert "class_names" not in read_csv(table(f"label,{names}\n0,1,2\n"))
+
+
+FLOATS = st.floats(width=32, allow_nan=False, allow_infinity=False)
+
+
+@given(rows=st.lists(st.tuples(st.integers(0, 2), FLOATS, FLOATS, FLOATS), min_size=1, max_size=8))
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_any_float32_comes_back(tmp_path, rows):
+    path = tmp_path / "any.csv"
+    with path.open("w", newline="") as file:
+        csv.writer(file).writerows([["label", "a", "b", "c"], *rows])
+    found = read_csv(path)
+    np.testing.assert_array_equal(found["labels"], [row[0] for row in rows])
+    np.testing.assert_array_equal(found["logits"], np.array([row[1:] for row in rows], np.float32))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "one column 'label' .* got nothing"),
+        ("0,1.5,2.5\n", "one column 'label' .* got 0, 1.5, 2.5; write a column 'label'"),
+        ("id,target,a,b\nx,0,1,2\n", "got id, target, a, b"),
+        ("label;a;b\n0;1;2\n", "got label;a;b"),
+        ("label,a,a\n0,1,2\n", "a name of its own for each other column expected, got label, a, a"),
+        ("label,a,b\n", "at least one row below the header expected, got none"),
+        ("label,a,b\n0,1,2\n1,x,2\n", "got 'x' in line 3, column 'a'"),
+        ("label,a,b\n0,1,2\n1,,2\n", "got '' in line 3, column 'a'"),
+        ("label,a,b\n0,1,2\ncat,1,2\n", "got 'cat' in line 3, column 'label'"),
+        ("label,a,b\n0,1,2\n1,2\n", "got 2 columns in line 3 under 3 names"),
+        ("label,a,b\n0,1,2,3\n1,1,2,3\n", "got 4 columns in line 2 under 3 names"),
+        ("label,a,b\n0,1;5,2\n", "got '1;5' in line 2, column 'a'"),
+        ("label,logit_0,logit_1,logit_10,logit_2\n0,1,2,3,4\n", "got column 10 where 2 was due"),
+    ],
+)
+def test_what_is_no_such_table(table, text, message):
+    path = table(text)
+    with pytest.raises(CacheError, match=message) as caught:
+        read_csv(path)
+    assert str(caught.value).startswith(f"{path}: ")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "latin-1"])
+def test_another_encoding(table, encoding):
+    with pytest.raises(CacheError, match="comma-separated UTF-8 text expected"):
+        read_csv(table(TABLE.replace("cat", "dög"), encoding))
+
+
+@pytest.mark.parametrize(("label", "got"), [("0.5", "float32"), ("nan", "float32")])
+def test_a_label_that_is_no_class_id_is_refused_as_in_any_file(table, label, got):
+    arrays = read_csv(table(f"label,a,b\n0,1,2\n{label},3,4\n"))
+    with pytest.raises(CacheError, match=f"labels: integers expected, got {got}"):
+        split_arrays(arrays, where="t.csv")

@@ -1,0 +1,329 @@
+"""An extraction that is killed, stopped or disturbed: nothing is lost, and no row is wrong."""
+
+import os
+import shutil
+import signal
+
+import h5py
+import numpy as np
+import pytest
+from warm import wait_until
+
+from cache import open_cache, verify_cache
+
+VIEWS = 12
+NUM_ROWS = 482 * (1 + VIEWS) + 400
+SIZES = [128, 128, 128, 98] * (1 + VIEWS) + [128, 128, 128, 16]
+NUM_BLOCKS = len(SIZES)
+NUM_KILLS = 10
+# Blocks after which the process is killed: ten places drawn at random, the ends among them.
+KILLS = [0, NUM_BLOCKS, *np.random.default_rng(0).integers(1, NUM_BLOCKS, NUM_KILLS - 2).tolist()]
+
+
+@pytest.fixture(scope="module")
+def trained(warm, tmp_path_factory):
+    """A checkpoint and its cache, written without a fault."""
+    path = tmp_path_factory.mktemp("whole") / "whole.h5"
+    options = ["--iterations", 5, "--batch-size", 32, "--views", VIEWS]
+    done = warm.run("extract", "--dataset", "digits-lt", *options, "-o", path)
+    assert done.code == 0, done.err
+    return path
+
+
+@pytest.fixture
+def command(trained, tmp_path):
+    """The arguments that write the same cache as `x.h5`, and the path of that."""
+    path = tmp_path / "x.h5"
+    options = ["--checkpoint", trained.with_suffix(".pt"), "--views", VIEWS, "-o", path]
+    return ["extract", "--dataset", "digits-lt", *options], path
+
+
+def journalled(path):
+    """Blocks in the journal."""
+    journal = path.with_name(path.name + ".journal")
+    try:
+        return max(0, journal.read_bytes().count(b"\n") - 1)
+    except FileNotFoundError:
+        return -1
+
+
+def names(path):
+    return sorted(other.name for other in path.parent.iterdir())
+
+
+def assert_same(path, whole):
+    """The same rows bit by bit, the same fingerprint, nothing damaged and nothing left over."""
+    ours, theirs = open_cache(path), open_cache(whole)
+    assert ours.fingerprint == theirs.fingerprint
+    assert ours.split_names == theirs.split_names
+    for split in ours.split_names:
+        for name in ("logits", "features", "labels"):
+            rows = getattr(ours.split(split), name)
+            assert np.array_equal(rows, getattr(theirs.split(split), name)), (split, name)
+    assert verify_cache(path) == []
+    assert names(path) == [path.name]
+
+
+def start_and_wait(warm, arguments, path, *, blocks, **options):
+    """Start an extraction and wait until so many blocks are in its journal, or it is done."""
+    started = warm.start(*arguments, **options)
+    wait_until(lambda: journalled(path) >= blocks or path.exists())
+    return started
+
+
+def kept_rows(done):
+    """How many rows a resumed command says that it kept; 0 if it says nothing."""
+    lines = [line for line in done.err.splitlines() if "going on with" in line]
+    return int(lines[0].split("going on with ")[1].split()[0].replace(",", "")) if lines else 0
+
+
+@pytest.mark.parametrize("blocks", KILLS)
+def test_killed_at_any_point_it_goes_on_bit_by_bit(warm, command, trained, blocks):
+    arguments, path = command
+    killed = start_and_wait(warm, arguments, path, blocks=blocks)
+    killed.send(signal.SIGKILL)
+    # The last point lies so close to the end that the process may be faster.
+    assert killed.wait() == -signal.SIGKILL or blocks == NUM_BLOCKS
+    resumed = warm.run(*arguments)
+    assert resumed.code == 0, resumed.err
+    assert kept_rows(resumed) >= rows_of(blocks) or "already there" in resumed.err
+    assert_same(path, trained)
+
+
+def rows_of(blocks):
+    """How many rows the first so many blocks have."""
+    return sum(SIZES[:blocks])
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_stopped_by_a_signal_it_says_what_is_kept(warm, command, trained, number):
+    arguments, path = command
+    stopped = start_and_wait(warm, arguments, path, blocks=7)
+    stopped.send(number)
+    assert stopped.wait() == 130, stopped.err
+    last = stopped.err.splitlines()[-1]
+    kept = int(last.removeprefix("interrupted: ").split()[0].replace(",", ""))
+    assert last == (
+        f"interrupted: {kept:,} of {NUM_ROWS:,} rows are kept, the same command goes on from there"
+    )
+    assert "Traceback" not in stopped.err
+    assert names(path) == ["x.h5.journal", "x.h5.partial"]
+    resumed = warm.run(*arguments, "--json")
+    assert resumed.code == 0, resumed.err
+    assert kept_rows(resumed) == kept
+    assert f'"rows": {NUM_ROWS}, "rows_kept": {kept}' in resumed.out
+    assert_same(path, trained)
+
+
+def test_no_resume_begins_anew(warm, command, trained):
+    arguments, path = command
+    stopped = start_and_wait(warm, arguments, path, blocks=7)
+    stopped.send(signal.SIGTERM)
+    assert stopped.wait() == 130
+    done = warm.run(*arguments, "--no-resume")
+    assert done.code == 0, done.err
+    assert kept_rows(done) == 0
+    assert_same(path, trained)
+
+
+def test_a_second_writer_is_refused_and_the_first_is_not_disturbed(warm, command, trained):
+    arguments, path = command
+    first = start_and_wait(warm, arguments, path, blocks=3)
+    first.send(signal.SIGSTOP)
+    before = journalled(path)
+    second = warm.run(*arguments)
+    assert second.code == 1
+    assert "one writer expected, got a second" in error_of(second)
+    assert journalled(path) == before
+    first.send(signal.SIGCONT)
+    assert first.wait() == 0, first.err
+    assert_same(path, trained)
+
+
+def error_of(done):
+    """The one line that an error is."""
+    lines = [line for line in done.err.splitlines() if line.startswith("error:")]
+    assert len(lines) == 1, done.err
+    return lines[0]
+
+
+def stop_half_way(warm, arguments, path):
+    stopped = start_and_wait(warm, arguments, path, blocks=NUM_BLOCKS // 2)
+    stopped.send(signal.SIGKILL)
+    assert stopped.wait() == -signal.SIGKILL
+    return journalled(path)
+
+
+def retrained(warm, folder, *options):
+    """Another checkpoint."""
+    path = folder / "other.pt"
+    done = warm.run("train", "--dataset", "digits-lt", "--batch-size", 32, *options, "-o", path)
+    assert done.code == 0, done.err
+    return path
+
+
+@pytest.mark.parametrize(
+    ("training", "options", "difference"),
+    [
+        (["--iterations", 6], [], "weights.conv1.weight"),
+        (["--iterations", 5, "--data-seed", 1], [], "splits.train.indices"),
+        (None, ["--seed", 1], "transforms.train.seed: 0 -> 1"),
+        (None, ["--store", "logits"], 'store: "both" -> "logits"'),
+        (None, ["--dtype", "float16"], 'dtype: "float32" -> "float16"'),
+        (None, ["--bn", "train"], 'transforms.test.batch_norm: "eval" -> "train"'),
+        (None, ["--views", VIEWS + 1], "transforms.train.views"),
+    ],
+)
+def test_what_has_changed_since_is_named(
+    warm, command, trained, tmp_path_factory, training, options, difference
+):
+    arguments, path = command
+    begun = stop_half_way(warm, arguments, path)
+    changed = [*arguments, *options]
+    if training is not None:
+        folder = tmp_path_factory.mktemp("other")
+        changed[changed.index("--checkpoint") + 1] = retrained(warm, folder, *training)
+    refused = warm.run(*changed)
+    assert refused.code == 3, refused.err
+    assert difference in error_of(refused)
+    assert "--overwrite to start anew" in error_of(refused)
+    assert names(path) == ["x.h5.journal", "x.h5.partial"]
+    resumed = warm.run(*arguments)
+    assert resumed.code == 0, resumed.err
+    assert kept_rows(resumed) == rows_of(begun)
+    assert_same(path, trained)
+
+
+def test_overwrite_starts_a_changed_one_anew(warm, command):
+    arguments, path = command
+    stop_half_way(warm, arguments, path)
+    done = warm.run(*arguments, "--seed", 1, "--overwrite")
+    assert done.code == 0, done.err
+    assert kept_rows(done) == 0
+    assert open_cache(path).meta("transforms")["train"]["seed"] == 1
+    assert names(path) == ["x.h5"]
+
+
+def cut(path):
+    os.truncate(path, path.stat().st_size // 2)
+
+
+def flip(path):
+    """One bit in the first row."""
+    with h5py.File(path, "r", locking=False) as file:
+        offset = file["splits/train/logits"].id.get_offset()
+    with path.open("rb+") as file:
+        file.seek(offset)
+        (byte,) = file.read(1)
+        file.seek(offset)
+        file.write(bytes([byte ^ 0x10]))
+
+
+def append_garbage(path):
+    with path.with_name("x.h5.journal").open("ab") as file:
+        file.write(b"train 0 0 128 00000000 00000000\n\xff\xfe\x00 train 1")
+
+
+def forget(path):
+    path.with_name("x.h5.journal").unlink()
+
+
+def replace_by_text(path):
+    path.write_text("not rows at all\n" * 1000)
+
+
+@pytest.mark.parametrize("harm", [cut, flip, append_garbage, forget, replace_by_text])
+def test_what_was_harmed_meanwhile_is_written_again(warm, command, trained, harm):
+    arguments, path = command
+    begun = stop_half_way(warm, arguments, path)
+    harm(path.with_name("x.h5.partial"))
+    resumed = warm.run(*arguments)
+    assert resumed.code == 0, resumed.err
+    kept = kept_rows(resumed)
+    if harm in (forget, replace_by_text):
+        assert kept == 0
+    if harm is flip:
+        assert kept == rows_of(begun) - SIZES[0]
+    if harm is append_garbage:
+        assert kept == rows_of(begun)
+    assert_same(path, trained)
+
+
+def test_a_foreign_journal_is_not_touched(warm, command):
+    arguments, path = command
+    journal = path.with_name("x.h5.journal")
+    journal.write_text("my notes\n")
+    refused = warm.run(*arguments)
+    assert refused.code == 3
+    assert "got another file or a damaged one; move it away" in error_of(refused)
+    assert journal.read_text() == "my notes\n"
+    assert names(path) == ["x.h5.journal"]
+
+
+def test_a_journal_beside_a_sealed_cache_is_ignored(warm, command, trained):
+    arguments, path = command
+    stop_half_way(warm, arguments, path)
+    path.with_name("x.h5.partial").unlink()
+    shutil.copy(trained, path)
+    done = warm.run(*arguments)
+    assert done.code == 0
+    assert "already there" in done.err
+    assert verify_cache(path) == []
+
+
+NO_SPACE = """
+import errno
+pwrite, calls = os.pwrite, []
+def full(descriptor, content, offset):
+    calls.append(1)
+    if len(calls) > 60:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    return pwrite(descriptor, content, offset)
+os.pwrite = full
+"""
+
+
+def test_a_full_disk_keeps_what_is_written(warm, command, trained):
+    arguments, path = command
+    failed = warm.run(*arguments, prelude=NO_SPACE)
+    assert failed.code == 1
+    assert "No space left on device" in error_of(failed)
+    assert "free space there" in error_of(failed)
+    assert f"of {NUM_ROWS:,} rows are kept, the same command goes on from there" in failed.err
+    resumed = warm.run(*arguments)
+    assert resumed.code == 0, resumed.err
+    assert kept_rows(resumed) > 0
+    assert_same(path, trained)
+
+
+LIMITED = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (500_000, 500_000))"
+
+
+def test_a_file_that_may_not_grow_is_refused_before_the_work(warm, command):
+    arguments, path = command
+    failed = warm.run(*arguments, prelude=LIMITED)
+    assert failed.code == 1
+    assert "raise the limit on file sizes (ulimit -f)" in error_of(failed)
+    assert "extracting" not in failed.err
+    assert names(path) == []
+
+
+@pytest.mark.parametrize("folder", ["none", "file", "locked"])
+def test_a_folder_that_cannot_be_written_is_refused_before_the_work(warm, command, folder):
+    arguments, path = command
+    (path.parent / "file").write_text("")
+    (path.parent / "locked").mkdir(mode=0o500)
+    if folder == "locked" and os.geteuid() == 0:
+        pytest.skip("permissions do not bind root")
+    refused = warm.run(*arguments[:-1], path.parent / folder / "x.h5")
+    assert refused.code == 1
+    assert str(path.parent / folder / "x.h5") in error_of(refused)
+    assert "extracting" not in refused.err
+
+
+def test_size_and_time_are_said_before_the_work(warm, command):
+    arguments, _ = command
+    done = warm.run(*arguments)
+    line = next(line for line in done.err.splitlines() if line.startswith("extracting"))
+    assert line.startswith(f"extracting {NUM_ROWS:,} rows on cpu: 2.0 MB, about ")
+    assert line.endswith(" s")

@@ -1,0 +1,190 @@
+"""Several processes that extract one cache."""
+
+import json
+import signal
+import socket
+
+import numpy as np
+import pytest
+from warm import wait_until
+
+from cache import open_cache, verify_cache
+
+VIEWS = 6
+NUM_ROWS = 482 * (1 + VIEWS) + 400
+TRAINING = ("--iterations", 5, "--batch-size", 32)
+
+
+@pytest.fixture(scope="module")
+def whole(warm, tmp_path_factory):
+    """A cache, with its checkpoint, that one process wrote."""
+    path = tmp_path_factory.mktemp("whole") / "whole.h5"
+    done = warm.run(*arguments_of(path, *TRAINING))
+    assert done.code == 0, done.err
+    return path
+
+
+def arguments_of(path, *options):
+    return ["extract", "--dataset", "digits-lt", "--views", VIEWS, *options, "-o", path]
+
+
+def start_ranks(warm, arguments, *, size, prelude=lambda rank: ""):
+    """Start the command in `size` processes, as torchrun does."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    place = {"WORLD_SIZE": str(size), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    return [
+        warm.start(
+            *arguments,
+            environment={**place, "RANK": str(rank), "LOCAL_RANK": str(rank)},
+            prelude=prelude(rank),
+        )
+        for rank in range(size)
+    ]
+
+
+def assert_same(path, whole):
+    ours, theirs = open_cache(path), open_cache(whole)
+    assert ours.fingerprint == theirs.fingerprint
+    for split in theirs.split_names:
+        for name in ("logits", "features", "labels"):
+            rows = getattr(ours.split(split), name)
+            assert np.array_equal(rows, getattr(theirs.split(split), name)), (split, name)
+    assert verify_cache(path) == []
+
+
+def errors(command):
+    return [line for line in command.err.splitlines() if line.startswith("error:")]
+
+
+def test_two_processes_write_what_one_writes(warm, whole, tmp_path):
+    path = tmp_path / "x.h5"
+    options = ["--checkpoint", whole.with_suffix(".pt"), "--json"]
+    first, second = start_ranks(warm, arguments_of(path, *options), size=2)
+    assert (first.wait(), second.wait()) == (0, 0), first.err + second.err
+    assert_same(path, whole)
+    assert [other.name for other in tmp_path.iterdir()] == ["x.h5"]
+    document = json.loads(first.out)
+    assert (document["rows"], document["rows_kept"]) == (NUM_ROWS, 0)
+    assert "in each of 2 processes" in first.err
+    assert (second.out, second.err) == ("", "")
+
+
+LATE = """
+import time, cache.partner
+enter = cache.partner.PartnerWriter.__enter__
+def late(self):
+    time.sleep(0.3)
+    return enter(self)
+cache.partner.PartnerWriter.__enter__ = late
+"""
+
+
+def test_a_process_that_is_late_takes_its_own_share(warm, whole, tmp_path):
+    path = tmp_path / "x.h5"
+    arguments = arguments_of(path, "--checkpoint", whole.with_suffix(".pt"))
+    ranks = start_ranks(warm, arguments, size=2, prelude=lambda rank: LATE if rank else "")
+    assert [rank.wait() for rank in ranks] == [0, 0], [rank.err for rank in ranks]
+    assert_same(path, whole)
+
+
+def test_the_first_trains_and_the_others_wait(warm, whole, tmp_path):
+    path = tmp_path / "x.h5"
+    ranks = start_ranks(warm, arguments_of(path, *TRAINING), size=3)
+    assert [rank.wait() for rank in ranks] == [0, 0, 0], [rank.err for rank in ranks]
+    assert_same(path, whole)
+    again = start_ranks(warm, arguments_of(path, *TRAINING), size=2)
+    assert [rank.wait() for rank in again] == [0, 0], [rank.err for rank in again]
+    assert "already there" in again[0].err
+
+
+FULL = """
+import errno
+pwrite, calls = os.pwrite, []
+def full(descriptor, content, offset):
+    calls.append(1)
+    if len(calls) > 20:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    return pwrite(descriptor, content, offset)
+os.pwrite = full
+"""
+
+
+def slow(seconds):
+    """Make every block take so long."""
+    return (
+        "import time, cache.rows\n"
+        "write_block = cache.rows.RowWriter.write_block\n"
+        "def slow_block(self, *arguments, **options):\n"
+        f"    time.sleep({seconds})\n"
+        "    write_block(self, *arguments, **options)\n"
+        "cache.rows.RowWriter.write_block = slow_block\n"
+    )
+
+
+def test_one_that_fails_ends_all_and_nothing_is_lost(warm, whole, tmp_path):
+    path = tmp_path / "x.h5"
+    arguments = arguments_of(path, "--checkpoint", whole.with_suffix(".pt"))
+    ranks = start_ranks(warm, arguments, size=2, prelude=lambda rank: FULL if rank else "")
+    assert [rank.wait() for rank in ranks] == [1, 1]
+    assert errors(ranks[0]) == []
+    assert len(errors(ranks[1])) == 1
+    assert "No space left on device" in errors(ranks[1])[0]
+    last = ranks[0].err.splitlines()[-1]
+    assert last.startswith("stopped, as another process of the run has ended: ")
+    kept = int(last.split(": ")[1].split()[0].replace(",", ""))
+    assert kept > NUM_ROWS // 2
+    done = warm.run(*arguments, "--json")
+    assert done.code == 0, done.err
+    assert json.loads(done.out)["rows_kept"] == kept
+    assert_same(path, whole)
+
+
+@pytest.mark.parametrize("victim", [0, 1])
+def test_one_that_is_killed_ends_all_and_nothing_is_lost(warm, whole, tmp_path, victim):
+    path = tmp_path / "x.h5"
+    arguments = arguments_of(path, "--checkpoint", whole.with_suffix(".pt"))
+    ranks = start_ranks(warm, arguments, size=2, prelude=lambda rank: slow(0.02))
+    partner = path.with_name("x.h5.journal.1")
+    wait_until(lambda: partner.exists() and partner.read_bytes().count(b"\n") > 4)
+    ranks[victim].send(signal.SIGKILL)
+    assert ranks[victim].wait() == -signal.SIGKILL
+    assert ranks[1 - victim].wait() == 1
+    assert [errors(rank) for rank in ranks] == [[], []]
+    again = start_ranks(warm, [*arguments, "--json"], size=3)
+    assert [rank.wait() for rank in again] == [0, 0, 0], [rank.err for rank in again]
+    document = json.loads(again[0].out)
+    assert 4 * 98 <= document["rows_kept"] < NUM_ROWS
+    assert_same(path, whole)
+    assert [other.name for other in tmp_path.iterdir()] == ["x.h5"]
+
+
+def test_a_signal_to_all_keeps_what_is_written(warm, whole, tmp_path):
+    path = tmp_path / "x.h5"
+    arguments = arguments_of(path, "--checkpoint", whole.with_suffix(".pt"))
+    ranks = start_ranks(warm, arguments, size=2, prelude=lambda rank: slow(0.02))
+    partner = path.with_name("x.h5.journal.1")
+    wait_until(lambda: partner.exists() and partner.read_bytes().count(b"\n") > 4)
+    for rank in ranks:
+        rank.send(signal.SIGTERM)
+    assert [rank.wait() for rank in ranks] == [130, 130]
+    last = ranks[0].err.splitlines()[-1]
+    assert last.startswith("interrupted: ")
+    said = int(last.split()[1].replace(",", ""))
+    assert ranks[1].err == ""
+    done = warm.run(*arguments, "--json")
+    # The second process may have written one more block after the first one looked.
+    assert 4 * 98 <= said <= json.loads(done.out)["rows_kept"] <= said + 128
+    assert_same(path, whole)
+
+
+def test_an_error_of_the_first_is_said_once(warm, whole, tmp_path):
+    path = tmp_path / "x.h5"
+    path.write_text("no cache")
+    arguments = arguments_of(path, "--checkpoint", whole.with_suffix(".pt"))
+    ranks = start_ranks(warm, arguments, size=2)
+    assert [rank.wait() for rank in ranks] == [3, 1]
+    assert len(errors(ranks[0])) == 1
+    assert ranks[1].err == ""
+    assert path.read_text() == "no cache"

@@ -1,0 +1,292 @@
+"""Checkpoints of other programs through the command line: rows, priors, records and refusals."""
+
+import json
+import re
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from cache import open_cache
+from pipeline.backbone import build_backbone
+from pipeline.backbone.checkpoint import load_checkpoint
+
+NUM_CLASSES = 10
+
+
+@pytest.fixture(scope="module")
+def theirs(digits_cache, tmp_path_factory):
+    """The trained digits network as another program would have saved it."""
+    state = load_checkpoint(digits_cache.with_suffix(".pt")).model
+    path = tmp_path_factory.mktemp("theirs") / "theirs.pt"
+    renamed = {f"module.{name.replace('head.', 'linear.')}": state[name] for name in state}
+    torch.save({"state_dict": renamed, "epoch": 60}, path)
+    return path
+
+
+def extract(run, checkpoint, output, *options):
+    return run(
+        *("extract", "--dataset", "digits-lt", "--views", "1"),
+        *("--checkpoint", checkpoint, *options, "-o", output),
+    )
+
+
+def test_its_rows_are_those_of_our_own(run, theirs, digits_cache, tmp_path):
+    done = extract(run, theirs, tmp_path / "a.h5", "--json")
+    assert done.code == 0, done.err
+    ours, read = open_cache(digits_cache), open_cache(tmp_path / "a.h5")
+    np.testing.assert_array_equal(read.split("test").logits, ours.split("test").logits)
+    np.testing.assert_array_equal(read.split("train").labels, ours.split("train").labels)
+    assert read.head_fingerprint == ours.head_fingerprint
+    (warning,) = done.document["warnings"]
+    assert "theirs.pt: the class counts that it was trained on are not known" in warning
+    assert f"warning: {warning}" in done.err
+
+
+def test_its_origin_is_recorded(run, theirs, tmp_path):
+    assert extract(run, theirs, tmp_path / "a.h5").code == 0
+    config = open_cache(tmp_path / "a.h5").meta("config")
+    assert config["backbone"] == "resnet8"
+    assert config["prior_counts"] == "unknown"
+    assert config["checkpoint"]["origin"] == "foreign checkpoint"
+    assert len(config["checkpoint"]["sha256"]) == 64
+    state = {name: v.contiguous() for name, v in torch.load(theirs)["state_dict"].items()}
+    save_file(state, tmp_path / "same.safetensors")
+    assert extract(run, tmp_path / "same.safetensors", tmp_path / "b.h5").code == 0
+    assert open_cache(tmp_path / "b.h5").meta("config") == config
+    assert open_cache(tmp_path / "b.h5").fingerprint == open_cache(tmp_path / "a.h5").fingerprint
+
+
+COUNTS = [7, 6, 5, 4, 3, 2.5, 2, 1, 1, 0]
+
+
+def write_counts(path):
+    if path.suffix == ".npz":
+        np.savez(path, class_counts=COUNTS)
+    elif path.suffix == ".npy":
+        np.save(path, COUNTS)
+    elif path.suffix == ".json":
+        path.write_text(json.dumps({"train_shots": COUNTS} if path.stem == "shots" else COUNTS))
+    else:
+        path.write_text("\n".join(map(str, COUNTS)))
+
+
+@pytest.mark.parametrize("name", ["a.npz", "a.npy", "a.json", "shots.json", "a.txt"])
+def test_prior_counts_from_a_file(run, theirs, tmp_path, name):
+    write_counts(tmp_path / name)
+    done = extract(run, theirs, tmp_path / "a.h5", "--prior-counts", tmp_path / name)
+    assert done.code == 0, done.err
+    assert "warning" not in done.err
+    cached = open_cache(tmp_path / "a.h5")
+    assert cached.head.prior_counts.tolist() == COUNTS
+    assert cached.meta("config")["prior_counts"] == "file"
+
+
+def test_prior_counts_decide_logit_adjustment(run, theirs, digits_cache, tmp_path):
+    adjusted = {}
+    for said in ("train", "uniform"):
+        output = tmp_path / f"{said}.h5"
+        assert extract(run, theirs, output, "--prior-counts", said).code == 0
+        adjusted[said] = run("evaluate", output, "--json").document["methods"]
+    ours = run("evaluate", digits_cache, "--json").document["methods"]
+    assert adjusted["train"] == ours
+    assert adjusted["uniform"]["logit-adjustment"]["nll"] == pytest.approx(
+        ours["softmax"]["nll"], rel=1e-6
+    )
+    np.testing.assert_array_equal(open_cache(tmp_path / "uniform.h5").head.prior_counts, 48.2)
+
+
+def test_a_cache_of_other_prior_counts_is_stale(run, theirs, tmp_path):
+    output = tmp_path / "a.h5"
+    assert extract(run, theirs, output, "--prior-counts", "uniform").code == 0
+    assert "already there" in extract(run, theirs, output, "--prior-counts", "uniform").err
+    done = extract(run, theirs, output)
+    assert done.code == 3
+    assert "prior_counts" in done.error
+
+
+def test_a_fit_follows(run, theirs, tmp_path):
+    assert extract(run, theirs, tmp_path / "a.h5", "--prior-counts", "train").code == 0
+    done = run("rectify", tmp_path / "a.h5", "--json")
+    assert done.code == 0
+    assert done.document["status"] == "converged"
+
+
+def save(path, *, num_classes=NUM_CLASSES, head="fc", drop="", **change):
+    model = build_backbone("resnet8", num_classes, in_channels=1, seed=3)
+    state = {name.replace("head.", f"{head}."): v for name, v in model.state_dict().items()}
+    state = {name: v for name, v in state.items() if not drop or drop not in name}
+    torch.save({**state, **change}, path)
+    return path
+
+
+def test_a_new_head_is_said_to_be_untrained(run, tmp_path):
+    path = save(tmp_path / "seven.pt", num_classes=7)
+    done = extract(run, path, tmp_path / "a.h5", "--new-head", "--json")
+    assert done.code == 0
+    (warning,) = done.document["warnings"]
+    assert "the head is a fresh one" in warning
+    assert open_cache(tmp_path / "a.h5").head.weight.shape == (10, 64)
+
+
+def test_a_head_without_a_bias_is_told(run, tmp_path):
+    path = save(tmp_path / "plain.pt", drop="fc.bias")
+    done = extract(run, path, tmp_path / "a.h5", "--prior-counts", "train")
+    assert "warning: " + str(path) + ": its head has no bias; zeros stand for it" in done.err
+    assert not open_cache(tmp_path / "a.h5").head.bias.any()
+
+
+REFUSED = {
+    "other classes": (
+        {"num_classes": 7},
+        [],
+        "a head of 10 classes expected, as the data has, got fc.weight of 7; .* --new-head",
+    ),
+    "no head": ({"drop": "fc."}, [], "a head under one of the names head, fc, .* --new-head"),
+    "another depth": ({}, ["--backbone", "resnet20"], r"got 60 missing \(layer1.1.conv1.weight"),
+    "no backbone": ({"drop": "bn1.bias"}, [], "one of resnet8, .* give --backbone"),
+    "something missing": (
+        {"drop": "layer2.0.bn2"},
+        ["--backbone", "resnet8"],
+        r"got 4 missing \(layer2.0.bn2.weight, .*running_var\); is it another",
+    ),
+    "something more": (
+        {"aspp.weight": torch.zeros(1)},
+        ["--backbone", "resnet8"],
+        r"got 1 unexpected \(aspp.weight\)",
+    ),
+    "another shape": (
+        {"conv1.weight": torch.zeros(16, 3, 3, 3)},
+        ["--backbone", "resnet8"],
+        r"1 of another shape \(conv1.weight \(16, 3, 3, 3\) for \(16, 1, 3, 3\)\)",
+    ),
+    "not finite": ({"bn1.bias": torch.full((16,), torch.inf)}, [], "finite weights expected"),
+    "a recipe": ({}, ["--iterations", "5"], "--iterations: .* leave the option out"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_does_not_match_is_one_line_and_exit_3(run, tmp_path, case):
+    change, options, message = REFUSED[case]
+    path = save(tmp_path / "theirs.pt", **change)
+    done = extract(run, path, tmp_path / "a.h5", *options)
+    assert done.code == 3
+    assert re.search(message, done.error), done.error
+    assert str(path) in done.error
+    assert not (tmp_path / "a.h5").exists()
+
+
+class Trainer:
+    """An object in a checkpoint, as programs that save themselves whole leave it."""
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "cut short or of another kind"),
+        (b"PK\x03\x04 and no more", "cut short or of another kind"),
+        ({"model": Trainer()}, "got pickled objects"),
+        ({"epoch": 3}, "got the keys epoch; save model.state_dict()"),
+    ],
+)
+def test_a_file_without_plain_tensors_is_exit_3(run, tmp_path, content, message):
+    path = tmp_path / "theirs.pt"
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+    else:
+        torch.save(content, path)
+    done = extract(run, path, tmp_path / "a.h5")
+    assert done.code == 3
+    assert message in done.error
+
+
+BAD_COUNTS = {
+    "too few": ("a.txt", "1 2 3", "10 counts expected, one a class in class order, got an array"),
+    "negative": ("a.json", "[1,1,1,1,1,1,1,1,1,-4]", "numbers of at least 0, .* got -4.0"),
+    "all zero": ("a.json", json.dumps([0] * 10), "not all of them 0, expected, got zeros alone"),
+    "words": ("a.txt", "many few", "one number a class expected .* could not convert"),
+    "no json": ("a.json", "{", "one number a class expected as .npz"),
+    "other keys": ("a.json", '{"shots": [1]}', "counts under prior_counts or .* got shots"),
+    "no archive": ("a.npz", "text", "an .npz archive"),
+    "no array": ("a.npy", "text", "one number a class expected"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_COUNTS)
+def test_bad_prior_counts_are_one_line_and_exit_3(run, theirs, tmp_path, case):
+    name, text, message = BAD_COUNTS[case]
+    (tmp_path / name).write_text(text)
+    done = extract(run, theirs, tmp_path / "a.h5", "--prior-counts", tmp_path / name)
+    assert done.code == 3
+    assert re.search(message, done.error), done.error
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--prior-counts", "none.json"], "train, uniform or a file expected, got none.json"),
+        (["--backbone", "vgg"], "torchvision:NAME or timm:NAME, expected, got vgg"),
+        (["--backbone", "torchvision:vg11"], "did you mean vgg11"),
+        (["--backbone", "resnet50"], "resnet50: images of 3 channels expected, got 1"),
+        (["--pretrained"], "--pretrained: one source of weights expected, got --checkpoint"),
+    ],
+)
+def test_options_that_make_no_sense_are_usage(run, theirs, tmp_path, options, message):
+    done = extract(run, theirs, tmp_path / "a.h5", *options)
+    assert done.code == 2
+    assert message in done.error
+
+
+@pytest.mark.parametrize("options", [["--new-head"], ["--prior-counts", "train"]])
+def test_options_of_a_checkpoint_without_one_are_usage(run, tmp_path, options):
+    done = run("extract", "--dataset", "digits-lt", *options, "-o", tmp_path / "a.h5")
+    assert done.code == 2
+    assert "a --checkpoint beside it expected, got none" in done.error
+
+
+@pytest.mark.parametrize("options", [["--new-head"], ["--prior-counts", "train"]])
+def test_a_checkpoint_of_ours_knows_its_head_and_its_counts(run, digits_cache, tmp_path, options):
+    done = extract(run, digits_cache.with_suffix(".pt"), tmp_path / "a.h5", *options)
+    assert done.code == 3
+    assert f"{options[0]}: a checkpoint of another program expected" in done.error
+
+
+def test_dry_run_of_a_foreign_checkpoint_writes_nothing(run, theirs, tmp_path):
+    done = extract(run, theirs, tmp_path / "a.h5", "--dry-run", "--json")
+    assert done.code == 0
+    assert done.document["recipe"] is None
+    assert done.document["splits"] == {"train": 482, "test": 400}
+    assert "warning" in done.err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_training_starts_from_a_foreign_checkpoint(run, theirs, tmp_path):
+    options = ["--dataset", "digits-lt", "--iterations", "1", "--batch-size", "16"]
+    started = ["train", *options, "--checkpoint", theirs, "-o", tmp_path / "a.pt"]
+    assert run(*started).code == 0
+    assert "already trained" in run(*started).err
+    stored = load_checkpoint(tmp_path / "a.pt")
+    start = torch.load(theirs)["state_dict"]["module.linear.weight"]
+    fresh = build_backbone("resnet8", 10, in_channels=1, seed=0).head.weight
+    change = (stored.model["head.weight"] - start).abs().max()
+    assert 0 < change < 0.2 * (fresh - start).abs().max()
+    done = run("train", *options, "-o", tmp_path / "a.pt")
+    assert done.code == 3
+    assert "initial " in done.error
+
+
+def test_training_from_another_head_needs_a_new_one(run, tmp_path):
+    path = save(tmp_path / "seven.pt", num_classes=7)
+    options = ["--dataset", "digits-lt", "--iterations", "1", "--batch-size", "16"]
+    started = ["train", *options, "--checkpoint", path, "-o", tmp_path / "a.pt"]
+    done = run(*started)
+    assert done.code == 3
+    assert "got fc.weight of 7" in done.error
+    assert run(*started, "--new-head").code == 0
+
+
+def test_pretrained_needs_a_network_that_has_weights(run, tmp_path):
+    done = run("train", "--dataset", "digits-lt", "--pretrained", "-o", tmp_path / "a.pt")
+    assert done.code == 2
+    assert "--pretrained: a network of torchvision expected, got resnet8" in done.error

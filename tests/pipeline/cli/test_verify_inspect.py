@@ -1,0 +1,156 @@
+"""`verify` and `inspect`: sound files in full, damaged ones in clear lines and exit code 3."""
+
+import json
+
+import h5py
+import numpy as np
+import pytest
+
+from cache import Head, SplitArrays, open_cache, write_arrays
+from cache.checksums import raw_extents, walk_datasets
+from cache.seal import write_seal
+
+NUM_CLASSES = 300
+
+
+@pytest.fixture
+def cache(tmp_path):
+    """Many classes, documents with long values, ids."""
+    rng = np.random.default_rng(0)
+    write_arrays(
+        tmp_path / "c.h5",
+        class_counts=np.arange(NUM_CLASSES, 0, -1),
+        head=Head.from_linear(rng.standard_normal((NUM_CLASSES, 3)), None),
+        splits={
+            "train": SplitArrays(
+                logits=rng.standard_normal((2, 7, NUM_CLASSES)),
+                labels=np.arange(7),
+                features=rng.standard_normal((2, 7, 3)),
+                ids=[f"{row}.png" for row in range(7)],
+                views=("clean", "augmented"),
+            ),
+            "test": SplitArrays(
+                logits=rng.standard_normal((1, 4, NUM_CLASSES)), labels=np.arange(4)
+            ),
+        },
+        class_names=[f"class of birds {index}" for index in range(NUM_CLASSES)],
+        parts={},
+        meta={
+            "transforms": {"train": {"mean": [0.5] * 500, "augmentation": "crop-flip"}},
+            "provenance": {"dataset": "birds", "device": "cpu"},
+            "config": {f"option {index}": index for index in range(500)},
+            "indices": {"train": list(range(5000))},
+        },
+        creator="marr-pipeline 0.1.0",
+        libraries={"torch": "2.6"},
+    )
+    return tmp_path / "c.h5"
+
+
+def flip(path, offset):
+    content = bytearray(path.read_bytes())
+    content[offset] ^= 1
+    path.write_bytes(content)
+
+
+def edit(path, name, value):
+    with h5py.File(path, "r+") as file:
+        file.attrs[name] = value
+    with path.open("r+b") as file:
+        write_seal(file.fileno(), [])
+
+
+def replace_by_foreign(path):
+    path.unlink()
+    with h5py.File(path, "w") as file:
+        file["x"] = 1
+
+
+DAMAGES = {
+    "truncated": (lambda path: path.write_bytes(path.read_bytes()[:-500]), "truncated"),
+    "half": (lambda path: path.write_bytes(path.read_bytes()[:9000]), "truncated"),
+    "empty": (lambda path: path.write_bytes(b""), "an HDF5 file expected"),
+    "records": (lambda path: flip(path, path.read_bytes().index(b"OHDR") + 9), "HDF5 records with"),
+    "seal": (lambda path: flip(path, path.stat().st_size - 1), "a seal with CRC-32"),
+    "foreign": (replace_by_foreign, "this HDF5 file is not a cache"),
+    "newer": (lambda path: edit(path, "format_version", "2.0"), "version 1.0 expected, got 2.0"),
+    "writing": (lambda path: edit(path, "state", "writing"), "the file is unfinished"),
+}
+
+
+@pytest.mark.parametrize("command", ["verify", "inspect"])
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_file_that_is_no_sound_cache(run, cache, damage, command):
+    spoil, message = DAMAGES[damage]
+    spoil(cache)
+    done = run(command, cache, "--json")
+    assert done.code == 3
+    assert done.out == ""
+    assert done.error.startswith(f"error: {cache}: ")
+    assert message in done.error
+    assert done.err == done.error + "\n"
+
+
+def test_one_flipped_byte_in_each_dataset_of_rows(run, cache):
+    """All of them at once: every one is named on a line of its own."""
+    with h5py.File(cache, "r") as file:
+        offsets = [extent.offset for extent in raw_extents(file)]
+        # Those of strings lie in the sealed records: the file is not even opened.
+        names = [name for name in walk_datasets(file) if name.split("/")[0] in ("head", "splits")]
+    for offset in offsets:
+        flip(cache, offset)
+    done = run("verify", cache, "--json")
+    assert done.code == 3
+    assert done.out == ""
+    lines = done.err.splitlines()
+    assert [line.split(": ")[2] for line in lines] == ["class_counts", *names]
+    assert all(line.startswith(f"error: {cache}: ") for line in lines)
+
+
+def test_a_sound_file(run, cache):
+    assert run("verify", cache).out == f"{cache}: every checksum holds\n"
+    assert run("verify", cache, "--json").document == {
+        "schema_version": 1,
+        "command": "verify",
+        "cache": str(cache),
+        "damaged": [],
+    }
+
+
+def test_inspect_is_complete(run, cache):
+    text = run("inspect", cache).out
+    for part in (
+        "classes      300: 300, 299,",
+        "names        class of birds 0, class of birds 1,",
+        "many 200, medium 81, few 19",
+        "7 samples; 1 clean, 1 augmented views; logits float32; features of 3; ids",
+        f'h5py.File("{cache}")["splits/train/logits"]  2 x 7 x 300 float32',
+        f'h5py.File("{cache}")["splits/test/logits"]  4 x 300 float32',
+        "marr-pipeline 0.1.0",
+        "created_utc",
+        "transforms.train.augmentation = crop-flip",
+        "provenance.dataset = birds",
+        "config.option 0 = 0",
+        "config: 440 more values; --json shows all",
+    ):
+        assert part in text
+    assert len(text.splitlines()) < 120
+    assert max(map(len, text.splitlines())) < 300
+
+
+def test_the_lines_on_how_to_read_are_true(run, cache):
+    for path, rows in (
+        run("inspect", cache, "--json").document["splits"]["train"]["datasets"].items()
+    ):
+        with h5py.File(cache) as file:
+            assert list(file[path].shape) == rows["shape"]
+            assert file[path].dtype == rows["dtype"]
+
+
+def test_inspect_as_json_holds_every_document_but_the_long_indices(run, cache):
+    document = run("inspect", cache, "--json").document
+    opened = open_cache(cache)
+    assert document["documents"].keys() == {"transforms", "provenance", "config"}
+    assert document["documents"]["config"] == opened.meta("config")
+    assert document["attributes"] == dict(opened.attributes)
+    assert len(json.dumps(document)) < 50_000

@@ -1,0 +1,198 @@
+import dataclasses
+
+import numpy as np
+import pytest
+
+from pipeline.data import load_dataset
+from pipeline.data.listed import LISTED, listed_source
+from pipeline.data.published import PUBLISHED, differences_from_published
+from pipeline.data.source import SourceRequest
+from pipeline.errors import ConfigError, DataError
+from pipeline.groups import FEW_BELOW, MANY_ABOVE
+from pipeline.progress import silent
+
+LARGE = [name for name, ratio in PUBLISHED if ratio is None]
+
+
+def request_of(root, **changes):
+    request = SourceRequest(
+        data_root=root,
+        data_seed=0,
+        image_size=None,
+        lists={},
+        path_prefixes=(),
+        workers=0,
+        progress=silent,
+    )
+    return dataclasses.replace(request, **changes)
+
+
+def counts_of(figures):
+    """Some class counts with the published total, extremes and groups."""
+    many, medium, few = figures.groups
+    lowest = np.repeat([MANY_ABOVE + 1, FEW_BELOW, figures.smallest], [many, medium, few])
+    highest = np.repeat([figures.largest, MANY_ABOVE, FEW_BELOW - 1], [many, medium, few])
+    lowest[0], highest[-1] = figures.largest, figures.smallest
+    room = highest - lowest
+    filled = np.minimum(np.cumsum(room), figures.images["train"] - lowest.sum())
+    return lowest + np.diff(filled, prepend=0)
+
+
+def write_lists(root, name, counts, images):
+    """List files under their official names; labels in no order of frequency."""
+    counts = np.random.default_rng(0).permutation(counts)
+    for split, list_name in LISTED[name].list_names.items():
+        of_class = counts
+        if split != "train":
+            of_class = np.full(len(counts), images[split] // len(counts))
+        labels = np.repeat(np.arange(len(counts)), of_class)
+        lines = [f"{split}/{label:04d}/{i}.jpg {label}\n" for i, label in enumerate(labels)]
+        (root / list_name).write_text("".join(lines))
+    return counts
+
+
+@pytest.mark.parametrize("name", LARGE)
+def test_lists_of_the_published_shape_agree_in_all_figures(name, tmp_path):
+    figures = PUBLISHED[name, None]
+    counts = write_lists(tmp_path, name, counts_of(figures), figures.images)
+    source = listed_source(name, request_of(tmp_path))
+    sizes = {split: len(part.rows) for split, part in source.splits.items()}
+    assert sizes == dict(figures.images)
+    found = np.bincount(source.splits["train"].labels)
+    assert np.array_equal(found, counts)
+    assert (found.max(), found.min()) == (figures.largest, figures.smallest)
+    assert differences_from_published(figures, class_counts=found, split_sizes=sizes) == []
+    assert source.class_names[:2] == ("0000", "0001")
+
+
+def test_every_difference_is_named():
+    figures = PUBLISHED["imagenet-lt", None]
+    counts = counts_of(figures)
+    counts[counts == figures.smallest] = figures.smallest - 1
+    found = differences_from_published(figures, class_counts=counts, split_sizes=figures.images)
+    assert found == ["smallest class 4, published 5"]
+    counts = counts_of(PUBLISHED["places-lt", None])
+    found = differences_from_published(figures, class_counts=counts, split_sizes={"tune": 7_300})
+    assert found == [
+        "classes 365, published 1,000",
+        "largest class 4,980, published 1,280",
+        "many/medium/few classes 131/163/71, published 385/479/136",
+        "tune images 7,300, published 20,000",
+    ]
+
+
+def test_a_split_that_was_not_published_is_named():
+    figures = PUBLISHED["inaturalist2018", None]
+    sizes = {**figures.images, "tune": 10}
+    found = differences_from_published(figures, class_counts=counts_of(figures), split_sizes=sizes)
+    assert found == ["tune images 10, published none"]
+
+
+@pytest.mark.parametrize("name", [*LARGE, "list"])
+def test_the_list_of_training_images_is_asked_for(name, tmp_path):
+    with pytest.raises(ConfigError, match=r"--list-train: the list of .* expected.*, got none"):
+        load_dataset(name, data_root=tmp_path)
+    with pytest.raises(ConfigError, match=r"--data-root: .* expected, got none"):
+        load_dataset(name)
+
+
+def test_lists_are_for_listed_datasets(tmp_path):
+    with pytest.raises(ConfigError, match=r"none expected for folder, got some; .* imagenet-lt"):
+        load_dataset("folder", data_root=tmp_path, lists={"train": tmp_path / "a.txt"})
+
+
+@pytest.fixture
+def small(write_list, paint_all):
+    """A list of four images of two classes, for images in memory."""
+    lines = ("a/1.png 0", "a/2.png 0", "a/3.png 0", "b/1.png 1")
+    paint_all(*lines, "a/9.png 0", "b/9.png 1", size=(40, 32))
+    return {
+        "train": write_list(*lines),
+        "test": write_list("a/9.png 0", "b/9.png 1", name="test.txt"),
+    }
+
+
+def test_a_list_is_read_in_its_order(small, tmp_path):
+    data = load_dataset("list", data_root=tmp_path, lists=small)
+    assert data.class_counts.tolist() == [3, 1]
+    assert data.class_names == ("a", "b")
+    assert data.train.ids == ("a/1.png", "a/2.png", "a/3.png", "b/1.png")
+    assert data.test.labels.tolist() == [0, 1]
+    assert data.tune is None
+    assert data.warnings == ()
+    assert data.imbalance_ratio is None
+    assert load_dataset(
+        "list", data_root=tmp_path, lists=small, imbalance_ratio=3, tune_fraction=0.4
+    ).source_rows()["tune"].shape == (1,)
+
+
+def test_a_prefix_map_leads_to_the_disk(small, write_list, tmp_path):
+    moved = write_list("images/a/1.png 0", "images/b/1.png 1", name="moved.txt")
+    with pytest.raises(DataError, match=r"moved.txt, line 1: an image file .*images/a/1.png") as e:
+        load_dataset("list", data_root=tmp_path, lists={"train": moved})
+    assert "(2 of 2 images are missing)" in str(e.value)
+    data = load_dataset(
+        "list",
+        data_root=tmp_path,
+        lists={"train": moved},
+        path_prefixes=(("images/", ""), ("a/", "never/")),
+    )
+    assert data.train.ids == ("a/1.png", "b/1.png")
+
+
+@pytest.mark.parametrize(
+    ("train", "test", "message"),
+    [
+        (["a/1.png 0", "b/1.png 2"], [], r"train.txt: .* every label in 0..2 expected, got none"),
+        (["a/1.png 1", "a/2.png 5"], [], r"got none of label 0 and 3 more; number the classes"),
+        (["a/1.png 0"], ["b/9.png 1"], r"test.txt, line 1: a label in 0..0 expected, got 1;"),
+        (["a/1.png 0"], ["a/1.png 0"], r"test.txt, line 1: an image of one split .*train.txt, l"),
+    ],
+)
+def test_classes_that_do_not_add_up_are_refused(train, test, message, write_list, tmp_path):
+    lists = {"train": write_list(*train)}
+    if test:
+        lists["test"] = write_list(*test, name="test.txt")
+    with pytest.raises(DataError, match=message):
+        load_dataset("list", data_root=tmp_path, lists=lists)
+
+
+def test_a_label_beyond_the_published_classes_is_fatal(write_list, tmp_path):
+    path = write_list("a/1.png 0", "a/2.png 365")
+    with pytest.raises(DataError, match=r"line 2: a label in 0..364 expected, got 365"):
+        load_dataset("places-lt", data_root=tmp_path, lists={"train": path})
+
+
+def test_names_come_from_the_column_before_the_folder(small, write_list, tmp_path):
+    path = write_list("path,label,class", "a/1.png,0,ant", "b/1.png,1,bee", name="names.csv")
+    data = load_dataset("list", data_root=tmp_path, lists={"train": path})
+    assert data.class_names == ("ant", "bee")
+
+
+def test_unreadable_images_are_left_out_and_listed(small, tmp_path):
+    (tmp_path / "a/2.png").write_bytes(b"no image")
+    (tmp_path / "b/9.png").unlink()
+    options = {"data_root": tmp_path, "lists": small, "skip_unreadable": True}
+    data = load_dataset("list", **options)
+    assert data.skipped == {"train": ("a/2.png",), "test": ("b/9.png",)}
+    assert data.record()["skipped"] == {"train": ["a/2.png"], "test": ["b/9.png"]}
+    assert data.train.ids == ("a/1.png", "a/3.png", "b/1.png")
+    assert data.train.source_indices.tolist() == [0, 2, 3]
+    again = load_dataset(
+        "list",
+        data_root=tmp_path,
+        lists=small,
+        stored_rows=data.source_rows(),
+        stored_skipped=data.record()["skipped"],
+    )
+    assert again.record() == data.record()
+    # The tail is drawn from what is left: the largest class has two images now.
+    assert load_dataset("list", **options, imbalance_ratio=2).class_counts.tolist() == [2, 1]
+
+
+def test_all_images_of_a_class_unreadable_is_an_empty_class(small, tmp_path):
+    (tmp_path / "b/1.png").unlink()
+    with pytest.raises(DataError, match="empty class 'b'"):
+        load_dataset("list", data_root=tmp_path, lists=small, skip_unreadable=True)
+    with pytest.raises(DataError, match=r"train.txt, line 4: .*b/1.png expected, got none \(1 of"):
+        load_dataset("list", data_root=tmp_path, lists=small)

@@ -1,0 +1,134 @@
+"""Real processes of the program that start at once.
+
+Loading torch takes seconds, and the tests of faults need dozens of processes that can be killed.
+So one process loads everything and forks a child for each command, which has its own pid, signals
+and exit code.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+
+SERVER = """
+import gc, json, os, sys
+import sklearn.datasets, torch, torch.distributed
+import pipeline.cli.caching, pipeline.cli.extract, pipeline.cli.trained
+from pipeline.cli import main
+
+torch.set_num_threads(1)
+gc.freeze()  # no collection in a child copies these pages
+print("ready", flush=True)
+while line := sys.stdin.readline():
+    request = json.loads(line)
+    if "wait" in request:
+        _, status = os.waitpid(request["wait"], 0)
+        print(os.waitstatus_to_exitcode(status), flush=True)
+        continue
+    pid = os.fork()
+    if pid:
+        print(pid, flush=True)
+        continue
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    for descriptor in (1, 2):
+        flags = os.O_CREAT | os.O_WRONLY | os.O_APPEND
+        os.dup2(os.open(f"{request['log']}.{descriptor}", flags, 0o600), descriptor)
+    os.environ.update(request["environment"])
+    exec(request["prelude"])
+    try:
+        main(request["arguments"])
+    except SystemExit as stop:
+        sys.stdout.flush()
+        os._exit(stop.code)  # taking torch apart would take longer than most commands
+os._exit(0)
+"""
+
+
+@dataclass
+class Command:
+    """A command at work, or what it left."""
+
+    pid: int
+    log: Path
+    server: "WarmProcess"
+    code: int | None = None
+
+    @property
+    def out(self):
+        return Path(f"{self.log}.1").read_text(encoding="utf-8")
+
+    @property
+    def err(self):
+        return Path(f"{self.log}.2").read_text(encoding="utf-8")
+
+    def send(self, number):
+        os.kill(self.pid, number)
+
+    def wait(self):
+        """The exit code, negative for a signal; its output is whole from here on."""
+        if self.code is None:
+            self.code = self.server.ask({"wait": self.pid})
+        return self.code
+
+
+class WarmProcess:
+    """A loaded process; `close` ends it."""
+
+    def __init__(self, folder):
+        self._folder = folder
+        self._num_started = 0
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", SERVER],
+            env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert self._process.stdout.readline() == "ready\n"
+
+    def start(self, *arguments, environment=None, prelude=""):
+        """Start a command.
+
+        Args:
+            arguments: of the program.
+            environment: further variables.
+            prelude: Python that the process runs first.
+        """
+        self._num_started += 1
+        log = self._folder / f"command{self._num_started}"
+        request = {
+            "arguments": [str(argument) for argument in arguments],
+            "environment": environment or {},
+            "prelude": prelude,
+            "log": str(log),
+        }
+        return Command(self.ask(request), log, self)
+
+    def run(self, *arguments, **options):
+        """Start a command and wait for its end."""
+        command = self.start(*arguments, **options)
+        command.wait()
+        return command
+
+    def ask(self, request):
+        self._process.stdin.write(json.dumps(request) + "\n")
+        self._process.stdin.flush()
+        return int(self._process.stdout.readline())
+
+    def close(self):
+        self._process.stdin.close()
+        assert self._process.wait(timeout=30) == 0
+        self._process.stdout.close()
+
+
+def wait_until(is_so, *, seconds=60.0):
+    """Wait for something that another process does."""
+    end = time.monotonic() + seconds
+    while not is_so():
+        assert time.monotonic() < end, "nothing happened"
+        time.sleep(0.0005)
