@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 @click.option(
     "--l2",
     type=click.FloatRange(min=0),
-    help="Ridge; weight decay of sgd.  [default: 1; paper: 5e-4, 1e-4 for iNaturalist]",
+    help="Ridge; weight decay of sgd.  [default: 3; paper: 5e-4, 1e-4 for iNaturalist]",
 )
 @click.option(
     "--center",
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 @click.option(
     "--scale-l2",
     type=click.FloatRange(min=0, min_open=True),
-    help="With --center tempered: ridge on its common scale, in log K.  [default: 0.1]",
+    help="With --center tempered: ridge on its common scale, in log K.  [default: 0.2]",
 )
 @click.option(
     "--reduction",

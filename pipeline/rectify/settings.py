@@ -41,7 +41,7 @@ class RectifySettings:
     gamma: float = 1.2
     l2: float = 5e-4
     center: Center = "zero"
-    scale_l2: float = 0.1
+    scale_l2: float = 0.2
     reduction: Reduction = "plain"
     tolerance: float = 1e-6
     fit_split: str = "train"
@@ -78,7 +78,7 @@ class RectifySettings:
 
 PRESETS: dict[str, RectifySettings] = {
     "default": RectifySettings(
-        preset="default", center="tempered", l2=1.0, scale_l2=0.1, reduction="weighted"
+        preset="default", center="tempered", l2=3.0, scale_l2=0.2, reduction="weighted"
     ),
     "paper": RectifySettings(),
     "official": RectifySettings(preset="official", optimizer="sgd", reduction="weighted"),

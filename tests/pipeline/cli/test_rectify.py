@@ -152,7 +152,7 @@ def test_unbounded_fit_is_written_and_says_so(run, separable_npz, tmp_path):
 
 def test_a_step_limit_is_exit_4(run, digits_cache, monkeypatch):
     monkeypatch.setattr("pipeline.rectify.solvers.lbfgs.MAX_STEPS", 2)
-    done = run("rectify", digits_cache, "--json")
+    done = run("rectify", digits_cache, "--preset", "paper", "--json")
     assert done.code == 4
     assert done.document["status"] == "step_limit"
     assert "raise --tolerance or --l2" in done.err
