@@ -7,6 +7,7 @@ from cache import open_cache
 from pipeline import names
 from pipeline.cli.rectification import rectify_cache
 from pipeline.errors import LeakError
+from pipeline.rectify.grid import GAMMAS, L2S
 from pipeline.rectify.rectifier import load_rectifier
 from pipeline.rectify.settings import RectifySettings
 from pipeline.rectify.tuning import TuningOptions, cross_validate
@@ -68,6 +69,17 @@ def test_without_a_tune_split_the_fitted_rows_are_cross_validated(run, plain_cac
     assert sum("tun" in warning for warning in done.document["warnings"]) == 2
 
 
+def test_memorised_rows_are_named_as_such(run, plain_cache, tmp_path):
+    labels = np.arange(8).repeat(6)
+    noise = np.random.default_rng(0).normal(size=(len(labels), 8))
+    path = tmp_path / "memorised.npz"
+    np.savez(path, logits=(noise + 9 * np.eye(8)[labels]).astype(np.float32), labels=labels)
+    cache = tmp_path / "memorised.h5"
+    assert run("import", "--train", path, "-o", cache).code == 0
+    assert "phase one has 100.0 % of these rows right" in run("rectify", cache, *GAMMA_ALONE).err
+    assert "of these rows right" not in run("rectify", plain_cache, *GAMMA_ALONE).err
+
+
 def test_a_tune_split_is_preferred(run, held_out_cache):
     done = run("rectify", held_out_cache, *GAMMA_ALONE, "--json")
     tuning = done.document["tuning"]
@@ -77,7 +89,7 @@ def test_a_tune_split_is_preferred(run, held_out_cache):
 
 def test_the_whole_grid_is_tried_and_the_chosen_point_is_fitted(run, held_out_cache):
     document = run("rectify", held_out_cache, "--tune", "auto", "--json").document
-    assert len(document["tuning"]["grid"]) == 6 * 5 * len(names.CENTERS)
+    assert len(document["tuning"]["grid"]) == len(GAMMAS) * len({*L2S, 3.0}) * len(names.CENTERS)
     chosen = dict(document["tuning"]["chosen"])
     score = chosen.pop("score")
     assert chosen == {key: document[key] for key in ("gamma", "l2", "center")}
