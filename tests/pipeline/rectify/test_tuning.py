@@ -168,7 +168,7 @@ def test_what_was_given_is_kept_and_the_rest_is_crossed(fixed):
 def test_the_grid_of_the_presets():
     grid = tuning_grid(PRESETS["default"], fixed=(), has_shift=True)
     assert sorted({point.gamma for point in grid}) == [0.0, 0.4, 0.8, 1.0, 1.2, 1.6]
-    assert sorted({point.l2 for point in grid}) == [1e-4, 1e-3, 1e-2, 1e-1, 1.0]
+    assert sorted({point.l2 for point in grid}) == [1e-4, 1e-3, 1e-2, 1e-1, 1.0, 3.0]
     assert {point.center for point in grid} == set(names.CENTERS)
 
 
