@@ -1,3 +1,5 @@
+import mmap
+
 import pytest
 import torch
 
@@ -35,3 +37,22 @@ def timing_of():
         return Timing(seconds=seconds, median_seconds=2 * seconds, repeats=3, result=result)
 
     return make
+
+
+@pytest.fixture
+def fresh_memory():
+    """Bytes the kernel had not given this process before.
+
+    An allocator may answer from memory that was freed and kept, so that nothing is to be seen.
+    """
+    maps = []
+
+    def take(num_bytes):
+        memory = mmap.mmap(-1, num_bytes, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        maps.append(memory)
+        memory[:: mmap.PAGESIZE] = b"\1" * (num_bytes // mmap.PAGESIZE)
+        return memory
+
+    yield take
+    for memory in maps:
+        memory.close()
