@@ -15,6 +15,7 @@ DATASETS = (
     "list",
 )
 ON_BAD_IMAGE = ("fail", "skip")
+TORCHVISION_BACKBONES = ("resnet50", "resnet152", "resnext50_32x4d")
 BACKBONES = (
     "resnet8",
     "resnet20",
@@ -22,11 +23,11 @@ BACKBONES = (
     "resnet44",
     "resnet56",
     "resnet10",
-    "resnet50",
-    "resnet152",
-    "resnext50_32x4d",
+    *TORCHVISION_BACKBONES,
 )
 BACKBONE_LIBRARIES = ("torchvision", "timm")
+OF_DATASET = "dataset"
+NORMALISATIONS = ("cifar", "imagenet", "inaturalist", "clip", "half")
 PRIOR_COUNTS = ("train", "uniform")
 RECIPES = ("default", "paper", "official")
 SELECT_ON = ("last", "tune")
@@ -53,6 +54,8 @@ OPTIMIZERS = ("lbfgs", "newton", "sgd")
 PRESETS = ("default", "paper", "official")
 CENTERS = ("zero", "identity", "logit-adjustment", "tempered")
 REDUCTIONS = ("plain", "weighted")
+SAMPLINGS = ("instance", "class-balanced")
+DISALIGN_FORMS = ("paper", "cvpods")
 FIT_VIEWS = ("augmented", "clean", "all")
 TUNE = ("auto", "off")
 TUNE_SCORES = ("nll", "accuracy")
@@ -62,3 +65,9 @@ STORES = ("both", "logits", "features")
 DTYPES = ("float32", "float16")
 BATCH_NORMS = ("eval", "train")
 DEVICES = ("auto", "cpu", "cuda")
+
+
+def canonical_backbone(name: str) -> str:
+    """The one name of a network that has two: `torchvision:resnet50` is `resnet50`."""
+    inner = name.removeprefix("torchvision:")
+    return inner if inner in TORCHVISION_BACKBONES else name

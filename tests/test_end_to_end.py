@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from cache import open_cache
-from pipeline.rectify.rectifier import load_rectifier
+from pipeline.rectify.rectifier_file import load_rectifier
 
 
 @pytest.fixture(scope="module")

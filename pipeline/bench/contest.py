@@ -16,7 +16,8 @@ from torch import Tensor
 from pipeline.bench.autograd import AutogradObjective
 from pipeline.bench.settings import BenchSettings
 from pipeline.rectify.affine import AffineFamily
-from pipeline.rectify.fit import Fit, build_problem, fit_rectifier, starting_point
+from pipeline.rectify.affine_fit import build_problem, starting_point
+from pipeline.rectify.fit import Fit, fit_rectifier
 from pipeline.rectify.inputs import FitInputs
 from pipeline.rectify.methods import METHODS
 from pipeline.rectify.problem import Problem

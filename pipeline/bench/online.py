@@ -18,7 +18,7 @@ from pipeline.bench.contest import Contest
 from pipeline.bench.timing import Stopwatch, timed
 from pipeline.errors import ConfigError
 from pipeline.progress import Progress, silent
-from pipeline.rectify.fit import build_ridge
+from pipeline.rectify.affine_fit import build_ridge
 from pipeline.rectify.rectifier import Rectifier
 from pipeline.rectify.schedule import Schedule, phase_two_schedule
 from pipeline.rectify.solvers.sgd import draw_batches, run_sgd

@@ -16,7 +16,8 @@ def apply_rectifier(
     """Rectified arrays of a cache's split or of an `.npz` with `logits`.
 
     Args:
-        source: cache, or `.npz` with logits (N, K) or (V, N, K) and whatever else.
+        source: cache, or `.npz` with logits (N, K) or (V, N, K), features where the rectifier needs
+            them, and whatever else.
         rectifier_file: written by `pipeline rectify -o`.
         split: of a cache; its clean view is taken.
         any_head: accept a rectifier that was fitted on another head.
@@ -35,13 +36,15 @@ def apply_rectifier(
     from pipeline.cli.cached import evaluation_rows, rectifier_for
     from pipeline.cli.importing import read_logits
     from pipeline.errors import DataError
-    from pipeline.rectify.rectifier import load_rectifier
+    from pipeline.rectify.rectifier_file import load_rectifier
 
     arrays: dict[str, Any] = {}
     if source.suffix == ".npz":
         rectifier = load_rectifier(rectifier_file)
         arrays = read_logits(source)
         logits = torch.from_numpy(arrays["logits"])
+        given = arrays.pop("features", None)
+        features = None if given is None else torch.from_numpy(given)
         if logits.shape[-1] != rectifier.num_classes:
             raise DataError(
                 f"{source}: logits of {rectifier.num_classes} classes expected, as in "
@@ -51,11 +54,11 @@ def apply_rectifier(
         cached = open_cache(source)
         rectifier = rectifier_for(cached, rectifier_file, any_head=any_head)
         rows = evaluation_rows(cached, split)
-        logits, ids = rows.logits, cached.split(split).ids
+        logits, features, ids = rows.logits, rows.features, cached.split(split).ids
         arrays["labels"] = rows.labels.numpy()
         if ids is not None:
             arrays["ids"] = ids
-    rectified = rectifier.apply(logits)
+    rectified = rectifier.apply(logits, features)
     return {
         **arrays,
         "logits": rectified.float().numpy(),

@@ -13,7 +13,8 @@ from pipeline.errors import DataError
 from pipeline.rectify.head import HeadFacts
 from pipeline.rectify.inputs import FitInputs
 from pipeline.rectify.methods import METHODS
-from pipeline.rectify.rectifier import Rectifier, load_rectifier
+from pipeline.rectify.rectifier import Rectifier
+from pipeline.rectify.rectifier_file import load_rectifier
 from pipeline.rectify.rows import FeatureLogits
 from pipeline.rectify.settings import RectifySettings
 from pipeline.report.class_curves import ClassAverages, class_averages
@@ -27,12 +28,14 @@ class EvaluationRows:
 
     Attributes:
         logits: (N, K).
+        features: (N, D), if the cache has them.
         labels: (N,) int64.
         weight_norm: (K,) float64.
         class_counts: (K,) int64, of the training list.
     """
 
     logits: Tensor
+    features: Tensor | None
     labels: Tensor
     weight_norm: npt.NDArray[np.float64]
     class_counts: npt.NDArray[np.int64]
@@ -43,24 +46,33 @@ class EvaluationRows:
         sizes = torch.bincount(self.labels)
         within = torch.arange(len(by_class)) - (sizes.cumsum(0) - sizes)[self.labels[by_class]]
         kept = by_class[within % 2 == first].sort().values
-        return replace(self, logits=self.logits[kept], labels=self.labels[kept])
+        features = None if self.features is None else self.features[kept]
+        return replace(self, logits=self.logits[kept], features=features, labels=self.labels[kept])
 
     def scores(self, rectifier: Rectifier) -> SampleScores:
-        """Prediction, confidence and loss of every sample."""
-        return score_samples(self.logits, self.labels, scale=rectifier.scale, shift=rectifier.shift)
+        """Prediction, confidence and loss of every sample.
+
+        Raises:
+            DataError: the rectifier needs features, and there are none.
+        """
+
+        def rectified(rows: slice) -> Tensor:
+            features = None if self.features is None else self.features[rows]
+            return rectifier.apply(self.logits[rows], features)
+
+        return score_samples(rectified, self.labels, num_classes=len(self.class_counts))
 
     def metrics(self, rectifier: Rectifier) -> Metrics:
         """Every number of the tables."""
         return measure(self.scores(rectifier), self.class_counts)
 
-    def averages(self, rectifier: Rectifier) -> ClassAverages:
-        """Average logit and margin of each class."""
+    def averages(self, rectifier: Rectifier, scores: SampleScores | None = None) -> ClassAverages:
+        """Average logit and margin of each class, from the rectifier's scores if there are any."""
+        norm = rectifier.margin_norm(torch.from_numpy(self.weight_norm))
         return class_averages(
-            self.logits,
-            self.labels,
-            scale=rectifier.scale,
-            shift=rectifier.shift,
-            weight_norm=self.weight_norm,
+            self.scores(rectifier) if scores is None else scores,
+            mean_shift=float(rectifier.shift.mean()),
+            margin_norm=norm.numpy(),
             class_counts=self.class_counts,
         )
 
@@ -106,6 +118,10 @@ def fit_inputs(
             class_counts=torch.from_numpy(cached.class_counts),
             prior_counts=head.prior_counts,
             bias=head.bias,
+            weight=None if cached.head.weight is None else torch.from_numpy(cached.head.weight),
+            features=None
+            if rows.features is None
+            else torch.from_numpy(rows.features[chosen_views]).to(device),
         ),
         warnings,
     )
@@ -122,6 +138,7 @@ def evaluation_rows(cached: Cache, split: str) -> EvaluationRows:
     source = "features" if rows.logits is None else "logits"
     return EvaluationRows(
         logits=logits_of(cached, rows, slice(view, view + 1), source=source)[0],
+        features=None if rows.features is None else torch.from_numpy(rows.features[view]),
         labels=torch.from_numpy(rows.labels),
         weight_norm=cached.head.weight_norm,
         class_counts=cached.class_counts,
@@ -199,6 +216,12 @@ def rectifier_for(cached: Cache, path: Path, *, any_head: bool) -> Rectifier:
         raise DataError(
             f"{path}: a rectifier of {cached.num_classes} classes expected, as in {cached.path}, "
             f"got {rectifier.num_classes}; fit one on this cache"
+        )
+    width = None if cached.head.weight is None else cached.head.weight.shape[1]
+    if rectifier.num_features is not None and width not in (None, rectifier.num_features):
+        raise DataError(
+            f"{path}: a rectifier of {width} features expected, as {cached.path} has, got one of "
+            f"{rectifier.num_features}; fit one on this cache"
         )
     head = rectifier.metadata.get("head_fingerprint")
     if head != cached.head_fingerprint and not any_head:

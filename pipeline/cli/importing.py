@@ -139,14 +139,15 @@ def read_split(name: str, files: SplitFiles) -> dict[str, npt.NDArray[Any]]:
 
 
 def read_logits(path: Path) -> dict[str, npt.NDArray[Any]]:
-    """`logits` (..., K) of an `.npz`, with `labels` and `ids` where they are there.
+    """`logits` (..., K) of an `.npz`, with `labels`, `ids` and `features` where they are there.
 
     Raises:
         CacheError: not an `.npz`, damaged, or it holds objects.
-        DataError: no logits in it, or logits that are not finite numbers.
+        DataError: no logits in it, or logits that are not finite numbers, or features of others.
     """
     found = cache.read_npz(path)
-    arrays = {name: found[name] for name in found if name in ("logits", "labels", "ids")}
+    wanted = ("logits", "labels", "ids", "features")
+    arrays = {name: found[name] for name in found if name in wanted}
     logits = arrays.get("logits")
     if logits is None or logits.ndim < 2 or logits.dtype.kind != "f" or not logits.size:
         got = "none" if logits is None else f"{logits.shape} {logits.dtype}"
@@ -154,6 +155,11 @@ def read_logits(path: Path) -> dict[str, npt.NDArray[Any]]:
     if not np.isfinite(logits).all():
         row = np.argwhere(~np.isfinite(logits))[0].tolist()
         raise DataError(f"{path}: finite logits expected, got {logits[tuple(row)]} at {row}")
+    features = arrays.get("features")
+    if features is not None and features.shape[:-1] != logits.shape[:-1]:
+        raise DataError(
+            f"{path}: features of the rows of logits {logits.shape} expected, got {features.shape}"
+        )
     return arrays
 
 

@@ -1,15 +1,13 @@
 """Phase two joined: a cache through a fit to a rectifier, its metrics and its document."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from cache import Cache, open_cache
-from pipeline import __version__
 from pipeline.cli.cached import closed_form, dataset_name, evaluation_rows, fit_inputs
+from pipeline.cli.method_fit import check_needs, fit_metadata
 from pipeline.cli.tuning import describe_tuning, tune_on_cache
 from pipeline.device import resolve_device
 from pipeline.errors import ConfigError
@@ -17,8 +15,9 @@ from pipeline.groups import shot_groups
 from pipeline.progress import Progress, silent
 from pipeline.rectify.fit import Fit, fit_rectifier
 from pipeline.rectify.methods import METHODS, OWN_SETTINGS
+from pipeline.rectify.presets import preset_settings
 from pipeline.rectify.resources import UNLIMITED, Resources
-from pipeline.rectify.settings import PRESETS, RectifySettings, preset_l2
+from pipeline.rectify.settings import RectifySettings
 from pipeline.rectify.solvers.result import FitStatus
 from pipeline.rectify.tuning import TuningOptions
 from pipeline.rectify.tuning_result import Tuning
@@ -136,7 +135,7 @@ def resolve_settings(path: Path, preset: str, overrides: Mapping[str, Any]) -> R
         ConfigError: a setting is out of range, or of another method.
     """
     given = {name: value for name, value in overrides.items() if value is not None}
-    method = given.get("method", PRESETS[preset].method)
+    method = given.get("method", "marr")
     for name in OWN_SETTINGS:
         if name in given and name not in METHODS[method].own_settings:
             owners = [key for key, value in METHODS.items() if name in value.own_settings]
@@ -144,8 +143,7 @@ def resolve_settings(path: Path, preset: str, overrides: Mapping[str, Any]) -> R
                 f"--{name.replace('_', '-')}: --method {' or '.join(owners)} expected, got "
                 f"{method}; leave it out or choose another method"
             )
-    l2 = preset_l2(preset, dataset_name(open_cache(path)))
-    return replace(PRESETS[preset], **({"l2": l2} | given))
+    return preset_settings(preset, dataset=dataset_name(open_cache(path)), **given)
 
 
 def rectify_cache(
@@ -181,6 +179,7 @@ def rectify_cache(
         FitError: the loss ran out of finite numbers.
     """
     cached = open_cache(path)
+    check_needs(cached, settings.method, split=settings.fit_split)
     if source is None:
         source = "features" if cached.split(settings.fit_split).logits is None else "logits"
     inputs, warnings = fit_inputs(
@@ -207,12 +206,7 @@ def rectify_cache(
         inputs,
         settings,
         dataset=dataset_name(cached),
-        metadata={
-            "cache_fingerprint": cached.fingerprint,
-            "head_fingerprint": cached.head_fingerprint,
-            "tuning": None if tuning is None else tuning.summary(),
-            "versions": {"marr-pipeline": __version__, "torch": str(torch.__version__)},
-        },
+        metadata=fit_metadata(cached, tuning=None if tuning is None else tuning.summary()),
         progress=progress,
         resources=resources,
     )

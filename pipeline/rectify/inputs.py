@@ -21,6 +21,8 @@ class FitInputs:
         class_counts: (K,) int64 training images per class.
         prior_counts: (K,) images per class that phase one trained on.
         bias: (K,) of the head, if there is one.
+        weight: (K, D) of the head, if it is known.
+        features: (V, N, D) float16, float32 or float64, if they are known.
 
     Raises:
         DataError: shapes contradict each other, there is no row, or a label lies outside 0..K-1.
@@ -32,6 +34,8 @@ class FitInputs:
     class_counts: Tensor
     prior_counts: Tensor
     bias: Tensor | None = None
+    weight: Tensor | None = None
+    features: Tensor | None = None
 
     def __post_init__(self) -> None:
         views, samples, classes = self.logits.shape
@@ -44,6 +48,11 @@ class FitInputs:
             _check_shape(getattr(self, name), classes, name)
         if self.bias is not None:
             _check_shape(self.bias, classes, "bias")
+        if self.features is not None and self.features.shape[:2] != (views, samples):
+            raise DataError(
+                f"features: {views} views of {samples} samples expected, as there are logits of, "
+                f"got shape {tuple(self.features.shape)}"
+            )
         if self.labels.shape != (samples,):
             shape = tuple(self.labels.shape)
             raise DataError(f"labels: shape ({samples},) expected, got {shape}")
@@ -97,7 +106,8 @@ class FitInputs:
             logits: Tensor | FeatureLogits = self.logits[:, samples.to(self.logits.device)]
         else:
             logits = self.logits.subset(samples)
-        return replace(self, logits=logits, labels=self.labels[samples])
+        features = None if self.features is None else self.features[:, samples]
+        return replace(self, logits=logits, labels=self.labels[samples], features=features)
 
     def first_views(self, count: int) -> "FitInputs":
         """The first views alone, without a copy.
@@ -110,9 +120,11 @@ class FitInputs:
                 f"views: 1 to {self.num_views}, as in the cache, expected, got {count}; extract "
                 "with more --views or ask for fewer"
             )
+        features = None if self.features is None else self.features[:count]
         if isinstance(self.logits, Tensor):
-            return replace(self, logits=self.logits[:count])
-        return replace(self, logits=replace(self.logits, features=self.logits.features[:count]))
+            return replace(self, logits=self.logits[:count], features=features)
+        logits = replace(self.logits, features=self.logits.features[:count])
+        return replace(self, logits=logits, features=features)
 
     def warnings(self) -> list[str]:
         """What a result stands on that a user should know of."""

@@ -1,13 +1,15 @@
-"""The product of phase two: K scales and K shifts that serve any cache of the same head."""
+"""The product of phase two: what makes rectified logits, on any cache of the same head.
+
+Most are K scales and K shifts. A method that goes beyond them is a subclass with tensors of its
+own, which its file holds beside `scale` and `shift`.
+"""
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-import torch
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
@@ -41,51 +43,51 @@ class Rectifier:
         return len(self.scale)
 
     @property
+    def num_features(self) -> int | None:
+        """D, the width of the features that `apply` needs; None if it needs none."""
+        return None
+
+    @property
     def method(self) -> str:
         """The method's name."""
         return str(self.metadata["method"])
 
-    def apply(self, logits: Tensor) -> Tensor:
-        """Rectified logits (..., K) float64."""
+    def apply(self, logits: Tensor, features: Tensor | None = None) -> Tensor:
+        """Rectified logits (..., K) float64 of logits (..., K) and features (..., D)."""
         return affine_logits(logits.double(), self.scale, self.shift)
+
+    def margin_norm(self, weight_norm: Tensor) -> Tensor:
+        """(K,) by which a rectified logit is divided to give a margin."""
+        return weight_norm
 
     def save(self, path: Path) -> None:
         """Write a `.safetensors` file, complete or not at all."""
-        tensors = {"scale": self.scale, "shift": self.shift, **self.own}
+        tensors = {"scale": self.scale, "shift": self.shift, **self._parts(), **self.own}
         header = {"format": FORMAT, "format_version": FORMAT_VERSION}
         header |= {key: json.dumps(value) for key, value in self.metadata.items()}
         content = save({name: value.contiguous() for name, value in tensors.items()}, header)
         with replacing(path) as partial:
             partial.write_bytes(content)
 
+    def _parts(self) -> dict[str, Tensor]:
+        return {name: getattr(self, name) for name in self.part_names()}
 
-def load_rectifier(path: Path) -> Rectifier:
-    """Read what `Rectifier.save` wrote.
+    @classmethod
+    def part_names(cls) -> list[str]:
+        """The tensors of this kind beside `scale` and `shift`."""
+        shared = {each.name for each in fields(Rectifier)}
+        return [each.name for each in fields(cls) if each.name not in shared]
+
+
+def known_features(features: Tensor | None) -> Tensor:
+    """`features` in float64.
 
     Raises:
-        DataError: not a rectifier, of a newer major version, or damaged.
+        DataError: there are none.
     """
-    try:
-        with safe_open(path, framework="pt") as file:
-            header = dict(file.metadata() or {})
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
-    except SafetensorError as error:
+    if features is None:
         raise DataError(
-            f"{path}: a rectifier written by `pipeline rectify -o` expected, got {error}"
-        ) from error
-    if header.pop("format", None) != FORMAT:
-        raise DataError(
-            f"{path}: a rectifier written by `pipeline rectify -o` expected, "
-            f"got a safetensors file with {', '.join(sorted(tensors)) or 'nothing'}"
+            "features: those of every sample expected, since this rectifier is made of more than "
+            "logits, got none; extract or import them too"
         )
-    version = header.pop("format_version")
-    if version.split(".")[0] != FORMAT_VERSION.split(".")[0]:
-        raise DataError(
-            f"{path}: format version {FORMAT_VERSION} expected, got {version}; "
-            "update this program or fit again"
-        )
-    scale, shift = tensors.pop("scale"), tensors.pop("shift")
-    if not bool(torch.isfinite(scale).all() and torch.isfinite(shift).all()):
-        raise DataError(f"{path}: finite scales and shifts expected; fit again")
-    metadata = {key: json.loads(value) for key, value in header.items()}
-    return Rectifier(scale=scale, shift=shift, own=tensors, metadata=metadata)
+    return features.double()

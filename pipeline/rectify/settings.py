@@ -33,6 +33,9 @@ class RectifySettings:
         seed: of `sgd`'s batches and of the folds of tuning.
         tau: of logit adjustment and of tau-norm.
         keep_bias: whether tau-norm scales the head's bias with the rest or leaves it out.
+        sampling: how `sgd` draws its rows: every sample alike, or every class alike.
+        form: of disalign, as its paper or as its released code has it.
+        alpha: of tde; None for the method's own rule.
     """
 
     method: str = "marr"
@@ -49,6 +52,9 @@ class RectifySettings:
     seed: int = 0
     tau: float = 1.0
     keep_bias: bool = False
+    sampling: Literal["instance", "class-balanced"] = "instance"
+    form: Literal["paper", "cvpods"] = "paper"
+    alpha: float | None = None
 
     def __post_init__(self) -> None:
         for option, choices in (
@@ -59,6 +65,8 @@ class RectifySettings:
             ("reduction", names.REDUCTIONS),
             ("fit_split", names.SPLITS),
             ("fit_views", names.FIT_VIEWS),
+            ("sampling", names.SAMPLINGS),
+            ("form", names.DISALIGN_FORMS),
         ):
             if getattr(self, option) not in choices:
                 known = ", ".join(choices)
@@ -69,11 +77,14 @@ class RectifySettings:
             raise ConfigError(f"scale_l2: a number > 0 expected, got {self.scale_l2}")
         if not self.tolerance > 0:
             raise ConfigError(f"tolerance: a number > 0 expected, got {self.tolerance}")
-        for option in ("gamma", "tau"):
-            if not math.isfinite(getattr(self, option)):
-                raise ConfigError(
-                    f"{option}: a finite exponent expected, got {getattr(self, option)}"
-                )
+        for option, value in (("gamma", self.gamma), ("tau", self.tau), ("alpha", self.alpha)):
+            if value is not None and not math.isfinite(value):
+                raise ConfigError(f"{option}: a finite number expected, got {value}")
+        if self.sampling != "instance" and self.optimizer != "sgd":
+            raise ConfigError(
+                f"sampling: instance expected with optimizer {self.optimizer}, got "
+                f"{self.sampling}; use sgd, or gamma 1 and the weighted mean, its expectation"
+            )
 
 
 PRESETS: dict[str, RectifySettings] = {
@@ -87,11 +98,3 @@ PRESETS: dict[str, RectifySettings] = {
 docs/phase-two.md. `paper`: the paper's objective, solved exactly, and its schedule for `sgd`.
 `official`: the released code's weighted mean, schedule and step counts; unlike it we keep the last
 iterate, since the released code picks an epoch on the test images."""
-
-INATURALIST_L2 = 1e-4
-
-
-def preset_l2(preset: str, dataset: str | None) -> float:
-    """The preset's ridge for a dataset: the paper has 1e-4 on iNaturalist, 5e-4 elsewhere."""
-    is_smaller = dataset == "inaturalist2018" and preset != "default"
-    return INATURALIST_L2 if is_smaller else PRESETS[preset].l2

@@ -20,8 +20,8 @@ from torch import Tensor
 from pipeline.errors import ConfigError, DataError
 from pipeline.progress import Progress, silent
 from pipeline.rectify.affine import AffineFamily
+from pipeline.rectify.affine_fit import build_ridge, starting_point
 from pipeline.rectify.balanced import BalancedScores, Score, sample_scores
-from pipeline.rectify.fit import build_ridge, starting_point
 from pipeline.rectify.folds import stratified_folds
 from pipeline.rectify.grid import TUNED, GridPoint, tuning_grid
 from pipeline.rectify.inputs import FitInputs

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from torch import Tensor
+
+from pipeline.report.scores import SampleScores
 
 Floats = npt.NDArray[np.float64]
 
@@ -32,24 +33,27 @@ class ClassAverages:
 
 
 def class_averages(
-    logits: Tensor,
-    labels: Tensor,
+    scores: SampleScores,
     *,
-    scale: Tensor,
-    shift: Tensor,
-    weight_norm: npt.NDArray[np.float64],
+    mean_shift: float,
+    margin_norm: Floats,
     class_counts: npt.NDArray[np.int64],
 ) -> ClassAverages:
-    """Averages of scale (K,) * logits (N, K) + shift (K,) on labels (N,)."""
+    """Averages over scored samples.
+
+    Args:
+        scores: of N samples.
+        mean_shift: taken off every logit.
+        margin_norm: (K,) w.
+        class_counts: (K,) of the training list.
+    """
     num_classes = len(class_counts)
-    own = logits.gather(1, labels[:, None])[:, 0].double().numpy()
-    classes = labels.numpy()
-    samples = np.bincount(classes, minlength=num_classes)
-    total = np.bincount(classes, weights=own, minlength=num_classes)
-    plain = np.divide(total, samples, out=np.full(num_classes, np.nan), where=samples > 0)
-    mean_logit = scale.numpy() * plain + (shift - shift.mean()).numpy()
+    samples = np.bincount(scores.labels, minlength=num_classes)
+    total = np.bincount(scores.labels, weights=scores.own_logit, minlength=num_classes)
+    mean_logit = np.divide(total, samples, out=np.full(num_classes, np.nan), where=samples > 0)
+    mean_logit -= mean_shift
     mean_margin = np.divide(
-        mean_logit, weight_norm, out=np.full(num_classes, np.nan), where=weight_norm > 0
+        mean_logit, margin_norm, out=np.full(num_classes, np.nan), where=margin_norm > 0
     )
     return ClassAverages(
         mean_logit=mean_logit,

@@ -11,7 +11,7 @@ import torch
 from cache import Head, SplitArrays, write_arrays
 from pipeline.cli.size import size_type
 from pipeline.rectify.blocks import CHUNK_LOGITS
-from pipeline.rectify.rectifier import load_rectifier
+from pipeline.rectify.rectifier_file import load_rectifier
 
 MEBIBYTE = 1024**2
 

@@ -4,7 +4,7 @@ import torch
 from safetensors.torch import save_file
 
 from cache import open_cache
-from pipeline.rectify.rectifier import load_rectifier
+from pipeline.rectify.rectifier_file import load_rectifier
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from cache import open_cache
-from pipeline.rectify.rectifier import load_rectifier
+from pipeline.rectify.rectifier_file import load_rectifier
 
 METRICS = {
     "overall",

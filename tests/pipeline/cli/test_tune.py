@@ -8,7 +8,7 @@ from pipeline import names
 from pipeline.cli.rectification import rectify_cache
 from pipeline.errors import LeakError
 from pipeline.rectify.grid import GAMMAS, L2S
-from pipeline.rectify.rectifier import load_rectifier
+from pipeline.rectify.rectifier_file import load_rectifier
 from pipeline.rectify.settings import RectifySettings
 from pipeline.rectify.tuning import TuningOptions, cross_validate
 

@@ -81,7 +81,7 @@ def test_logit_adjustment_subtracts_tau_log_priors(head, features, tau):
 
 
 def test_tau_must_be_a_number():
-    with pytest.raises(ConfigError, match="tau: a finite exponent expected, got nan"):
+    with pytest.raises(ConfigError, match="tau: a finite number expected, got nan"):
         RectifySettings(tau=float("nan"))
 
 

@@ -7,7 +7,8 @@ from problems import make_inputs
 from reference import reference_class_weights, reference_objective, reference_optimum
 
 from pipeline.errors import FitError
-from pipeline.rectify.fit import build_problem, build_ridge, fit_rectifier
+from pipeline.rectify.affine_fit import build_problem, build_ridge
+from pipeline.rectify.fit import fit_rectifier
 from pipeline.rectify.inputs import FitInputs
 from pipeline.rectify.methods import METHODS
 from pipeline.rectify.rectifier import Rectifier

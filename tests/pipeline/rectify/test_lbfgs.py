@@ -4,7 +4,8 @@ import pytest
 import torch
 from problems import make_inputs
 
-from pipeline.rectify.fit import build_problem, fit_rectifier
+from pipeline.rectify.affine_fit import build_problem
+from pipeline.rectify.fit import fit_rectifier
 from pipeline.rectify.methods import METHODS
 from pipeline.rectify.settings import RectifySettings
 from pipeline.rectify.solvers import coarse, lbfgs

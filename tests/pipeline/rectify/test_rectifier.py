@@ -4,8 +4,10 @@ from safetensors.torch import save_file
 
 from pipeline.errors import ConfigError, DataError
 from pipeline.rectify.fit import fit_rectifier
-from pipeline.rectify.rectifier import Rectifier, load_rectifier
-from pipeline.rectify.settings import PRESETS, RectifySettings, preset_l2
+from pipeline.rectify.presets import preset_settings
+from pipeline.rectify.rectifier import Rectifier
+from pipeline.rectify.rectifier_file import load_rectifier
+from pipeline.rectify.settings import PRESETS, RectifySettings
 
 
 def test_round_trip_keeps_every_number_and_setting(inputs, tmp_path):
@@ -61,7 +63,7 @@ def test_what_is_no_rectifier_is_refused(tmp_path):
     [
         ("l2", -1.0, "l2: a number >= 0 expected, got -1.0"),
         ("tolerance", 0.0, "tolerance: a number > 0 expected"),
-        ("gamma", float("nan"), "gamma: a finite exponent expected, got nan"),
+        ("gamma", float("nan"), "gamma: a finite number expected, got nan"),
         ("method", "magic", "method: one of softmax, .* expected, got magic"),
         ("center", "middle", "center: one of zero, .* expected, got middle"),
     ],
@@ -78,6 +80,7 @@ def test_presets_are_what_the_design_says():
         assert (PRESETS[name].l2, PRESETS[name].center) == (5e-4, "zero")
     assert PRESETS["official"].reduction == "weighted"
     assert PRESETS["paper"].reduction == "plain"
-    assert preset_l2("default", "inaturalist2018") == PRESETS["default"].l2
-    assert preset_l2("paper", "inaturalist2018") == 1e-4
-    assert preset_l2("paper", "cifar10-lt") == preset_l2("paper", None) == 5e-4
+    assert preset_settings("default", dataset="inaturalist2018") == PRESETS["default"]
+    assert preset_settings("paper", dataset="inaturalist2018").l2 == 1e-4
+    assert preset_settings("paper", dataset="cifar10-lt") == preset_settings("paper")
+    assert preset_settings("paper").l2 == 5e-4

@@ -11,7 +11,8 @@ from problems import make_inputs
 from reference import reference_class_weights, reference_objective
 from scipy.optimize import minimize
 
-from pipeline.rectify.fit import build_problem, fit_rectifier
+from pipeline.rectify.affine_fit import build_problem
+from pipeline.rectify.fit import fit_rectifier
 from pipeline.rectify.methods import METHODS
 from pipeline.rectify.ridge import Ridge
 from pipeline.rectify.settings import RectifySettings

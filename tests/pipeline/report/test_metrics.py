@@ -10,11 +10,16 @@ from sklearn.metrics import accuracy_score, confusion_matrix, f1_score
 
 from pipeline.report import scores as scores_module
 from pipeline.report.class_curves import class_averages, rank_correlation
-from pipeline.report.metrics import class_accuracy, confusion_counts, measure
+from pipeline.report.metrics import confusion_counts, measure
 from pipeline.report.scores import SampleScores, score_samples
 from pipeline.report.table import metrics_table
 
 COUNTS = np.array([500, 100, 20, 19, 5])
+
+
+def scored(logits, labels):
+    """Scores of logits (N, K) as they are."""
+    return score_samples(lambda rows: logits[rows].double(), labels, num_classes=logits.shape[1])
 
 
 def random_scores(seed, num_samples=200, num_classes=5):
@@ -22,8 +27,7 @@ def random_scores(seed, num_samples=200, num_classes=5):
     logits = 2 * torch.randn(num_samples, num_classes, generator=generator)
     labels = torch.randint(num_classes, (num_samples,), generator=generator)
     logits[torch.arange(num_samples), labels] += 1.5
-    ones, zeros = torch.ones(num_classes).double(), torch.zeros(num_classes).double()
-    return logits, score_samples(logits, labels, scale=ones, shift=zeros)
+    return logits, scored(logits, labels)
 
 
 @given(st.integers(0, 10_000))
@@ -43,12 +47,12 @@ def test_counts_agree_with_scikit_learn(seed):
 def test_scores_are_those_of_a_dense_softmax():
     logits, _ = random_scores(0)
     labels = torch.randint(5, (200,), generator=torch.Generator().manual_seed(9))
-    scale, shift = torch.rand(5).double() + 0.5, torch.randn(5).double()
-    found = score_samples(logits, labels, scale=scale, shift=shift)
-    dense = log_softmax(scale.numpy() * logits.numpy().astype(np.float64) + shift.numpy(), axis=1)
+    found = scored(logits, labels)
+    dense = log_softmax(logits.numpy().astype(np.float64), axis=1)
     assert np.array_equal(found.predicted, dense.argmax(1))
     np.testing.assert_allclose(found.confidence, np.exp(dense.max(1)))
     np.testing.assert_allclose(found.nll, -dense[np.arange(200), labels.numpy()])
+    np.testing.assert_array_equal(found.own_logit, logits.numpy()[np.arange(200), labels.numpy()])
 
 
 def test_scores_do_not_depend_on_the_blocks(monkeypatch):
@@ -63,14 +67,16 @@ def test_overall_is_the_size_weighted_mean_of_groups_on_a_balanced_split():
     """The identity of methods.md, section 1c."""
     labels = np.repeat(np.arange(5), 40)
     predicted = np.where(np.random.default_rng(0).random(200) < 0.7, labels, 0)
-    metrics = measure(SampleScores(labels, predicted, np.full(200, 0.5), np.ones(200)), COUNTS)
+    metrics = measure(
+        SampleScores(labels, predicted, np.full(200, 0.5), np.ones(200), np.ones(200)), COUNTS
+    )
     groups = metrics.many * 1 + metrics.medium * 2 + metrics.few * 2
     assert metrics.overall == pytest.approx(groups / 5)
 
 
 def test_empty_is_not_zero():
     labels = np.array([0, 0, 1])
-    scores = SampleScores(labels, np.array([0, 1, 1]), np.full(3, 0.9), np.ones(3))
+    scores = SampleScores(labels, np.array([0, 1, 1]), np.full(3, 0.9), np.ones(3), np.ones(3))
     metrics = measure(scores, np.array([500, 300, 50]))
     assert metrics.per_class[:2].tolist() == [0.5, 1.0]
     assert math.isnan(metrics.per_class[2])
@@ -87,32 +93,26 @@ def test_calibration_error_of_hand_made_bins():
         np.array([0, 1, 0, 0]),
         np.array([0.95, 0.95, 0.55, 0.55]),
         np.ones(4),
+        np.ones(4),
     )
     assert measure(scores, np.array([5, 5])).ece == pytest.approx(0.45)
 
 
 def test_full_confidence_falls_into_the_last_bin():
-    scores = SampleScores(np.array([0]), np.array([0]), np.array([1.0]), np.zeros(1))
+    scores = SampleScores(np.array([0]), np.array([0]), np.array([1.0]), np.zeros(1), np.zeros(1))
     assert measure(scores, np.array([5, 5])).ece == 0.0
 
 
-def test_class_accuracy_is_the_diagonal_over_the_row():
-    assert class_accuracy(np.array([[3, 1], [0, 2]])).tolist() == [0.75, 1.0]
-
-
 def test_class_averages_are_over_the_images_of_the_class():
-    logits = torch.tensor([[4.0, 0.0], [2.0, 9.0], [7.0, 1.0]])
+    logits = torch.tensor([[7.0, 1.0], [5.0, 19.0], [10.0, 3.0]])
     labels = torch.tensor([0, 0, 1])
-    scale, shift = torch.tensor([1.0, 2.0]).double(), torch.tensor([3.0, 1.0]).double()
     found = class_averages(
-        logits,
-        labels,
-        scale=scale,
-        shift=shift,
-        weight_norm=np.array([2.0, 0.5]),
+        scored(logits, labels),
+        mean_shift=2.0,
+        margin_norm=np.array([2.0, 0.5]),
         class_counts=np.array([100, 10]),
     )
-    # Class 0: mean 3, shift 3 - 2; class 1: 2 x 1, shift 1 - 2.
+    # Class 0: mean 6 - 2; class 1: 3 - 2.
     assert found.mean_logit.tolist() == [4.0, 1.0]
     assert found.mean_margin.tolist() == [2.0, 2.0]
     assert found.logit_correlation == pytest.approx(1.0)

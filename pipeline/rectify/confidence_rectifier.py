@@ -1,0 +1,37 @@
+"""Old and new logits mixed by how far each sample's features ask for it (DisAlign)."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from pipeline.rectify.margins import affine_logits
+from pipeline.rectify.rectifier import Rectifier, known_features
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConfidenceRectifier(Rectifier):
+    """A mixture of new and old logits, by one confidence c a sample (DisAlign).
+
+    rectified = logits + c * (scale * logits + shift - logits), with
+    c = sigmoid(features . confidence_weight + confidence_bias).
+
+    Attributes:
+        confidence_weight: (D,) float64.
+        confidence_bias: (1,) float64.
+    """
+
+    confidence_weight: Tensor
+    confidence_bias: Tensor
+
+    @property
+    def num_features(self) -> int:
+        """D."""
+        return len(self.confidence_weight)
+
+    def apply(self, logits: Tensor, features: Tensor | None = None) -> Tensor:
+        """Rectified logits (..., K) float64 of logits (..., K) and features (..., D)."""
+        logits = logits.double()
+        raw = known_features(features) @ self.confidence_weight + self.confidence_bias
+        new = affine_logits(logits, self.scale, self.shift)
+        return torch.lerp(logits, new, torch.sigmoid(raw)[..., None])

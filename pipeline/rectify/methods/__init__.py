@@ -1,0 +1,18 @@
+"""Every post-hoc method by name. One more is one file here, and its name in `pipeline.names`."""
+
+from pipeline.rectify.method import Method
+from pipeline.rectify.methods.affine import LWS, MARR, TEMPERATURE, VECTOR_SCALING
+from pipeline.rectify.methods.closed_form import LOGIT_ADJUSTMENT, SOFTMAX, TAU_NORM
+
+METHODS: dict[str, Method] = {
+    "softmax": SOFTMAX,
+    "temperature": TEMPERATURE,
+    "logit-adjustment": LOGIT_ADJUSTMENT,
+    "vector-scaling": VECTOR_SCALING,
+    "lws": LWS,
+    "tau-norm": TAU_NORM,
+    "marr": MARR,
+}
+
+OWN_SETTINGS = tuple(dict.fromkeys(name for each in METHODS.values() for name in each.own_settings))
+"""Settings that some methods heed and others refuse."""
