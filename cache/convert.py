@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from cache.blocks import row_ranges
 from cache.errors import CacheError
+from cache.finite import first_not_finite
 from cache.logit_evidence import LogitEvidence
 from cache.plan import check_views
 
@@ -102,9 +103,9 @@ def finite_blocks(
         for start, stop in row_ranges(len(rows), rows[0].nbytes):
             with np.errstate(over="ignore"):  # what overflows is refused here
                 block = rows[start:stop].astype(stored, copy=False)
-            is_finite = np.isfinite(block)
-            if not is_finite.all():
-                row, column = np.argwhere(~is_finite)[0]
+            place = first_not_finite(block)
+            if place is not None:
+                row, column = place
                 raise CacheError(
                     f"{where}: finite {stored.name} expected, got {block[row, column]} in row "
                     f"{start + row}{f' of view {view}' if len(values) > 1 else ''}; "

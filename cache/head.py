@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from cache.errors import CacheError
 from cache.fingerprint import digest
+from cache.finite import first_not_finite
 
 _FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
 
@@ -120,10 +121,10 @@ def _check_array(name: str, array: npt.NDArray[np.floating], num_classes: int) -
     if array.dtype not in allowed:
         names = " or ".join(dtype.name for dtype in allowed)
         raise CacheError(f"head.{name}: {names} expected, got {array.dtype}; convert it first")
-    if not np.isfinite(array).all():
-        row = int(np.argwhere(~np.isfinite(array))[0, 0])
+    place = first_not_finite(array)
+    if place is not None:
         raise CacheError(
-            f"head.{name}: finite values expected, got {array[row]} for class {row}; "
+            f"head.{name}: finite values expected, got {array[place]} for class {place[0]}; "
             "was the model trained to its end?"
         )
     if name in ("weight_norm", "prior_counts") and (array < 0).any():

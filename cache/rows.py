@@ -14,6 +14,7 @@ import numpy.typing as npt
 from cache.coverage import RowCoverage
 from cache.errors import CacheError
 from cache.extent import Extent
+from cache.finite import first_not_finite
 from cache.journal import BlockRecord, Journal, plan_header
 from cache.partial import write_errors
 from cache.plan import CachePlan, SplitPlan
@@ -197,9 +198,9 @@ class RowWriter:
             )
         with np.errstate(over="ignore"):  # what overflows is refused below
             stored = np.ascontiguousarray(block, dtype=np.dtype(self.plan.dtype).newbyteorder("<"))
-        is_finite = np.isfinite(stored)
-        if not is_finite.all():
-            row, column = np.argwhere(~is_finite)[0]
+        place = first_not_finite(stored)
+        if place is not None:
+            row, column = place
             raise CacheError(
                 f"{where}, row {start + row}: finite {self.plan.dtype} expected, "
                 f"got {block[row, column]} in column {column}; "

@@ -23,6 +23,8 @@ from cache.errors import CacheError, first_line
 _LABEL, _ID = "label", "id"
 _COUNTING = re.compile(r"(?:logits?|class)?[ _.]?(\d+)", re.IGNORECASE)
 _SHOWN_COLUMNS = 6
+_EXPECTED = "a table of comma-separated UTF-8 text expected"
+_ADVICE = "write a column 'label', if wanted 'id', and one of logits for each class, in class order"
 
 
 def read_csv(path: Path) -> dict[str, npt.NDArray[Any]]:
@@ -57,10 +59,6 @@ def read_csv(path: Path) -> dict[str, npt.NDArray[Any]]:
     if class_names is not None:
         arrays["class_names"] = np.array(class_names)
     return arrays
-
-
-_EXPECTED = "a table of comma-separated UTF-8 text expected"
-_ADVICE = "write a column 'label', if wanted 'id', and one of logits for each class, in class order"
 
 
 def _read_numbers(path: Path, columns: list[str]) -> tuple[npt.NDArray[np.float32], list[str]]:

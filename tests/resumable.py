@@ -1,4 +1,4 @@
-"""One cache of known rows, and writers that stop in the middle of it."""
+"""One cache of known rows, writers that stop in the middle of it, and what they must leave."""
 
 from contextlib import suppress
 
@@ -72,6 +72,18 @@ def assert_whole(path):
     assert np.array_equal(split.labels, LABELS)
     assert verify_cache(path) == []
     assert names(path) == ["x.h5"]
+
+
+def assert_same_cache(path, whole):
+    """The same rows bit by bit, the same fingerprint, and nothing damaged."""
+    ours, theirs = open_cache(path), open_cache(whole)
+    assert ours.fingerprint == theirs.fingerprint
+    assert ours.split_names == theirs.split_names
+    for split in ours.split_names:
+        for name in ("logits", "features", "labels"):
+            rows = getattr(ours.split(split), name)
+            assert np.array_equal(rows, getattr(theirs.split(split), name)), (split, name)
+    assert verify_cache(path) == []
 
 
 def names(path):

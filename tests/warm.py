@@ -66,6 +66,17 @@ class Command:
     def err(self):
         return Path(f"{self.log}.2").read_text(encoding="utf-8")
 
+    @property
+    def errors(self):
+        """The lines that say an error."""
+        return [line for line in self.err.splitlines() if line.startswith("error:")]
+
+    @property
+    def error(self):
+        """The one line that an error is."""
+        assert len(self.errors) == 1, self.err
+        return self.errors[0]
+
     def send(self, number):
         os.kill(self.pid, number)
 
@@ -124,6 +135,20 @@ class WarmProcess:
         self._process.stdin.close()
         assert self._process.wait(timeout=30) == 0
         self._process.stdout.close()
+
+
+def full_disk(*, after):
+    """A prelude: the disk is full after so many writes."""
+    return f"""
+import errno
+pwrite, calls = os.pwrite, []
+def full(descriptor, content, offset):
+    calls.append(1)
+    if len(calls) > {after}:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    return pwrite(descriptor, content, offset)
+os.pwrite = full
+"""
 
 
 def wait_until(is_so, *, seconds=60.0):

@@ -14,6 +14,7 @@ from types import FrameType
 import click
 
 from pipeline import __version__
+from pipeline.cli.command import CONTEXT_SETTINGS
 
 COMMANDS = {
     "demo": "pipeline.cli.demo",
@@ -69,7 +70,7 @@ class LazyGroup(click.Group):
         return found
 
 
-@click.command("pipeline", cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.command("pipeline", cls=LazyGroup, context_settings=CONTEXT_SETTINGS)
 @click.version_option(__version__, prog_name="pipeline")
 def cli() -> None:
     """Rectify the margins of long-tailed classifiers.

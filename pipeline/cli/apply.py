@@ -7,6 +7,7 @@ import click
 
 from pipeline import names
 from pipeline.cli.command import command, note
+from pipeline.cli.inputs import input_type
 from pipeline.cli.outputs import check_output, output_type
 
 
@@ -67,8 +68,8 @@ def apply_rectifier(
 
 
 @command("apply")
-@click.argument("source", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.argument("rectifier", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("source", type=input_type)
+@click.argument("rectifier", type=input_type)
 @click.option("--split", type=click.Choice(names.SPLITS), default="test", help="Of a cache.")
 @click.option("--any-head", is_flag=True, help="Accept a rectifier fitted on another head.")
 @click.option("-o", "--output", type=output_type, required=True, help="Arrays, .npz.")

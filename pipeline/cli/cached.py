@@ -10,6 +10,7 @@ from torch import Tensor
 
 from cache import Cache, CacheError, Split, ViewKind
 from pipeline.errors import DataError
+from pipeline.rectify.class_positions import class_positions
 from pipeline.rectify.head import HeadFacts
 from pipeline.rectify.inputs import FitInputs
 from pipeline.rectify.methods import METHODS
@@ -42,10 +43,7 @@ class EvaluationRows:
 
     def every_other(self, first: int) -> "EvaluationRows":
         """Every second sample of each class, from its sample 0 or 1 on."""
-        by_class = torch.argsort(self.labels, stable=True)
-        sizes = torch.bincount(self.labels)
-        within = torch.arange(len(by_class)) - (sizes.cumsum(0) - sizes)[self.labels[by_class]]
-        kept = by_class[within % 2 == first].sort().values
+        kept = class_positions(self.labels) % 2 == first
         features = None if self.features is None else self.features[kept]
         return replace(self, logits=self.logits[kept], features=features, labels=self.labels[kept])
 

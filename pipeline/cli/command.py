@@ -10,7 +10,11 @@ from typing import Any
 
 import click
 
+from pipeline.cli.inputs import input_type
+
 SCHEMA_VERSION = 1
+CONTEXT_SETTINGS = {"show_default": True, "help_option_names": ["-h", "--help"]}
+"""Of every command and group."""
 
 
 class Command(click.Command):
@@ -21,7 +25,7 @@ class Command(click.Command):
         self.params += [
             click.Option(
                 ["--config"],
-                type=click.Path(exists=True, dir_okay=False, path_type=Path),
+                type=input_type,
                 is_eager=True,
                 expose_value=False,
                 callback=_read_config,
@@ -45,8 +49,7 @@ json_option = click.option(
 
 def command(name: str) -> Callable[[Callable[..., Any]], click.Command]:
     """Decorator: a click command of this program."""
-    settings = {"show_default": True, "help_option_names": ["-h", "--help"]}
-    return click.command(name, cls=Command, context_settings=settings)
+    return click.command(name, cls=Command, context_settings=CONTEXT_SETTINGS)
 
 
 def print_json(document: Mapping[str, Any]) -> None:

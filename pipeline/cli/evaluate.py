@@ -9,6 +9,7 @@ import click
 
 from pipeline import names
 from pipeline.cli.command import command, json_option, print_json
+from pipeline.cli.inputs import input_type
 
 if TYPE_CHECKING:
     from cache import Cache
@@ -60,10 +61,8 @@ def open_evaluation(
 
 
 @command("evaluate")
-@click.argument("cache", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.argument(
-    "rectifiers", type=click.Path(exists=True, dir_okay=False, path_type=Path), nargs=-1
-)
+@click.argument("cache", type=input_type)
+@click.argument("rectifiers", type=input_type, nargs=-1)
 @click.option("--split", type=click.Choice(names.SPLITS), default="test")
 @click.option("--any-head", is_flag=True, help="Accept rectifiers fitted on another head.")
 @json_option
@@ -71,7 +70,7 @@ def cli_command(
     cache: Path, rectifiers: tuple[Path, ...], split: str, any_head: bool, as_json: bool
 ) -> None:
     """Score RECTIFIERS on a split of CACHE, beside softmax and logit adjustment."""
-    from pipeline.report.table import metrics_table
+    from pipeline.report.tables.metrics import metrics_table
 
     evaluation = open_evaluation(cache, rectifiers, split=split, any_head=any_head)
     metrics = evaluation.metrics()

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pipeline.cli.command import command, json_option, note, print_json
+from pipeline.cli.inputs import input_type
 from pipeline.cli.outputs import check_output, output_type
 
 if TYPE_CHECKING:
@@ -110,7 +111,7 @@ def _contents(cached: "Cache", output: Path) -> "Mapping[Path, Arrays]":
 
 
 @command("export-npz")
-@click.argument("cache", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("cache", type=input_type)
 @click.option(
     "-o", "--output", type=output_type, required=True, help="Folder, or one file ending in .npz."
 )

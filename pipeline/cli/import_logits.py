@@ -5,9 +5,8 @@ from pathlib import Path
 import click
 
 from pipeline.cli.command import command, json_option, note, print_json, warn
+from pipeline.cli.inputs import input_type
 from pipeline.cli.outputs import check_output, output_type
-
-input_type = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 
 @command("import")

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pipeline.cli.command import command, json_option, print_json
+from pipeline.cli.inputs import input_type
 
 if TYPE_CHECKING:
     from cache import Split
@@ -71,7 +72,7 @@ def _split_document(split: "Split") -> dict[str, Any]:
 
 
 @command("inspect")
-@click.argument("cache", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("cache", type=input_type)
 @json_option
 def cli_command(cache: Path, as_json: bool) -> None:
     """Show what is inside CACHE: splits, counts, groups, head and provenance."""

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 import click
 
 from pipeline import names
-from pipeline.cli.command import Command, note
+from pipeline.cli.command import command, note
+from pipeline.cli.inputs import input_type
 from pipeline.cli.outputs import check_output, output_type
 
 if TYPE_CHECKING:
@@ -62,12 +63,10 @@ def plot_confusion(evaluation: "Evaluation", output: Path) -> list[Path]:
 FIGURES = {"curves": plot_curves, "confusion": plot_confusion}
 
 
-@click.command("plot", cls=Command, context_settings={"show_default": True})
+@command("plot")
 @click.argument("figure", type=click.Choice(list(FIGURES)))
-@click.argument("cache", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.argument(
-    "rectifiers", type=click.Path(exists=True, dir_okay=False, path_type=Path), nargs=-1
-)
+@click.argument("cache", type=input_type)
+@click.argument("rectifiers", type=input_type, nargs=-1)
 @click.option("--split", type=click.Choice(names.SPLITS), default="test")
 @click.option("--any-head", is_flag=True, help="Accept rectifiers fitted on another head.")
 @click.option("-o", "--output", type=output_type, required=True, help="Figure: .png, .pdf, .svg.")

@@ -7,6 +7,7 @@ import click
 
 from pipeline import names
 from pipeline.cli.command import command, json_option, note, print_json, warn
+from pipeline.cli.inputs import input_type
 from pipeline.cli.listing import ChoiceList, NumberList
 from pipeline.cli.progress import ProgressLine
 
@@ -17,7 +18,7 @@ numbers = NumberList()
 
 
 @command("sweep")
-@click.argument("cache", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("cache", type=input_type)
 @click.option("--method", type=click.Choice(names.METHODS), default="marr")
 @click.option("--preset", type=click.Choice(names.PRESETS), default="default")
 @click.option("--gamma", type=numbers, help="Such as 0:1.6:0.2, the paper's Figure 4.")
@@ -84,7 +85,7 @@ def cli_command(
 
 
 def _print_table(sweep: "Sweep", varied: list[str]) -> None:
-    from pipeline.report.table import metrics_table
+    from pipeline.report.tables.metrics import metrics_table
 
     labels = {}
     for point in sweep.points:

@@ -8,11 +8,12 @@ from typing import Any, Literal
 
 import torch
 
-from cache import open_cache
+from cache import Cache, ViewKind, open_cache
 from pipeline.cli.cached import closed_form, dataset_name, evaluation_rows, fit_inputs
 from pipeline.errors import ConfigError
 from pipeline.progress import Progress, silent
 from pipeline.rectify.fit import Fit, fit_rectifier
+from pipeline.rectify.inputs import FitInputs
 from pipeline.rectify.settings import RectifySettings
 from pipeline.report.metrics import Metrics
 
@@ -99,18 +100,11 @@ def sweep_cache(
     if half != "both":
         rows = rows.every_other(0 if half == "first" else 1)
     found: list[SweptFit] = []
-    warnings: dict[str, None] = {}
     settings = tuple(dict.fromkeys(_points(base, grid)))
+    fitted, warnings = _fitted_rows(cached, settings)
     views_tried = tuple(num_views) or (None,)
     for views, tried in product(views_tried, settings):
-        inputs, missing = fit_inputs(
-            cached,
-            split=tried.fit_split,
-            views=tried.fit_views,
-            source="logits",
-            device=torch.device("cpu"),
-        )
-        warnings |= dict.fromkeys(missing)
+        inputs = fitted[tried.fit_split, tried.fit_views]
         inputs = inputs if views is None else inputs.first_views(views)
         fit = fit_rectifier(inputs, tried, dataset=dataset_name(cached))
         metrics = rows.metrics(fit.rectifier)
@@ -119,8 +113,22 @@ def sweep_cache(
     return Sweep(
         baselines={name: rows.metrics(closed_form(cached, name)) for name in BASELINES},
         points=tuple(found),
-        warnings=tuple(warnings),
+        warnings=warnings,
     )
+
+
+def _fitted_rows(
+    cached: Cache, settings: Sequence[RectifySettings]
+) -> tuple[dict[tuple[str, ViewKind], FitInputs], tuple[str, ...]]:
+    """The rows of each split and kind of views that is fitted, and what the cache lacks of them."""
+    rows: dict[tuple[str, ViewKind], FitInputs] = {}
+    warnings: list[str] = []
+    for split, views in dict.fromkeys((point.fit_split, point.fit_views) for point in settings):
+        rows[split, views], missing = fit_inputs(
+            cached, split=split, views=views, source="logits", device=torch.device("cpu")
+        )
+        warnings += missing
+    return rows, tuple(warnings)
 
 
 def _points(base: RectifySettings, grid: Mapping[str, Sequence[Any]]) -> Iterator[RectifySettings]:

@@ -6,11 +6,12 @@ import click
 
 from pipeline.cli import EXIT_INVALID
 from pipeline.cli.command import command, json_option, note, print_json
+from pipeline.cli.inputs import input_type
 from pipeline.cli.progress import ProgressLine
 
 
 @command("verify")
-@click.argument("cache", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("cache", type=input_type)
 @json_option
 def cli_command(cache: Path, as_json: bool) -> None:
     """Check every byte of CACHE against its checksums; exit code 3 if one is damaged."""

@@ -13,6 +13,8 @@ since they show the same image. Each class is dealt on its own, so that
 import torch
 from torch import Tensor
 
+from pipeline.rectify.class_positions import class_positions
+
 NEVER_HELD_OUT = -1
 
 
@@ -32,13 +34,11 @@ def stratified_folds(labels: Tensor, *, num_folds: int, seed: int) -> Tensor:
     class_sizes = torch.bincount(labels)
     num_folds = min(num_folds, int(class_sizes.max()))
     shuffled = torch.randperm(len(labels), generator=generator)
-    by_class = shuffled[torch.argsort(labels[shuffled], stable=True)]
+    dealt = labels[shuffled]
     # A class is dealt to the folds in an order of its own: else the first folds would get every
     # class with two samples and the last ones none.
     deal = torch.rand((len(class_sizes), num_folds), generator=generator).argsort(1)
-    first = class_sizes.cumsum(0) - class_sizes
-    position = torch.arange(len(labels)) - first[labels[by_class]]
     folds = torch.empty_like(labels)
-    folds[by_class] = deal[labels[by_class], position % num_folds]
+    folds[shuffled] = deal[dealt, class_positions(dealt) % num_folds]
     folds[class_sizes[labels] == 1] = NEVER_HELD_OUT
     return folds

@@ -9,6 +9,8 @@ random sample would miss most of what matters.
 import torch
 from torch import Tensor
 
+from pipeline.rectify.class_positions import class_positions
+
 
 def thin_rows(labels: Tensor, num_classes: int, rows_per_class: int) -> tuple[Tensor, Tensor]:
     """Rows to keep, and how many each stands for.
@@ -26,7 +28,6 @@ def thin_rows(labels: Tensor, num_classes: int, rows_per_class: int) -> tuple[Te
     counts = torch.bincount(labels, minlength=num_classes)
     kept = counts.clamp(max=rows_per_class)
     of_class = torch.repeat_interleave(kept)
-    within = torch.arange(len(of_class)) - (kept.cumsum(0) - kept)[of_class]
     first = (counts.cumsum(0) - counts)[of_class]
-    rows = by_class[first + within * counts[of_class] // kept[of_class]]
+    rows = by_class[first + class_positions(of_class) * counts[of_class] // kept[of_class]]
     return rows, torch.where(kept > 0, counts / kept.clamp(min=1), 1.0).double()

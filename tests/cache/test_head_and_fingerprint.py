@@ -61,7 +61,7 @@ def test_the_fingerprint_of_a_head_is_that_of_its_planes():
         ({"weight": np.ones((3, 2))}, r"weight: shape \(2, D\) expected, got \(3, 2\)"),
         ({"weight": np.ones(2)}, r"weight: shape \(2, D\) expected, got \(2,\)"),
         ({"weight": np.ones((2, 2), np.float16)}, "weight: float32 or float64 expected"),
-        ({"weight": np.array([[1.0, 2], [3, np.inf]])}, "weight: finite values .* for class 1"),
+        ({"weight": np.array([[1.0, 2], [3, np.inf]])}, "weight: finite .* got inf for class 1"),
         ({"bias": np.ones(3)}, r"bias: shape \(2,\) expected, got \(3,\)"),
         ({"prior_counts": np.ones(2, np.int64)}, "prior_counts: float64 expected, got int64"),
     ],

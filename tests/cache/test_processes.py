@@ -80,7 +80,7 @@ def test_a_file_replaced_meanwhile_is_not_read_in_its_place(sample):
 
 
 @given(rows=st.lists(st.integers(0, 8), max_size=30), view=st.integers(0, 1))
-@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_rows_in_any_order_and_repeated(sample, splits, rows, view):
     split = open_cache(sample).split("train")
     wanted = np.array(rows, dtype=np.int64)

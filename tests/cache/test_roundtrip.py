@@ -55,9 +55,7 @@ def test_documents_and_provenance_come_back(sample, settings):
     has_clean=st.booleans(),
     seed=st.integers(0, 2**16),
 )
-@settings(
-    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_blocks_of_any_size_in_any_order_come_back(
     tmp_path, num_views, num_samples, num_classes, num_features, dtype, block, has_clean, seed
 ):

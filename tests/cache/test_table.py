@@ -83,7 +83,7 @@ FLOATS = st.floats(width=32, allow_nan=False, allow_infinity=False)
 
 
 @given(rows=st.lists(st.tuples(st.integers(0, 2), FLOATS, FLOATS, FLOATS), min_size=1, max_size=8))
-@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_float32_comes_back(tmp_path, rows):
     path = tmp_path / "any.csv"
     with path.open("w", newline="") as file:

@@ -10,9 +10,9 @@ import click
 
 from pipeline import names
 from pipeline.bench.settings import BenchSettings, ReadSettings
-from pipeline.cli.bench.options import CONTEXT, folder_option, objective_options, shape_options
+from pipeline.cli.bench.options import folder_option, objective_options, shape_options
 from pipeline.cli.bench.steps import AnnouncedSteps
-from pipeline.cli.command import Command, json_option, note, print_json
+from pipeline.cli.command import command, json_option, note, print_json
 from pipeline.cli.progress import ProgressLine
 from pipeline.cli.size import size_type
 
@@ -148,7 +148,7 @@ def bench_cache(
     )
 
 
-@click.command("cache", cls=Command, context_settings=CONTEXT)
+@command("cache")
 @shape_options
 @click.option("--dtype", type=click.Choice(names.DTYPES), default="float32", help="As stored.")
 @objective_options(gap=1e-6)

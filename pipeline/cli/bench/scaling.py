@@ -6,9 +6,9 @@ import click
 
 from pipeline import names
 from pipeline.bench.settings import BenchSettings, ScalingSettings
-from pipeline.cli.bench.options import CONTEXT, objective_options
+from pipeline.cli.bench.options import objective_options
 from pipeline.cli.bench.steps import AnnouncedSteps
-from pipeline.cli.command import Command, json_option, note, print_json
+from pipeline.cli.command import command, json_option, note, print_json
 
 if TYPE_CHECKING:
     from pipeline.bench.scaling import ScalingBench
@@ -32,7 +32,7 @@ def document(settings: ScalingSettings, bench: "ScalingBench") -> dict[str, Any]
     }
 
 
-@click.command("scaling", cls=Command, context_settings=CONTEXT)
+@command("scaling")
 @click.option("--samples", type=int, default=20_000, help="The least N, and that of every K.")
 @click.option("--classes", type=int, default=100, help="The least K, and that of every N.")
 @click.option("--span", type=float, default=10.0, help="Largest over least size.")

@@ -7,7 +7,8 @@ import signal
 import h5py
 import numpy as np
 import pytest
-from warm import wait_until
+from resumable import assert_same_cache, names
+from warm import full_disk, wait_until
 
 from cache import open_cache, verify_cache
 
@@ -47,20 +48,9 @@ def journalled(path):
         return -1
 
 
-def names(path):
-    return sorted(other.name for other in path.parent.iterdir())
-
-
 def assert_same(path, whole):
-    """The same rows bit by bit, the same fingerprint, nothing damaged and nothing left over."""
-    ours, theirs = open_cache(path), open_cache(whole)
-    assert ours.fingerprint == theirs.fingerprint
-    assert ours.split_names == theirs.split_names
-    for split in ours.split_names:
-        for name in ("logits", "features", "labels"):
-            rows = getattr(ours.split(split), name)
-            assert np.array_equal(rows, getattr(theirs.split(split), name)), (split, name)
-    assert verify_cache(path) == []
+    """The same cache, and nothing is left beside it."""
+    assert_same_cache(path, whole)
     assert names(path) == [path.name]
 
 
@@ -133,18 +123,11 @@ def test_a_second_writer_is_refused_and_the_first_is_not_disturbed(warm, command
     before = journalled(path)
     second = warm.run(*arguments)
     assert second.code == 1
-    assert "one writer expected, got a second" in error_of(second)
+    assert "one writer expected, got a second" in second.error
     assert journalled(path) == before
     first.send(signal.SIGCONT)
     assert first.wait() == 0, first.err
     assert_same(path, trained)
-
-
-def error_of(done):
-    """The one line that an error is."""
-    lines = [line for line in done.err.splitlines() if line.startswith("error:")]
-    assert len(lines) == 1, done.err
-    return lines[0]
 
 
 def stop_half_way(warm, arguments, path):
@@ -185,8 +168,8 @@ def test_what_has_changed_since_is_named(
         changed[changed.index("--checkpoint") + 1] = retrained(warm, folder, *training)
     refused = warm.run(*changed)
     assert refused.code == 3, refused.err
-    assert difference in error_of(refused)
-    assert "--overwrite to start anew" in error_of(refused)
+    assert difference in refused.error
+    assert "--overwrite to start anew" in refused.error
     assert names(path) == ["x.h5.journal", "x.h5.partial"]
     resumed = warm.run(*arguments)
     assert resumed.code == 0, resumed.err
@@ -255,7 +238,7 @@ def test_a_foreign_journal_is_not_touched(warm, command):
     journal.write_text("my notes\n")
     refused = warm.run(*arguments)
     assert refused.code == 3
-    assert "got another file or a damaged one; move it away" in error_of(refused)
+    assert "got another file or a damaged one; move it away" in refused.error
     assert journal.read_text() == "my notes\n"
     assert names(path) == ["x.h5.journal"]
 
@@ -271,24 +254,12 @@ def test_a_journal_beside_a_sealed_cache_is_ignored(warm, command, trained):
     assert verify_cache(path) == []
 
 
-NO_SPACE = """
-import errno
-pwrite, calls = os.pwrite, []
-def full(descriptor, content, offset):
-    calls.append(1)
-    if len(calls) > 60:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-    return pwrite(descriptor, content, offset)
-os.pwrite = full
-"""
-
-
 def test_a_full_disk_keeps_what_is_written(warm, command, trained):
     arguments, path = command
-    failed = warm.run(*arguments, prelude=NO_SPACE)
+    failed = warm.run(*arguments, prelude=full_disk(after=60))
     assert failed.code == 1
-    assert "No space left on device" in error_of(failed)
-    assert "free space there" in error_of(failed)
+    assert "No space left on device" in failed.error
+    assert "free space there" in failed.error
     assert f"of {NUM_ROWS:,} rows are kept, the same command goes on from there" in failed.err
     resumed = warm.run(*arguments)
     assert resumed.code == 0, resumed.err
@@ -303,7 +274,7 @@ def test_a_file_that_may_not_grow_is_refused_before_the_work(warm, command):
     arguments, path = command
     failed = warm.run(*arguments, prelude=LIMITED)
     assert failed.code == 1
-    assert "raise the limit on file sizes (ulimit -f)" in error_of(failed)
+    assert "raise the limit on file sizes (ulimit -f)" in failed.error
     assert "extracting" not in failed.err
     assert names(path) == []
 
@@ -317,7 +288,7 @@ def test_a_folder_that_cannot_be_written_is_refused_before_the_work(warm, comman
         pytest.skip("permissions do not bind root")
     refused = warm.run(*arguments[:-1], path.parent / folder / "x.h5")
     assert refused.code == 1
-    assert str(path.parent / folder / "x.h5") in error_of(refused)
+    assert str(path.parent / folder / "x.h5") in refused.error
     assert "extracting" not in refused.err
 
 

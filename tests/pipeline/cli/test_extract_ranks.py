@@ -4,11 +4,9 @@ import json
 import signal
 import socket
 
-import numpy as np
 import pytest
-from warm import wait_until
-
-from cache import open_cache, verify_cache
+from resumable import assert_same_cache
+from warm import full_disk, wait_until
 
 VIEWS = 6
 NUM_ROWS = 482 * (1 + VIEWS) + 400
@@ -44,26 +42,12 @@ def start_ranks(warm, arguments, *, size, prelude=lambda rank: ""):
     ]
 
 
-def assert_same(path, whole):
-    ours, theirs = open_cache(path), open_cache(whole)
-    assert ours.fingerprint == theirs.fingerprint
-    for split in theirs.split_names:
-        for name in ("logits", "features", "labels"):
-            rows = getattr(ours.split(split), name)
-            assert np.array_equal(rows, getattr(theirs.split(split), name)), (split, name)
-    assert verify_cache(path) == []
-
-
-def errors(command):
-    return [line for line in command.err.splitlines() if line.startswith("error:")]
-
-
 def test_two_processes_write_what_one_writes(warm, whole, tmp_path):
     path = tmp_path / "x.h5"
     options = ["--checkpoint", whole.with_suffix(".pt"), "--json"]
     first, second = start_ranks(warm, arguments_of(path, *options), size=2)
     assert (first.wait(), second.wait()) == (0, 0), first.err + second.err
-    assert_same(path, whole)
+    assert_same_cache(path, whole)
     assert [other.name for other in tmp_path.iterdir()] == ["x.h5"]
     document = json.loads(first.out)
     assert (document["rows"], document["rows_kept"]) == (NUM_ROWS, 0)
@@ -86,29 +70,17 @@ def test_a_process_that_is_late_takes_its_own_share(warm, whole, tmp_path):
     arguments = arguments_of(path, "--checkpoint", whole.with_suffix(".pt"))
     ranks = start_ranks(warm, arguments, size=2, prelude=lambda rank: LATE if rank else "")
     assert [rank.wait() for rank in ranks] == [0, 0], [rank.err for rank in ranks]
-    assert_same(path, whole)
+    assert_same_cache(path, whole)
 
 
 def test_the_first_trains_and_the_others_wait(warm, whole, tmp_path):
     path = tmp_path / "x.h5"
     ranks = start_ranks(warm, arguments_of(path, *TRAINING), size=3)
     assert [rank.wait() for rank in ranks] == [0, 0, 0], [rank.err for rank in ranks]
-    assert_same(path, whole)
+    assert_same_cache(path, whole)
     again = start_ranks(warm, arguments_of(path, *TRAINING), size=2)
     assert [rank.wait() for rank in again] == [0, 0], [rank.err for rank in again]
     assert "already there" in again[0].err
-
-
-FULL = """
-import errno
-pwrite, calls = os.pwrite, []
-def full(descriptor, content, offset):
-    calls.append(1)
-    if len(calls) > 20:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-    return pwrite(descriptor, content, offset)
-os.pwrite = full
-"""
 
 
 def slow(seconds):
@@ -126,11 +98,11 @@ def slow(seconds):
 def test_one_that_fails_ends_all_and_nothing_is_lost(warm, whole, tmp_path):
     path = tmp_path / "x.h5"
     arguments = arguments_of(path, "--checkpoint", whole.with_suffix(".pt"))
-    ranks = start_ranks(warm, arguments, size=2, prelude=lambda rank: FULL if rank else "")
+    full = full_disk(after=20)
+    ranks = start_ranks(warm, arguments, size=2, prelude=lambda rank: full if rank else "")
     assert [rank.wait() for rank in ranks] == [1, 1]
-    assert errors(ranks[0]) == []
-    assert len(errors(ranks[1])) == 1
-    assert "No space left on device" in errors(ranks[1])[0]
+    assert ranks[0].errors == []
+    assert "No space left on device" in ranks[1].error
     last = ranks[0].err.splitlines()[-1]
     assert last.startswith("stopped, as another process of the run has ended: ")
     kept = int(last.split(": ")[1].split()[0].replace(",", ""))
@@ -138,7 +110,7 @@ def test_one_that_fails_ends_all_and_nothing_is_lost(warm, whole, tmp_path):
     done = warm.run(*arguments, "--json")
     assert done.code == 0, done.err
     assert json.loads(done.out)["rows_kept"] == kept
-    assert_same(path, whole)
+    assert_same_cache(path, whole)
 
 
 @pytest.mark.parametrize("victim", [0, 1])
@@ -151,12 +123,12 @@ def test_one_that_is_killed_ends_all_and_nothing_is_lost(warm, whole, tmp_path, 
     ranks[victim].send(signal.SIGKILL)
     assert ranks[victim].wait() == -signal.SIGKILL
     assert ranks[1 - victim].wait() == 1
-    assert [errors(rank) for rank in ranks] == [[], []]
+    assert [rank.errors for rank in ranks] == [[], []]
     again = start_ranks(warm, [*arguments, "--json"], size=3)
     assert [rank.wait() for rank in again] == [0, 0, 0], [rank.err for rank in again]
     document = json.loads(again[0].out)
     assert 4 * 98 <= document["rows_kept"] < NUM_ROWS
-    assert_same(path, whole)
+    assert_same_cache(path, whole)
     assert [other.name for other in tmp_path.iterdir()] == ["x.h5"]
 
 
@@ -176,7 +148,7 @@ def test_a_signal_to_all_keeps_what_is_written(warm, whole, tmp_path):
     done = warm.run(*arguments, "--json")
     # The second process may have written one more block after the first one looked.
     assert 4 * 98 <= said <= json.loads(done.out)["rows_kept"] <= said + 128
-    assert_same(path, whole)
+    assert_same_cache(path, whole)
 
 
 def test_an_error_of_the_first_is_said_once(warm, whole, tmp_path):
@@ -185,6 +157,6 @@ def test_an_error_of_the_first_is_said_once(warm, whole, tmp_path):
     arguments = arguments_of(path, "--checkpoint", whole.with_suffix(".pt"))
     ranks = start_ranks(warm, arguments, size=2)
     assert [rank.wait() for rank in ranks] == [3, 1]
-    assert len(errors(ranks[0])) == 1
+    assert len(ranks[0].errors) == 1
     assert ranks[1].err == ""
     assert path.read_text() == "no cache"
