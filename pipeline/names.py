@@ -1,7 +1,7 @@
 """Every name a user can type. Imports nothing, so that `pipeline --help` stays instant.
 
-The registries (`DATASETS`, `BACKBONES`, `RECIPES`, `METHODS`, `OPTIMIZERS`) hold the things
-themselves; a test checks that their keys equal the tuples here.
+The registries (`DATASETS`, `AUGMENTATIONS`, `BACKBONES`, `RECIPES`, `METHODS`, `SOLVERS`) hold the
+things themselves; a test checks that their keys equal the tuples here.
 """
 
 DATASETS = (
@@ -49,6 +49,10 @@ METHODS = (
     "lws",
     "tau-norm",
     "marr",
+    "crt",
+    "balanced-softmax-head",
+    "disalign",
+    "tde",
 )
 OPTIMIZERS = ("lbfgs", "newton", "sgd")
 PRESETS = ("default", "paper", "official")
@@ -57,6 +61,8 @@ REDUCTIONS = ("plain", "weighted")
 SAMPLINGS = ("instance", "class-balanced")
 DISALIGN_FORMS = ("paper", "cvpods")
 FIT_VIEWS = ("augmented", "clean", "all")
+CLASS_DISTRIBUTIONS = ("uniform", "train", "backward")
+TABLE_FORMATS = ("terminal", "markdown", "latex", "csv")
 TUNE = ("auto", "off")
 TUNE_SCORES = ("nll", "accuracy")
 
@@ -65,6 +71,7 @@ STORES = ("both", "logits", "features")
 DTYPES = ("float32", "float16")
 BATCH_NORMS = ("eval", "train")
 DEVICES = ("auto", "cpu", "cuda")
+PRECISIONS = ("auto", "float32", "bfloat16", "float16")
 
 
 def canonical_backbone(name: str) -> str:

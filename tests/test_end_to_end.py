@@ -19,7 +19,7 @@ def demo(tmp_path_factory):
 def test_demo_leaves_cache_rectifier_and_figures(demo):
     folder, _ = demo
     assert {path.name for path in folder.iterdir()} == {
-        *("digits.h5", "digits.pt", "marr.safetensors"),
+        *("digits.h5", "digits.pt", "digits.pt.metrics.jsonl", "marr.safetensors"),
         *("curves.png", "curves.csv", "confusion.png", "confusion.csv"),
     }
     cached = open_cache(folder / "digits.h5")

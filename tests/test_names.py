@@ -9,9 +9,12 @@ def test_phase_one_registries():
     from pipeline.backbone import BACKBONES, RECIPES
     from pipeline.backbone.extract import BatchNorm
     from pipeline.data import AUGMENTATIONS, DATASETS
+    from pipeline.data.normalisations import NORMALISATIONS
 
     assert tuple(DATASETS) == names.DATASETS
     assert tuple(BACKBONES) == names.BACKBONES
+    assert tuple(NORMALISATIONS) == names.NORMALISATIONS
+    assert names.OF_DATASET not in NORMALISATIONS
     assert tuple(RECIPES) == names.RECIPES
     assert set(names.SMALL_AUGMENTATIONS + names.LARGE_AUGMENTATIONS) == set(names.AUGMENTATIONS)
     assert tuple(AUGMENTATIONS) == names.AUGMENTATIONS

@@ -9,8 +9,8 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from pipeline.rectify.affine import AffineFamily
-from pipeline.rectify.objective import Reduction
 from pipeline.rectify.ridge import Ridge
+from pipeline.rectify.weighted_rows import Reduction
 
 
 class AutogradObjective:

@@ -137,6 +137,7 @@ def run_online_bench(
             problem,
             problem.family.identity(),
             schedule=schedule,
+            labels=inputs.labels,
             num_views=inputs.num_views,
             seed=contest.settings.seed,
             tolerance=contest.tolerance,
@@ -184,7 +185,7 @@ def run_online(
     optimizer = torch.optim.SGD([theta], momentum=schedule.momentum)
     batches = draw_batches(
         schedule,
-        num_samples=len(inputs.labels),
+        labels=inputs.labels,
         num_views=inputs.num_views,
         seed=settings.seed,
     )

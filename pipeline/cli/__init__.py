@@ -28,6 +28,7 @@ COMMANDS = {
     "rectify": "pipeline.cli.rectify",
     "apply": "pipeline.cli.apply",
     "evaluate": "pipeline.cli.evaluate",
+    "compare": "pipeline.cli.compare",
     "sweep": "pipeline.cli.sweep",
     "plot": "pipeline.cli.plot",
     "bench": "pipeline.cli.bench",

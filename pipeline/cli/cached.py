@@ -48,15 +48,16 @@ class EvaluationRows:
         return replace(self, logits=self.logits[kept], features=features, labels=self.labels[kept])
 
     def scores(self, rectifier: Rectifier) -> SampleScores:
-        """Prediction, confidence and loss of every sample.
+        """Prediction, confidence, loss and own logit of every sample, from centred shifts.
 
         Raises:
             DataError: the rectifier needs features, and there are none.
         """
+        centred = rectifier.centred()
 
         def rectified(rows: slice) -> Tensor:
             features = None if self.features is None else self.features[rows]
-            return rectifier.apply(self.logits[rows], features)
+            return centred.apply(self.logits[rows], features)
 
         return score_samples(rectified, self.labels, num_classes=len(self.class_counts))
 
@@ -69,7 +70,6 @@ class EvaluationRows:
         norm = rectifier.margin_norm(torch.from_numpy(self.weight_norm))
         return class_averages(
             self.scores(rectifier) if scores is None else scores,
-            mean_shift=float(rectifier.shift.mean()),
             margin_norm=norm.numpy(),
             class_counts=self.class_counts,
         )

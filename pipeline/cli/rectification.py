@@ -72,7 +72,10 @@ class Rectification:
         fit = self.fit
         if fit.loss is None:
             return f"{fit.status}: nothing to fit"
-        gap = "no bound without a ridge" if fit.gap_bound is None else f"<= {fit.gap_bound:.1e}"
+        if fit.gap_bound is None:
+            gap = f"no bound {'without a ridge' if self.settings.l2 == 0 else 'on this loss'}"
+        else:
+            gap = f"<= {fit.gap_bound:.1e}"
         return (
             f"{fit.status} ({self.settings.optimizer}): loss {fit.loss:.6f}, gap {gap}, gradient "
             f"{fit.gradient_norm:.1e}, {fit.passes:.0f} passes, {fit.seconds:.3f} s"
@@ -118,13 +121,17 @@ class Rectification:
 def describe_settings(settings: RectifySettings) -> str:
     """The objective of a fit, or the rule of a method in closed form, in one line."""
     method = METHODS[settings.method]
-    if method.closed_form is not None:
-        return f"{settings.method}" + (f": tau {settings.tau:g}" if method.own_settings else "")
+    if not method.is_fitted:
+        own = {name: getattr(settings, name) for name in method.own_settings}
+        numbers = [f"{name} {value:g}" for name, value in own.items() if isinstance(value, float)]
+        return ": ".join([settings.method, *numbers])
     scale = f" (scale {settings.scale_l2:g})" if settings.center == "tempered" else ""
     return (
         f"{settings.method} ({settings.preset}): gamma {settings.gamma:g}, l2 {settings.l2:g} to "
         f"{settings.center}{scale}, {settings.reduction} mean, {settings.fit_split} "
         f"{settings.fit_views} views"
+        + (f", {settings.sampling} sampling" if settings.sampling != "instance" else "")
+        + (f", {settings.form} form" if "form" in method.own_settings else "")
     )
 
 

@@ -10,6 +10,7 @@ import click
 from pipeline import names
 from pipeline.cli import EXIT_UNSOLVED
 from pipeline.cli.command import command, json_option, note, print_json, warn
+from pipeline.cli.inputs import input_type
 from pipeline.cli.outputs import check_output, output_type
 from pipeline.cli.progress import ProgressLine
 from pipeline.cli.size import size_type
@@ -21,13 +22,13 @@ if TYPE_CHECKING:
 
 
 @command("rectify")
-@click.argument("cache", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("cache", type=input_type)
 @click.option("--method", type=click.Choice(names.METHODS), default="marr")
 @click.option(
     "--optimizer", type=click.Choice(names.OPTIMIZERS), help="[default: the preset's, lbfgs]"
 )
 @click.option("--preset", type=click.Choice(names.PRESETS), default="default")
-@click.option("--gamma", type=float, help="Exponent of the class weights.  [default: 1.2]")
+@click.option("--gamma", type=float, help="Exponent of the class weights.  [default: 1.2; crt: 1]")
 @click.option(
     "--l2",
     type=click.FloatRange(min=0),
@@ -51,6 +52,18 @@ if TYPE_CHECKING:
 @click.option("--tau", type=float, help="Of logit-adjustment and tau-norm.  [default: 1]")
 @click.option(
     "--keep-bias", is_flag=True, default=None, help="tau-norm scales the bias, not drops it."
+)
+@click.option(
+    "--sampling",
+    type=click.Choice(names.SAMPLINGS),
+    help="How sgd draws: every sample alike, or every class.  [default: instance; crt:official and "
+    "lws:official: class-balanced]",
+)
+@click.option("--alpha", type=float, help="Of tde.  [default: the method's own rule]")
+@click.option(
+    "--form",
+    type=click.Choice(names.DISALIGN_FORMS),
+    help="Where disalign starts: as its paper or as its released code.  [default: paper]",
 )
 @click.option(
     "--tolerance",
@@ -169,7 +182,7 @@ def _report(result: "Rectification", output: Path | None, *, as_json: bool) -> N
 
 
 def _print_report(result: "Rectification") -> None:
-    from pipeline.report.table import metrics_table
+    from pipeline.report.tables.metrics import metrics_table
 
     for line in result.header():
         note(line)

@@ -5,22 +5,21 @@ import math
 import torch
 from torch import Tensor
 
-from pipeline.errors import ConfigError
 from pipeline.progress import Progress, silent
 from pipeline.rectify.affine import AffineFamily
 from pipeline.rectify.inputs import FitInputs
 from pipeline.rectify.method import Family, FitContext, Outcome
 from pipeline.rectify.objective import WeightedCrossEntropy
+from pipeline.rectify.official_schedules import sgd_schedule
 from pipeline.rectify.problem import Problem
 from pipeline.rectify.rectifier import Rectifier
 from pipeline.rectify.resources import UNLIMITED, Resources
 from pipeline.rectify.ridge import Ridge
-from pipeline.rectify.schedule import phase_two_schedule
+from pipeline.rectify.sampling import Sampling, expected_weights
 from pipeline.rectify.settings import RectifySettings
 from pipeline.rectify.solvers import SOLVERS, Solution
 from pipeline.rectify.solvers.result import FitStatus
-from pipeline.rectify.solvers.sgd import run_sgd
-from pipeline.rectify.weighting import class_weights
+from pipeline.rectify.solvers.sgd import refuse_partners, run_sgd
 
 
 def fit_affine(
@@ -32,17 +31,14 @@ def fit_affine(
         ConfigError: `sgd` in several processes, or no room in memory for one thread's buffers.
         FitError: the loss ran out of finite numbers.
     """
-    resources = context.resources
-    if settings.optimizer == "sgd" and resources.ranks.size > 1:
-        raise ConfigError(
-            f"optimizer: lbfgs or newton expected in {resources.ranks.size} processes, got sgd, "
-            "whose steps follow one another; start it without torchrun"
-        )
+    if settings.optimizer == "sgd":
+        refuse_partners(context.resources)
     problem = build_problem(
         inputs,
         settings,
         make_family(inputs.weight_norm),
-        resources=resources,
+        sampling=settings.sampling,
+        resources=context.resources,
         progress=silent if settings.optimizer == "sgd" else context.progress,
     )
     solution = _solve(problem, inputs, settings, context)
@@ -66,20 +62,27 @@ def build_problem(
     settings: RectifySettings,
     family: AffineFamily,
     *,
+    sampling: Sampling = "instance",
     resources: Resources = UNLIMITED,
     progress: Progress = silent,
 ) -> Problem:
-    """F of the settings over all rows of the inputs; `progress` is told its passes.
+    """F of the settings over all rows of the inputs.
+
+    Args:
+        inputs: the rows.
+        settings: gamma, reduction, l2 and centre.
+        family: what the method may choose.
+        sampling: how rows are drawn, where F is what a batch has in expectation.
+        resources: bound on memory, and the processes that share the rows.
+        progress: told the passes.
 
     Raises:
         ConfigError: the bound on memory has no room for one thread's buffers.
     """
-    loss = WeightedCrossEntropy(
-        *inputs.source(),
-        class_weights(inputs.class_counts, settings.gamma),
-        reduction=settings.reduction,
-        resources=resources,
+    weights, reduction = expected_weights(
+        inputs, gamma=settings.gamma, reduction=settings.reduction, sampling=sampling
     )
+    loss = WeightedCrossEntropy(*inputs.source(), weights, reduction=reduction, resources=resources)
     ridge = build_ridge(family, settings, inputs.log_prior)
     return Problem(loss, family, ridge, progress=progress)
 
@@ -122,10 +125,12 @@ def _solve(
     return run_sgd(
         problem,
         problem.family.identity(),
-        schedule=phase_two_schedule(settings.preset, context.dataset, len(inputs.labels)),
+        schedule=sgd_schedule(settings, context.dataset, len(inputs.labels)),
+        labels=inputs.labels,
         num_views=inputs.num_views,
         seed=settings.seed,
         tolerance=settings.tolerance,
+        batch_problem=build_problem(inputs, settings, problem.family),
         progress=context.progress,
     )
 

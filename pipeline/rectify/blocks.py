@@ -62,45 +62,72 @@ class Blocks:
         """Rows of each block of a chunk."""
         return [block.stop - block.start for block in self.slices(chunk)]
 
-    def thread_bytes(self) -> int:
-        """The buffers of one thread: operands in both precisions, and a chunk's sums and rows."""
+    def thread_bytes(self, own_row_bytes: int = 0) -> int:
+        """The buffers of one thread: operands in both precisions, and a chunk's sums and rows.
+
+        Beside them `own_row_bytes` a row of a block.
+        """
         chunk = self.chunks[0]
         num_blocks, num_rows = len(self.sizes(chunk)), sum(self.sizes(chunk))
         block_rows = min(self._max_rows, num_rows)
         operands = (4 + 8) * OPERANDS * block_rows * self.rows.num_classes
         sums = 8 * 2 * (num_blocks + 2) * self.rows.num_classes
-        return operands + sums + self.rows.block_bytes(block_rows) + ROW_BYTES * num_rows
+        block_bytes = self.rows.block_bytes(block_rows) + own_row_bytes * block_rows
+        return operands + sums + block_bytes + ROW_BYTES * num_rows
 
     def logits(self, chunk: slice, dtype: torch.dtype) -> Iterator[Tensor]:
         """x (B, K) of each block of a chunk, in memory that the next block reuses."""
-        space = self._space(dtype)[0]
+        space = self.operands(dtype)[0]
         for block in self.slices(chunk):
             yield self.rows.block(block, into=space[: block.stop - block.start])
+
+    def affine(self, chunk: slice, scale: Tensor, shift: Tensor) -> Iterator[tuple[slice, Tensor]]:
+        """Each block of a chunk and its scale * x + shift (B, K), which may be written to."""
+        rectified = self.operands(scale.dtype)[1]
+        for block, x in zip(self.slices(chunk), self.logits(chunk, scale.dtype), strict=True):
+            yield block, torch.addcmul(shift, x, scale, out=rectified[: len(x)])
 
     def softmax(
         self, chunk: slice, scale: Tensor, shift: Tensor
     ) -> Iterator[tuple[Tensor, Tensor]]:
-        """Logits x and their P, the softmax of scale * x + shift, of each block: (B, K) both.
+        """`block_softmax` of each block of a chunk."""
+        for block in self.slices(chunk):
+            yield self.block_softmax(block, scale, shift)
 
-        Both in the dtype of scale (K,) and shift (K,). P may be written to, x may not: it can be
-        what is stored.
+    def block_softmax(
+        self, block: slice, scale: Tensor, shift: Tensor, *, confidence: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Logits x and P, the softmax of z = scale * x + shift, of one block: (B, K) both.
+
+        With a confidence c (B,), the softmax of x + c (z - x). All in the dtype of scale (K,) and
+        shift (K,), in memory that the next block reuses. P may be written to, x may not: it can
+        be what is stored.
         """
-        _, rectified, probability = self._space(scale.dtype)
-        for x in self.logits(chunk, scale.dtype):
-            size = len(x)
-            z, p = rectified[:size], probability[:size]
-            if self._has_short_rows(scale.dtype):
-                torch.mul(x, scale, out=z).add_(shift)
-                _softmax_apart(z, out=p)
-            else:
-                torch.addcmul(shift, x, scale, out=z)
-                torch.softmax(z, 1, out=p)
-            yield x, p
+        size = block.stop - block.start
+        space, rectified, probability = self.operands(scale.dtype)
+        x = self.rows.block(block, into=space[:size])
+        z, p = rectified[:size], probability[:size]
+        is_apart = self._has_short_rows(scale.dtype)
+        if is_apart:
+            torch.mul(x, scale, out=z).add_(shift)
+        else:
+            torch.addcmul(shift, x, scale, out=z)
+        if confidence is not None:
+            torch.lerp(x, z, confidence[:, None], out=z)
+        self.softmax_rows(z, out=p)
+        return x, p
+
+    def softmax_rows(self, values: Tensor, *, out: Tensor) -> None:
+        """Softmax of each row of values (B, K) into `out`, both of `operands`."""
+        if self._has_short_rows(values.dtype):
+            _softmax_apart(values, out=out)
+        else:
+            torch.softmax(values, 1, out=out)
 
     def _has_short_rows(self, dtype: torch.dtype) -> bool:
         return self.rows.device.type == "cpu" and self.rows.num_classes < SHORT_ROW[dtype]
 
-    def _space(self, dtype: torch.dtype) -> Tensor:
+    def operands(self, dtype: torch.dtype) -> Tensor:
         """(3, B, K) of this thread, kept; with short rows each of the three is a transposed (K, B).
 
         Elementwise operations and sums over classes then run along B.

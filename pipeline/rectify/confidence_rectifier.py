@@ -2,10 +2,9 @@
 
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
-from pipeline.rectify.margins import affine_logits
+from pipeline.rectify.margins import affine_logits, mixed_logits
 from pipeline.rectify.rectifier import Rectifier, known_features
 
 
@@ -15,6 +14,9 @@ class ConfidenceRectifier(Rectifier):
 
     rectified = logits + c * (scale * logits + shift - logits), with
     c = sigmoid(features . confidence_weight + confidence_bias).
+
+    It cannot be folded into a linear head: c depends on the features, so the map is not affine in
+    them.
 
     Attributes:
         confidence_weight: (D,) float64.
@@ -32,6 +34,7 @@ class ConfidenceRectifier(Rectifier):
     def apply(self, logits: Tensor, features: Tensor | None = None) -> Tensor:
         """Rectified logits (..., K) float64 of logits (..., K) and features (..., D)."""
         logits = logits.double()
-        raw = known_features(features) @ self.confidence_weight + self.confidence_bias
         new = affine_logits(logits, self.scale, self.shift)
-        return torch.lerp(logits, new, torch.sigmoid(raw)[..., None])
+        features = known_features(features, self.num_features)
+        raw = features @ self.confidence_weight + self.confidence_bias
+        return mixed_logits(logits, new, raw)

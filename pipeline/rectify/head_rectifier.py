@@ -28,7 +28,7 @@ class HeadRectifier(Rectifier):
 
     def apply(self, logits: Tensor, features: Tensor | None = None) -> Tensor:
         """Rectified logits (..., K) float64 of features (..., D); the old logits are not used."""
-        new = known_features(features) @ self.weight.T + self.bias
+        new = known_features(features, self.num_features) @ self.weight.T + self.bias
         return affine_logits(new, self.scale, self.shift)
 
     def margin_norm(self, weight_norm: Tensor) -> Tensor:

@@ -5,6 +5,7 @@ The rectified logit of class k is  s_k (omega_k m_k + beta_k) = omega_k z_k + be
 (paper, equations 8 to 10), which is affine in z: one scale and one shift a class.
 """
 
+import torch
 from torch import Tensor
 
 
@@ -29,3 +30,8 @@ def rectify_logits(logits: Tensor, weight_norm: Tensor, omega: Tensor, beta: Ten
 def affine_logits(logits: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
     """The form every rectifier of the affine core has: scale (K,) * logits (N, K) + shift (K,)."""
     return scale * logits + shift
+
+
+def mixed_logits(logits: Tensor, new: Tensor, raw_confidence: Tensor) -> Tensor:
+    """logits + sigmoid(raw_confidence) * (new - logits): (..., K), one confidence (...) a row."""
+    return torch.lerp(logits, new, torch.sigmoid(raw_confidence)[..., None])

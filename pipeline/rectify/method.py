@@ -70,6 +70,7 @@ class Method:
 
     Attributes:
         fit: rows and settings to a rectifier.
+        is_fitted: whether there is an objective to minimise; else settings of one are not heeded.
         closed_form: scale and shift from the head alone, where there is nothing to fit.
         family: what a fit in the affine core may choose, where the method lies in it.
         needs: what a cache must hold beside the logits.
@@ -80,6 +81,7 @@ class Method:
     """
 
     fit: Callable[[FitInputs, RectifySettings, FitContext], Outcome]
+    is_fitted: bool = True
     closed_form: ClosedForm | None = None
     family: Family | None = None
     needs: tuple[Need, ...] = ()

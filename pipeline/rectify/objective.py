@@ -17,22 +17,16 @@ float64 always. Chunks' sums are added in order, so a result does not depend on 
 threads.
 """
 
-import math
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Literal, TypeVar
+from functools import partial
 
 import torch
 from torch import Tensor
 
-from pipeline.rectify.blocks import Blocks
 from pipeline.rectify.resources import UNLIMITED, Resources
-from pipeline.rectify.rows import PickedRows, Rows, StoredLogits
+from pipeline.rectify.rows import PickedRows, Rows
 from pipeline.rectify.thinning import thin_rows
-from pipeline.rectify.workers import workers
-
-Reduction = Literal["plain", "weighted"]
-Part = TypeVar("Part")
+from pipeline.rectify.weighted_rows import Reduction, WeightedRows
 
 
 @dataclass(frozen=True)
@@ -53,7 +47,7 @@ class Evaluation:
     largest_row_loss: float
 
 
-class WeightedCrossEntropy:
+class WeightedCrossEntropy(WeightedRows):
     """L of the module's docstring for fixed rows.
 
     Args:
@@ -78,25 +72,8 @@ class WeightedCrossEntropy:
         reduction: Reduction,
         resources: Resources = UNLIMITED,
     ) -> None:
-        self.rows = StoredLogits(logits) if isinstance(logits, Tensor) else logits
-        self.num_rows, self.num_classes = self.rows.num_rows, self.rows.num_classes
-        self.device = self.rows.device
-        self._reduction = reduction
-        self.memory = resources.memory
-        self._ranks = resources.ranks
-        self._labels = labels.to(self.device)[:, None]
-        self._weights = class_weights.double().to(self.device)
-        self._row_weights = self._weights[self._labels[:, 0]]
-        self._all_count = bool((self._weights > 0).all())
-        self._blocks = Blocks(self.rows)
-        self._chunks = self._ranks.share(self._blocks.chunks)
-        self._num_threads = resources.num_threads(
-            torch.get_num_threads(), thread_bytes=self._blocks.thread_bytes()
-        )
-        rows_of_class = torch.bincount(self._labels[:, 0], minlength=self.num_classes)
-        self._label_shift = rows_of_class * self._weights
+        super().__init__(logits, labels, class_weights, reduction=reduction, resources=resources)
         self._label_scale = self._weights * self._sum_own_logits()
-        self._divisor = self.num_rows if reduction == "plain" else float(self._label_shift.sum())
 
     def evaluate(self, scale: Tensor, shift: Tensor, *, precise: bool) -> Evaluation:
         """Loss and gradient at scale (K,), shift (K,), in one pass over the rows."""
@@ -169,10 +146,7 @@ class WeightedCrossEntropy:
     def is_separated(self, scale: Tensor, shift: Tensor) -> bool:
         """Whether every row that counts has its own label strictly on top, in float64."""
         scale, shift = self._place(torch.float64, scale, shift)
-        wrong = self._zeros(1)
-        for part in self._over_chunks(lambda chunk: self._chunk_wrong(chunk, scale, shift)):
-            wrong += part
-        return not bool(self._ranks.gather(wrong).any())
+        return self._has_own_on_top(lambda chunk: self._blocks.affine(chunk, scale, shift))
 
     def _chunk_gradient(
         self, chunk: slice, scale: Tensor, shift: Tensor
@@ -196,7 +170,7 @@ class WeightedCrossEntropy:
             torch.gather(probability, 1, block_labels, out=block_own)
             torch.mv(probability.T, block_weight, out=one_sum)
             torch.mv(probability.mul_(x).T, block_weight, out=logit_sum)
-        loss = self._own_label_loss(own[:, 0], chunk, scale, shift)
+        loss = self._own_label_loss(own[:, 0], chunk, partial(self._rectified, scale, shift))
         sums = torch.stack([by_logit, by_one]).sum(1, dtype=torch.float64)
         counted = loss if self._all_count else torch.where(weight > 0, loss, 0.0)
         return sums, self._row_weights[chunk] @ loss, counted.max()
@@ -206,22 +180,11 @@ class WeightedCrossEntropy:
         weights = (
             self._row_weights[chunk].to(scale.dtype).split_with_sizes(self._blocks.sizes(chunk))
         )
-        products = scale.new_zeros((3, self.num_classes, self.num_classes))
-        means = scale.new_zeros((3, self.num_classes))
+        total = scale.new_zeros((3, self.num_classes, self.num_classes))
         blocks = self._blocks.softmax(chunk, scale, shift)
         for (x, probability), weight in zip(blocks, weights, strict=True):
-            by_logit = probability * x
-            means[2] += torch.mv(probability.T, weight)
-            means[1] += torch.mv(by_logit.T, weight)
-            means[0] += torch.mv((by_logit * x).T, weight)
-            root = weight.sqrt()[:, None]
-            by_logit.mul_(root)
-            probability.mul_(root)
-            products[0].addmm_(by_logit.T, by_logit)
-            products[1].addmm_(by_logit.T, probability)
-            products[2].addmm_(probability.T, probability)
-        products.neg_().diagonal(dim1=1, dim2=2).add_(means)
-        return products
+            add_softmax_curvature(total, x, probability, weight)
+        return total
 
     def _chunk_product(
         self, chunk: slice, point: tuple[Tensor, ...], step: tuple[Tensor, ...]
@@ -242,58 +205,9 @@ class WeightedCrossEntropy:
             total[0] += torch.mv(change.mul_(x).T, weight)
         return total
 
-    def _chunk_wrong(self, chunk: slice, scale: Tensor, shift: Tensor) -> Tensor:
-        """Number of rows that count and do not have their own label strictly on top."""
-        wrong = self._zeros(1)
-        labels = self._labels[chunk].split_with_sizes(self._blocks.sizes(chunk))
-        for x, own_label in zip(self._blocks.logits(chunk, scale.dtype), labels, strict=True):
-            rectified = torch.addcmul(shift, x, scale)
-            own = rectified.gather(1, own_label)
-            others = rectified.scatter_(1, own_label, -math.inf).amax(1, keepdim=True)
-            wrong += ((own <= others) & (self._weights[own_label] > 0)).sum()
-        return wrong
-
-    def _over_chunks(self, function: Callable[[slice], Part]) -> Iterator[Part]:
-        """`function` of every chunk of this process, in order.
-
-        On all threads at once; each first asks for the rows of the chunk it may come to next.
-        """
-        chunks = self._chunks
-        if self.device.type != "cpu":
-            return map(function, chunks)
-        for chunk in chunks[: self._num_threads]:
-            self.rows.ahead(chunk)
-
-        def run(index: int) -> Part:
-            if index + self._num_threads < len(chunks):
-                self.rows.ahead(chunks[index + self._num_threads])
-            return function(chunks[index])
-
-        return workers(self._num_threads).map(run, range(len(chunks)))
-
-    def _own_label_loss(self, own: Tensor, chunk: slice, scale: Tensor, shift: Tensor) -> Tensor:
-        """-log own, (B,) float64, for the probabilities `own` (B,) of a chunk's own labels.
-
-        Where a probability is too small to be held, the log-sum-exp is taken anew, so that no
-        loss is infinite.
-        """
-        loss = own.log().neg_().double()
-        too_small = 1e4 * torch.finfo(own.dtype).tiny
-        if not bool(own.min() < too_small):
-            return loss
-        vanished = (own < too_small).nonzero()[:, 0]
-        for rows in torch.split(vanished, self._blocks.sizes(chunk)[0]):
-            logits = self.rows.take(chunk.start + rows).double()
-            rectified = torch.addcmul(shift.double(), logits, scale.double())
-            own_logit = rectified.gather(1, self._labels[chunk][rows])[:, 0]
-            loss[rows] = rectified.logsumexp(1) - own_logit
-        return loss
-
-    def _place(self, dtype: torch.dtype, *vectors: Tensor) -> tuple[Tensor, ...]:
-        return tuple(vector.to(self.device, dtype) for vector in vectors)
-
-    def _zeros(self, *shape: int) -> Tensor:
-        return torch.zeros(shape, dtype=torch.float64, device=self.device)
+    def _rectified(self, scale: Tensor, shift: Tensor, rows: Tensor) -> Tensor:
+        """Rectified logits (B, K) float64 of the rows `rows` (B,)."""
+        return torch.addcmul(shift.double(), self.rows.take(rows).double(), scale.double())
 
     def _sum_own_logits(self) -> Tensor:
         """sum_{i: y_i = j} x_ij, (K,) float64."""
@@ -309,3 +223,24 @@ class WeightedCrossEntropy:
             own = self.rows.block(rows).gather(1, labels)[:, 0]
             total.index_add_(0, labels[:, 0], own.double())
         return total
+
+
+def add_softmax_curvature(total: Tensor, x: Tensor, probability: Tensor, weight: Tensor) -> None:
+    """Add sum_i w_i J_i^T (diag P_i - P_i P_i^T) J_i of one block, with J_i = [diag x_i, I].
+
+    Args:
+        total: (3, K, K), scale-scale, scale-shift and shift-shift.
+        x: (B, K).
+        probability: P (B, K), overwritten.
+        weight: w (B,), >= 0.
+    """
+    by_logit = probability * x
+    means = (by_logit * x, by_logit, probability)
+    for block, mean in zip(total, means, strict=True):
+        block.diagonal().add_(torch.mv(mean.T, weight))
+    root = weight.sqrt()[:, None]
+    by_logit.mul_(root)
+    probability.mul_(root)
+    total[0].addmm_(by_logit.T, by_logit, alpha=-1)
+    total[1].addmm_(by_logit.T, probability, alpha=-1)
+    total[2].addmm_(probability.T, probability, alpha=-1)

@@ -7,45 +7,19 @@ quadratic R of `ridge`,
 """
 
 import math
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from pipeline.progress import Progress, silent
 from pipeline.rectify.affine import AffineFamily
+from pipeline.rectify.certified import Certified
 from pipeline.rectify.objective import WeightedCrossEntropy
 from pipeline.rectify.ridge import Ridge
+from pipeline.rectify.solvable import Point
 
 
-@dataclass(frozen=True)
-class Point:
-    """A point and what one pass over the rows says of it.
-
-    Attributes:
-        theta: (P,) float64.
-        value: F, with its ridge.
-        gradient: (P,) float64, of F in the method's own parameters.
-        largest_row_loss: see `objective.Evaluation`.
-    """
-
-    theta: Tensor
-    value: float
-    gradient: Tensor
-    largest_row_loss: float
-
-    @property
-    def gradient_norm(self) -> float:
-        """2-norm of the gradient."""
-        return float(torch.linalg.vector_norm(self.gradient))
-
-    @property
-    def is_finite(self) -> bool:
-        """Whether value and gradient are numbers."""
-        return math.isfinite(self.value) and math.isfinite(self.gradient_norm)
-
-
-class Problem:
+class Problem(Certified):
     """F of the module's docstring; counts its passes over the rows.
 
     Args:
@@ -63,12 +37,32 @@ class Problem:
         *,
         progress: Progress = silent,
     ) -> None:
+        super().__init__(ridge)
         self.loss = loss
         self.family = family
-        self.ridge = ridge
         self.free = family.free
         self.passes = 0.0
         self._progress = progress
+
+    @property
+    def num_rows(self) -> int:
+        """R."""
+        return self.loss.num_rows
+
+    @property
+    def num_classes(self) -> int:
+        """K."""
+        return self.loss.num_classes
+
+    @property
+    def hessian_width(self) -> int:
+        """2K: scales and shifts are taken together."""
+        return 2 * self.loss.num_classes
+
+    @property
+    def memory(self) -> int | None:
+        """The bound on buffers, in bytes."""
+        return self.loss.memory
 
     def evaluate(self, theta: Tensor, *, precise: bool) -> Point:
         """F and its gradient at theta (P,): one pass. `precise` computes in float64 throughout."""
@@ -81,25 +75,11 @@ class Problem:
             gradient=torch.where(self.free, gradient + self.ridge.gradient(theta), 0.0),
             largest_row_loss=data.largest_row_loss,
         )
-        measure = "gradient" if self.ridge.is_none else "gap <="
-        met = self.tolerance_met(point.gradient)
-        rows = f"{self.loss.num_rows:,} rows"
-        self._progress(int(self.passes), 0, f"{rows}, loss {point.value:.6f}, {measure} {met:.1e}")
+        if self._progress is not silent:
+            self._progress(
+                int(self.passes), 0, point.describe(self.num_rows, self.gap_bound(point))
+            )
         return point
-
-    def gap_bound(self, point: Point) -> float | None:
-        """Upper bound on F - F*; None without a ridge, where there is none to give."""
-        return None if self.ridge.is_none else self.ridge.gap_bound(point.gradient)
-
-    def is_solved(self, point: Point, tolerance: float) -> bool:
-        """Whether gap bound (gradient norm without a ridge) <= tolerance."""
-        return self.tolerance_met(point.gradient) <= tolerance
-
-    def tolerance_met(self, gradient: Tensor) -> float:
-        """The tolerance that a gradient (P,) just meets."""
-        if self.ridge.is_none:
-            return float(torch.linalg.vector_norm(gradient))
-        return self.ridge.gap_bound(gradient)
 
     def has_no_minimum(self, point: Point) -> bool:
         """Whether this point proves that F has none: no ridge, every own label above one half.
@@ -107,6 +87,10 @@ class Problem:
         Scaling such logits up lowers the loss for ever.
         """
         return self.ridge.is_none and point.largest_row_loss < math.log(2)
+
+    def is_unbounded(self, point: Point) -> bool:
+        """Whether every row is on its own side at this point, and no ridge holds it back."""
+        return self.ridge.is_none and self.loss.is_separated(*self.family.affine(point.theta))
 
     def subset(self, rows: Tensor) -> "Problem":
         """The same problem on some rows (B,) int64 alone, with a count of passes of its own."""

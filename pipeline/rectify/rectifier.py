@@ -6,9 +6,9 @@ own, which its file holds beside `scale` and `shift`.
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from safetensors.torch import save
 from torch import Tensor
@@ -56,6 +56,10 @@ class Rectifier:
         """Rectified logits (..., K) float64 of logits (..., K) and features (..., D)."""
         return affine_logits(logits.double(), self.scale, self.shift)
 
+    def centred(self) -> Self:
+        """The same probabilities from shifts of mean 0, as averages of logits are compared."""
+        return replace(self, shift=self.shift - self.shift.mean())
+
     def margin_norm(self, weight_norm: Tensor) -> Tensor:
         """(K,) by which a rectified logit is divided to give a margin."""
         return weight_norm
@@ -79,15 +83,20 @@ class Rectifier:
         return [each.name for each in fields(cls) if each.name not in shared]
 
 
-def known_features(features: Tensor | None) -> Tensor:
-    """`features` in float64.
+def known_features(features: Tensor | None, num_features: int) -> Tensor:
+    """`features` (..., D) in float64.
 
     Raises:
-        DataError: there are none.
+        DataError: there are none, or of another width.
     """
     if features is None:
         raise DataError(
             "features: those of every sample expected, since this rectifier is made of more than "
             "logits, got none; extract or import them too"
+        )
+    if features.shape[-1] != num_features:
+        raise DataError(
+            f"features: {num_features} a sample expected, as in the rectifier, got "
+            f"{features.shape[-1]}; was it fitted on another network?"
         )
     return features.double()

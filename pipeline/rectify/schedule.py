@@ -1,6 +1,6 @@
 """Learning-rate schedules of phase two: the paper's text, and what the released code really runs.
 
-N samples, s = batch size, e = epoch from 0. The released code counts epochs by its loader's
+N samples, s = batch size, e = epoch from 0. MARR's released code counts epochs by its loader's
 length ceil(N / s) but leaves each epoch before its floor(N / s)-th batch, so an epoch has
 floor(N / s) - 1 steps; it changes the rate once an epoch.
 """
@@ -8,6 +8,8 @@ floor(N / s) - 1 steps; it changes the rate once an epoch.
 import math
 from dataclasses import dataclass
 from typing import Literal
+
+from pipeline.rectify.sampling import Sampling
 
 PEAK_RATE = 0.05
 CIFAR_BATCH, CIFAR_ITERATIONS, CIFAR_WARMUP = 512, 2000, 800
@@ -24,28 +26,34 @@ class Schedule:
         steps_per_epoch: after which a new order of the samples is drawn.
         batch_size: samples a step.
         epochs: whole epochs, where the rate changes by epoch.
-        warmup_epochs: epochs of rising rate; then the peak doubles to 0.1.
+        peak_rate: from which the cosine falls.
+        warmup_epochs: epochs in which the rate rises to the peak from half of it.
         per_epoch: whether the rate changes by epoch or by step.
+        epochs_ahead: of the rate. 1 where the code steps its scheduler before each epoch, which
+            leaves out the peak and runs the last epoch at rate 0.
         momentum: of SGD.
+        sampling: how a step's samples are drawn.
     """
 
     iterations: int
     steps_per_epoch: int
     batch_size: int
     epochs: int
+    peak_rate: float = PEAK_RATE
     warmup_epochs: int = 0
     per_epoch: bool = False
+    epochs_ahead: int = 0
     momentum: float = 0.9
+    sampling: Sampling = "instance"
 
     def learning_rate(self, step: int) -> float:
         """Rate of step 0, 1, ...: cosine to 0, after a linear warm-up where there is one."""
         if not self.per_epoch:
-            return _cosine(PEAK_RATE, step / self.iterations)
-        epoch, warmup = step // self.steps_per_epoch, self.warmup_epochs
+            return _cosine(self.peak_rate, step / self.iterations)
+        epoch, warmup = step // self.steps_per_epoch + self.epochs_ahead, self.warmup_epochs
         if epoch < warmup:
-            return PEAK_RATE + (epoch - 1) * PEAK_RATE / max(warmup - 1, 1)
-        peak = 2 * PEAK_RATE if warmup else PEAK_RATE
-        return _cosine(peak, (epoch - warmup) / (self.epochs - warmup))
+            return self.peak_rate / 2 * (1 + (epoch - 1) / max(warmup - 1, 1))
+        return _cosine(self.peak_rate, (epoch - warmup) / (self.epochs - warmup))
 
 
 def phase_two_schedule(
@@ -64,6 +72,7 @@ def phase_two_schedule(
             steps_per_epoch=steps,
             batch_size=batch_size,
             epochs=epochs,
+            peak_rate=2 * PEAK_RATE if warmup else PEAK_RATE,
             warmup_epochs=warmup,
             per_epoch=True,
         )

@@ -6,7 +6,8 @@ from typing import Literal
 
 from pipeline import names
 from pipeline.errors import ConfigError
-from pipeline.rectify.objective import Reduction
+from pipeline.rectify.sampling import Sampling
+from pipeline.rectify.weighted_rows import Reduction
 
 Center = Literal["zero", "identity", "logit-adjustment", "tempered"]
 Preset = Literal["default", "paper", "official"]
@@ -52,7 +53,7 @@ class RectifySettings:
     seed: int = 0
     tau: float = 1.0
     keep_bias: bool = False
-    sampling: Literal["instance", "class-balanced"] = "instance"
+    sampling: Sampling = "instance"
     form: Literal["paper", "cvpods"] = "paper"
     alpha: float | None = None
 

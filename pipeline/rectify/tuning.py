@@ -164,11 +164,13 @@ def _tune(
     options: TuningOptions,
     progress: Progress,
 ) -> Tuning:
-    make_family = METHODS[settings.method].family
+    method = METHODS[settings.method]
+    make_family = method.family
     if make_family is None:
+        lack = "nothing to tune" if not method.is_fitted else "more than scales and shifts to fit"
         raise ConfigError(
-            f"--tune: a method that is fitted expected, got {settings.method}, which has nothing "
-            "to tune; use --tune off"
+            f"--tune: a method that fits scales and shifts expected, got {settings.method}, which "
+            f"has {lack}; use --tune off"
         )
     family = make_family(inputs.weight_norm)
     has_shift = family.shift_unit is not None

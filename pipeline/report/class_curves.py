@@ -35,15 +35,13 @@ class ClassAverages:
 def class_averages(
     scores: SampleScores,
     *,
-    mean_shift: float,
     margin_norm: Floats,
     class_counts: npt.NDArray[np.int64],
 ) -> ClassAverages:
     """Averages over scored samples.
 
     Args:
-        scores: of N samples.
-        mean_shift: taken off every logit.
+        scores: of N samples, from shifts of mean 0.
         margin_norm: (K,) w.
         class_counts: (K,) of the training list.
     """
@@ -51,7 +49,6 @@ def class_averages(
     samples = np.bincount(scores.labels, minlength=num_classes)
     total = np.bincount(scores.labels, weights=scores.own_logit, minlength=num_classes)
     mean_logit = np.divide(total, samples, out=np.full(num_classes, np.nan), where=samples > 0)
-    mean_logit -= mean_shift
     mean_margin = np.divide(
         mean_logit, margin_norm, out=np.full(num_classes, np.nan), where=margin_norm > 0
     )

@@ -1,9 +1,10 @@
-"""The numbers of every table, exactly from counts.
+"""The numbers of every table.
 
 N samples of a split, K classes. Accuracies are fractions. A class without a sample, or a group
 without a class, is NaN: empty is not zero.
 """
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -11,9 +12,22 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.groups import shot_groups
+from pipeline.report.population import Population, as_sampled
 from pipeline.report.scores import SampleScores
+from pipeline.report.sums import Sums, score_entries, split_sums
 
-ECE_BINS = 15
+SUMMARIES = (
+    "overall",
+    "many",
+    "medium",
+    "few",
+    "macro_f1",
+    "harmonic_mean",
+    "worst_class",
+    "nll",
+    "ece",
+)
+"""Metrics that are one number a classifier, in the order of the tables."""
 
 Floats = npt.NDArray[np.float64]
 
@@ -42,25 +56,83 @@ class Metrics:
     ece: float
     per_class: Floats
 
+    @property
+    def harmonic_mean(self) -> float:
+        """Of the accuracies of the classes that have samples; 0 if one of them is 0."""
+        return float(harmonic_mean(self.per_class[~np.isnan(self.per_class)]))
+
+    def summaries(self) -> dict[str, float]:
+        """The numbers of `SUMMARIES`."""
+        return {name: getattr(self, name) for name in SUMMARIES}
+
     def record(self) -> dict[str, Any]:
         """Plain numbers and lists, for JSON; NaN where there is nothing to average."""
         return {**asdict(self), "per_class": self.per_class.tolist()}
 
 
-def measure(scores: SampleScores, class_counts: npt.NDArray[np.int64]) -> Metrics:
-    """Metrics of scored samples; class_counts (K,) of the training list makes the groups."""
-    confusion = confusion_counts(scores, len(class_counts))
-    per_class = class_accuracy(confusion)
-    present = ~np.isnan(per_class)
+def measure(
+    scores: SampleScores,
+    class_counts: npt.NDArray[np.int64],
+    *,
+    population: Population | None = None,
+) -> Metrics:
+    """Metrics of scored samples.
+
+    Args:
+        scores: of N samples.
+        class_counts: (K,) of the training list, which makes the groups.
+        population: what a sample of each class counts; None for the split as it is. Class
+            accuracies, groups, worst class and harmonic mean do not depend on it.
+    """
+    population = population or as_sampled(scores.labels, len(class_counts))
+    sums = split_sums(score_entries(scores, population).total(), len(class_counts))
+    summaries = summarise(sums, population, shot_groups(class_counts))
+    del summaries["harmonic_mean"]  # follows from the class accuracies
     return Metrics(
-        overall=float(np.trace(confusion) / confusion.sum()),
-        **{name: group_mean(per_class, group) for name, group in shot_groups(class_counts).items()},
-        macro_f1=float(_f1(confusion)[present].mean()),
-        worst_class=float(per_class[present].min()),
-        nll=float(scores.nll.mean()),
-        ece=calibration_error(scores),
-        per_class=per_class,
+        **{name: float(value) for name, value in summaries.items()},
+        per_class=class_accuracy(sums, population),
     )
+
+
+def summarise(
+    sums: Sums, population: Population, groups: Mapping[str, npt.NDArray[np.bool_]]
+) -> dict[str, Floats]:
+    """The numbers of `SUMMARIES` from sums; each has the trailing shape (...) of the sums.
+
+    Args:
+        sums: of a classifier, for one sample or for many resamples.
+        population: that the sums were weighted by; its samples are those of every resample.
+        groups: `many`, `medium` and `few`, each (K,) bool.
+    """
+    accuracy = class_accuracy(sums, population)
+    present, total = population.present, population.mass.sum()
+    return {
+        "overall": np.tensordot(population.weight, sums.right, 1) / total,
+        **{name: group_mean(accuracy, group & present) for name, group in groups.items()},
+        "macro_f1": _f1(sums, population)[population.mass > 0].mean(0),
+        "harmonic_mean": harmonic_mean(accuracy[present]),
+        "worst_class": accuracy[present].min(0),
+        "nll": sums.nll / total,
+        "ece": np.abs(sums.surplus).sum(0) / total,
+    }
+
+
+def class_accuracy(sums: Sums, population: Population) -> Floats:
+    """(K, ...) share of each class's samples that are right; NaN for a class without any."""
+    return _divide(sums.right, _column(population.samples, sums.right), otherwise=np.nan)
+
+
+def group_mean(per_class: Floats, members: npt.NDArray[np.bool_]) -> Floats:
+    """Mean (...) of per_class (K, ...) over the members (K,) bool; NaN if there are none."""
+    if not members.any():
+        return np.full(per_class.shape[1:], np.nan)
+    return np.asarray(per_class[members].mean(0))
+
+
+def harmonic_mean(accuracy: Floats) -> Floats:
+    """(...) of accuracies (K, ...): K / sum of 1 / accuracy; 0 if one of them is 0."""
+    with np.errstate(divide="ignore"):  # 1/0 is infinite, and the mean then 0
+        return np.asarray(len(accuracy) / (1 / accuracy).sum(0))
 
 
 def confusion_counts(scores: SampleScores, num_classes: int) -> npt.NDArray[np.int64]:
@@ -69,32 +141,23 @@ def confusion_counts(scores: SampleScores, num_classes: int) -> npt.NDArray[np.i
     return np.bincount(pairs, minlength=num_classes**2).reshape(num_classes, num_classes)
 
 
-def class_accuracy(confusion: npt.NDArray[np.int64]) -> Floats:
-    """(K,) share of each class's samples that are right; NaN for a class without any."""
-    return _divide(np.diagonal(confusion), confusion.sum(1), otherwise=np.nan)
+def _f1(sums: Sums, population: Population) -> Floats:
+    """(K, ...) 2 TP / (what the class counts + what its predictions count); 0 where both are 0."""
+    true_positive = _column(population.weight, sums.right) * sums.right
+    total = _column(population.mass, sums.right) + sums.predicted
+    return _divide(2 * true_positive, total, otherwise=0.0)
 
 
-def group_mean(per_class: Floats, members: npt.NDArray[np.bool_]) -> float:
-    """Mean over the members that have a value; NaN if none has."""
-    values = per_class[members & ~np.isnan(per_class)]
-    return float(values.mean()) if values.size else float("nan")
-
-
-def calibration_error(scores: SampleScores) -> float:
-    """sum over bins of (samples in bin / N) |accuracy - mean confidence| (Guo et al. 2017)."""
-    bins = np.minimum((scores.confidence * ECE_BINS).astype(np.int64), ECE_BINS - 1)
-    surplus = (scores.predicted == scores.labels) - scores.confidence
-    return float(np.abs(np.bincount(bins, weights=surplus, minlength=ECE_BINS)).sum() / len(bins))
-
-
-def _f1(confusion: npt.NDArray[np.int64]) -> Floats:
-    """(K,) 2 TP / (samples of the class + predictions of it); 0 where both are 0."""
-    return _divide(2 * np.diagonal(confusion), confusion.sum(0) + confusion.sum(1), otherwise=0.0)
+def _column(per_class: npt.NDArray[Any], like: Floats) -> npt.NDArray[Any]:
+    """per_class (K,) with the number of axes of `like` (K, ...)."""
+    return per_class.reshape(-1, *[1] * (like.ndim - 1))
 
 
 def _divide(
-    numerator: npt.NDArray[np.int64], denominator: npt.NDArray[np.int64], *, otherwise: float
+    numerator: npt.NDArray[Any], denominator: npt.NDArray[Any], *, otherwise: float
 ) -> Floats:
-    out = np.full(len(numerator), otherwise)
+    """Quotient, and `otherwise` where the denominator is 0."""
+    numerator, denominator = np.broadcast_arrays(numerator, denominator)
+    out = np.full(numerator.shape, otherwise)
     np.divide(numerator, denominator, out=out, where=denominator > 0)
     return out

@@ -8,9 +8,10 @@ import click
 
 from pipeline import names
 from pipeline.bench.settings import DEFAULT_PARTS, PARTS, BenchSettings
-from pipeline.cli.bench.options import CONTEXT, objective_options, shape_options
+from pipeline.cli.bench.options import objective_options, shape_options, views_option
 from pipeline.cli.bench.steps import AnnouncedSteps
-from pipeline.cli.command import Command, json_option, note, print_json, warn
+from pipeline.cli.command import command, json_option, note, print_json, warn
+from pipeline.cli.inputs import input_folder_type, input_type
 from pipeline.cli.outputs import check_output, output_type
 from pipeline.cli.progress import ProgressLine
 from pipeline.errors import ConfigError
@@ -93,10 +94,8 @@ def bench_fit(
     )
 
 
-@click.command("fit", cls=Command, context_settings=CONTEXT)
-@click.argument(
-    "cache", required=False, type=click.Path(exists=True, dir_okay=False, path_type=Path)
-)
+@command("fit")
+@click.argument("cache", required=False, type=input_type)
 @shape_options
 @click.option(
     "--dtype", type=click.Choice(names.DTYPES), help="Of synthetic rows.  [default: float32]"
@@ -106,13 +105,7 @@ def bench_fit(
     type=output_type,
     help="Write the synthetic rows to this cache, unless they are there, and fit from the file.",
 )
-@click.option(
-    "--fit-views",
-    "views",
-    type=click.Choice(names.FIT_VIEWS),
-    default="augmented",
-    help="Of CACHE.",
-)
+@views_option
 @objective_options(gap=1e-6)
 @click.option(
     "--limit", "limit_seconds", type=float, default=300.0, help="Seconds until a rival is given up."
@@ -126,12 +119,12 @@ def bench_fit(
 )
 @click.option(
     "--checkpoint",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    type=input_type,
     help="The network behind CACHE: also measure the paper's online way, with it in every step.",
 )
 @click.option(
     "--data-root",
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    type=input_folder_type,
     help="Folder of the images that --checkpoint was trained on.",
 )
 @click.option("--steps", type=int, help="Of the online way.  [default: the paper's schedule]")

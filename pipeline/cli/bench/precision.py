@@ -7,8 +7,9 @@ import click
 
 from pipeline import names
 from pipeline.bench.settings import BenchSettings
-from pipeline.cli.bench.options import CONTEXT, objective_options, shape_options
-from pipeline.cli.command import Command, json_option, note, print_json, warn
+from pipeline.cli.bench.options import objective_options, shape_options, views_option
+from pipeline.cli.command import command, json_option, note, print_json, warn
+from pipeline.cli.inputs import input_type
 from pipeline.progress import silent
 
 if TYPE_CHECKING:
@@ -43,18 +44,10 @@ def bench_precision(
     return rows, run_precision_bench(rows.inputs, settings, evaluation=evaluation)
 
 
-@click.command("precision", cls=Command, context_settings=CONTEXT)
-@click.argument(
-    "cache", required=False, type=click.Path(exists=True, dir_okay=False, path_type=Path)
-)
+@command("precision")
+@click.argument("cache", required=False, type=input_type)
 @shape_options
-@click.option(
-    "--fit-views",
-    "views",
-    type=click.Choice(names.FIT_VIEWS),
-    default="augmented",
-    help="Of CACHE.",
-)
+@views_option
 @objective_options(gap=1e-12)
 @click.option("--device", type=click.Choice(names.DEVICES), default="cpu")
 @json_option

@@ -2,7 +2,11 @@
 
 from pipeline.rectify.method import Method
 from pipeline.rectify.methods.affine import LWS, MARR, TEMPERATURE, VECTOR_SCALING
+from pipeline.rectify.methods.balanced_softmax_head import BALANCED_SOFTMAX_HEAD
 from pipeline.rectify.methods.closed_form import LOGIT_ADJUSTMENT, SOFTMAX, TAU_NORM
+from pipeline.rectify.methods.crt import CRT
+from pipeline.rectify.methods.disalign import DISALIGN
+from pipeline.rectify.methods.tde import TDE
 
 METHODS: dict[str, Method] = {
     "softmax": SOFTMAX,
@@ -12,6 +16,10 @@ METHODS: dict[str, Method] = {
     "lws": LWS,
     "tau-norm": TAU_NORM,
     "marr": MARR,
+    "crt": CRT,
+    "balanced-softmax-head": BALANCED_SOFTMAX_HEAD,
+    "disalign": DISALIGN,
+    "tde": TDE,
 }
 
 OWN_SETTINGS = tuple(dict.fromkeys(name for each in METHODS.values() for name in each.own_settings))

@@ -58,7 +58,7 @@ def _method(
             warnings=warnings(inputs, settings),
         )
 
-    return Method(fit=fit, closed_form=rule, own_settings=own_settings)
+    return Method(fit=fit, is_fitted=False, closed_form=rule, own_settings=own_settings)
 
 
 SOFTMAX = _method(_softmax)

@@ -1,11 +1,11 @@
-"""Three ways to the minimum of a `Problem`; from outside they are alike."""
+"""Two ways to the minimum of a `Problem`; from outside they are alike."""
 
 from collections.abc import Callable
 
 from torch import Tensor
 
 from pipeline.rectify.problem import Problem
-from pipeline.rectify.solvers.lbfgs import minimize_lbfgs
+from pipeline.rectify.solvers.coarse import minimize_lbfgs
 from pipeline.rectify.solvers.newton import minimize_newton
 from pipeline.rectify.solvers.result import Solution
 

@@ -9,8 +9,12 @@ class). The Hessian at the first start would not do: there the softmax is satura
 it took more passes than none.
 """
 
-from pipeline.rectify.problem import Point, Problem
+from torch import Tensor
+
+from pipeline.rectify.solvable import Point, Thinnable
 from pipeline.rectify.solvers.curvature import Metric, inverse_hessian
+from pipeline.rectify.solvers.lbfgs import descend, minimize
+from pipeline.rectify.solvers.result import Solution
 
 ROWS_PER_CLASS = 8
 MIN_ROWS = 2000
@@ -19,24 +23,57 @@ GROWTH = 4
 """Rows of a finer thinned problem over those of the one before."""
 WORTH_FROM = 3
 """Thin only to a third of the rows or less; else the problem itself is taken."""
-MAX_CLASSES = 4096
-HESSIAN_BYTES = 4 * 32
-"""Times K^2: the Hessian of 2K parameters, its factor, and what makes them."""
+REFRESH = 12
+"""Steps after which a metric has shown that it does not fit, and a finer one is taken."""
+DROP = 0.01
+"""Share of the first gradient at which the thinned problem is left."""
+MAX_WIDTH = 8192
+"""Of the Hessian: 2K for K scales and K shifts."""
+HESSIAN_BYTES = 32
+"""Times the width squared: the Hessian, its factor, and what makes them."""
+
+
+def minimize_lbfgs(problem: Thinnable, start: Tensor, tolerance: float) -> Solution:
+    """Minimise a problem that can be thinned from `start` (P,); see `lbfgs.minimize`."""
+    return minimize(problem, start, tolerance, approximation=Coarsening(problem))
 
 
 class Coarsening:
-    """Thinned versions of a problem, from coarse to fine, and the metrics they give."""
+    """Thinned versions of a problem, from coarse to fine, and what they give L-BFGS.
 
-    def __init__(self, problem: Problem) -> None:
+    Args:
+        problem: on all rows.
+        is_convex: without, the point that the thinned problem led to is taken only if it lies
+            lower than the start, so that the descent ends no higher than it began.
+    """
+
+    def __init__(self, problem: Thinnable, *, is_convex: bool = True) -> None:
+        self.refresh = REFRESH
         self._problem = problem
-        self._rows_per_class = max(ROWS_PER_CLASS, -(-MIN_ROWS // problem.family.num_classes))
+        self._is_convex = is_convex
+        self._rows_per_class = max(ROWS_PER_CLASS, -(-MIN_ROWS // problem.num_classes))
         self.problem = self._thinned()
 
-    def _thinned(self) -> Problem:
+    def _thinned(self) -> Thinnable:
         """The problem on a few rows of each class; itself where that would save little."""
         few = self._problem.thin(self._rows_per_class)
-        is_small = WORTH_FROM * few.loss.num_rows <= self._problem.loss.num_rows
+        is_small = WORTH_FROM * few.num_rows <= self._problem.num_rows
         return few if is_small else self._problem
+
+    def start(self, theta: Tensor, tolerance: float) -> tuple[Tensor, Metric | None, int]:
+        """See `lbfgs.Approximation`: the end of a rough descent on the thinned problem."""
+        few = self.problem
+        aim = few.tolerance_met(DROP * few.evaluate(theta, precise=False).gradient)
+        point, steps = descend(few, theta, max(aim, tolerance), precise=False)
+        if few is not self._problem:
+            self._problem.passes += few.passes * few.num_rows / self._problem.num_rows
+        is_taken = point.is_finite and (self._is_convex or self._is_lower(point.theta, theta))
+        return point.theta if is_taken else theta, self.metric(point), steps
+
+    def _is_lower(self, theta: Tensor, other: Tensor) -> bool:
+        """Whether F on all rows is lower at theta (P,) than at another point."""
+        here, there = (self._problem.evaluate(each, precise=False) for each in (theta, other))
+        return here.value < there.value
 
     def metric(self, point: Point) -> Metric | None:
         """The inverse Hessian at a point; None where it costs more than it saves."""
@@ -54,12 +91,12 @@ class Coarsening:
     def _is_worth_it(self) -> bool:
         """Whether the metric costs less than the passes that it may save.
 
-        The Hessian of M rows takes 6 M K^2 operations, some 50 a nanosecond; a pass over R rows
-        about 1 ns a logit. Tens of passes are what a small ridge costs without the metric.
+        The Hessian of M rows and width H takes 1.5 M H^2 operations, some 50 a nanosecond; a pass
+        over R rows about 1 ns a logit. Tens of passes are what a small ridge costs without the
+        metric.
         """
-        num_classes = self._problem.family.num_classes
-        num_logits = self._problem.loss.num_rows * num_classes
-        hessian = 6 * self.problem.loss.num_rows * num_classes**2 / 50
-        memory = self._problem.loss.memory
-        has_room = memory is None or HESSIAN_BYTES * num_classes**2 <= memory
-        return has_room and num_classes <= MAX_CLASSES and hessian <= 50 * num_logits
+        width, memory = self._problem.hessian_width, self._problem.memory
+        num_logits = self._problem.num_rows * self._problem.num_classes
+        hessian = 1.5 * self.problem.num_rows * width**2 / 50
+        has_room = memory is None or HESSIAN_BYTES * width**2 <= memory
+        return has_room and width <= MAX_WIDTH and hessian <= 50 * num_logits

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from pipeline.errors import FitError
-from pipeline.rectify.problem import Problem
+from pipeline.rectify.solvable import Thinnable
 
 Metric = Callable[[Tensor], Tensor]
 """An inverse Hessian, applied to a gradient (P,)."""
@@ -15,7 +15,7 @@ FLATNESS = 1e-9
 """Added to the Hessian's diagonal, relative to its mean: without a ridge one direction is flat."""
 
 
-def inverse_hessian(problem: Problem, theta: Tensor) -> Metric:
+def inverse_hessian(problem: Thinnable, theta: Tensor) -> Metric:
     """H^-1 at theta (P,) by Cholesky; the damping grows until rounding leaves H positive definite.
 
     Raises:

@@ -5,10 +5,11 @@ P^2 numbers; above `FULL_UP_TO` classes the step is found by conjugate gradients
 a product (Newton-CG, Nocedal and Wright 2006, section 7.1).
 """
 
-import torch
 from torch import Tensor
 
-from pipeline.rectify.problem import Point, Problem
+from pipeline.rectify.problem import Problem
+from pipeline.rectify.solvable import Point
+from pipeline.rectify.solvers.conjugate import conjugate_gradients
 from pipeline.rectify.solvers.curvature import FLATNESS, inverse_hessian
 from pipeline.rectify.solvers.result import Solution, conclude
 from pipeline.rectify.solvers.search import search_step
@@ -48,20 +49,10 @@ def _full_step(problem: Problem, point: Point) -> Tensor:
 
 def _conjugate_step(problem: Problem, point: Point) -> Tensor:
     """-H^-1 g by conjugate gradients, to the accuracy that a superlinear rate needs."""
-    direction = torch.zeros_like(point.gradient)
-    residual = -point.gradient
-    search = residual.clone()
-    energy = float(residual @ residual)
-    target = min(0.25, point.gradient_norm**0.5) * point.gradient_norm
-    for _ in range(MAX_PRODUCTS):
-        product = problem.hessian_product(point.theta, search)
-        curvature = float(search @ product)
-        if curvature <= FLATNESS * float(search @ search) * (problem.ridge.l2 + FLATNESS):
-            break
-        direction += (energy / curvature) * search
-        residual -= (energy / curvature) * product
-        previous, energy = energy, float(residual @ residual)
-        if energy**0.5 <= target:
-            break
-        search = residual + (energy / previous) * search
-    return direction if bool(direction.any()) else -point.gradient
+    return conjugate_gradients(
+        lambda step: problem.hessian_product(point.theta, step),
+        -point.gradient,
+        accuracy=min(0.25, point.gradient_norm**0.5),
+        max_products=MAX_PRODUCTS,
+        least_curvature=FLATNESS * (problem.ridge.l2 + FLATNESS),
+    )

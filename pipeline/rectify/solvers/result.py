@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from pipeline.errors import FitError
-from pipeline.rectify.problem import Point, Problem
+from pipeline.rectify.solvable import Point, Solvable
 
 
 class FitStatus(StrEnum):
@@ -42,7 +42,7 @@ class Solution:
 
 
 def conclude(
-    problem: Problem, point: Point, *, tolerance: float, steps: int, scheduled: bool = False
+    problem: Solvable, point: Point, *, tolerance: float, steps: int, scheduled: bool = False
 ) -> Solution:
     """The solution at `point`, which must have been evaluated with `precise=True`.
 
@@ -54,7 +54,7 @@ def conclude(
             f"fit: a finite loss expected, got loss {point.value} and gradient norm "
             f"{point.gradient_norm} after {steps} steps; try a larger --l2"
         )
-    if problem.ridge.is_none and problem.loss.is_separated(*problem.family.affine(point.theta)):
+    if problem.is_unbounded(point):
         status = FitStatus.UNBOUNDED
     elif scheduled:
         status = FitStatus.SCHEDULE_END

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from pipeline.rectify.problem import Point
+from pipeline.rectify.solvable import Point
 
 DECREASE = 1e-4
 CURVATURE = 0.9

@@ -5,11 +5,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.special import softmax
 
 from pipeline.errors import ConfigError, DataError
 from pipeline.rectify.fit import fit_rectifier
 from pipeline.rectify.inputs import FitInputs
 from pipeline.rectify.settings import RectifySettings
+from pipeline.rectify.solvers.result import FitStatus
 
 K, D, N = 5, 3, 40
 
@@ -78,6 +82,65 @@ def test_logit_adjustment_subtracts_tau_log_priors(head, features, tau):
     found = apply(inputs, method="logit-adjustment", tau=tau)
     log_prior = np.log(np.array([40, 20, 10, 5, 1]) / 76)
     np.testing.assert_allclose(found, inputs.logits[0].numpy() - tau * log_prior, atol=1e-12)
+
+
+def test_softmax_is_the_classifier_as_it_is(head, features):
+    weight, bias = head
+    found = apply(inputs_of(weight, bias, features), method="softmax")
+    np.testing.assert_allclose(found, features @ weight.T + bias, atol=1e-12)
+
+
+@pytest.mark.parametrize("method", ["softmax", "logit-adjustment", "tau-norm"])
+def test_nothing_is_fitted(head, features, method):
+    fit = fit_rectifier(inputs_of(*head, features), RectifySettings(method=method))
+    assert fit.status is FitStatus.CLOSED_FORM
+    assert (fit.loss, fit.gradient_norm, fit.gap_bound) == (None, None, None)
+    assert (fit.passes, fit.num_parameters) == (0.0, 0)
+    assert fit.rectifier.metadata["optimizer"] is None
+
+
+def test_logit_adjustment_divides_the_prior_out_of_the_probabilities(head, features):
+    inputs = inputs_of(*head, features)
+    posterior = softmax(inputs.logits[0].numpy(), axis=1)
+    uniform = posterior / np.array([40, 20, 10, 5, 1])
+    found = softmax(apply(inputs, method="logit-adjustment").numpy(), axis=1)
+    np.testing.assert_allclose(found, uniform / uniform.sum(1, keepdims=True), atol=1e-12)
+
+
+def test_logit_adjustment_goes_by_what_phase_one_trained_on(head, features):
+    inputs = inputs_of(*head, features)
+    seen = replace(inputs, prior_counts=torch.tensor([9, 9, 9, 9, 0]))
+    found = apply(seen, method="logit-adjustment") - inputs.logits[0]
+    expected = -np.log(np.array([9, 9, 9, 9, 0.5]) / 36.5)  # an absent class: half an image
+    np.testing.assert_allclose(found, np.broadcast_to(expected, (N, K)), atol=1e-12)
+
+
+def test_tau_norm_at_one_ranks_by_cosine(head, features):
+    weight, bias = head
+    found = apply(inputs_of(weight, bias, features), method="tau-norm", tau=1.0).numpy()
+    length = np.linalg.norm(features, axis=1)
+    cosine = features @ weight.T / length[:, None] / np.linalg.norm(weight, axis=1)
+    np.testing.assert_allclose(found / length[:, None], cosine, atol=1e-12)
+
+
+def test_tau_norm_at_zero_with_its_bias_is_softmax(head, features):
+    inputs = inputs_of(*head, features)
+    found = apply(inputs, method="tau-norm", tau=0.0, keep_bias=True)
+    torch.testing.assert_close(found, inputs.logits[0], rtol=0, atol=0)
+
+
+@given(tau=st.floats(0.0, 2.0), keep_bias=st.booleans(), seed=st.integers(0, 1000))
+@settings(max_examples=30, deadline=None)
+def test_tau_norm_is_the_head_written_out(tau, keep_bias, seed):
+    generator = np.random.default_rng(seed)
+    weight, bias = generator.normal(size=(K, D)), generator.normal(size=K)
+    features = generator.normal(size=(N, D))
+    found = apply(
+        inputs_of(weight, bias, features), method="tau-norm", tau=tau, keep_bias=keep_bias
+    )
+    power = np.linalg.norm(weight, axis=1) ** tau
+    expected = features @ (weight / power[:, None]).T + (bias / power if keep_bias else 0.0)
+    np.testing.assert_allclose(found, expected, atol=1e-9)
 
 
 def test_tau_must_be_a_number():

@@ -61,7 +61,7 @@ def test_the_metric_is_the_inverse_of_the_hessian(inputs):
 def test_optimum_does_not_depend_on_thinning_and_metric(large_inputs, monkeypatch, l2):
     settings = replace(EXACT, l2=l2)
     with_metric = fit_rectifier(large_inputs, settings)
-    monkeypatch.setattr(coarse, "MAX_CLASSES", 0)  # as for thousands of classes: no Hessian
+    monkeypatch.setattr(coarse, "MAX_WIDTH", 0)  # as for thousands of classes: no Hessian
     without = fit_rectifier(large_inputs, settings)
     assert with_metric.status is without.status is FitStatus.CONVERGED
     assert with_metric.loss == pytest.approx(without.loss, abs=2e-11)
@@ -69,7 +69,7 @@ def test_optimum_does_not_depend_on_thinning_and_metric(large_inputs, monkeypatc
 
 
 def test_a_metric_that_does_not_fit_is_renewed(large_inputs, monkeypatch):
-    monkeypatch.setattr(lbfgs, "REFRESH", 3)
+    monkeypatch.setattr(coarse, "REFRESH", 3)
     fit = fit_rectifier(large_inputs, replace(EXACT, l2=0.0, tolerance=1e-9))
     assert fit.status is FitStatus.CONVERGED
 
@@ -78,3 +78,11 @@ def test_float32_gives_way_to_float64_where_it_sees_no_descent(inputs):
     fit = fit_rectifier(inputs, replace(EXACT, l2=1e-3, tolerance=1e-16))
     assert fit.status is FitStatus.CONVERGED
     assert fit.gradient_norm <= (2e-3 * 1e-16) ** 0.5
+
+
+@pytest.mark.parametrize(
+    ("num_parameters", "num_pairs"), [(200, 20), (513_000, 20), (16_682_958, 4), (10**9, 4)]
+)
+def test_pairs_of_a_large_head_are_fewer(num_parameters, num_pairs):
+    """Of 8142 classes and 2048 features 20 pairs would take 5 GB."""
+    assert lbfgs.num_pairs(num_parameters) == num_pairs

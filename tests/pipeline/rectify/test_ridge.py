@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from problems import make_inputs
 from reference import reference_class_weights, reference_objective
@@ -32,7 +32,6 @@ def line_ridge(u, l2, scale_l2):
     return Ridge(l2=l2, center=u, scale_l2=scale_l2)
 
 
-@settings(deadline=None)
 @given(seed=st.integers(0, 1000), l2=STRENGTHS, scale_l2=STRENGTHS)
 def test_a_line_is_measured_from_its_nearest_point(seed, l2, scale_l2):
     theta, u = vectors(seed, 2)
@@ -46,7 +45,6 @@ def test_points_of_the_line_pay_for_their_scale_alone():
     assert float(line_ridge(u, 1e4, 0.1).value(2.0 * u)) == pytest.approx(0.5 * 0.1 * 4.0)
 
 
-@settings(deadline=None)
 @given(seed=st.integers(0, 1000), l2=STRENGTHS, scale_l2=st.none() | STRENGTHS)
 def test_gradient_and_hessian_are_those_of_the_value(seed, l2, scale_l2):
     theta, step, u = vectors(seed, 3)
@@ -60,7 +58,6 @@ def test_gradient_and_hessian_are_those_of_the_value(seed, l2, scale_l2):
     torch.testing.assert_close(ridge.hessian_product(step), product, rtol=1e-8, atol=1e-8 * l2)
 
 
-@settings(deadline=None)
 @given(seed=st.integers(0, 1000), l2=STRENGTHS, scale_l2=st.none() | st.floats(1e-2, 1e2))
 def test_gap_bound_is_the_inverse_matrix(seed, l2, scale_l2):
     gradient, u = vectors(seed, 2)

@@ -27,6 +27,18 @@ def test_official_bookkeeping_on_cifar(size, iterations, epochs, warmup, first_r
     assert max(rates) == pytest.approx(0.1)
 
 
+def test_official_rates_change_by_epoch():
+    """By hand, CIFAR-10-LT at 100: 32 epochs of warm-up and 48 of cosine, 23 steps each."""
+    schedule = phase_two_schedule("official", "cifar10-lt", CIFAR_SIZES["c10-100"])
+    rates = [schedule.learning_rate(23 * epoch + 22) for epoch in range(80)]
+    assert rates[0] == pytest.approx(0.05 - 0.05 / 31)
+    assert rates[1] == pytest.approx(0.05)
+    assert rates[31] == pytest.approx(0.05 + 30 * 0.05 / 31)
+    assert rates[32] == pytest.approx(0.1)
+    assert rates[56] == pytest.approx(0.05)  # half of the cosine
+    assert [schedule.learning_rate(23 * epoch) for epoch in range(80)] == rates
+
+
 @pytest.mark.parametrize(
     ("dataset", "size", "steps", "iterations"),
     [

@@ -12,7 +12,7 @@ from pipeline.report import scores as scores_module
 from pipeline.report.class_curves import class_averages, rank_correlation
 from pipeline.report.metrics import confusion_counts, measure
 from pipeline.report.scores import SampleScores, score_samples
-from pipeline.report.table import metrics_table
+from pipeline.report.tables.metrics import metrics_table
 
 COUNTS = np.array([500, 100, 20, 19, 5])
 
@@ -108,15 +108,13 @@ def test_class_averages_are_over_the_images_of_the_class():
     labels = torch.tensor([0, 0, 1])
     found = class_averages(
         scored(logits, labels),
-        mean_shift=2.0,
         margin_norm=np.array([2.0, 0.5]),
         class_counts=np.array([100, 10]),
     )
-    # Class 0: mean 6 - 2; class 1: 3 - 2.
-    assert found.mean_logit.tolist() == [4.0, 1.0]
-    assert found.mean_margin.tolist() == [2.0, 2.0]
+    assert found.mean_logit.tolist() == [6.0, 3.0]
+    assert found.mean_margin.tolist() == [3.0, 6.0]
     assert found.logit_correlation == pytest.approx(1.0)
-    assert math.isnan(found.margin_correlation)  # it does not vary
+    assert found.margin_correlation == pytest.approx(-1.0)
 
 
 def test_rank_correlation_leaves_absent_classes_out():

@@ -1,0 +1,117 @@
+"""`pipeline compare`: every method on one cache, or on several seeds, against the baselines."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from pipeline import names
+from pipeline.cli.command import command, json_option, note, print_json, warn
+from pipeline.cli.inputs import input_type
+from pipeline.cli.outputs import check_output, output_type
+from pipeline.cli.progress import ProgressLine
+from pipeline.cli.word_or_file import WordOrFile
+
+if TYPE_CHECKING:
+    from pipeline.cli.comparing import Comparison
+
+FORMAT_OF_SUFFIX = {".txt": "terminal", ".md": "markdown", ".tex": "latex", ".csv": "csv"}
+
+
+@command("compare")
+@click.argument("caches", type=input_type, nargs=-1, required=True, metavar="CACHE...")
+@click.option(
+    "--methods",
+    default="all",
+    metavar="all|KEY,...",
+    help="Names such as marr, or with a preset such as lws:official; softmax and logit-adjustment "
+    "are always there.",
+)
+@click.option("--split", type=click.Choice(names.SPLITS), default="test")
+@click.option(
+    "--prior",
+    type=WordOrFile(names.CLASS_DISTRIBUTIONS),
+    help="Class distribution that the metrics are about; FILE has a weight for each class.  "
+    "[default: the split's own]",
+)
+@click.option("--resamples", type=click.IntRange(min=100), default=2_000, help="Of the bootstrap.")
+@click.option(
+    "--seed", type=click.IntRange(min=0), default=0, help="Of the resamples and of sgd's batches."
+)
+@click.option(
+    "--format",
+    "table_format",
+    type=click.Choice(names.TABLE_FORMATS),
+    help="[default: by the suffix of -o, else terminal]",
+)
+@click.option("-o", "--output", type=output_type, help="Write the tables: .txt, .md, .tex or .csv.")
+@json_option
+def cli_command(
+    caches: tuple[Path, ...],
+    methods: str,
+    split: str,
+    prior: str | None,
+    resamples: int,
+    seed: int,
+    table_format: str | None,
+    output: Path | None,
+    as_json: bool,
+) -> None:
+    """Fit every method on each CACHE and compare it with softmax and logit adjustment.
+
+    One CACHE gives intervals and paired tests. Several, which must differ in their seeds alone,
+    give means and standard deviations. Nothing is fitted or chosen on the split that is scored.
+    """
+    from pipeline.cli.comparing import ComparisonSettings, compare_caches
+    from pipeline.report.bootstrap import Bootstrap
+
+    if output is not None:
+        check_output(output, suffixes=() if table_format else tuple(FORMAT_OF_SUFFIX))
+    settings = ComparisonSettings(
+        methods=None if methods == "all" else methods.split(","),
+        split=split,
+        prior=prior,
+        bootstrap=Bootstrap(resamples=resamples, seed=seed),
+    )
+    progress = ProgressLine("comparing", unit=" methods")
+    comparison = compare_caches(caches, settings, progress=progress)
+    warn(list(comparison.warnings))
+    for key, reason in comparison.skipped.items():
+        note(f"without {key}: it {reason}, which {_these(caches)} lack")
+    if output is not None:
+        from pipeline.files import replacing
+
+        chosen = table_format or FORMAT_OF_SUFFIX[output.suffix]
+        with replacing(output) as partial:
+            partial.write_text(comparison_text(comparison, chosen) + "\n", encoding="utf-8")
+        note(f"wrote {output}")
+    if as_json:
+        print_json(comparison.document())
+    else:
+        click.echo(
+            comparison_text(comparison, "terminal" if output else table_format or "terminal")
+        )
+
+
+def comparison_text(comparison: "Comparison", table_format: str) -> str:
+    """The tables of a comparison in one of `names.TABLE_FORMATS`."""
+    from pipeline.report.tables import TEXT_FORMATS
+    from pipeline.report.tables.comparison import (
+        full_comparison,
+        gains_comparison,
+        metrics_comparison,
+    )
+    from pipeline.report.tables.delimited import csv_table
+
+    reports = comparison.reports
+    if table_format == "csv":
+        return csv_table(full_comparison(reports))
+    tables = (
+        metrics_comparison(reports, comparison.metrics_caption()),
+        gains_comparison(reports, comparison.gains_caption()),
+    )
+    return "\n\n".join(TEXT_FORMATS[table_format](table) for table in tables)
+
+
+def _these(caches: tuple[Path, ...]) -> str:
+    return "these caches" if len(caches) > 1 else str(caches[0])

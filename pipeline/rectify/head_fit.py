@@ -1,0 +1,181 @@
+"""The fit of a whole head on features: its problem, its solver and what it yields.
+
+The old head is dropped. L-BFGS starts from a head of zeros, which the minimum does not depend on;
+`sgd` from a fresh one, as torch's `Linear` draws it: weight and bias uniform within 1 / sqrt(D).
+"""
+
+import math
+
+import torch
+from torch import Tensor
+
+from pipeline.errors import ConfigError, DataError
+from pipeline.progress import Progress, silent
+from pipeline.rectify.head_loss import HeadCrossEntropy
+from pipeline.rectify.head_metric import HeadMetric
+from pipeline.rectify.head_problem import HeadProblem
+from pipeline.rectify.head_rectifier import HeadRectifier
+from pipeline.rectify.inputs import FitInputs
+from pipeline.rectify.method import FitContext, Outcome
+from pipeline.rectify.official_schedules import sgd_schedule
+from pipeline.rectify.resources import UNLIMITED, Resources
+from pipeline.rectify.sampling import Sampling, expected_weights
+from pipeline.rectify.settings import RectifySettings
+from pipeline.rectify.solvers.lbfgs import minimize
+from pipeline.rectify.solvers.result import FitStatus, Solution
+from pipeline.rectify.solvers.sgd import refuse_partners, run_sgd
+
+
+def fit_head(
+    inputs: FitInputs,
+    settings: RectifySettings,
+    context: FitContext,
+    *,
+    offset: Tensor | None = None,
+) -> Outcome:
+    """Fit weight and bias.
+
+    Args:
+        inputs: with features.
+        settings: what is minimised and how.
+        context: what surrounds the fit.
+        offset: (K,) added to the logits in training; None for none.
+
+    Raises:
+        ConfigError: `newton`; a centre other than zero; `sgd` in several processes; or no room in
+            memory for one thread's buffers.
+        DataError: the inputs have no features.
+        FitError: the loss ran out of finite numbers.
+    """
+    _check(settings)
+    if settings.optimizer == "sgd":
+        refuse_partners(context.resources)
+        problem, solution = _run_sgd(inputs, settings, context, offset)
+    else:
+        problem, solution = _minimize(inputs, settings, context, offset)
+    theta = solution.point.theta
+    head = problem.head(theta if settings.l2 > 0 else problem.centred(theta))
+    return Outcome(
+        rectifier=HeadRectifier(
+            scale=torch.ones(len(head), dtype=torch.float64),
+            shift=torch.zeros(len(head), dtype=torch.float64),
+            weight=head[:, :-1].clone(),
+            bias=head[:, -1].clone(),
+        ),
+        status=solution.status,
+        loss=solution.point.value,
+        gradient_norm=solution.point.gradient_norm,
+        gap_bound=solution.gap_bound,
+        passes=solution.passes,
+        num_parameters=problem.num_parameters,
+        warnings=tuple(_fit_warnings(solution, settings)),
+    )
+
+
+def build_head_problem(
+    inputs: FitInputs,
+    settings: RectifySettings,
+    *,
+    offset: Tensor | None = None,
+    sampling: Sampling = "instance",
+    resources: Resources = UNLIMITED,
+    progress: Progress = silent,
+) -> HeadProblem:
+    """F of the settings over all rows of the inputs.
+
+    Args:
+        inputs: with features.
+        settings: gamma, reduction and l2.
+        offset: (K,) added to the logits in training; None for none.
+        sampling: how rows are drawn, where F is what a batch has in expectation.
+        resources: bound on memory, and the processes that share the rows.
+        progress: told the passes.
+
+    Raises:
+        ConfigError: the bound on memory has no room for one thread's buffers.
+        DataError: the inputs have no features.
+    """
+    if inputs.features is None:
+        raise DataError(
+            f"features: those of every row expected for {settings.method}, got none; extract or "
+            "import them too"
+        )
+    weights, reduction = expected_weights(
+        inputs, gamma=settings.gamma, reduction=settings.reduction, sampling=sampling
+    )
+    loss = HeadCrossEntropy(
+        inputs.features.flatten(0, 1),
+        inputs.labels.repeat(inputs.num_views),
+        weights,
+        reduction=reduction,
+        offset=offset,
+        resources=resources,
+    )
+    return HeadProblem(loss, l2=settings.l2, progress=progress)
+
+
+def initial_head(num_classes: int, num_features: int, *, seed: int) -> Tensor:
+    """theta (P,) float64 of a fresh `Linear`: uniform within 1 / sqrt(D)."""
+    generator = torch.Generator().manual_seed(seed)
+    shape = (num_classes, num_features + 1)
+    uniform = 2 * torch.rand(shape, generator=generator, dtype=torch.float64) - 1
+    return uniform.flatten() / math.sqrt(num_features)
+
+
+def _minimize(
+    inputs: FitInputs, settings: RectifySettings, context: FitContext, offset: Tensor | None
+) -> tuple[HeadProblem, Solution]:
+    problem = build_head_problem(
+        inputs, settings, offset=offset, resources=context.resources, progress=context.progress
+    )
+    start = torch.zeros(problem.num_parameters, dtype=torch.float64)
+    solution = minimize(problem, start, settings.tolerance, approximation=HeadMetric(problem))
+    num_passes = math.ceil(solution.passes)
+    context.progress(num_passes, num_passes, f"loss {solution.point.value:.6f}")
+    return problem, solution
+
+
+def _run_sgd(
+    inputs: FitInputs, settings: RectifySettings, context: FitContext, offset: Tensor | None
+) -> tuple[HeadProblem, Solution]:
+    drawn = build_head_problem(inputs, settings, offset=offset)
+    problem = build_head_problem(inputs, settings, offset=offset, sampling=settings.sampling)
+    solution = run_sgd(
+        problem,
+        initial_head(problem.loss.num_classes, problem.loss.num_features, seed=settings.seed),
+        schedule=sgd_schedule(settings, context.dataset, len(inputs.labels)),
+        labels=inputs.labels,
+        num_views=inputs.num_views,
+        seed=settings.seed,
+        tolerance=settings.tolerance,
+        batch_problem=drawn,
+        progress=context.progress,
+    )
+    return problem, solution
+
+
+def _check(settings: RectifySettings) -> None:
+    if settings.optimizer == "newton":
+        raise ConfigError(
+            f"optimizer: lbfgs or sgd expected for {settings.method}, got newton, whose Hessian a "
+            "whole head is too large for; leave --optimizer out"
+        )
+    if settings.center != "zero":
+        raise ConfigError(
+            f"center: zero expected for {settings.method}, which starts from no head, got "
+            f"{settings.center}; leave --center out"
+        )
+
+
+def _fit_warnings(solution: Solution, settings: RectifySettings) -> list[str]:
+    if solution.status is FitStatus.UNBOUNDED:
+        return [
+            "every row is on its own side, so without a ridge the loss falls for ever and the "
+            "head means nothing; give --l2 (released code: 5e-4) or fit other views"
+        ]
+    if solution.status is FitStatus.STEP_LIMIT:
+        return [
+            f"stopped after {solution.steps} steps above --tolerance {settings.tolerance:g}; "
+            "raise --tolerance or --l2"
+        ]
+    return []

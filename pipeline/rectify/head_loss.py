@@ -1,0 +1,217 @@
+"""The data term of methods that solve for a whole head, and its gradient.
+
+R rows, K classes, D features, z = features (R, D), y = labels (R,), U = class_weights (K,), a head
+H = [W b] (K, D + 1). With x = W z + b, P = softmax(x + offset) row by row and E the one-hot labels,
+
+    loss  L = (1/S) sum_i U_{y_i} CE(x_i + offset, y_i)
+    dL/dH   = (1/S) sum_i U_{y_i} (P_i - E_i) [z_i 1]^T
+
+S is R for the plain mean, sum_i U_{y_i} for the weighted one. The offset (K,) is there in training
+alone: log n for Balanced Softmax.
+
+One pass goes over the rows in blocks, each with two matrix products: float32 (`precise=False`) or
+float64 inside a chunk of rows, float64 between chunks. Features may be a mapped file of any float
+type; no more than a block of them is ever converted.
+"""
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from pipeline.rectify.blocks import BLOCK_BYTES, cut
+from pipeline.rectify.resources import UNLIMITED, Resources
+from pipeline.rectify.rows import FeatureLogits
+from pipeline.rectify.thinning import thin_rows
+from pipeline.rectify.weighted_rows import Reduction, WeightedRows
+
+MIN_BLOCK_ROWS = 256
+"""A product of fewer rows mostly waits for the head to come from memory."""
+
+
+@dataclass(frozen=True)
+class HeadEvaluation:
+    """Loss and gradient at one head.
+
+    Attributes:
+        loss: L, without any ridge.
+        gradient: (K, D + 1) float64 on the CPU, the bias's last.
+        largest_row_loss: of the rows whose weight is not 0.
+    """
+
+    loss: float
+    gradient: Tensor
+    largest_row_loss: float
+
+
+class HeadCrossEntropy(WeightedRows):
+    """L of the module's docstring for fixed rows.
+
+    Args:
+        features: (R, D) float16, float32 or float64, on any device, never copied whole.
+        labels: (R,) int64.
+        class_weights: (K,) U; rows of a class with weight 0 do not count.
+        reduction: `plain` divides by R, `weighted` by the sum of the rows' weights.
+        offset: (K,) added to the logits in training; None for none.
+        resources: bound on the memory of the rows' buffers, beside the head's own size; and the
+            processes that share the rows.
+
+    Raises:
+        ConfigError: the bound on memory has no room for one thread's buffers.
+    """
+
+    def __init__(
+        self,
+        features: Tensor,
+        labels: Tensor,
+        class_weights: Tensor,
+        *,
+        reduction: Reduction,
+        offset: Tensor | None = None,
+        resources: Resources = UNLIMITED,
+    ) -> None:
+        self.num_features = features.shape[1]
+        # Chunks and reading ahead go by the logits that a pass makes, whatever head makes them.
+        no_head = torch.zeros(1).expand(len(class_weights), self.num_features)
+        super().__init__(
+            FeatureLogits(features=features[None], weight=no_head),
+            labels,
+            class_weights,
+            reduction=reduction,
+            resources=resources,
+            own_row_bytes=(4 + 8) * 2 * self.num_features,
+        )
+        self._features = features
+        self._offset = torch.zeros(self.num_classes) if offset is None else offset
+        at_cache = BLOCK_BYTES[self.device.type] // (4 * max(self.num_classes, self.num_features))
+        self._block_rows = max(MIN_BLOCK_ROWS, at_cache)
+
+    @property
+    def offset_range(self) -> float:
+        """Largest difference between two classes' offsets."""
+        return float(self._offset.max() - self._offset.min())
+
+    def evaluate(self, head: Tensor, *, precise: bool) -> HeadEvaluation:
+        """Loss and gradient at a head (K, D + 1), in one pass over the rows."""
+        dtype = torch.float64 if precise else torch.float32
+        head, offset = self._place(dtype, head, self._offset)
+        gradient = self._zeros(self.num_classes, self.num_features + 1)
+        loss, largest = self._zeros(1), self._zeros(1)
+        for part in self._over_chunks(partial(self._chunk_gradient, head, offset)):
+            gradient += part[0]
+            loss += part[1]
+            torch.maximum(largest, part[2], out=largest)
+        gathered = self._ranks.gather(torch.cat([gradient.flatten(), loss, largest]))
+        total = gathered[:, :-2].sum(0).view_as(gradient) / self._divisor
+        return HeadEvaluation(
+            loss=float(gathered[:, -2].sum()) / self._divisor,
+            gradient=total.cpu(),
+            largest_row_loss=float(gathered[:, -1].max()),
+        )
+
+    def subset(self, rows: Tensor) -> "HeadCrossEntropy":
+        """The same loss over some rows (B,) int64 alone, in this process alone."""
+        rows = rows.to(self.device)
+        return HeadCrossEntropy(
+            self._features[rows],
+            self._labels[rows, 0],
+            self._weights,
+            reduction=self._reduction,
+            offset=self._offset,
+        )
+
+    def thin(self, rows_per_class: int) -> "HeadCrossEntropy":
+        """An estimate of this loss from at most that many rows of each class; see `thinning`."""
+        labels = self._labels[:, 0].cpu()
+        rows, stands_for = thin_rows(labels, self.num_classes, rows_per_class)
+        few = HeadCrossEntropy(
+            self._features[rows.to(self.device)],
+            labels[rows],
+            self._weights * stands_for.to(self.device),
+            reduction=self._reduction,
+            offset=self._offset,
+        )
+        few._divisor = self._divisor
+        return few
+
+    def hessian(self, head: Tensor) -> Callable[[Tensor], Tensor]:
+        """The Hessian at a head (K, D + 1), as its product with a step (K, D + 1), in float32.
+
+        Keeps the probabilities (R, K) of all rows: for a thinned loss.
+        """
+        z = self._features.float()
+        weights = (self._row_weights / self._divisor).float()[:, None]
+        head, offset = self._place(torch.float32, head, self._offset)
+        logits = torch.addmm(head[:, -1] + offset, z, head[:, :-1].T)
+        probability = torch.softmax(logits, 1)
+
+        def product(step: Tensor) -> Tensor:
+            (step,) = self._place(torch.float32, step)
+            change = torch.addmm(step[:, -1], z, step[:, :-1].T)
+            change.sub_((probability * change).sum(1, keepdim=True))
+            change.mul_(probability).mul_(weights)
+            return torch.cat([change.T @ z, change.sum(0)[:, None]], 1).double().cpu()
+
+        return product
+
+    def is_separated(self, head: Tensor) -> bool:
+        """Whether every row that counts has its own logit strictly on top, in float64.
+
+        Without the offset: of such a head ever larger multiples bring the loss to 0.
+        """
+        (head,) = self._place(torch.float64, head)
+        wrong = self._zeros(1)
+        for part in self._over_chunks(partial(self._chunk_wrong, head)):
+            wrong += part
+        return not bool(self._ranks.gather(wrong).any())
+
+    def _chunk_gradient(
+        self, head: Tensor, offset: Tensor, chunk: slice
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """sum_i U (P - E) [z 1] (K, D + 1), sum_i U loss_i, and the largest loss that counts."""
+        labels, weight = self._labels[chunk], self._row_weights[chunk].to(head.dtype)
+        own = torch.empty_like(labels, dtype=head.dtype)
+        total = torch.zeros_like(head)
+        probability = self._blocks.operands(head.dtype)[1]
+        for block, z, x in self._block_logits(chunk, head, offset):
+            here = slice(block.start - chunk.start, block.stop - chunk.start)
+            residual = probability[: len(x)]
+            self._blocks.softmax_rows(x, out=residual)
+            torch.gather(residual, 1, labels[here], out=own[here])
+            residual.scatter_(1, labels[here], own[here] - 1)
+            total[:, -1].addmv_(residual.T, weight[here])
+            total[:, :-1].addmm_(residual.T, z * weight[here, None])
+        loss = self._own_label_loss(own[:, 0], chunk, partial(self._logits_of, head, offset))
+        counted = loss if self._all_count else torch.where(weight > 0, loss, 0.0)
+        return total, self._row_weights[chunk] @ loss, counted.max()
+
+    def _chunk_wrong(self, head: Tensor, chunk: slice) -> Tensor:
+        """Number of rows that count and do not have their own logit strictly on top."""
+        wrong = self._zeros(1)
+        for block, _, x in self._block_logits(chunk, head, torch.zeros_like(head[:, 0])):
+            labels = self._labels[block]
+            own = x.gather(1, labels)
+            others = x.scatter_(1, labels, -math.inf).amax(1, keepdim=True)
+            wrong += ((own <= others) & (self._weights[labels] > 0)).sum()
+        return wrong
+
+    def _block_logits(
+        self, chunk: slice, head: Tensor, offset: Tensor
+    ) -> Iterator[tuple[slice, Tensor, Tensor]]:
+        """Rows, features (B, D) and x + offset (B, K) of each block of a chunk.
+
+        x in memory that the next block reuses.
+        """
+        weight, bias = head[:, :-1].T, head[:, -1] + offset
+        space = self._blocks.operands(head.dtype)[0]
+        for block in cut(chunk, max_length=self._block_rows):
+            z = self._features[block].to(head.dtype)
+            yield block, z, torch.addmm(bias, z, weight, out=space[: len(z)])
+
+    def _logits_of(self, head: Tensor, offset: Tensor, rows: Tensor) -> Tensor:
+        """x + offset (B, K) float64 of the rows `rows` (B,)."""
+        head, offset = head.double(), offset.double()
+        return torch.addmm(head[:, -1] + offset, self._features[rows].double(), head[:, :-1].T)

@@ -1,0 +1,17 @@
+"""cRT: a new head, fitted with every class counting alike (Kang et al. 2020).
+
+By default the minimum of that objective; `official` follows the released code: class-balanced
+sampling, four images a class draw, and SGD from a fresh head (`sampling`, `official_schedules`).
+Its CIFAR schedule, of which Kang et al. have none, is that of the decoupled Balanced Softmax.
+"""
+
+from pipeline.rectify.head_fit import fit_head
+from pipeline.rectify.method import Method
+from pipeline.rectify.methods.class_balance import CLASS_BALANCED, CLASS_BALANCED_SAMPLING
+
+CRT = Method(
+    fit=fit_head,
+    needs=("features",),
+    settings=CLASS_BALANCED,
+    presets={"default": {}, "official": CLASS_BALANCED_SAMPLING},
+)

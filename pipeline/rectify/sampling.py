@@ -1,0 +1,88 @@
+"""Which samples a step of SGD sees: every sample alike, or every class alike.
+
+N samples, K classes, n_j samples of class j, batches of B. Instance-balanced, each epoch goes once
+over the samples in a fresh order. Class-balanced (Kang et al. 2020, as the released code draws), an
+endless run goes through the classes in a random order that is drawn anew each time round; each
+class drawn gives the next `IMAGES_PER_CLASS` samples of its own random order, drawn anew each time
+round as well. A batch is the run's next B samples, so with fewer than B / 4 classes a class comes
+up several times in one, and one of two images gives both of them twice.
+"""
+
+from collections.abc import Iterator
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from pipeline.rectify.inputs import FitInputs
+from pipeline.rectify.weighted_rows import Reduction
+from pipeline.rectify.weighting import class_weights
+
+Sampling = Literal["instance", "class-balanced"]
+
+IMAGES_PER_CLASS = 4
+
+
+def instance_batches(
+    num_samples: int, *, batch_size: int, steps_per_epoch: int, generator: torch.Generator
+) -> Iterator[Tensor]:
+    """Samples (B,) int64, at most, of one step after another, without end."""
+    while True:
+        order = torch.randperm(num_samples, generator=generator)
+        for step in range(steps_per_epoch):
+            yield order[step * batch_size : (step + 1) * batch_size]
+
+
+def class_balanced_batches(
+    labels: Tensor, *, batch_size: int, generator: torch.Generator
+) -> Iterator[Tensor]:
+    """Samples (B,) int64 of one step after another, without end; `labels` (N,) int64."""
+    members = {
+        label: _Cycle((labels == label).nonzero()[:, 0].tolist(), generator)
+        for label in torch.bincount(labels).nonzero()[:, 0].tolist()
+    }
+    classes = _Cycle(list(members), generator)
+    ahead: list[int] = []
+    while True:
+        while len(ahead) < batch_size:
+            for label in classes.take(1):
+                ahead += members[label].take(IMAGES_PER_CLASS)
+        yield torch.tensor(ahead[:batch_size])
+        ahead = ahead[batch_size:]
+
+
+def expected_weights(
+    inputs: FitInputs, *, gamma: float, reduction: Reduction, sampling: Sampling
+) -> tuple[Tensor, Reduction]:
+    """Class weights (K,) and reduction of the loss that a batch has in expectation.
+
+    Where every class is drawn alike, a sample of class j is drawn in proportion to 1 / n_j, so its
+    weight is U_j / n_j and the divisor the sum of these; with gamma 0 that is the weighted mean
+    with gamma 1.
+    """
+    weights = class_weights(inputs.class_counts, gamma)
+    if sampling == "instance":
+        return weights, reduction
+    drawn = torch.bincount(inputs.labels, minlength=inputs.num_classes)
+    return weights / drawn.clamp(min=1), "weighted"
+
+
+class _Cycle:
+    """Items in a random order that is drawn anew each time round."""
+
+    def __init__(self, items: list[int], generator: torch.Generator) -> None:
+        self._items = items
+        self._generator = generator
+        self._ahead: list[int] = []
+
+    def take(self, count: int) -> list[int]:
+        """The next `count` items."""
+        taken: list[int] = []
+        while len(taken) < count:
+            if not self._ahead:
+                order = torch.randperm(len(self._items), generator=self._generator)
+                self._ahead = [self._items[index] for index in order.tolist()]
+            missing = count - len(taken)
+            taken += self._ahead[:missing]
+            self._ahead = self._ahead[missing:]
+        return taken

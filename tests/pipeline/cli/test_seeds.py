@@ -1,0 +1,73 @@
+"""Which caches may be averaged, and what is said of those that differ in more than their seed."""
+
+import re
+
+import numpy as np
+import pytest
+
+from cache import Head, SplitArrays, open_cache, write_arrays
+from pipeline.cli.seeds import check_seeds, other_differences
+from pipeline.errors import ConfigError, DataError
+
+CONFIG = {"seed": 0, "dataset": {"data_seed": 0}, "recipe": {"weight_decay": 5e-4}}
+
+
+@pytest.fixture
+def make_cache(tmp_path):
+    def make(name, *, seed=0, counts=(6, 3), class_names=("cat", "dog"), config=CONFIG):
+        labels = np.repeat(np.arange(len(counts)), counts)
+        logits = np.random.default_rng(seed).normal(size=(1, len(labels), len(counts)))
+        path = tmp_path / name
+        write_arrays(
+            path,
+            class_counts=np.array(counts),
+            head=Head(weight_norm=np.ones(len(counts))),
+            splits={"train": SplitArrays(logits=logits.astype(np.float32), labels=labels)},
+            class_names=class_names,
+            parts={"seed": seed, "name": name},
+            meta={} if config is None else {"config": config},
+            creator="test",
+            libraries={},
+        )
+        return open_cache(path)
+
+    return make
+
+
+def test_seeds_of_one_experiment_pass_without_a_word(make_cache):
+    second = {**CONFIG, "seed": 1, "dataset": {"data_seed": 7}}
+    caches = [make_cache("a.h5"), make_cache("b.h5", seed=1, config=second)]
+    check_seeds(caches)
+    assert other_differences(caches) == []
+
+
+def test_another_recipe_is_named(make_cache):
+    second = {**CONFIG, "seed": 1, "recipe": {"weight_decay": 1e-4}}
+    caches = [make_cache("a.h5"), make_cache("b.h5", seed=1, config=second)]
+    (warning,) = other_differences(caches)
+    assert re.search(r"b.h5 differs from \S+a.h5 in more than its seed: ", warning)
+    assert warning.endswith(": config.recipe.weight_decay: 0.0005 -> 0.0001")
+
+
+def test_imported_caches_have_nothing_to_compare(make_cache):
+    caches = [make_cache("a.h5"), make_cache("b.h5", seed=1, config=None)]
+    assert other_differences(caches) == []
+
+
+def test_the_same_contents_are_no_second_seed(make_cache):
+    cache = make_cache("a.h5")
+    with pytest.raises(ConfigError, match="a cache of its own expected, got the contents of"):
+        check_seeds([cache, cache])
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"counts": (6, 3, 1), "class_names": None}, "2 classes expected as in .*, got 3"),
+        ({"class_names": ("dog", "cat")}, "the class names of .* expected, got others"),
+        ({"counts": (6, 4)}, "the training counts of .* expected, got others"),
+    ],
+)
+def test_other_classes_or_counts_are_refused(make_cache, changes, message):
+    with pytest.raises(DataError, match=rf"b.h5: {message}; only caches of one experiment"):
+        check_seeds([make_cache("a.h5"), make_cache("b.h5", seed=1, **changes)])

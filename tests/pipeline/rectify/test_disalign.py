@@ -1,0 +1,333 @@
+"""Fits of DisAlign: where they start, where they end, and what they contain."""
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from confidence_problems import make_featured_inputs, make_theta, released_logits, released_loss
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.optimize import minimize as scipy_minimize
+
+from pipeline.errors import ConfigError, DataError
+from pipeline.rectify.confidence_fit import build_confidence_problem, confidence_start
+from pipeline.rectify.fit import fit_rectifier
+from pipeline.rectify.official_schedules import sgd_schedule
+from pipeline.rectify.presets import method_keys, preset_settings
+from pipeline.rectify.rectifier_file import load_rectifier
+from pipeline.rectify.rows import FeatureLogits
+from pipeline.rectify.solvers import lbfgs, sgd
+from pipeline.rectify.solvers.result import FitStatus
+from pipeline.rectify.weighting import class_weights
+
+K, D = 7, 4
+
+
+@pytest.fixture
+def inputs():
+    return make_featured_inputs()
+
+
+def disalign(preset="default", **options):
+    return preset_settings(preset, method="disalign", **options)
+
+
+def theta_of(rectifier):
+    parts = (rectifier.scale, rectifier.shift)
+    return torch.cat([*parts, rectifier.confidence_weight, rectifier.confidence_bias])
+
+
+def penalised(theta, inputs, options):
+    """F of the released form: what its SGD has in expectation, weight decay as a ridge."""
+    weights = class_weights(inputs.class_counts, options.gamma)
+    center = torch.zeros_like(theta)
+    center[:K] = 1.0 if options.center == "identity" else 0.0
+    ridge = 0.5 * options.l2 * (theta - center).square().sum()
+    return released_loss(theta, inputs, weights, options.reduction) + ridge
+
+
+def gradient_of(theta, inputs, options):
+    theta = theta.clone().requires_grad_()
+    (gradient,) = torch.autograd.grad(penalised(theta, inputs, options), theta)
+    return gradient
+
+
+@pytest.mark.parametrize("preset", ["default", "paper"])
+@pytest.mark.parametrize("form", ["paper", "cvpods"])
+def test_the_gradient_vanishes_at_the_fit(inputs, preset, form):
+    options = disalign(preset, form=form)
+    fit = fit_rectifier(inputs, options)
+    theta = theta_of(fit.rectifier)
+    assert (fit.status, fit.gap_bound) == (FitStatus.CONVERGED, None)
+    assert float(gradient_of(theta, inputs, options).norm()) <= 2e-6
+    assert fit.loss == pytest.approx(float(penalised(theta, inputs, options)), rel=1e-12)
+    assert any("a lower one may exist" in warning for warning in fit.warnings)
+
+
+def test_scipy_finds_nothing_lower_nearby(inputs):
+    options = disalign()
+    fit = fit_rectifier(inputs, options)
+
+    def objective(point):
+        theta = torch.from_numpy(point).requires_grad_()
+        value = penalised(theta, inputs, options)
+        (gradient,) = torch.autograd.grad(value, theta)
+        return float(value.detach()), gradient.numpy()
+
+    start = theta_of(fit.rectifier).numpy() + 0.05 * np.random.default_rng(0).normal(size=19)
+    found = scipy_minimize(
+        objective, start, jac=True, method="L-BFGS-B", options={"maxiter": 5000, "gtol": 1e-8}
+    )
+    assert found.fun == pytest.approx(fit.loss, abs=1e-7)
+
+
+@given(seed=st.integers(0, 1000))
+@settings(max_examples=8, deadline=None)
+def test_it_never_ends_above_marr_which_it_contains(seed):
+    inputs = make_featured_inputs(seed=seed)
+    shared = {"l2": 0.0, "reduction": "weighted", "center": "identity", "tolerance": 1e-5}
+    marr = fit_rectifier(inputs, preset_settings("default", method="marr", **shared))
+    fit = fit_rectifier(inputs, disalign(**shared))
+    assert fit.loss <= marr.loss + 1e-8
+    # MARR itself, in DisAlign's numbers: every confidence 1/2, twice the change.
+    theta = torch.zeros(2 * K + D + 1, dtype=torch.float64)
+    theta[:K] = 2 * marr.rectifier.scale - 1
+    theta[K : 2 * K] = 2 * marr.rectifier.shift
+    problem = build_confidence_problem(inputs, disalign(**shared))
+    assert problem.evaluate(theta, precise=True).value == pytest.approx(marr.loss, rel=1e-12)
+
+
+def test_features_that_tell_lower_the_loss_below_marr(inputs):
+    options = {"l2": 0.0, "reduction": "weighted", "center": "identity", "tolerance": 1e-5}
+    marr = fit_rectifier(inputs, preset_settings("default", method="marr", **options))
+    fit = fit_rectifier(inputs, disalign(**options))
+    assert fit.loss < marr.loss - 1e-3
+    assert float(fit.rectifier.shift.mean()) == pytest.approx(0.0, abs=1e-12)
+
+
+def test_a_descent_from_the_held_minimum_never_rises(inputs):
+    options = disalign()
+    held = build_confidence_problem(inputs, options, is_held=True)
+    start = confidence_start(options, num_classes=K, num_features=D)
+    gradient = held.evaluate(start, precise=True).gradient
+    assert torch.equal(gradient[2 * K :], torch.zeros(D + 1, dtype=torch.float64))
+    vector = preset_settings("default", method="vector-scaling", center="identity", l2=5e-4)
+    affine = fit_rectifier(inputs, vector)
+    half = torch.cat([2 * affine.rectifier.scale - 1, 2 * affine.rectifier.shift])
+    theta = torch.cat([half, start[2 * K :]])
+    assert fit_rectifier(inputs, options).loss <= held.evaluate(theta, precise=True).value
+
+
+def test_starts_are_those_of_the_two_forms():
+    paper = confidence_start(disalign(), num_classes=K, num_features=D)
+    assert paper.tolist() == [1.0] * K + [0.0] * (K + D + 1)
+    options = disalign(form="cvpods", seed=3)
+    released = confidence_start(options, num_classes=K, num_features=D)
+    assert released[:-1].tolist() == [2.0] * K + [0.0] * K + [0.1] * D
+    assert 0 < abs(float(released[-1])) <= 1 / math.sqrt(D)
+    assert torch.equal(released, confidence_start(options, num_classes=K, num_features=D))
+    other = confidence_start(replace(options, seed=4), num_classes=K, num_features=D)
+    assert float(other[-1]) != float(released[-1])
+
+
+def test_the_first_step_of_sgd_leaves_the_confidence_of_the_paper_alone(inputs):
+    problem = build_confidence_problem(inputs, disalign())
+    start = confidence_start(disalign(), num_classes=K, num_features=D)
+    gradient = problem.evaluate(start, precise=True).gradient
+    assert not bool(gradient[2 * K :].any())
+    second = problem.evaluate(start - 0.1 * gradient, precise=True).gradient
+    assert bool(second[2 * K :].all())
+
+
+@pytest.mark.parametrize("dataset", ["imagenet-lt", "cifar10-lt"])
+def test_official_sgd_is_the_released_code_on_the_same_batches(dataset, monkeypatch):
+    """torch's SGD on a, b, v, c with the released code's forward pass and weighted mean."""
+    inputs = make_featured_inputs(num_views=1, num_samples=700)
+    options = disalign("official", seed=1)
+    batches, schedules = [], []
+    draw = sgd.draw_batches
+
+    def recorded(schedule, **arguments):
+        schedules.append(schedule)
+        for views, batch in draw(schedule, **arguments):
+            batches.append(batch)
+            yield views, batch
+
+    monkeypatch.setattr(sgd, "draw_batches", recorded)
+    fit = fit_rectifier(inputs, options, dataset=dataset)
+    (schedule,) = schedules
+
+    start = confidence_start(options, num_classes=K, num_features=D)
+    a = (start[:K] - 1).requires_grad_()
+    b, v, c = (part.clone().requires_grad_() for part in torch.split(start[K:], [K, D, 1]))
+    optimizer = torch.optim.SGD([a, b, v, c], lr=1.0, momentum=0.9, weight_decay=5e-4)
+    weights = class_weights(inputs.class_counts, 1.2)
+    logits, features = inputs.logits[0].double(), inputs.features[0].double()
+    for step, batch in enumerate(batches):
+        optimizer.param_groups[0]["lr"] = schedule.learning_rate(step)
+        q = torch.sigmoid(features[batch] @ v + c)[:, None]
+        mixed = (1 + q * a) * logits[batch] + q * b
+        loss = torch.nn.functional.cross_entropy(mixed, inputs.labels[batch], weight=weights)
+        optimizer.zero_grad()
+        torch.autograd.backward(loss)
+        optimizer.step()
+    expected = torch.cat([a.detach() + 1, b.detach(), v.detach(), c.detach()])
+    torch.testing.assert_close(theta_of(fit.rectifier), expected, rtol=2e-4, atol=2e-4)
+    assert fit.status is FitStatus.SCHEDULE_END
+    assert len(batches) == schedule.iterations >= 20
+
+
+def test_official_schedule_of_imagenet_lt():
+    schedule = sgd_schedule(disalign("official"), "imagenet-lt", 115_846)
+    assert (schedule.batch_size, schedule.epochs) == (256, 10)
+    per_epoch = schedule.iterations // 10
+    assert per_epoch == schedule.steps_per_epoch == 115_846 // 256
+    rates = [schedule.learning_rate(epoch * per_epoch) for epoch in range(10)]
+    cosine = [0.05 * (1 + math.cos(math.pi * epoch / 10)) for epoch in range(10)]
+    assert rates == pytest.approx(cosine)
+    assert schedule.learning_rate(per_epoch - 1) == rates[0] == 0.1
+
+
+def test_other_datasets_follow_the_released_schedule_of_marr():
+    for dataset in ("cifar100-lt", "places-lt", None):
+        marr = preset_settings("official", method="marr")
+        assert sgd_schedule(disalign("official"), dataset, 10_847) == sgd_schedule(
+            marr, dataset, 10_847
+        )
+
+
+def test_presets_are_the_three_objectives():
+    assert [key for key in method_keys() if key.startswith("disalign")] == [
+        "disalign",
+        "disalign:paper",
+        "disalign:official",
+    ]
+    default, paper, official = (disalign(name) for name in ("default", "paper", "official"))
+    assert (default.form, default.center, default.reduction) == ("paper", "identity", "weighted")
+    assert (paper.form, paper.center, paper.reduction) == ("paper", "zero", "plain")
+    assert (official.form, official.center, official.reduction) == (
+        "cvpods",
+        "identity",
+        "weighted",
+    )
+    assert official.optimizer == "sgd"
+    assert {each.l2 for each in (default, paper, official)} == {5e-4}
+    assert {each.gamma for each in (default, paper, official)} == {1.2}
+    assert disalign("official", dataset="inaturalist2018").l2 == 1e-4
+
+
+def test_parameters_are_counted_with_the_bias_of_the_confidence(inputs):
+    assert fit_rectifier(inputs, disalign()).num_parameters == D + 1 + 2 * K
+
+
+@pytest.mark.parametrize("preset", ["default", "official"])
+def test_a_fit_is_repeatable_bit_for_bit(inputs, preset):
+    options = disalign(preset)
+    first, second = (
+        fit_rectifier(inputs, options, dataset="imagenet-lt").rectifier for _ in range(2)
+    )
+    assert torch.equal(theta_of(first), theta_of(second))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float64])
+def test_stored_types_lead_to_the_same_fit(inputs, dtype):
+    stored = replace(inputs, logits=inputs.logits.to(dtype), features=inputs.features.to(dtype))
+    options = disalign(l2=0.01)
+    torch.testing.assert_close(
+        theta_of(fit_rectifier(stored, options).rectifier),
+        theta_of(fit_rectifier(inputs, options).rectifier),
+        rtol=0.0,
+        atol=2e-2 if dtype == torch.float16 else 1e-3,
+    )
+
+
+def test_logits_made_of_features_lead_to_the_same_fit(inputs):
+    weight = torch.randn((K, D), generator=torch.Generator().manual_seed(1))
+    made = FeatureLogits(features=inputs.features, weight=weight)
+    stored = replace(inputs, logits=inputs.features @ weight.T)
+    options = disalign(l2=0.01)
+    torch.testing.assert_close(
+        theta_of(fit_rectifier(replace(inputs, logits=made), options).rectifier),
+        theta_of(fit_rectifier(stored, options).rectifier),
+        rtol=1e-3,
+        atol=1e-3,
+    )
+
+
+def test_an_absent_class_keeps_its_logits_near_the_others(inputs):
+    keep = inputs.labels != 3
+    is_absent = torch.arange(K) == 3
+    fewer = replace(
+        inputs,
+        logits=inputs.logits[:, keep],
+        features=inputs.features[:, keep],
+        labels=inputs.labels[keep],
+        class_counts=torch.where(is_absent, 0, inputs.class_counts),
+        prior_counts=torch.where(is_absent, 0, inputs.prior_counts),
+    )
+    fit = fit_rectifier(fewer, disalign())
+    assert fit.status is FitStatus.CONVERGED
+    assert bool(theta_of(fit.rectifier).isfinite().all())
+    assert any("1 of 7 classes have no training image" in warning for warning in fit.warnings)
+
+
+def test_separable_rows_without_a_ridge_are_unbounded(separable_inputs):
+    shape = (1, len(separable_inputs.labels), D)
+    features = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+    inputs = replace(separable_inputs, features=features)
+    fit = fit_rectifier(inputs, disalign(l2=0.0))
+    assert fit.status is FitStatus.UNBOUNDED
+    assert any("give --l2" in warning for warning in fit.warnings)
+    assert fit_rectifier(inputs, disalign()).status is FitStatus.CONVERGED
+
+
+def test_a_step_limit_says_how_far_it_came(inputs, monkeypatch):
+    monkeypatch.setattr(lbfgs, "MAX_STEPS", 1)
+    fit = fit_rectifier(inputs, disalign())
+    assert fit.status is FitStatus.STEP_LIMIT
+    assert any("above --tolerance 1e-06" in warning for warning in fit.warnings)
+
+
+def test_a_reversed_ranking_is_said(inputs):
+    turned = replace(inputs, logits=-inputs.logits)
+    fit = fit_rectifier(turned, disalign())
+    assert any("turns the ranking of their new logits around" in text for text in fit.warnings)
+
+
+def test_round_trip_through_a_file(inputs, tmp_path):
+    rectifier = fit_rectifier(inputs, disalign()).rectifier
+    path = tmp_path / "disalign.safetensors"
+    rectifier.save(path)
+    again = load_rectifier(path)
+    assert type(again) is type(rectifier)
+    assert torch.equal(theta_of(again), theta_of(rectifier))
+    assert (again.method, again.num_features) == ("disalign", D)
+    assert again.metadata["form"] == "paper"
+    assert again.metadata["gap_bound"] is None
+    torch.testing.assert_close(
+        again.apply(inputs.logits, inputs.features),
+        released_logits(theta_of(again), inputs.logits.double(), inputs.features.double()),
+    )
+    with pytest.raises(DataError, match="features: those of every sample expected"):
+        again.apply(inputs.logits)
+
+
+def test_without_features_it_is_refused(inputs):
+    with pytest.raises(DataError, match="features: those of every row expected for disalign"):
+        fit_rectifier(replace(inputs, features=None), disalign())
+
+
+def test_newton_is_refused(inputs):
+    with pytest.raises(ConfigError, match="optimizer: lbfgs or sgd expected for disalign, got"):
+        fit_rectifier(inputs, disalign(optimizer="newton"))
+
+
+@pytest.mark.parametrize("center", ["zero", "identity", "logit-adjustment", "tempered"])
+def test_every_ridge_pulls_the_confidence_to_zero(inputs, center):
+    problem = build_confidence_problem(inputs, disalign(center=center, l2=0.3))
+    data = build_confidence_problem(inputs, disalign(l2=0.0))
+    theta = make_theta(inputs)
+    ridge, plain = (each.evaluate(theta, precise=True) for each in (problem, data))
+    torch.testing.assert_close((ridge.gradient - plain.gradient)[2 * K :], 0.3 * theta[2 * K :])

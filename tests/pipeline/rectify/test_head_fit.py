@@ -1,0 +1,289 @@
+"""Fits of a whole head: the optimum, its certificate, what it contains, and the official SGD."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from head_problems import make_head_inputs, separable_head_inputs
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.linear_model import LogisticRegression
+
+from pipeline.errors import ConfigError, DataError
+from pipeline.rectify import head_fit
+from pipeline.rectify.fit import fit_rectifier
+from pipeline.rectify.head_fit import build_head_problem, initial_head
+from pipeline.rectify.official_schedules import sgd_schedule
+from pipeline.rectify.presets import method_keys, preset_settings
+from pipeline.rectify.rectifier_file import load_rectifier
+from pipeline.rectify.resources import Resources
+from pipeline.rectify.settings import RectifySettings
+from pipeline.rectify.solvers.lbfgs import minimize
+from pipeline.rectify.solvers.result import FitStatus
+from pipeline.rectify.solvers.sgd import draw_batches
+from pipeline.rectify.weighting import class_weights
+
+HEADS = ("crt", "balanced-softmax-head")
+
+
+@pytest.fixture
+def inputs():
+    return make_head_inputs()
+
+
+def short_schedule(*arguments):
+    return replace(sgd_schedule(*arguments), iterations=60)
+
+
+@pytest.fixture
+def short_sgd(monkeypatch):
+    """60 of the 2,000 steps."""
+    monkeypatch.setattr(head_fit, "sgd_schedule", short_schedule)
+
+
+def options_of(method, preset="default", **more):
+    return preset_settings(preset, method=method, **{"tolerance": 1e-12, **more})
+
+
+def probabilities(rectifier, inputs):
+    return torch.softmax(rectifier.apply(inputs.logits, inputs.features), -1)
+
+
+def head_of(rectifier):
+    return torch.cat([rectifier.weight, rectifier.bias[:, None]], 1)
+
+
+@pytest.mark.parametrize("l2", [5e-4, 1e-2])
+def test_crt_is_the_logistic_regression_of_scikit_learn(inputs, l2):
+    fit = fit_rectifier(inputs, options_of("crt", l2=l2))
+    features, labels = inputs.features.flatten(0, 1), inputs.labels.repeat(inputs.num_views)
+    weights = class_weights(inputs.class_counts, 1.0)[labels]
+    # Its ridge leaves an intercept out, so the bias is the weight of a feature that is 1.
+    ones = torch.cat([features, torch.ones_like(features[:, :1])], 1).double().numpy()
+    judge = LogisticRegression(
+        C=1 / (l2 * float(weights.sum())), fit_intercept=False, tol=1e-10, max_iter=20_000
+    ).fit(ones, labels.numpy(), sample_weight=weights.numpy())
+    expected = judge.predict_proba(ones)
+    found = probabilities(fit.rectifier, inputs).flatten(0, 1).numpy()
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-6)
+    np.testing.assert_allclose(head_of(fit.rectifier).numpy(), judge.coef_, atol=1e-5)
+    chosen = expected[np.arange(len(labels)), labels.numpy()]
+    value = -(weights.numpy() * np.log(chosen)).sum() / float(weights.sum())
+    assert fit.loss == pytest.approx(value + l2 / 2 * (judge.coef_**2).sum(), abs=1e-9)
+    assert fit.status is FitStatus.CONVERGED
+
+
+@pytest.mark.parametrize("method", HEADS)
+def test_the_certificate_holds(inputs, method):
+    exact = fit_rectifier(inputs, options_of(method))
+    rough = fit_rectifier(inputs, options_of(method, tolerance=1e-3))
+    assert 0 <= rough.loss - exact.loss <= rough.gap_bound <= 1e-3
+    assert rough.gap_bound == pytest.approx(rough.gradient_norm**2 / (2 * 5e-4))
+    assert exact.num_parameters == 5 * (4 + 1)
+    assert exact.gap_bound <= 1e-12
+
+
+def test_the_ridge_leaves_rows_that_sum_to_zero(inputs):
+    """The data term's gradient sums to zero over classes, so the minimum does too."""
+    fit = fit_rectifier(inputs, options_of("crt", tolerance=1e-16))
+    sums = head_of(fit.rectifier).sum(0)
+    torch.testing.assert_close(sums, torch.zeros(5).double(), rtol=0, atol=1e-6)
+
+
+def test_balanced_softmax_without_ridge_meets_the_label_counts(inputs):
+    """Stationarity in the bias: with the prior in training, predicted counts are the labels'."""
+    fit = fit_rectifier(inputs, options_of("balanced-softmax-head", l2=0.0, tolerance=1e-9))
+    assert fit.gap_bound is None
+    trained = fit.rectifier.apply(inputs.logits, inputs.features) + inputs.log_prior
+    marginal = torch.softmax(trained, -1).flatten(0, 1).sum(0)
+    counts = torch.bincount(inputs.labels) * inputs.num_views
+    torch.testing.assert_close(marginal, counts.double(), rtol=0, atol=1e-5)
+    head = head_of(fit.rectifier)
+    torch.testing.assert_close(head.sum(0), torch.zeros(5).double(), rtol=0, atol=1e-12)
+
+
+def test_equal_counts_make_balanced_softmax_plain_cross_entropy(inputs):
+    equal = replace(inputs, class_counts=torch.full((5,), 9))
+    balanced = fit_rectifier(equal, options_of("balanced-softmax-head"))
+    plain = fit_rectifier(equal, options_of("crt", gamma=0.0, reduction="plain"))
+    torch.testing.assert_close(
+        probabilities(balanced.rectifier, inputs),
+        probabilities(plain.rectifier, inputs),
+        rtol=0,
+        atol=1e-6,
+    )
+
+
+@settings(max_examples=8, deadline=None)
+@given(
+    seed=st.integers(0, 10_000),
+    num_classes=st.integers(2, 6),
+    gamma=st.sampled_from([0.0, 0.5, 1.2]),
+    reduction=st.sampled_from(["plain", "weighted"]),
+)
+def test_methods_are_nested(seed, num_classes, gamma, reduction):
+    """methods.md, section 1d: same rows and weights, float32 features, no ridge."""
+    inputs = make_head_inputs(seed=seed, num_classes=num_classes)
+    losses = {}
+    for method in ("temperature", "lws", "marr", "vector-scaling", "crt"):
+        fit = fit_rectifier(
+            inputs,
+            RectifySettings(
+                method=method, gamma=gamma, reduction=reduction, l2=0.0, tolerance=1e-7
+            ),
+        )
+        assert fit.status is FitStatus.CONVERGED
+        losses[method] = fit.loss
+    slack = 1e-6  # of logits that were rounded to float32
+    assert losses["temperature"] >= losses["lws"] - slack
+    assert losses["lws"] >= losses["marr"] - slack
+    assert losses["marr"] == pytest.approx(losses["vector-scaling"], abs=1e-7)
+    assert losses["marr"] >= losses["crt"] - slack
+
+
+@pytest.mark.parametrize("method", HEADS)
+def test_the_metric_saves_passes_and_moves_nothing(method):
+    inputs = make_head_inputs(num_classes=30, num_features=20, num_samples=20_000)
+    options = options_of(method, l2=1e-4, tolerance=1e-7)
+    with_metric = fit_rectifier(inputs, options)
+    offset = inputs.log_prior if method == "balanced-softmax-head" else None
+    problem = build_head_problem(inputs, options, offset=offset)
+    start = torch.zeros(problem.num_parameters, dtype=torch.float64)
+    without = minimize(problem, start, options.tolerance)
+    assert with_metric.loss == pytest.approx(without.point.value, abs=1e-7)
+    assert with_metric.passes < 0.6 * without.passes
+
+
+@pytest.mark.parametrize("method", HEADS)
+def test_separable_rows_without_a_ridge_are_unbounded(method):
+    fit = fit_rectifier(separable_head_inputs(), options_of(method, l2=0.0))
+    assert fit.status is FitStatus.UNBOUNDED
+    assert any("give --l2" in warning for warning in fit.warnings)
+    with_ridge = fit_rectifier(separable_head_inputs(), options_of(method))
+    assert with_ridge.status is FitStatus.CONVERGED
+
+
+@pytest.mark.usefixtures("short_sgd")
+@pytest.mark.parametrize("method", HEADS)
+def test_an_absent_class_gets_a_finite_head_and_is_named(inputs, method):
+    kept = inputs.labels != 2
+    counts = torch.where(torch.arange(5) == 2, 0, inputs.class_counts)
+    inputs = replace(
+        inputs,
+        logits=inputs.logits[:, kept],
+        features=inputs.features[:, kept],
+        labels=inputs.labels[kept],
+        class_counts=counts,
+        prior_counts=counts,
+    )
+    for preset in ("default", "official"):
+        fit = fit_rectifier(inputs, options_of(method, preset, tolerance=1e-9))
+        assert bool(torch.isfinite(head_of(fit.rectifier)).all())
+        assert any("1 of 5 classes have no training image" in text for text in fit.warnings)
+        assert float(probabilities(fit.rectifier, inputs)[..., 2].mean()) < 0.15
+
+
+@pytest.mark.usefixtures("short_sgd")
+@pytest.mark.parametrize("key", ["crt", "crt:official", "balanced-softmax-head:official"])
+def test_a_fit_is_repeatable_and_its_seed_counts(inputs, key):
+    method, _, preset = key.partition(":")
+    preset = preset or "default"
+    first, second = (fit_rectifier(inputs, options_of(method, preset)) for _ in range(2))
+    assert torch.equal(first.rectifier.weight, second.rectifier.weight)
+    if preset == "official":
+        other = fit_rectifier(inputs, options_of(method, preset, seed=1))
+        assert not torch.equal(first.rectifier.weight, other.rectifier.weight)
+        assert first.status is FitStatus.SCHEDULE_END
+
+
+@pytest.mark.usefixtures("short_sgd")
+@pytest.mark.parametrize("method", HEADS)
+def test_official_sgd_takes_the_steps_of_torch(inputs, method):
+    """The head in a Linear, torch's SGD and its cross-entropy on the same batches, 60 steps."""
+    options = options_of(method, "official", seed=3)
+    fit = fit_rectifier(inputs, options)
+
+    head = torch.nn.Linear(4, 5).double()
+    start = initial_head(5, 4, seed=3).view(5, 5)
+    with torch.no_grad():
+        head.weight.copy_(start[:, :-1])
+        head.bias.copy_(start[:, -1])
+    optimizer = torch.optim.SGD(head.parameters(), lr=1.0, momentum=0.9, weight_decay=5e-4)
+    schedule = short_schedule(options, None, len(inputs.labels))
+    offset = inputs.log_prior if method == "balanced-softmax-head" else 0.0
+    batches = draw_batches(schedule, labels=inputs.labels, num_views=2, seed=3)
+    for step, (views, samples) in enumerate(batches):
+        optimizer.param_groups[0]["lr"] = schedule.learning_rate(step)
+        logits = head(inputs.features[views, samples].double()) + offset
+        optimizer.zero_grad()
+        torch.autograd.backward(torch.nn.functional.cross_entropy(logits, inputs.labels[samples]))
+        optimizer.step()
+    torch.testing.assert_close(fit.rectifier.weight, head.weight.detach(), rtol=0, atol=1e-5)
+    torch.testing.assert_close(fit.rectifier.bias, head.bias.detach(), rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("method", ["crt", "balanced-softmax-head", "lws"])
+def test_official_sgd_ends_near_the_exact_minimum(inputs, method):
+    """Its reported loss is that of the expectation over its batches, so it lies above."""
+    exact = fit_rectifier(inputs, options_of(method, "paper"))
+    near = fit_rectifier(inputs, options_of(method, "official"))
+    assert exact.loss - 1e-9 <= near.loss <= exact.loss + 5e-3
+    if near.gap_bound is not None:
+        assert near.loss - exact.loss <= near.gap_bound
+
+
+def test_initial_head_is_uniform_within_one_over_root_d():
+    head = initial_head(400, 99, seed=0)
+    assert float(head.abs().max()) <= 99**-0.5
+    assert float(head.var()) == pytest.approx(1 / 99 / 3, rel=0.02)
+    assert torch.equal(head, initial_head(400, 99, seed=0))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float64])
+def test_features_of_any_float_type(dtype):
+    stored = make_head_inputs(dtype=dtype)
+    single = replace(stored, features=stored.features.float())
+    fits = [fit_rectifier(each, options_of("crt", tolerance=1e-10)) for each in (stored, single)]
+    torch.testing.assert_close(*(head_of(fit.rectifier) for fit in fits), rtol=0, atol=1e-4)
+
+
+def test_a_file_keeps_every_number(inputs, tmp_path):
+    fit = fit_rectifier(inputs, options_of("crt"), metadata={"head_fingerprint": "abc"})
+    fit.rectifier.save(tmp_path / "crt.safetensors")
+    again = load_rectifier(tmp_path / "crt.safetensors")
+    assert torch.equal(again.weight, fit.rectifier.weight)
+    assert torch.equal(again.bias, fit.rectifier.bias)
+    assert again.num_features == 4
+    assert (again.method, again.metadata["gap_bound"]) == ("crt", fit.gap_bound)
+    assert torch.equal(
+        again.apply(inputs.logits, inputs.features),
+        fit.rectifier.apply(inputs.logits, inputs.features),
+    )
+    with pytest.raises(DataError, match="features: those of every sample expected"):
+        again.apply(inputs.logits)
+
+
+@pytest.mark.parametrize("method", HEADS)
+def test_what_a_head_cannot_bear_is_refused(inputs, method):
+    with pytest.raises(ConfigError, match=f"lbfgs or sgd expected for {method}, got newton"):
+        fit_rectifier(inputs, options_of(method, optimizer="newton"))
+    with pytest.raises(ConfigError, match=f"center: zero expected for {method}.*got tempered"):
+        fit_rectifier(inputs, options_of(method, center="tempered"))
+    with pytest.raises(DataError, match=f"features: .* expected for {method}, got none"):
+        fit_rectifier(replace(inputs, features=None), options_of(method))
+    with pytest.raises(ConfigError, match="memory: at least"):
+        fit_rectifier(inputs, options_of(method), resources=Resources(memory=100))
+
+
+def test_keys_and_presets():
+    keys = method_keys()
+    assert {"crt", "crt:official", "balanced-softmax-head", "lws:official", "tde"} <= set(keys)
+    crt = preset_settings("default", method="crt")
+    assert (crt.gamma, crt.reduction, crt.center, crt.l2) == (1.0, "weighted", "zero", 5e-4)
+    official = preset_settings("official", method="crt", dataset="inaturalist2018")
+    assert (official.optimizer, official.sampling) == ("sgd", "class-balanced")
+    assert (official.gamma, official.reduction, official.l2) == (0.0, "plain", 1e-4)
+    balanced = preset_settings("official", method="balanced-softmax-head")
+    assert (balanced.optimizer, balanced.sampling) == ("sgd", "instance")
+    assert (balanced.gamma, balanced.reduction, balanced.l2) == (0.0, "plain", 5e-4)

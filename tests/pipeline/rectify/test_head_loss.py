@@ -1,0 +1,183 @@
+import math
+
+import numpy as np
+import pytest
+import torch
+from head_problems import make_head_inputs
+from reference import central_difference
+
+from pipeline.errors import ConfigError
+from pipeline.rectify import blocks, head_loss
+from pipeline.rectify.head_loss import HeadCrossEntropy
+from pipeline.rectify.resources import Resources
+from pipeline.rectify.weighting import class_weights
+
+K, D = 5, 4
+
+
+def rows_of(inputs):
+    return inputs.features.flatten(0, 1), inputs.labels.repeat(inputs.num_views)
+
+
+def make_loss(inputs, *, gamma=1.0, reduction="weighted", offset=None, **options):
+    weights = class_weights(inputs.class_counts, gamma)
+    return HeadCrossEntropy(
+        *rows_of(inputs), weights, reduction=reduction, offset=offset, **options
+    )
+
+
+def make_head(seed=1, num_classes=K, num_features=D):
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(num_classes, num_features + 1, generator=generator, dtype=torch.float64)
+
+
+def torch_loss(inputs, head, *, gamma, reduction, offset):
+    """The loss in plain torch, and twice differentiable."""
+    features, labels = rows_of(inputs)
+    logits = features.double() @ head[:, :-1].T + head[:, -1] + (0 if offset is None else offset)
+    losses = torch.nn.functional.cross_entropy(logits, labels, reduction="none")
+    weights = class_weights(inputs.class_counts, gamma)[labels]
+    divisor = len(labels) if reduction == "plain" else weights.sum()
+    return (weights * losses).sum() / divisor
+
+
+@pytest.mark.parametrize("num_classes", [2, 5, 30, 50])  # short rows lie transposed in memory
+@pytest.mark.parametrize("reduction", ["plain", "weighted"])
+@pytest.mark.parametrize("has_offset", [False, True])
+def test_loss_and_gradient_are_those_of_autograd(num_classes, reduction, has_offset):
+    inputs = make_head_inputs(num_classes=num_classes)
+    offset = inputs.class_counts.double().log() if has_offset else None
+    head = make_head(num_classes=num_classes).requires_grad_()
+    value = torch_loss(inputs, head, gamma=1.2, reduction=reduction, offset=offset)
+    (gradient,) = torch.autograd.grad(value, head)
+    expected = float(value.detach())
+    loss = make_loss(inputs, gamma=1.2, reduction=reduction, offset=offset)
+    precise = loss.evaluate(head.detach(), precise=True)
+    assert precise.loss == pytest.approx(expected, rel=1e-13)
+    torch.testing.assert_close(precise.gradient, gradient, rtol=1e-11, atol=1e-13)
+    quick = loss.evaluate(head.detach(), precise=False)
+    assert quick.loss == pytest.approx(expected, rel=1e-5)
+    torch.testing.assert_close(quick.gradient, gradient, rtol=1e-4, atol=1e-6)
+
+
+def test_gradient_matches_central_differences():
+    inputs = make_head_inputs(num_samples=60)
+    loss, head = make_loss(inputs), make_head()
+
+    def value(theta):
+        return loss.evaluate(torch.from_numpy(theta).view(K, D + 1), precise=True).loss
+
+    numeric = central_difference(value, head.flatten().numpy())
+    analytic = loss.evaluate(head, precise=True).gradient.flatten().numpy()
+    np.testing.assert_allclose(analytic, numeric, rtol=1e-6, atol=1e-9)
+
+
+def test_hessian_product_is_that_of_autograd():
+    inputs = make_head_inputs()
+    offset = inputs.class_counts.double().log()
+    head, step = make_head(), make_head(seed=2)
+
+    def value(at):
+        return torch_loss(inputs, at, gamma=1.0, reduction="weighted", offset=offset)
+
+    _, expected = torch.autograd.functional.hvp(value, head, step)
+    found = make_loss(inputs, offset=offset).hessian(head)(step)
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_thinned_loss_of_all_rows_is_the_loss():
+    inputs = make_head_inputs()
+    loss = make_loss(inputs)
+    whole, head = loss.thin(10_000), make_head()
+    ours, theirs = (each.evaluate(head, precise=True) for each in (whole, loss))
+    assert ours.loss == pytest.approx(theirs.loss, rel=1e-12)
+    torch.testing.assert_close(ours.gradient, theirs.gradient)
+    few = loss.thin(8)
+    assert few.num_rows == 40
+    assert few.evaluate(head, precise=True).loss == pytest.approx(theirs.loss, rel=0.3)
+
+
+def test_many_chunks_and_blocks_give_the_sums_of_one(monkeypatch):
+    inputs, head = make_head_inputs(num_samples=700), make_head()
+    whole = make_loss(inputs).evaluate(head, precise=True)
+    monkeypatch.setitem(blocks.CHUNK_LOGITS, "cpu", (500, 2000))
+    monkeypatch.setitem(blocks.BLOCK_BYTES, "cpu", 400)
+    monkeypatch.setattr(head_loss, "MIN_BLOCK_ROWS", 7)
+    cut = make_loss(inputs).evaluate(head, precise=True)
+    assert cut.loss == pytest.approx(whole.loss, rel=1e-13)
+    assert cut.largest_row_loss == pytest.approx(whole.largest_row_loss, rel=1e-13)
+    torch.testing.assert_close(cut.gradient, whole.gradient, rtol=1e-12, atol=1e-14)
+
+
+@pytest.mark.parametrize("num_threads", [2, 3])
+def test_threads_change_no_bit(monkeypatch, num_threads):
+    monkeypatch.setitem(blocks.CHUNK_LOGITS, "cpu", (200, 400))
+    inputs, head = make_head_inputs(num_samples=700), make_head()
+    one = make_loss(inputs)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: num_threads)
+    several = make_loss(inputs)
+    monkeypatch.undo()
+    ours, theirs = (each.evaluate(head, precise=False) for each in (one, several))
+    assert ours.loss == theirs.loss
+    assert torch.equal(ours.gradient, theirs.gradient)
+
+
+def test_half_precision_features_are_read_as_they_are(tmp_path):
+    """Mapped from a file, float16, and never copied whole: the rows that float32 holds too."""
+    inputs = make_head_inputs(dtype=torch.float16)
+    features, labels = rows_of(inputs)
+    np.save(tmp_path / "features.npy", features.numpy())
+    mapped = torch.from_numpy(np.load(tmp_path / "features.npy", mmap_mode="c"))
+    weights, head = torch.ones(K, dtype=torch.float64), make_head()
+    half, single = (
+        HeadCrossEntropy(each, labels, weights, reduction="plain").evaluate(head, precise=False)
+        for each in (mapped, features.float())
+    )
+    assert half.loss == single.loss
+    assert torch.equal(half.gradient, single.gradient)
+
+
+def test_improbable_labels_keep_a_finite_loss():
+    features = torch.tensor([[1.0], [1.0]])
+    loss = HeadCrossEntropy(features, torch.tensor([0, 1]), torch.ones(2), reduction="plain")
+    head = torch.tensor([[400.0, 0.0], [0.0, 0.0]], dtype=torch.float64)
+    for precise in (False, True):
+        found = loss.evaluate(head, precise=precise)
+        assert found.loss == pytest.approx(200.0)
+        assert found.largest_row_loss == pytest.approx(400.0)
+        torch.testing.assert_close(
+            found.gradient, torch.tensor([[0.5, 0.5], [-0.5, -0.5]]).double()
+        )
+
+
+def test_rows_of_a_class_without_weight_do_not_count():
+    inputs = make_head_inputs()
+    features, labels = rows_of(inputs)
+    weights = class_weights(inputs.class_counts, 1.0) * (torch.arange(K) != 2)
+    kept, head = labels != 2, make_head()
+    ours = HeadCrossEntropy(features, labels, weights, reduction="weighted")
+    theirs = HeadCrossEntropy(features[kept], labels[kept], weights, reduction="weighted")
+    mine, other = ours.evaluate(head, precise=True), theirs.evaluate(head, precise=True)
+    assert mine.loss == pytest.approx(other.loss, rel=1e-13)
+    assert mine.largest_row_loss == other.largest_row_loss
+    torch.testing.assert_close(mine.gradient, other.gradient)
+
+
+def test_separation_is_seen_and_an_offset_does_not_feign_it():
+    features = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
+    labels, ones = torch.tensor([0, 1]), torch.ones(2)
+    head = torch.tensor([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]], dtype=torch.float64)
+    loss = HeadCrossEntropy(features, labels, ones, reduction="plain")
+    assert loss.is_separated(head)
+    assert not loss.is_separated(-head)
+    assert not loss.is_separated(torch.zeros_like(head))  # a tie
+    same = HeadCrossEntropy(
+        features[:1], labels[:1], ones, reduction="plain", offset=torch.tensor([5.0, 0.0])
+    )
+    assert same.evaluate(torch.zeros_like(head), precise=True).largest_row_loss < math.log(2)
+    assert not same.is_separated(torch.zeros_like(head))
+
+
+def test_too_little_memory_is_refused():
+    with pytest.raises(ConfigError, match=r"memory: at least \d+M expected"):
+        make_loss(make_head_inputs(), resources=Resources(memory=100))
