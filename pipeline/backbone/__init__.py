@@ -3,12 +3,18 @@
 from collections.abc import Callable
 from functools import partial
 
+from pipeline import names
 from pipeline.backbone.model import Backbone, BackboneBuilder
+from pipeline.backbone.network_input import NetworkInput
 from pipeline.backbone.recipe import RecipeTerms
 from pipeline.backbone.recipes import default_terms, official_terms, paper_terms
 from pipeline.backbone.resnet import cifar_resnet
-from pipeline.backbone.timm_networks import timm_network
-from pipeline.backbone.torchvision_networks import resnet10, torchvision_network
+from pipeline.backbone.timm_networks import timm_input, timm_network
+from pipeline.backbone.torchvision_networks import (
+    resnet10,
+    torchvision_input,
+    torchvision_network,
+)
 from pipeline.errors import ConfigError
 
 BACKBONES: dict[str, BackboneBuilder] = {
@@ -25,6 +31,16 @@ BACKBONES: dict[str, BackboneBuilder] = {
 
 LIBRARIES = {"torchvision": torchvision_network, "timm": timm_network}
 """Whose networks go by `torchvision:NAME` and `timm:NAME`."""
+
+INPUTS: dict[str, Callable[[str], NetworkInput]] = {
+    "torchvision": torchvision_input,
+    "timm": timm_input,
+}
+"""What they ask of images."""
+
+IMAGENET_INPUT = NetworkInput(image_size=224)
+LARGE_BACKBONES = ("resnet10", *names.TORCHVISION_BACKBONES)
+"""Those of `BACKBONES` that were made for ImageNet's images."""
 
 RECIPES: dict[str, Callable[[str], RecipeTerms]] = {
     "default": default_terms,
@@ -47,8 +63,8 @@ def build_backbone(name: str, num_classes: int, *, in_channels: int, seed: int) 
         ConfigError: an unknown name, a network without a last linear layer, or images that it
             does not take.
     """
-    library, _, inner = name.partition(":")
-    if inner and library in LIBRARIES:
+    library, inner = _library(name)
+    if library:
         return LIBRARIES[library](inner, num_classes, in_channels=in_channels, seed=seed)
     if name not in BACKBONES:
         raise ConfigError(
@@ -56,3 +72,24 @@ def build_backbone(name: str, num_classes: int, *, in_channels: int, seed: int) 
             f"got {name}; choose one"
         )
     return BACKBONES[name](num_classes, in_channels=in_channels, seed=seed)
+
+
+def network_input(name: str) -> NetworkInput | None:
+    """The images that a network was made for; None for those that take small images of any size.
+
+    Args:
+        name: as `build_backbone` takes it.
+
+    Raises:
+        ConfigError: an unknown name of a library's, or one that is not installed.
+    """
+    library, inner = _library(name)
+    if library:
+        return INPUTS[library](inner)
+    return IMAGENET_INPUT if name in LARGE_BACKBONES else None
+
+
+def _library(name: str) -> tuple[str, str]:
+    """A library and its own name of the network; two empty texts where it is none of theirs."""
+    library, _, inner = name.partition(":")
+    return (library, inner) if inner and library in LIBRARIES else ("", "")

@@ -1,6 +1,7 @@
 """Which network a checkpoint is of, by the names and shapes of its tensors."""
 
 from collections.abc import Mapping
+from itertools import product
 
 import torch
 from torch import Tensor
@@ -9,21 +10,23 @@ from pipeline.backbone import BACKBONES
 from pipeline.backbone.matching import match_tensors
 from pipeline.errors import ConfigError, DataError
 
+NUM_CHANNELS = (3, 1)
+"""Of colour images and of grey ones."""
 
-def detect_backbone(tensors: Mapping[str, Tensor], *, in_channels: int, where: str) -> str:
+
+def detect_backbone(tensors: Mapping[str, Tensor], *, where: str) -> str:
     """The name in `BACKBONES` whose network has exactly these tensors, the head's classes aside.
 
     No two of them agree in all names and shapes, so there is at most one.
 
     Args:
         tensors: the checkpoint's.
-        in_channels: of the images.
         where: how errors name the file.
 
     Raises:
         DataError: it is none of them.
     """
-    for name, build in BACKBONES.items():
+    for (name, build), in_channels in product(BACKBONES.items(), NUM_CHANNELS):
         try:
             with torch.device("meta"):
                 model = build(1, in_channels=in_channels, seed=0)

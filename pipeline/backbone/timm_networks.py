@@ -6,6 +6,8 @@ from importlib import import_module
 from types import ModuleType
 
 from pipeline.backbone.classifier import Classifier, build_classifier
+from pipeline.backbone.network_input import NetworkInput
+from pipeline.data.normalise import Normalisation
 from pipeline.errors import ConfigError
 
 
@@ -22,12 +24,7 @@ def timm_network(name: str, num_classes: int, *, in_channels: int, seed: int) ->
         ConfigError: timm is not installed, it has no such network, or the network has no last
             linear layer.
     """
-    timm = _timm(name)
-    known = timm.list_models()
-    if name not in known:
-        close = get_close_matches(name, known, n=3)
-        hint = f"did you mean {' or '.join(close)}?" if close else "see timm.list_models()"
-        raise ConfigError(f"backbone: a network of timm expected, got {name}; {hint}")
+    timm = _timm_with(name)
     make = partial(timm.create_model, name, num_classes=num_classes, in_chans=in_channels)
     return build_classifier(
         f"timm:{name}",
@@ -38,11 +35,30 @@ def timm_network(name: str, num_classes: int, *, in_channels: int, seed: int) ->
     )
 
 
-def _timm(name: str) -> ModuleType:
+def timm_input(name: str) -> NetworkInput:
+    """The images that timm trains and evaluates a network on unless it is told otherwise.
+
+    Raises:
+        ConfigError: timm is not installed, or it has no such network.
+    """
+    known = _timm_with(name).get_pretrained_cfg(name)
+    return NetworkInput(
+        image_size=known.input_size[-1],
+        normalisation=Normalisation(tuple(known.mean), tuple(known.std)),
+    )
+
+
+def _timm_with(name: str) -> ModuleType:
     try:
-        return import_module("timm")
+        timm = import_module("timm")
     except ModuleNotFoundError as error:
         raise ConfigError(
             f"timm:{name}: the package timm expected, got none installed; "
             "pip install 'marr-pipeline[timm]'"
         ) from error
+    known = timm.list_models()
+    if name not in known:
+        close = get_close_matches(name, known, n=3)
+        hint = f"did you mean {' or '.join(close)}?" if close else "see timm.list_models()"
+        raise ConfigError(f"backbone: a network of timm expected, got {name}; {hint}")
+    return timm

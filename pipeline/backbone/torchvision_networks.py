@@ -9,9 +9,13 @@ from functools import partial
 
 from torch import Tensor
 from torchvision import models
+from torchvision.models import WeightsEnum
 from torchvision.models.resnet import BasicBlock, ResNet
 
 from pipeline.backbone.classifier import Classifier, build_classifier
+from pipeline.backbone.network_input import NetworkInput
+from pipeline.data.normalisations import HALF, IMAGENET
+from pipeline.data.normalise import Normalisation
 from pipeline.errors import ConfigError, PipelineError
 
 # Without these, the two return a tuple in training and warn about their own defaults.
@@ -66,18 +70,10 @@ def torchvision_weights(name: str) -> tuple[dict[str, Tensor], str]:
     They are downloaded by torchvision into `$TORCH_HOME` unless they are there.
 
     Raises:
-        ConfigError: torchvision has none, or they ask for other pixels than all others.
+        ConfigError: an unknown network.
         PipelineError: the download failed.
     """
-    _check_name(name)
-    if name in _SETTINGS:
-        raise ConfigError(
-            f"{name}: pretrained weights for pixels with the mean and deviation of the dataset "
-            "expected, got ones for pixels in [-1, 1]; choose another backbone"
-        )
-    known = models.get_model_weights(name)
-    preferred = [known[key] for key in _PREFERRED_WEIGHTS if key in known.__members__]
-    weights = (preferred or [known.DEFAULT])[0]
+    weights = _weights(name)
     try:
         # Its download says on stdout that it begins.
         with contextlib.redirect_stdout(sys.stderr):
@@ -93,6 +89,29 @@ def torchvision_weights(name: str) -> tuple[dict[str, Tensor], str]:
     if name.startswith("densenet"):
         state = {_OLD_DENSENET_NAME.sub(r"\1\2", key): value for key, value in state.items()}
     return state, str(weights)
+
+
+def torchvision_input(name: str) -> NetworkInput:
+    """The images that `torchvision_weights` are for; nothing is downloaded.
+
+    Raises:
+        ConfigError: an unknown network.
+    """
+    preset = _weights(name).transforms()
+    normalisation = Normalisation(tuple(preset.mean), tuple(preset.std))
+    if name in _SETTINGS:
+        normalisation = HALF  # which torchvision makes of ImageNet's inside the network
+    return NetworkInput(
+        image_size=preset.crop_size[0],
+        normalisation=None if normalisation == IMAGENET else normalisation,
+    )
+
+
+def _weights(name: str) -> WeightsEnum:
+    _check_name(name)
+    known = models.get_model_weights(name)
+    preferred = [known[key] for key in _PREFERRED_WEIGHTS if key in known.__members__]
+    return (preferred or [known.DEFAULT])[0]
 
 
 def _check_name(name: str) -> None:

@@ -1,6 +1,7 @@
 """The network of a checkpoint that another program wrote, on the images that the options name."""
 
 from collections.abc import Set
+from dataclasses import replace
 
 from pipeline.backbone import build_backbone
 from pipeline.backbone.classifier import check_images
@@ -13,7 +14,18 @@ from pipeline.device import resolve_device
 from pipeline.errors import DataError
 from pipeline.progress import Progress, silent
 
-OF_TRAINING = ("recipe", "select_on", "iterations", "epochs", "batch_size")
+OF_TRAINING = (
+    "recipe",
+    "select_on",
+    "iterations",
+    "epochs",
+    "batch_size",
+    "accumulate",
+    "precision",
+    "channels_last",
+    "compile",
+    "sync_bn",
+)
 
 
 def foreign_network(
@@ -44,12 +56,10 @@ def foreign_network(
                 "training is over; leave the option out"
             )
     tensors = foreign_tensors(content, where=where)
-    dataset = requested_dataset(request, progress=progress)
+    backbone = request.backbone or detect_backbone(tensors, where=where)
+    dataset = requested_dataset(replace(request, backbone=backbone), progress=progress)
     settle_threads(dataset)
     shape = dataset.train.image_shape
-    backbone = request.backbone
-    if backbone is None:
-        backbone = detect_backbone(tensors, in_channels=shape[0], where=where)
     model = build_backbone(backbone, dataset.num_classes, in_channels=shape[0], seed=request.seed)
     matched = match_tensors(
         tensors, model, new_head=request.new_head, where=where, backbone=backbone

@@ -13,6 +13,7 @@ from pipeline.data.file_source import without_unreadable
 from pipeline.data.folder import folder_source
 from pipeline.data.images import LongTailedDataset
 from pipeline.data.listed import LISTED, listed_source
+from pipeline.data.normalise import Normalisation
 from pipeline.data.source import DatasetSource, Rows, SourceRequest, draw_dataset
 from pipeline.errors import ConfigError
 from pipeline.progress import Progress, silent
@@ -58,6 +59,8 @@ def load_dataset(
     workers: int | None = None,
     stored_rows: Mapping[str, Rows] | None = None,
     stored_skipped: Mapping[str, Sequence[str]] | None = None,
+    network_size: int | None = None,
+    normalisation: Normalisation | None = None,
     progress: Progress = silent,
 ) -> LongTailedDataset:
     """A dataset's splits, its training images cut to a long tail; small images are decoded.
@@ -75,9 +78,11 @@ def load_dataset(
         skip_unreadable: leave missing and broken files out and name them in `skipped`, at the
             price of decoding every image once more; false makes the first one an error.
         workers: threads that decode small images, processes that decode large ones; None takes
-            one a core, but at most four threads.
+            one a core, at most 4 threads or 16 processes.
         stored_rows: rows of a checkpoint, taken instead of drawing.
         stored_skipped: with `stored_rows`, the images that were left out then.
+        network_size: side that the network was made for, taken before that of a dataset of files.
+        normalisation: of the pixels; None takes the dataset's.
         progress: told how far decoding is.
 
     Raises:
@@ -101,6 +106,7 @@ def load_dataset(
         path_prefixes=path_prefixes,
         workers=workers,
         progress=progress,
+        network_size=network_size,
     )
     source = DATASETS[name](request)
     if stored_rows is not None:
@@ -114,4 +120,5 @@ def load_dataset(
         data_seed=data_seed,
         tune_fraction=tune_fraction,
         stored_rows=stored_rows,
+        normalisation=normalisation,
     )

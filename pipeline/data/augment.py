@@ -141,21 +141,20 @@ def augment_batch(images: Tensor, draws: Tensor, augmentation: Augmentation) -> 
 
 
 def _crop_and_flip(images: Tensor, draws: Tensor, augmentation: Augmentation) -> Tensor:
-    """One gather: row and column indices of the padded image, columns reversed for a flip."""
-    batch, _, height, width = images.shape
+    """One gather of the padded image's pixels by number, columns reversed for a flip."""
+    _, channels, height, width = images.shape
     margin = height // 8 if augmentation.crop else 0
     padded = pad(images, (margin, margin, margin, margin))
-    top = _uniform_int(draws[:, CROP_Y], 2 * margin + 1)
-    left = _uniform_int(draws[:, CROP_X], 2 * margin + 1)
-    rows = top[:, None] + torch.arange(height, device=images.device)
-    columns = torch.arange(width, device=images.device).expand(batch, width)
+    row = _uniform_int(draws[:, CROP_Y], 2 * margin + 1)[:, None]
+    row = row + torch.arange(height, device=images.device)
+    column = torch.arange(width, device=images.device)
     if augmentation.flip:
-        columns = torch.where(draws[:, FLIP, None] < 0.5, width - 1 - columns, columns)
-    columns = left[:, None] + columns
-    sample = torch.arange(batch, device=images.device)[:, None, None]
-    # Advanced indices around a slice come first: (B, H, W, C), which is channels-last memory.
-    gathered = padded[sample, :, rows[:, :, None], columns[:, None, :]]
-    return gathered.permute(0, 3, 1, 2)
+        column = torch.where(draws[:, FLIP, None] < 0.5, width - 1 - column, column)
+    column = column + _uniform_int(draws[:, CROP_X], 2 * margin + 1)[:, None]
+    # By number, and not by row and column, it takes a quarter of the time on a CPU.
+    places = (row[:, :, None] * padded.shape[3] + column[:, None, :]).flatten(1)
+    gathered = padded.flatten(2).gather(2, places[:, None].expand(-1, channels, -1))
+    return gathered.reshape(images.shape)
 
 
 def _cut_out(images: Tensor, draws: Tensor) -> Tensor:
@@ -167,7 +166,8 @@ def _cut_out(images: Tensor, draws: Tensor) -> Tensor:
     column = torch.arange(width, device=images.device)
     hit_row = (row >= y - half) & (row < y + half)
     hit_column = (column >= x - half) & (column < x + half)
-    return images.masked_fill((hit_row[:, :, None] & hit_column[:, None, :])[:, None], 0)
+    kept = ~(hit_row[:, :, None] & hit_column[:, None, :])
+    return images * kept[:, None]  # masked_fill takes twenty times as long on a CPU
 
 
 def _uniform_int(draws: Tensor, bound: int) -> Tensor:

@@ -95,20 +95,27 @@ class _Kernel:
     Attributes:
         run: images (B, C, H, W) uint8 and parameters (B, ...) to images.
         parameters: (M, ...) each.
-        place: (50,) int64, which of the M a signed operation has; -1 where it has none.
     """
 
     run: Callable[..., Tensor]
     parameters: tuple[Tensor, ...]
-    place: Tensor
 
 
 @dataclass(frozen=True)
 class _Stage:
-    """The first or the second operations of all pairs, on a device."""
+    """The first or the second operations of all pairs, on a device.
 
-    probability: Tensor  # (25,) float64
+    Attributes:
+        probability: (25,) float64.
+        kernels: that carry them out.
+        kernel: (50,) int64, which of them a signed operation is.
+        place: (50,) int64, which of the kernel's M parameters it has.
+    """
+
+    probability: Tensor
     kernels: tuple[_Kernel, ...]
+    kernel: Tensor
+    place: Tensor
 
 
 def autoaugment(
@@ -137,19 +144,23 @@ def autoaugment(
     result = images.clone(memory_format=torch.contiguous_format)
     stages = _stages(style, images.shape[2], images.shape[3], images.device)
     for number, stage in enumerate(stages):
-        happens = apply[:, number] < stage.probability[pair]
         drawn = 2 * pair + (sign[:, number] < 0.5)
-        for kernel in stage.kernels:
-            place = torch.where(happens, kernel.place[drawn], -1)
+        place = stage.place[drawn]
+        happens = apply[:, number] < stage.probability[pair]
+        chosen = torch.where(happens, stage.kernel[drawn], -1)
+        for index, kernel in enumerate(stage.kernels):
             if select:
-                rows = (place >= 0).nonzero()[:, 0]
+                rows = (chosen == index).nonzero()[:, 0]
                 if len(rows):
-                    parameters = [values[place[rows]] for values in kernel.parameters]
-                    result[rows] = kernel.run(result[rows], *parameters)
+                    own = place[rows]
+                    parameters = [values.index_select(0, own) for values in kernel.parameters]
+                    changed = kernel.run(result.index_select(0, rows), *parameters)
+                    result.index_copy_(0, rows, changed)
             else:
-                parameters = [values[place.clamp(min=0)] for values in kernel.parameters]
-                changed = kernel.run(result, *parameters)
-                result = torch.where((place >= 0)[:, None, None, None], changed, result)
+                is_chosen = chosen == index
+                own = torch.where(is_chosen, place, 0)
+                changed = kernel.run(result, *(values[own] for values in kernel.parameters))
+                result = torch.where(is_chosen[:, None, None, None], changed, result)
     return result
 
 
@@ -194,23 +205,29 @@ def _stages(
 def _plan_stage(
     number: int, style: AutoAugmentStyle, height: int, width: int, device: torch.device
 ) -> _Stage:
-    operations = [pair[number] for pair in POLICIES]
-    kernels = []
+    signed = [
+        (name, level or 0, negative)
+        for name, _, level in (pair[number] for pair in POLICIES)
+        for negative in (False, True)
+    ]
+    kernels: list[_Kernel] = []
+    chosen, place = torch.full((2, len(signed)), -1).unbind()
     for run, names, parameters_of in _kinds(style):
-        rows: list[tuple[Tensor, ...]] = []
-        place: list[int] = []
-        for name, _, level in operations:
+        members = [index for index, (name, _, _) in enumerate(signed) if name in names]
+        if not members:
+            continue
+        chosen[members], place[members] = len(kernels), torch.arange(len(members))
+        rows = []
+        for name, level, negative in (signed[index] for index in members):
             size = height if name == "TranslateY" else width
-            for negative in (False, True):
-                place.append(len(rows) if name in names else -1)
-                if name in names:
-                    value = strength(name, level or 0, size, negative=negative, style=style)
-                    rows.append(parameters_of(name, value, height, width))
-        if rows:
-            parameters = tuple(torch.stack(column).to(device) for column in zip(*rows, strict=True))
-            kernels.append(_Kernel(run, parameters, torch.tensor(place, device=device)))
-    probability = torch.tensor([p for _, p, _ in operations], dtype=torch.float64, device=device)
-    return _Stage(probability, tuple(kernels))
+            value = strength(name, level, size, negative=negative, style=style)
+            rows.append(parameters_of(name, value, height, width))
+        parameters = tuple(torch.stack(column).to(device) for column in zip(*rows, strict=True))
+        kernels.append(_Kernel(run, parameters))
+    probability = torch.tensor([pair[number][1] for pair in POLICIES], dtype=torch.float64)
+    return _Stage(
+        probability.to(device), tuple(kernels), kernel=chosen.to(device), place=place.to(device)
+    )
 
 
 def _kinds(style: AutoAugmentStyle) -> list[tuple[Callable[..., Tensor], set[str], Parameters]]:

@@ -18,15 +18,13 @@ from torchvision.datasets import CIFAR10, CIFAR100
 
 from pipeline.data.defaults import file_defaults
 from pipeline.data.folder import folder_source
-from pipeline.data.normalise import Normalisation
+from pipeline.data.normalisations import CIFAR
 from pipeline.data.source import ArraySource, DatasetSource, Rows, SourceRequest
 from pipeline.errors import ConfigError, DataError
 from pipeline.progress import Progress
 
 DEFAULT_IMBALANCE_RATIO = 100.0
 IMAGE_SIZE = 32
-# The figures that MARC, LDAM-DRW, BBN and their descendants use for both CIFARs.
-NORMALISATION = Normalisation((0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010))
 NUM_CLASSES = {"cifar10-lt": 10, "cifar100-lt": 100}
 ORIGINALS = {"cifar10-lt": CIFAR10, "cifar100-lt": CIFAR100}
 
@@ -62,9 +60,7 @@ def cifar_source(name: str, request: SourceRequest) -> DatasetSource:
         source = replace(found, name=name)
     else:
         source = _original_source(name, data_root, request.progress)
-    return replace(
-        source, default_imbalance_ratio=DEFAULT_IMBALANCE_RATIO, normalisation=NORMALISATION
-    )
+    return replace(source, default_imbalance_ratio=DEFAULT_IMBALANCE_RATIO, normalisation=CIFAR)
 
 
 def _original_source(name: str, data_root: Path, progress: Progress) -> DatasetSource:

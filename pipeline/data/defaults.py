@@ -4,6 +4,7 @@ from dataclasses import replace
 
 from pipeline.data.file_source import is_streamed
 from pipeline.data.images import PhaseOneDefaults
+from pipeline.data.normalisations import IMAGENET
 from pipeline.data.normalise import Normalisation
 from pipeline.names import LARGE_AUGMENTATIONS, SMALL_AUGMENTATIONS
 
@@ -13,9 +14,6 @@ COLOUR_DEFAULTS = PhaseOneDefaults(
 LARGE_DEFAULTS = PhaseOneDefaults(
     backbone="resnet50", augmentation="resized-crop-jitter", augmentations=LARGE_AUGMENTATIONS
 )
-# ImageNet's statistics, as every codebase of ImageNet-LT and Places-LT uses them.
-IMAGENET_NORMALISATION = Normalisation((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
-INATURALIST_NORMALISATION = Normalisation((0.466, 0.471, 0.380), (0.195, 0.194, 0.192))
 
 
 def file_defaults(
@@ -37,8 +35,6 @@ def file_defaults(
     )
 
 
-def file_normalisation(
-    image_size: int, large: Normalisation = IMAGENET_NORMALISATION
-) -> Normalisation | None:
+def file_normalisation(image_size: int, large: Normalisation = IMAGENET) -> Normalisation | None:
     """`large` for images that stay in their files; None, their own, for those in memory."""
     return large if is_streamed(image_size) else None

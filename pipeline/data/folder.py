@@ -28,7 +28,7 @@ def folder_source(request: SourceRequest) -> DatasetSource:
             another split are not those of `train`.
     """
     data_root = request.data_root
-    image_size = request.image_size or DEFAULT_IMAGE_SIZE
+    image_size = request.side(DEFAULT_IMAGE_SIZE)
     if data_root is None:
         raise ConfigError("--data-root: a folder with train/ and test/ expected, got none; give it")
     if not (data_root / "train").is_dir():

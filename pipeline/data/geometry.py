@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
+from torch.nn.functional import pad
 
 FILL = 128
 OUTSIDE = -1
@@ -49,9 +50,10 @@ def copy_pixels(images: Tensor, sources: Tensor) -> Tensor:
         images: (B, C, H, W) uint8.
         sources: (B, H * W) int64.
     """
-    places = sources[:, None].expand(-1, images.shape[1], -1)
-    copied = images.flatten(2).gather(2, places.clamp(min=0))
-    return copied.masked_fill(places == OUTSIDE, FILL).reshape(images.shape)
+    # A grey pixel before the first is the one that OUTSIDE copies.
+    pixels = pad(images.flatten(2), (1, 0), value=FILL)
+    places = (sources - OUTSIDE)[:, None].expand(-1, images.shape[1], -1)
+    return pixels.gather(2, places).reshape(images.shape)
 
 
 def cubic_sources(

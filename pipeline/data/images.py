@@ -125,7 +125,9 @@ class LongTailedDataset:
         train: what phase one learns from.
         tune: for choosing settings; None where the dataset has none.
         test: for scoring only; None where the dataset has none.
-        normalisation: per-channel mean and standard deviation of the training images.
+        normalisation: per-channel mean and standard deviation that pixels are brought to 0 and 1
+            by.
+        own_normalisation: whether that is the dataset's own, and not one that was asked for.
         defaults: what phase one uses unless told otherwise.
         imbalance_ratio: the ratio asked for; None if the training images were taken as they are.
         tune_fraction: the part of every training class that was held out as `tune`.
@@ -145,6 +147,7 @@ class LongTailedDataset:
     imbalance_ratio: float | None
     tune_fraction: float
     data_seed: int
+    own_normalisation: bool = True
     skipped: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
 
@@ -199,6 +202,8 @@ class LongTailedDataset:
             "class_counts": self.class_counts.tolist(),
             "normalisation": self.normalisation.record(),
         }
+        if not self.own_normalisation:
+            record["own_normalisation"] = False
         if self.skipped:
             record["skipped"] = {split: list(ids) for split, ids in self.skipped.items()}
         return record

@@ -9,15 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.data.class_list import check_classes, class_names_of
-from pipeline.data.defaults import (
-    IMAGENET_NORMALISATION,
-    INATURALIST_NORMALISATION,
-    file_defaults,
-    file_normalisation,
-)
+from pipeline.data.defaults import file_defaults, file_normalisation
 from pipeline.data.file_source import FileSource
 from pipeline.data.image_files import ImageFiles
 from pipeline.data.list_file import ListFile, read_list
+from pipeline.data.normalisations import IMAGENET, INATURALIST
 from pipeline.data.normalise import Normalisation
 from pipeline.data.path_layout import choose_layout, folders_of_classes, replace_prefix
 from pipeline.data.published import PUBLISHED
@@ -43,7 +39,7 @@ class ListedDataset:
     image_size: int
     backbone: str | None = None
     augmentation: str | None = None
-    normalisation: Normalisation = IMAGENET_NORMALISATION
+    normalisation: Normalisation = IMAGENET
 
 
 LISTED: dict[str, ListedDataset] = {
@@ -70,7 +66,7 @@ LISTED: dict[str, ListedDataset] = {
         image_size=224,
         backbone="resnet50",
         augmentation="resized-crop-flip",
-        normalisation=INATURALIST_NORMALISATION,
+        normalisation=INATURALIST,
     ),
     "list": ListedDataset(list_names={}, image_size=32),
 }
@@ -100,7 +96,7 @@ def listed_source(name: str, request: SourceRequest) -> DatasetSource:
     figures = PUBLISHED.get((name, None))
     num_classes = check_classes(lists, at_most=figures.num_classes if figures else None)
     _check_apart(lists)
-    image_size = request.image_size or known.image_size
+    image_size = request.side(known.image_size)
     folders = folders_of_classes(lists["train"].image_paths, lists["train"].labels)
     splits: dict[str, SplitSource] = {
         split: FileSource(

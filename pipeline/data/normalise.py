@@ -1,8 +1,10 @@
 """Pixels to network input: divide by 255, subtract the mean, divide by the deviation."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -28,6 +30,34 @@ class Normalisation:
                 "normalisation: finite means and positive deviations expected, got "
                 f"{self.mean} and {self.std}; give the statistics of pixels in [0, 1]"
             )
+
+    def of_channels(self, num_channels: int) -> "Normalisation":
+        """The same for images of that many channels; a single mean stands for each of them.
+
+        Raises:
+            ConfigError: it is one of other channels.
+        """
+        if len(self.mean) == num_channels:
+            return self
+        if len(self.mean) > 1:
+            raise ConfigError(
+                f"normalisation: one mean, or one for each of {num_channels} channels, expected, "
+                f"got {len(self.mean)}; give --normalisation dataset"
+            )
+        return Normalisation(self.mean * num_channels, self.std * num_channels)
+
+    @classmethod
+    def from_record(cls, record: Mapping[str, Any]) -> "Normalisation":
+        """The one that `record` was made of."""
+        return cls(tuple(record["mean"]), tuple(record["std"]))
+
+    @property
+    def text(self) -> str:
+        """`MEAN/STD`, such as 0.485,0.456,0.406/0.229,0.224,0.225."""
+        mean, std = (
+            ",".join(f"{value:.4g}" for value in values) for values in (self.mean, self.std)
+        )
+        return f"{mean}/{std}"
 
     def record(self) -> dict[str, object]:
         """The two lists as JSON values."""

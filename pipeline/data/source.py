@@ -31,11 +31,13 @@ class SourceRequest:
     Attributes:
         data_root: folder of the images; `digits-lt` needs none.
         data_seed: draws the test digits; no other source draws anything.
-        image_size: side in pixels; None takes the dataset's own.
+        image_size: side in pixels; None takes the network's, or else the dataset's own.
+        network_size: side that the network was made for; None if any will do. Datasets of one
+            size do not look at it.
         lists: the list file of each split, for the datasets that have them.
         path_prefixes: pairs (old, new) of beginnings of listed paths.
         workers: threads that decode small images, processes that decode large ones; None takes
-            one a core, but at most four threads.
+            one a core, at most 4 threads or 16 processes.
         progress: told how far decoding is.
     """
 
@@ -46,6 +48,11 @@ class SourceRequest:
     path_prefixes: tuple[tuple[str, str], ...]
     workers: int | None
     progress: Progress
+    network_size: int | None = None
+
+    def side(self, own: int) -> int:
+        """The image size for a dataset whose own is `own`."""
+        return self.image_size or self.network_size or own
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,6 +123,7 @@ def draw_dataset(
     data_seed: int,
     tune_fraction: float,
     stored_rows: Mapping[str, Rows] | None = None,
+    normalisation: Normalisation | None = None,
 ) -> LongTailedDataset:
     """Choose the rows of every split and decode them.
 
@@ -126,9 +134,11 @@ def draw_dataset(
         tune_fraction: part of every training class to hold out as `tune`.
         stored_rows: rows of every split drawn before (`LongTailedDataset.source_rows`); they
             are taken instead of drawing, so that a model meets the images it was trained on.
+        normalisation: in place of the dataset's own.
 
     Raises:
-        ConfigError: a tune split is asked for where the source has its own.
+        ConfigError: a tune split is asked for where the source has its own, or a normalisation of
+            other channels than the images have.
         DataError: the images do not allow the ratio, or `stored_rows` are of another source.
     """
     ratio = source.default_imbalance_ratio if imbalance_ratio is None else imbalance_ratio
@@ -155,7 +165,12 @@ def draw_dataset(
         train=train,
         tune=splits.get("tune"),
         test=splits.get("test"),
-        normalisation=source.normalisation or _own_statistics(train),
+        normalisation=(
+            normalisation.of_channels(train.image_shape[0])
+            if normalisation
+            else source.normalisation or _own_statistics(train)
+        ),
+        own_normalisation=normalisation is None,
         defaults=source.defaults,
         imbalance_ratio=ratio,
         tune_fraction=tune_fraction,

@@ -192,7 +192,7 @@ def test_public_cifar_resnet32_gives_the_logits_of_its_definition(num_classes):
     state = public_resnet32(num_classes)
     content = {"state_dict": {f"module.{name}": value for name, value in state.items()}}
     tensors = foreign_tensors(content, where="theirs.pt")
-    assert detect_backbone(tensors, in_channels=3, where="theirs.pt") == "resnet32"
+    assert detect_backbone(tensors, where="theirs.pt") == "resnet32"
     model = build_backbone("resnet32", num_classes, in_channels=3, seed=0).eval()
     matched = match_tensors(tensors, model, new_head=False, where="theirs.pt", backbone="resnet32")
     matched.load_into(model)

@@ -102,12 +102,6 @@ def test_networks_without_published_weights(name):
         pretrained_weights(name, num_classes=7, in_channels=3)
 
 
-@pytest.mark.parametrize("name", ["googlenet", "inception_v3"])
-def test_weights_for_other_pixels_are_refused(name):
-    with pytest.raises(ConfigError, match=rf"{name}: .* got ones for pixels in \[-1, 1\]"):
-        pretrained_weights(f"torchvision:{name}", num_classes=7, in_channels=3)
-
-
 @pytest.fixture
 def theirs(tmp_path):
     """A checkpoint of another program: resnet8, ten classes."""

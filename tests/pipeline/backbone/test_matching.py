@@ -163,14 +163,14 @@ def test_no_two_backbones_have_the_same_tensors():
 
 @pytest.mark.parametrize("name", ["resnet8", "resnet20", "resnet32", "resnet44", "resnet56"])
 def test_a_cifar_network_is_told_by_its_tensors(name):
-    assert detect_backbone(meta_state(name), in_channels=3, where=WHERE) == name
+    assert detect_backbone(meta_state(name), where=WHERE) == name
 
 
 def test_a_large_network_is_told_by_its_tensors():
-    assert detect_backbone(meta_state("resnet50"), in_channels=3, where=WHERE) == "resnet50"
+    assert detect_backbone(meta_state("resnet50"), where=WHERE) == "resnet50"
 
 
 def test_an_unknown_network_has_to_be_named():
     tensors = {name: value for name, value in STATE.items() if name != "bn1.bias"}
     with pytest.raises(DataError, match=r"theirs\.pt: the tensors of one of resnet8, .* give --ba"):
-        detect_backbone(tensors, in_channels=1, where=WHERE)
+        detect_backbone(tensors, where=WHERE)

@@ -202,12 +202,12 @@ def test_a_file_without_plain_tensors_is_exit_3(run, tmp_path, content, message)
 
 
 BAD_COUNTS = {
-    "too few": ("a.txt", "1 2 3", "10 counts expected, one a class in class order, got an array"),
+    "too few": ("a.txt", "1 2 3", "10 numbers expected, one a class in class order, got an array"),
     "negative": ("a.json", "[1,1,1,1,1,1,1,1,1,-4]", "numbers of at least 0, .* got -4.0"),
     "all zero": ("a.json", json.dumps([0] * 10), "not all of them 0, expected, got zeros alone"),
     "words": ("a.txt", "many few", "one number a class expected .* could not convert"),
     "no json": ("a.json", "{", "one number a class expected as .npz"),
-    "other keys": ("a.json", '{"shots": [1]}', "counts under prior_counts or .* got shots"),
+    "other keys": ("a.json", '{"shots": [1]}', "numbers under prior_counts or .* got shots"),
     "no archive": ("a.npz", "text", "an .npz archive"),
     "no array": ("a.npy", "text", "one number a class expected"),
 }

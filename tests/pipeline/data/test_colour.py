@@ -28,7 +28,7 @@ def to_batch(*images):
 
 @pytest.mark.parametrize("mode", ["RGB", "L"])
 @pytest.mark.parametrize("name", ENHANCERS)
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(seed=st.integers(0, 2**32), factors=st.tuples(st.floats(0, 2), st.floats(0, 2)))
 def test_a_factor_is_pillows(name, mode, seed, factors):
     adjust, enhancer = ENHANCERS[name]
@@ -40,7 +40,7 @@ def test_a_factor_is_pillows(name, mode, seed, factors):
     assert torch.equal(actual, to_batch(*expected))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(seed=st.integers(0, 2**32), low=st.integers(0, 255), span=st.integers(0, 255))
 def test_histograms_are_pillows(seed, low, span):
     # 30 x 40 pixels: above 255 a channel, or Pillow leaves the image as it is.

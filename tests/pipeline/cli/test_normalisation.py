@@ -1,0 +1,163 @@
+"""The normalisation and the image size that a network asks for, through the command line."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from cache import open_cache
+from pipeline.backbone import build_backbone
+from pipeline.backbone.checkpoint import load_checkpoint
+from pipeline.cli.phase_one_options import BackboneName
+
+DIGITS = ("--dataset", "digits-lt")
+SHORT = (*DIGITS, "--iterations", 2, "--batch-size", 16)
+
+
+@pytest.fixture
+def theirs(tmp_path):
+    state = build_backbone("resnet8", 10, in_channels=1, seed=3).state_dict()
+    torch.save({"state_dict": state}, tmp_path / "theirs.pt")
+    return tmp_path / "theirs.pt"
+
+
+def test_a_foreign_network_sees_the_pixels_as_it_is_said(run, theirs, tmp_path):
+    rows = {}
+    for said in ("dataset", "half"):
+        arguments = (*DIGITS, "--checkpoint", theirs, "--views", 0, "--normalisation", said)
+        done = run("extract", *arguments, "-o", tmp_path / f"{said}.h5")
+        assert done.code == 0, done.err
+        rows[said] = open_cache(tmp_path / f"{said}.h5")
+    assert "resnet8 on cpu; digits-lt at 8 pixels, normalised by 0.5/0.5" in done.err
+    pixels = rows["half"].meta("transforms")["test"]["normalisation"]
+    assert pixels == {"mean": [0.5], "std": [0.5]}
+    assert rows["dataset"].meta("transforms")["test"]["normalisation"] != pixels
+    assert not np.array_equal(
+        rows["dataset"].split("test").logits, rows["half"].split("test").logits
+    )
+
+
+def test_a_cache_of_another_normalisation_is_stale(run, theirs, tmp_path):
+    arguments = (*DIGITS, "--checkpoint", theirs, "--views", 0, "-o", tmp_path / "a.h5")
+    assert run("extract", *arguments).code == 0
+    assert "already there" in run("extract", *arguments, "--normalisation", "dataset").err
+    done = run("extract", *arguments, "--normalisation", "half")
+    assert done.code == 3
+    assert "normalisation" in done.error
+
+
+@pytest.fixture
+def trained(run, tmp_path):
+    """A checkpoint of ours, trained on pixels in [-1, 1]."""
+    done = run("train", *SHORT, "--normalisation", "0.5/0.5", "-o", tmp_path / "ours.pt")
+    assert done.code == 0, done.err
+    assert "seed 0; normalised by 0.5/0.5" in done.err
+    return tmp_path / "ours.pt"
+
+
+def test_training_keeps_its_normalisation(run, trained, tmp_path):
+    dataset = load_checkpoint(trained).record.config["dataset"]
+    assert dataset["normalisation"] == {"mean": [0.5], "std": [0.5]}
+    assert dataset["own_normalisation"] is False
+    arguments = (*DIGITS, "--checkpoint", trained, "--views", 0)
+    for number, options in enumerate(((), ("--normalisation", "half"))):
+        done = run("extract", *arguments, *options, "-o", tmp_path / f"{number}.h5")
+        assert done.code == 0, done.err
+    first, second = (open_cache(tmp_path / f"{number}.h5") for number in range(2))
+    assert first.fingerprint == second.fingerprint
+    assert first.meta("transforms")["test"]["normalisation"] == dataset["normalisation"]
+    again = run("train", *SHORT, "-o", trained)
+    assert again.code == 3
+    assert "dataset.own_normalisation False, asked None" in again.error
+
+
+CONTRADICTIONS = {
+    "another normalisation": (
+        ["--normalisation", "0.4/0.5"],
+        "--normalisation: 0.5/0.5 expected, with which {} was trained, got 0.4/0.5; leave the opt",
+    ),
+    "the dataset's": (["--normalisation", "dataset"], "--normalisation: 0.5/0.5 expected, with"),
+    "another size": (["--image-size", "16"], "--image-size: 8 expected, with which {} was trained"),
+    "another length": (["--epochs", "3"], "--epochs: 0.06 expected, with which {} was trained"),
+}
+
+
+@pytest.mark.parametrize("case", CONTRADICTIONS)
+def test_what_contradicts_a_checkpoint_of_ours_is_exit_3(run, trained, tmp_path, case):
+    options, message = CONTRADICTIONS[case]
+    done = run("extract", *DIGITS, "--checkpoint", trained, *options, "-o", tmp_path / "a.h5")
+    assert done.code == 3
+    assert message.format(trained) in done.error
+    assert not (tmp_path / "a.h5").exists()
+
+
+@pytest.mark.parametrize(
+    ("said", "message"),
+    [("imagnet", "or MEAN/STD expected, got imagnet"), ("imagenet", "each of 1 channels")],
+)
+def test_what_is_no_normalisation_of_the_images_is_usage(run, tmp_path, said, message):
+    done = run("train", *SHORT, "--normalisation", said, "-o", tmp_path / "a.pt")
+    assert done.code == 2
+    assert message in done.error
+
+
+@pytest.fixture
+def photos(tmp_path):
+    rng = np.random.default_rng(0)
+    for split, count in (("train", 3), ("test", 1)):
+        for label in range(2):
+            folder = tmp_path / "photos" / split / str(label)
+            folder.mkdir(parents=True)
+            for number in range(count):
+                pixels = rng.integers(0, 256, (40, 40, 3), dtype=np.uint8)
+                Image.fromarray(pixels).save(folder / f"{number}.png")
+    return tmp_path / "photos"
+
+
+@pytest.mark.parametrize(
+    ("options", "side"),
+    [
+        ((), 32),
+        (("--backbone", "resnet8"), 32),
+        (("--backbone", "resnet10"), 224),
+        (("--backbone", "resnet10", "--image-size", 48), 48),
+    ],
+)
+def test_the_network_says_how_large_images_of_a_folder_are(run, photos, tmp_path, options, side):
+    arguments = ("--dataset", "folder", "--data-root", photos, "--iterations", 1, "--workers", 0)
+    done = run("train", *arguments, *options, "-o", tmp_path / "a.pt")
+    assert done.code == 0, done.err
+    record = load_checkpoint(tmp_path / "a.pt").record.config
+    assert record["dataset"]["image_size"] == [side, side]
+
+
+def test_a_detected_network_says_it_too(run, photos, tmp_path):
+    state = build_backbone("resnet10", 2, in_channels=3, seed=0).state_dict()
+    torch.save(state, tmp_path / "theirs.pt")
+    done = run(
+        *("extract", "--dataset", "folder", "--data-root", photos, "--workers", 0, "--views", 0),
+        *("--checkpoint", tmp_path / "theirs.pt", "--dry-run", "-o", tmp_path / "a.h5"),
+    )
+    assert done.code == 0, done.err
+    expected = "resnet10 on cpu; folder at 224 pixels, normalised by 0.485,0.456,0.406/"
+    assert expected in done.err
+
+
+def test_timms_own_normalisation_is_taken_and_recorded(run, photos, tmp_path):
+    pytest.importorskip("timm")
+    arguments = ("--dataset", "folder", "--data-root", photos, "--backbone", "timm:test_resnet")
+    options = ("--iterations", 1, "--workers", 0, "-o", tmp_path / "a.pt")
+    done = run("train", *arguments, *options)
+    assert done.code == 0, done.err
+    dataset = load_checkpoint(tmp_path / "a.pt").record.config["dataset"]
+    assert dataset["image_size"] == [160, 160]
+    assert dataset["normalisation"] == {"mean": [0.5] * 3, "std": [0.5] * 3}
+    done = run("train", *arguments, "--normalisation", "dataset", *options)
+    assert done.code == 3
+    assert "own_normalisation False, asked None" in done.error
+
+
+def test_a_network_of_two_names_is_asked_for_under_one():
+    option = BackboneName()
+    assert option.convert("torchvision:resnet50", None, None) == "resnet50"
+    assert option.convert("torchvision:resnet18", None, None) == "torchvision:resnet18"
