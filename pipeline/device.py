@@ -3,7 +3,7 @@
 import torch
 
 from pipeline.errors import ConfigError
-from pipeline.names import DEVICES
+from pipeline.names import DEVICES, PRECISIONS
 
 
 def resolve_device(name: str) -> torch.device:
@@ -21,6 +21,22 @@ def resolve_device(name: str) -> torch.device:
     return torch.device(name)
 
 
+def resolve_precision(name: str, device: torch.device) -> torch.dtype:
+    """The precision of training that a user names; `auto` is `training_precision`.
+
+    Raises:
+        ConfigError: an unknown name.
+    """
+    if name not in PRECISIONS:
+        raise ConfigError(
+            f"precision: one of {', '.join(PRECISIONS)} expected, got {name}; choose one"
+        )
+    if name == "auto":
+        return training_precision(device)
+    found: torch.dtype = getattr(torch, name)
+    return found
+
+
 def training_precision(device: torch.device) -> torch.dtype:
     """bfloat16 where the hardware multiplies it natively, float32 elsewhere.
 
@@ -36,5 +52,5 @@ def training_precision(device: torch.device) -> torch.dtype:
 
 
 def dtype_name(dtype: torch.dtype) -> str:
-    """`bfloat16` or `float32`, as records keep it."""
+    """`bfloat16`, `float16` or `float32`, as records keep it."""
     return str(dtype).removeprefix("torch.")

@@ -2,13 +2,14 @@
 
 In a fit every process opens the same cache, runs the same solver and holds the same parameters;
 only sums over rows travel, in float64. They are gathered and added in the order of the ranks, so
-every rank goes on with the same bits, whatever order the network delivers in. In an extraction
-nothing travels: the processes meet before and after it.
+every rank goes on with the same bits, whatever order the network delivers in. In a training
+gradients and statistics of batches travel, in an extraction nothing: the processes meet before and
+after it.
 """
 
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -68,14 +69,42 @@ class Ranks:
         """
         if self.size == 1:
             return values[None]
-        gathered = [torch.empty_like(values) for _ in range(self.size)]
-        with _lost_rank():
-            dist.all_gather(gathered, values.contiguous())
+        own = values.contiguous()
+        gathered = [torch.empty_like(own) for _ in range(self.size)]
+        with lost_rank():
+            dist.all_gather(gathered, own)
         return torch.stack(gathered)
 
     def of_first(self, value: bool) -> bool:
         """What rank 0 says, on every rank; raises as `gather` does."""
-        return bool(self.gather(torch.tensor([value]))[0])
+        return value if self.size == 1 else bool(self.gather(torch.tensor([value]))[0])
+
+    def any(self, value: bool) -> bool:
+        """Whether a rank says so, on every rank; raises as `gather` does."""
+        return value if self.size == 1 else bool(self.gather(torch.tensor([value])).any())
+
+    def copy_first(self, tensors: Iterable[Tensor]) -> None:
+        """Give every rank's tensors the values of rank 0's, in place; raises as `gather` does."""
+        if self.size == 1:
+            return
+        for tensor in tensors:
+            values = tensor.detach().contiguous()
+            with lost_rank():
+                dist.broadcast(values, src=0)
+            tensor.detach().copy_(values)
+
+    @contextmanager
+    def in_turn(self) -> Iterator[None]:
+        """Run the block on rank 0 and then on the others; so what fails everywhere is said once.
+
+        Raises:
+            LostRankError: on the others, if the block has failed on rank 0.
+        """
+        if not self.is_first:
+            self.meet()
+        yield
+        if self.is_first:
+            self.meet()
 
     def meet(self) -> None:
         """Wait until every rank is here; a signal is answered while waiting.
@@ -85,8 +114,9 @@ class Ranks:
         """
         if self.size == 1:
             return
-        with _lost_rank():
-            work = dist.barrier(async_op=True)
+        with lost_rank():
+            # A barrier would wait for the GPU where there is one; a sum on the CPU does not.
+            work = dist.all_reduce(torch.zeros(1), async_op=True)
             while not work.is_completed():
                 time.sleep(_POLL_SECONDS)
             work.wait()
@@ -120,8 +150,8 @@ def joined_ranks(
 
     Args:
         device: where the work runs; a process takes the GPU of its local rank.
-        sums: whether tensors on `device` will be gathered, which takes nccl on GPUs. Else, and
-            on a CPU, the processes talk by gloo.
+        sums: whether tensors on `device` will travel, which takes nccl on GPUs. Tensors on the
+            CPU, and with them all flags, always go by gloo: a GPU is not waited for.
         patience: how long one process may let the others wait.
 
     Raises:
@@ -133,7 +163,7 @@ def joined_ranks(
         return
     if device.type == "cuda":
         _take_own_gpu()
-    backend = "nccl" if device.type == "cuda" and sums else "gloo"
+    backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" and sums else "gloo"
     dist.init_process_group(backend, timeout=patience)
     try:
         yield ranks
@@ -142,10 +172,13 @@ def joined_ranks(
 
 
 @contextmanager
-def _lost_rank() -> Iterator[None]:
+def lost_rank() -> Iterator[None]:
+    """Within the block, torch's word for a closed connection becomes a LostRankError."""
     try:
         yield
-    except RuntimeError as error:  # torch's word for a closed connection, among others
+    except RuntimeError as error:
+        if not (isinstance(error, dist.DistError) or "gloo" in str(error)):
+            raise
         reason = str(error).splitlines()[0]
         raise LostRankError(
             f"torchrun: every process at work expected, got one that has ended ({reason}); "

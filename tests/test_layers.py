@@ -24,6 +24,7 @@ ALLOWED = {
     "pipeline.backbone": {
         "pipeline.data",
         "pipeline.device",
+        "pipeline.distributed",
         "pipeline.errors",
         "pipeline.files",
         "pipeline.names",

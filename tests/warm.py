@@ -7,6 +7,7 @@ and exit code.
 
 import json
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -18,7 +19,7 @@ ROOT = Path(__file__).parents[1]
 SERVER = """
 import gc, json, os, sys
 import sklearn.datasets, torch, torch.distributed
-import pipeline.cli.caching, pipeline.cli.extract, pipeline.cli.trained
+import pipeline.cli.caching, pipeline.cli.extract, pipeline.cli.trained, pipeline.cli.training
 from pipeline.cli import main
 
 torch.set_num_threads(1)
@@ -65,6 +66,11 @@ class Command:
     @property
     def err(self):
         return Path(f"{self.log}.2").read_text(encoding="utf-8")
+
+    @property
+    def document(self):
+        """The one JSON document on stdout."""
+        return json.loads(self.out)
 
     @property
     def errors(self):
@@ -149,6 +155,22 @@ def full(descriptor, content, offset):
     return pwrite(descriptor, content, offset)
 os.pwrite = full
 """
+
+
+def start_ranks(warm, arguments, *, size, prelude=lambda rank: ""):
+    """Start the command in `size` processes, as torchrun does."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    place = {"WORLD_SIZE": str(size), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    return [
+        warm.start(
+            *arguments,
+            environment={**place, "RANK": str(rank), "LOCAL_RANK": str(rank)},
+            prelude=prelude(rank),
+        )
+        for rank in range(size)
+    ]
 
 
 def wait_until(is_so, *, seconds=60.0):

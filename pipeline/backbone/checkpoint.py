@@ -6,13 +6,17 @@ A zip of torch's, always read with `weights_only=True`. Its top level is a dict 
     format_version   "1.0"
     model            state dict of the network, float32
     optimizer        state dict of SGD, to go on training
+    scaler           state dict of the loss scaler; null unless trained in float16
     step             steps done
     finished         true once the recipe has run to its end; `model` is then what was kept
     selected         the best weights on the tune split so far, with their step and balanced
                      accuracy; null where the last ones are kept
     config           `TrainingRecord.config`
     rows             split name to (N,) int64, `TrainingRecord.rows`
-    provenance       torch version, device and UTC time; never compared
+    provenance       torch version, device, memory layout, number of processes, UTC time; never
+                     compared
+
+Every draw is a function of the seed and the step, so no generator's state is kept.
 """
 
 from collections.abc import Mapping
@@ -31,6 +35,7 @@ from pipeline.backbone.record import TrainingRecord
 from pipeline.backbone.selection import Selected
 from pipeline.errors import ConfigError, DataError
 from pipeline.files import replacing, unwritable
+from pipeline.names import canonical_backbone
 from pipeline.tensor_file import read_tensor_file
 
 FORMAT = "marr-checkpoint"
@@ -51,6 +56,7 @@ class Checkpoint:
     selected: Selected | None
     record: TrainingRecord
     provenance: dict[str, str]
+    scaler: dict[str, object] | None = None
 
 
 def provenance(device: torch.device) -> dict[str, str]:
@@ -71,6 +77,7 @@ def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
         "format_version": FORMAT_VERSION,
         "model": checkpoint.model,
         "optimizer": checkpoint.optimizer,
+        "scaler": checkpoint.scaler,
         "step": checkpoint.step,
         "finished": checkpoint.finished,
         "selected": None if checkpoint.selected is None else vars(checkpoint.selected),
@@ -128,14 +135,16 @@ def parse_checkpoint(content: Mapping[str, Any], *, where: str) -> Checkpoint:
             "update this program or train again"
         )
     rows = {name: tensor.numpy() for name, tensor in content["rows"].items()}
+    config = content["config"]
     return Checkpoint(
         model=content["model"],
         optimizer=content["optimizer"],
         step=content["step"],
         finished=content["finished"],
         selected=None if content.get("selected") is None else Selected(**content["selected"]),
-        record=TrainingRecord(content["config"], rows),
+        record=TrainingRecord({**config, "backbone": canonical_backbone(config["backbone"])}, rows),
         provenance=content["provenance"],
+        scaler=content.get("scaler"),
     )
 
 

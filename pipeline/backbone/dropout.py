@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 DROPOUT_STREAM = 4
-"""Last word of the seed; 1 to 3 are augmentation's and the order's."""
+"""Last word of the seed; the hold-out has 1, the order of the images 3."""
 
 
 @contextmanager
@@ -17,9 +17,14 @@ def borrowed_generators(device: torch.device) -> Iterator[None]:
         yield
 
 
-def seed_dropout(seed: int, step: int, device: torch.device) -> None:
-    """Make what layers draw in this step, such as dropout, depend on (seed, step) alone."""
-    words = np.random.SeedSequence([seed, step, DROPOUT_STREAM]).generate_state(2)
+def seed_dropout(seed: int, step: int, device: torch.device, *, rank: int = 0) -> None:
+    """Make what layers draw in this step, such as dropout, depend on (seed, step, rank) alone.
+
+    A layer draws for its whole batch at once, so every process draws its own, and a run with
+    dropout is repeated exactly by the same number of processes only.
+    """
+    entropy = [seed, step, DROPOUT_STREAM, *([rank] if rank else [])]
+    words = np.random.SeedSequence(entropy).generate_state(2)
     mixed = int(words[0]) << 32 | int(words[1])
     # torch.manual_seed speaks to every kind of device, which takes 0.8 ms where there is no GPU.
     torch.default_generator.manual_seed(mixed)

@@ -8,6 +8,7 @@ import numpy.typing as npt
 import torch
 
 from pipeline.backbone import build_backbone
+from pipeline.backbone.batches import check_batches
 from pipeline.backbone.initial import InitialWeights
 from pipeline.backbone.model import Backbone
 from pipeline.backbone.recipe import Recipe
@@ -22,7 +23,8 @@ class TrainingRecord:
 
     Attributes:
         config: JSON values: `dataset`, `backbone`, `recipe`, `seed`, `precision`; `initial` if the
-            weights to start from were not drawn, `select_on` if not the last ones are kept.
+            weights to start from were not drawn, `select_on` if not the last ones are kept,
+            `accumulate` and `norm_groups` if they are not 1.
         rows: per split, the rows (N,) int64 it took from its source.
     """
 
@@ -39,10 +41,14 @@ class TrainingPlan:
         backbone: a name in `BACKBONES`.
         recipe: what happens at every step.
         seed: of the initial weights, the order of the images and their augmentation.
-        precision: of the forward and backward pass, bfloat16 or float32; the weights and the
-            loss are float32 always.
+        precision: of the forward and backward pass, float32, bfloat16 or float16; the weights and
+            the loss are float32 always.
         initial: weights to start from; None draws all of them.
         select_on: `tune` keeps the weights that are best on that split, `last` the last ones.
+        accumulate: micro-batches of a step, each with batch statistics of its own; the gradient is
+            that of the whole batch.
+        norm_groups: into how many parts batch statistics divide a micro-batch: 1, or the number
+            of processes, which then decides the weights.
     """
 
     dataset: LongTailedDataset
@@ -52,6 +58,8 @@ class TrainingPlan:
     precision: torch.dtype
     initial: InitialWeights | None = None
     select_on: str = "last"
+    accumulate: int = 1
+    norm_groups: int = 1
 
     def __post_init__(self) -> None:
         if self.seed < 0:
@@ -61,6 +69,9 @@ class TrainingPlan:
                 f"--select-on tune: a tune split expected, got {self.dataset.name} without one; "
                 "hold one out with --tune-fraction, or keep the last weights"
             )
+        check_batches(
+            self.recipe, num_samples=len(self.dataset.train), micro_batches=self.accumulate
+        )
 
     def initial_model(self) -> Backbone:
         """The network before its first step.
@@ -91,6 +102,9 @@ class TrainingPlan:
             config["initial"] = self.initial.record
         if self.select_on != "last":
             config["select_on"] = self.select_on
+        for field in ("accumulate", "norm_groups"):
+            if getattr(self, field) != 1:
+                config[field] = getattr(self, field)
         return TrainingRecord(config, self.dataset.source_rows())
 
 

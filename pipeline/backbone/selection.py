@@ -10,10 +10,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pipeline.backbone.extract import extract_split
+from pipeline.backbone.extract import extract_split, plan_blocks
 from pipeline.backbone.model import Backbone
 from pipeline.data.normalise import Normalisation
 from pipeline.data.views import Split
+from pipeline.distributed import ALONE, Ranks
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,12 @@ def better(best: Selected | None, model: Backbone, *, step: int, score: float) -
 
 
 def balanced_accuracy(
-    model: Backbone, split: Split, *, normalisation: Normalisation, device: torch.device
+    model: Backbone,
+    split: Split,
+    *,
+    normalisation: Normalisation,
+    device: torch.device,
+    ranks: Ranks = ALONE,
 ) -> float:
     """Mean over the classes present of the fraction of their images that are classified right.
 
@@ -49,11 +55,16 @@ def balanced_accuracy(
         split: at least one image.
         normalisation: the one the model is trained with.
         device: where the network runs.
+        ranks: the processes that share the images; each has the same model and the same result.
 
     Raises:
         DataError: an image cannot be read; names it.
+        LostRankError: another rank has ended.
     """
-    blocks = extract_split(
+    labels = split.labels.numpy()
+    images = np.bincount(labels)
+    right = np.zeros_like(images)
+    for block in extract_split(
         model,
         split,
         views=("clean",),
@@ -61,10 +72,10 @@ def balanced_accuracy(
         normalisation=normalisation,
         seed=0,
         device=device,
-    )
-    labels = split.labels.numpy()
-    predicted = np.concatenate([block.logits.argmax(axis=1) for block in blocks])
-    images = np.bincount(labels)
-    right = np.bincount(labels[predicted == labels], minlength=len(images))
+        blocks=ranks.share(plan_blocks(len(split), num_views=1)),
+    ):
+        own = labels[block.start : block.start + len(block.logits)]
+        right += np.bincount(own[block.logits.argmax(axis=1) == own], minlength=len(images))
+    right = ranks.gather(torch.from_numpy(right)).sum(0).numpy()
     present = images > 0
     return float((right[present] / images[present]).mean())

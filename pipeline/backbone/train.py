@@ -1,65 +1,76 @@
 """Phase one's training loop: cross-entropy, SGD with momentum, every draw a function of the seed.
 
 The order and the augmentation of epoch e depend on (seed, e) alone and the learning rate on the
-step alone, so a run that was stopped and resumed takes the very steps of one that was not.
-Small images stay on the device as 8-bit pixels, large ones come from worker processes; nothing
-waits for the device between two reports.
+step alone, so a run that was stopped and resumed takes the very steps of one that was not, and
+several processes share the very batches of one. Small images stay on the device as 8-bit pixels,
+large ones come from worker processes; nothing waits for the device between two reports.
 """
 
-import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+import math
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
 import torch
-from torch import Tensor
-from torch.nn.functional import cross_entropy
 
-from pipeline.backbone.checkpoint import (
-    Checkpoint,
-    load_checkpoint,
-    provenance,
-    write_checkpoint,
+from pipeline.backbone.batches import (
+    StepBatches,
+    batch_size_of,
+    check_batches,
+    plan_passes,
+    share_passes,
 )
+from pipeline.backbone.clock import Clock
 from pipeline.backbone.dropout import borrowed_generators, seed_dropout
+from pipeline.backbone.execution import Execution, check_compiler
 from pipeline.backbone.interrupt import deferred_interrupt
+from pipeline.backbone.metrics_log import MetricsLog, metrics_path, open_metrics
 from pipeline.backbone.model import Backbone
-from pipeline.backbone.recipe import Recipe
-from pipeline.backbone.record import TrainingPlan, TrainingRecord, record_differences
+from pipeline.backbone.record import TrainingPlan
+from pipeline.backbone.reports import Reports
+from pipeline.backbone.saved_state import SavedState
 from pipeline.backbone.selection import Selected, balanced_accuracy, better
+from pipeline.backbone.step import TrainingStep
+from pipeline.backbone.synchronised_norm import check_norms, synchronised_norms
 from pipeline.data import AUGMENTATIONS
-from pipeline.data.normalise import normalise
-from pipeline.data.views import RandomView, ViewPass
-from pipeline.errors import DataError, TrainingError
+from pipeline.distributed import LostRankError, Ranks
+from pipeline.errors import ConfigError
 from pipeline.files import check_writable
 from pipeline.progress import Progress, silent
 
-ORDER_STREAM = 3  # last word of the seed
 REPORT_SECONDS = 1.0
+DEFAULT_EXECUTION = Execution()
+NO_IMAGES = "torchrun: images for every process expected, got one without; see its own message"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class TrainedBackbone:
     """How training ended.
 
     Attributes:
         model: the trained network, on the device it was trained on.
         checkpoint: the file with its weights and record.
+        metrics: the file with its course.
         resumed_from: the step that this call started at; the recipe's length if nothing was left.
         seconds: of this call, from the first step to the saved file.
         images_per_second: of this call; None if nothing was left to do.
         loss: mean training loss over about the last second; None if nothing was left to do.
+        accuracy: fraction of the augmented training images of that time that were classified
+            right; None if nothing was left to do.
+        skipped_steps: of this call, whose gradients overflowed; 0 but in float16.
         selected: the weights that were kept; None if they are the last.
     """
 
     model: Backbone
     checkpoint: Path
+    metrics: Path
     resumed_from: int
-    seconds: float
-    images_per_second: float | None
-    loss: float | None
-    selected: Selected | None
+    seconds: float = 0.0
+    images_per_second: float | None = None
+    loss: float | None = None
+    accuracy: float | None = None
+    skipped_steps: int = 0
+    selected: Selected | None = None
 
 
 def train_backbone(
@@ -69,174 +80,178 @@ def train_backbone(
     checkpoint: Path,
     resume: bool = True,
     checkpoint_seconds: float = 30.0,
+    execution: Execution = DEFAULT_EXECUTION,
     progress: Progress = silent,
 ) -> TrainedBackbone:
     """Train a fresh network by `plan` and keep it in the file `checkpoint`.
 
     Sampling is instance-balanced: every epoch is a permutation of all images. Ctrl-C saves a
-    checkpoint at the end of its step and is raised again.
+    checkpoint at the end of its step and is raised again; so is the error of an image that cannot
+    be read. A signal or such an error in one process stops all of them after the same step.
 
     Args:
         plan: dataset, backbone, recipe, seed and precision.
         device: where to train; images in memory must fit there as bytes.
-        checkpoint: written atomically, every `checkpoint_seconds` and at the end.
+        checkpoint: written atomically, every `checkpoint_seconds` and at the end; its course
+            stands beside it, see `metrics_log`.
         resume: go on from `checkpoint` if it exists; false starts again and replaces it.
         checkpoint_seconds: least time between two saved states.
+        execution: memory layout, compilation, and the processes that share every batch; each of
+            them calls this with the same arguments.
         progress: told steps done, with loss, learning rate and images/s, about once a second.
 
     Raises:
-        DataError: `checkpoint` is of another run, or no checkpoint.
+        ConfigError: a batch that is too small to share, or no compiler.
+        DataError: `checkpoint` is of another run, or no checkpoint; an image cannot be read.
         TrainingError: the loss is no longer finite; the last saved state is kept.
-        PipelineError: `checkpoint` cannot be written.
+        LostRankError: another process of the run has ended; the last saved state is kept.
+        PipelineError: `checkpoint` cannot be written, or another process trains into it.
     """
-    check_writable(checkpoint)
-    dataset, recipe, seed, record = plan.dataset, plan.recipe, plan.seed, plan.record()
+    recipe, ranks = plan.recipe, execution.ranks
     model = plan.initial_model()
-    model.to(device).to(memory_format=torch.channels_last).train()
-    optimizer = torch.optim.SGD(
-        model.parameters(),
-        lr=recipe.learning_rate(0),
-        momentum=recipe.momentum,
-        weight_decay=recipe.weight_decay,
-        fused=True,
-    )
-    first, selected = 0, None
-    if resume and checkpoint.exists():
-        first, selected = _resume(model, optimizer, checkpoint, record)
-    if first == recipe.iterations:
-        return TrainedBackbone(model, checkpoint, first, 0.0, None, None, selected)
-
-    def save(step: int) -> None:
-        _check_weights(model, step)
-        state = Checkpoint(
-            model=model.state_dict(),
-            selected=selected,
-            optimizer=optimizer.state_dict(),
-            step=step,
-            finished=step == recipe.iterations,
-            record=record,
-            provenance=provenance(device),
+    with ranks.in_turn():
+        check_writable(checkpoint)
+        _check_execution(plan, execution, model, device)
+    model.to(device).to(memory_format=execution.memory_format).train()
+    with _norms(model, plan, ranks, device), _metrics(checkpoint, ranks) as metrics:
+        take_step = TrainingStep(model, plan, device=device, execution=execution)
+        saved = SavedState(
+            checkpoint, plan, model=model, training=take_step, device=device, execution=execution
         )
-        write_checkpoint(checkpoint, state)
+        first, selected = saved.take_over(resume=resume)
+        trained = TrainedBackbone(
+            model=model,
+            checkpoint=checkpoint,
+            metrics=metrics_path(checkpoint),
+            resumed_from=first,
+            selected=selected,
+        )
+        if first == recipe.iterations:
+            return trained
+        if metrics is not None:
+            metrics.go_on_from(first)
+        clock = _clock(checkpoint_seconds, ranks)
+        batches = _step_batches(plan, first, device=device, ranks=ranks)
+        reports = Reports(
+            recipe,
+            ranks=ranks,
+            clock=clock,
+            num_skipped=take_step.num_skipped,
+            metrics=metrics,
+            progress=progress,
+        )
+        with saved.told(), deferred_interrupt() as interrupted, borrowed_generators(device):
+            for step in range(first, recipe.iterations):
+                seed_dropout(plan.seed, step, device, rank=ranks.rank)
+                size = batch_size_of(recipe, step, num_samples=len(plan.dataset.train))
+                rate = recipe.learning_rate(step)
+                reading = take_step(batches.take(), batch_size=size, learning_rate=rate)
+                reports.add(reading, num_images=size)
+                batches.fetch()
 
-    batches = dataset.train.batches(
-        plan_passes(recipe, num_samples=len(dataset.train), seed=seed, first_step=first),
-        augmentation=AUGMENTATIONS[recipe.augmentation],
+                done = step + 1
+                is_last = done == recipe.iterations
+                if plan.select_on == "tune" and (is_last or done % recipe.steps_per_epoch == 0):
+                    score = _score(model, plan, device=device, execution=execution)
+                    reports.scored(done, score=score)
+                    selected = better(selected, model, step=done, score=score)
+                is_wanted = clock.is_due() or interrupted() or batches.error is not None
+                if not (is_last or ranks.any(is_wanted)):
+                    continue
+
+                means = reports.report(done, kept=saved.text)
+                if is_last and selected is not None:
+                    model.load_state_dict(selected.model)
+                is_broken = ranks.any(batches.error is not None)
+                ends = ranks.any(interrupted()) or is_broken or is_last
+                if ends or ranks.any(clock.save_is_due()):
+                    saved.save(done, selected)
+                    clock.saved()
+                if ends:
+                    ranks.meet()  # the first has saved
+                if is_broken:
+                    raise batches.error or LostRankError(NO_IMAGES)
+                if ends and not is_last:
+                    raise KeyboardInterrupt
+        ranks.copy_first(model.state_dict().values())
+        seconds = clock.seconds
+    return replace(
+        trained,
+        seconds=seconds,
+        images_per_second=reports.num_images / seconds,
+        loss=means.loss,
+        accuracy=means.accuracy,
+        skipped_steps=means.skipped_steps,
+        selected=selected,
+    )
+
+
+def _check_execution(
+    plan: TrainingPlan, execution: Execution, model: Backbone, device: torch.device
+) -> None:
+    """Refuse now what would fail at the first step."""
+    ranks = execution.ranks
+    check_batches(
+        plan.recipe,
+        num_samples=len(plan.dataset.train),
+        micro_batches=plan.accumulate,
+        ranks=ranks,
+    )
+    if plan.norm_groups not in (1, ranks.size):
+        raise ConfigError(
+            f"batch normalisation: 1 or {ranks.size} groups expected for {ranks.size} processes, "
+            f"got {plan.norm_groups}; give --sync-bn"
+        )
+    if ranks.size > plan.norm_groups:
+        check_norms(model)
+    if execution.compile:
+        check_compiler(device)
+
+
+def _norms(
+    model: Backbone, plan: TrainingPlan, ranks: Ranks, device: torch.device
+) -> AbstractContextManager[None]:
+    if ranks.size == plan.norm_groups:
+        return nullcontext()
+    return synchronised_norms(model, ranks, device)
+
+
+def _metrics(checkpoint: Path, ranks: Ranks) -> AbstractContextManager[MetricsLog | None]:
+    return open_metrics(checkpoint) if ranks.is_first else nullcontext()
+
+
+def _clock(checkpoint_seconds: float, ranks: Ranks) -> Clock:
+    """Rank 0's decides for all."""
+    if not ranks.is_first:
+        return Clock(report_seconds=math.inf, save_seconds=math.inf)
+    return Clock(report_seconds=REPORT_SECONDS, save_seconds=checkpoint_seconds)
+
+
+def _step_batches(
+    plan: TrainingPlan, first: int, *, device: torch.device, ranks: Ranks
+) -> StepBatches:
+    images, each = plan.dataset.train, plan.accumulate
+    passes = plan_passes(plan.recipe, num_samples=len(images), seed=plan.seed, first_step=first)
+    micro_batches = images.batches(
+        share_passes(passes, micro_batches=each, ranks=ranks),
+        augmentation=AUGMENTATIONS[plan.recipe.augmentation],
         device=device,
     )
-    tune = dataset.tune if plan.select_on == "tune" else None
-    losses: list[Tensor] = []  # of the steps since the last report, still on the device
-    num_images = 0
-    mean_loss = 0.0
-    started = reported = saved = time.monotonic()
-    with deferred_interrupt() as interrupted, borrowed_generators(device):
-        for step, (views, labels) in enumerate(batches, start=first):
-            seed_dropout(seed, step, device)
-            for group in optimizer.param_groups:
-                group["lr"] = recipe.learning_rate(step)
-            with torch.autocast(
-                device.type, plan.precision, enabled=plan.precision != torch.float32
-            ):
-                logits, _ = model(normalise(views, dataset.normalisation))
-            loss = cross_entropy(logits.float(), labels)
-            optimizer.zero_grad(set_to_none=True)
-            torch.autograd.backward(loss)
-            optimizer.step()
-
-            losses.append(loss.detach())
-            num_images += len(labels)
-            done, now = step + 1, time.monotonic()
-            is_last = done == recipe.iterations
-            if is_last or now >= min(reported + REPORT_SECONDS, saved + checkpoint_seconds):
-                mean_loss = _read_losses(losses, done)
-                losses.clear()
-                reported = now
-                rate = num_images / (time.monotonic() - started)
-                note = (
-                    f"loss {mean_loss:.3f}  lr {recipe.learning_rate(step):.4f}  {rate:.0f} img/s"
-                )
-                progress(done, recipe.iterations, note)
-            if tune is not None and (is_last or done % recipe.steps_per_epoch == 0):
-                score = balanced_accuracy(
-                    model, tune, normalisation=dataset.normalisation, device=device
-                )
-                selected = better(selected, model, step=done, score=score)
-            if is_last and selected is not None:
-                model.load_state_dict(selected.model)
-            stop = interrupted()
-            if is_last or stop or now - saved >= checkpoint_seconds:
-                save(done)
-                saved = time.monotonic()
-            if stop and not is_last:
-                raise KeyboardInterrupt
-    seconds = time.monotonic() - started
-    rate = num_images / seconds
-    return TrainedBackbone(model, checkpoint, first, seconds, rate, mean_loss, selected)
+    return StepBatches(micro_batches, each=each)
 
 
-def _resume(
-    model: Backbone, optimizer: torch.optim.SGD, path: Path, record: TrainingRecord
-) -> tuple[int, Selected | None]:
-    """Take over the stored state; the step to go on at, and the best weights until then."""
-    stored = load_checkpoint(path)
-    differences = record_differences(stored.record, record)
-    if differences:
-        raise DataError(
-            f"{path}: a checkpoint of this very run expected, got one with {'; '.join(differences)}"
-            "; give another -o, or --overwrite or --no-resume to train anew"
-        )
-    model.load_state_dict(stored.model)
-    optimizer.load_state_dict(stored.optimizer)
-    return stored.step, stored.selected
-
-
-def plan_passes(
-    recipe: Recipe, *, num_samples: int, seed: int, first_step: int = 0
-) -> Iterator[ViewPass]:
-    """The epochs of a run, each one permutation of the images and one view of each.
-
-    Args:
-        recipe: how many steps there are, in all and an epoch.
-        num_samples: N, training images.
-        seed: at least 0; with the number of the epoch it decides the permutation and the views.
-        first_step: of a resumed run; its first epoch, as the last one, has only the steps left.
-    """
-    per_epoch = recipe.steps_per_epoch
-    for number in range(first_step // per_epoch, -(-recipe.iterations // per_epoch)):
-        begin = max(first_step - number * per_epoch, 0)
-        end = min(recipe.iterations - number * per_epoch, per_epoch)
-        order = np.random.default_rng([seed, number, ORDER_STREAM]).permutation(num_samples)
-        yield ViewPass(
-            rows=torch.from_numpy(order),
-            bounds=tuple(_bound(batch, num_samples, recipe) for batch in range(begin, end + 1)),
-            view=RandomView(purpose="training", seed=seed, number=number),
-        )
-
-
-def _bound(batch: int, num_samples: int, recipe: Recipe) -> int:
-    """Where batch `batch` of an epoch begins in its permutation."""
-    if recipe.drops_remainder:
-        return batch * recipe.batch_size
-    return batch * num_samples // recipe.steps_per_epoch
-
-
-def _read_losses(losses: list[Tensor], done: int) -> float:
-    """Mean of the losses of the last steps before `done`; waits for the device."""
-    values = torch.stack(losses).cpu()
-    broken = (~values.isfinite()).nonzero()
-    if len(broken):
-        step = done - len(losses) + int(broken[0])
-        raise TrainingError(
-            f"training, step {step}: a finite loss expected, got {values[broken[0]].item()}; "
-            "the last saved checkpoint is intact, try a smaller learning rate or another seed"
-        )
-    return float(values.mean())
-
-
-def _check_weights(model: Backbone, step: int) -> None:
-    """A finite loss can be followed by an infinite update; such a state is never saved."""
-    if not all(bool(parameter.isfinite().all()) for parameter in model.parameters()):
-        raise TrainingError(
-            f"training, step {step - 1}: finite weights expected, got overflow; "
-            "the last saved checkpoint is intact, try a smaller learning rate or another seed"
-        )
+def _score(
+    model: Backbone, plan: TrainingPlan, *, device: torch.device, execution: Execution
+) -> float:
+    """Balanced accuracy on the tune split, the same on every rank."""
+    assert plan.dataset.tune is not None
+    execution.ranks.copy_first(model.buffers())  # each has its own where they are not shared
+    score = balanced_accuracy(
+        model,
+        plan.dataset.tune,
+        normalisation=plan.dataset.normalisation,
+        device=device,
+        ranks=execution.ranks,
+    )
+    model.to(memory_format=execution.memory_format)
+    return score

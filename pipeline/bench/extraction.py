@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 
 from pipeline.bench.rates import Rate, RateRatio, Work, measure_rates
-from pipeline.bench.timing import Stopwatch
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,12 +60,9 @@ def measure_extraction(
         repeat: counted turns.
         device: where the network runs.
     """
-
-    def whole(run: Callable[[], None]) -> Work:
-        def once(watch: Stopwatch) -> None:
-            run()
-
-        return Work(amount=num_images, unit="images", run=once)
-
-    rates = measure_rates({"bare": whole(bare), "ours": whole(ours)}, repeat=repeat, device=device)
+    works = {
+        "bare": Work.of(bare, amount=num_images, unit="images"),
+        "ours": Work.of(ours, amount=num_images, unit="images"),
+    }
+    rates = measure_rates(works, repeat=repeat, device=device)
     return ExtractionBench(bare=rates["bare"], ours=rates["ours"])

@@ -25,6 +25,23 @@ class Work:
     unit: Unit
     run: Callable[[Stopwatch], None]
 
+    @classmethod
+    def of(cls, work: Callable[[], object], *, amount: int, unit: Unit, times: int = 1) -> "Work":
+        """Work that needs no pause.
+
+        Args:
+            work: done `times` times a run.
+            amount: how much of `unit` all of them do.
+            unit: of the amount.
+            times: at least 1.
+        """
+
+        def run(watch: Stopwatch) -> None:
+            for _ in range(times):
+                work()
+
+        return cls(amount=amount, unit=unit, run=run)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Rate:

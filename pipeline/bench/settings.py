@@ -112,6 +112,31 @@ class ReadSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
+class TrainSettings:
+    """How training is timed.
+
+    Attributes:
+        steps: of a turn.
+        repeat: timed turns, after one that is not counted.
+
+    Raises:
+        ConfigError: a value outside its range.
+    """
+
+    steps: int = 16
+    repeat: int = 3
+
+    def __post_init__(self) -> None:
+        _check_at_least("steps", self.steps, 1)
+        _check_at_least("repeat", self.repeat, 1)
+
+    @property
+    def part_steps(self) -> int:
+        """Steps of a turn in which the parts of a step are timed apart."""
+        return max(1, self.steps // 4)
+
+
+@dataclass(frozen=True, kw_only=True)
 class ScalingSettings:
     """Which sizes are compared: a span of N at the least K, and of K at the least N.
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from pipeline.backbone.execution import Execution
 from pipeline.backbone.extract import extract_split
 from pipeline.backbone.model import Backbone
 from pipeline.backbone.record import TrainingPlan
@@ -31,14 +32,14 @@ def plan_record(network: Network, *, num_bytes: int, seconds: float) -> dict[str
     }
 
 
-def training_seconds(plan: TrainingPlan, device: torch.device) -> float:
+def training_seconds(plan: TrainingPlan, device: torch.device, *, execution: Execution) -> float:
     """Seconds of the whole recipe, from its first steps; the trial checkpoint is thrown away."""
     recipe = plan.recipe
     few = replace(recipe, iterations=min(TRIAL_STEPS, recipe.iterations))
     with TemporaryDirectory() as folder:
         path = Path(folder) / "trial.pt"
         trial_plan = replace(plan, recipe=few, select_on="last")
-        trial = train_backbone(trial_plan, device=device, checkpoint=path)
+        trial = train_backbone(trial_plan, device=device, checkpoint=path, execution=execution)
     assert trial.images_per_second is not None
     return recipe.iterations * recipe.batch_size / trial.images_per_second
 

@@ -1,38 +1,36 @@
 """`pipeline extract`: phase one, from images to a cache."""
 
-from datetime import timedelta
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from pipeline import names
-from pipeline.cli import EXIT_FAILED, EXIT_INTERRUPTED
 from pipeline.cli.command import command, json_option, note, print_json, warn
+from pipeline.cli.inputs import input_type
 from pipeline.cli.outputs import check_output, output_type
-from pipeline.cli.phase_one_options import PriorCounts, phase_one_options
+from pipeline.cli.phase_one_options import phase_one_options
 from pipeline.cli.progress import ProgressLine
+from pipeline.cli.together import together
+from pipeline.cli.word_or_file import WordOrFile
 
 if TYPE_CHECKING:
     from pipeline.cli.phase_one import Network, PhaseOneRequest
     from pipeline.distributed import Ranks
-
-PATIENCE = timedelta(days=30)
-"""The other processes wait for the first one while it trains."""
 
 
 @command("extract")
 @phase_one_options
 @click.option(
     "--checkpoint",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    type=input_type,
     help="A trained network, of this program or another; without it one is trained and kept "
     "beside the cache.",
 )
 @click.option(
     "--prior-counts",
-    type=PriorCounts(),
-    metavar="FILE|train|uniform",
+    type=WordOrFile(names.PRIOR_COUNTS),
     help="Images of each class that another program's checkpoint was trained on.",
 )
 @click.option("--views", type=click.IntRange(min=0), default=4, help="Augmented training views.")
@@ -65,43 +63,35 @@ def cli_command(
 
     Trains the backbone first unless a --checkpoint is given, and keeps it under the cache's name
     with the suffix .pt. Stopped, the same command goes on where it was, row by row. Under torchrun
-    the first process trains, all of them extract, and the first one prints.
+    all processes train and extract, and the first one prints.
     """
     from cache import open_cache
     from pipeline.cli.caching import extract_cache
     from pipeline.cli.extraction import unsaid
     from pipeline.cli.phase_one import PhaseOneRequest, describe_skipped
     from pipeline.device import resolve_device
-    from pipeline.distributed import LostRankError, joined_ranks
 
-    check_output(output, suffixes=(".h5", ".hdf5"))
     asked = PhaseOneRequest(checkpoint=checkpoint, **request)
-    if dry_run:
-        _dry_run(context, asked, checkpoint, views, store, dtype, as_json=as_json)
-        return
-    device = resolve_device(asked.device)
-    with joined_ranks(device, sums=False, patience=PATIENCE) as ranks:
-        try:
-            network = _network(context, asked, checkpoint, output, ranks)
-            extraction = extract_cache(
-                output,
-                network,
-                num_views=views,
-                store=store,
-                dtype=dtype,
-                overwrite=asked.overwrite,
-                batch_norm=batch_norm,
-                resume=asked.resume,
-                ranks=ranks,
-                say=note if ranks.is_first else unsaid,
-            )
-        except LostRankError as error:
-            # Not an error of this process: the one that ended has said why.
-            raise click.exceptions.Exit(EXIT_FAILED) from error
-        except KeyboardInterrupt as error:
-            if ranks.is_first:
-                raise
-            raise click.exceptions.Exit(EXIT_INTERRUPTED) from error
+    with together(resolve_device(asked.device), sums=checkpoint is None) as ranks:
+        say = note if ranks.is_first else unsaid
+        with ranks.in_turn():
+            check_output(output, suffixes=(".h5", ".hdf5"))
+        if dry_run:
+            _dry_run(context, asked, checkpoint, views, store, dtype, ranks, as_json=as_json)
+            return
+        network = _network(context, asked, checkpoint, output, ranks, say)
+        extraction = extract_cache(
+            output,
+            network,
+            num_views=views,
+            store=store,
+            dtype=dtype,
+            overwrite=asked.overwrite,
+            batch_norm=batch_norm,
+            resume=asked.resume,
+            ranks=ranks,
+            say=say,
+        )
     if not ranks.is_first:
         return
     if as_json:
@@ -128,45 +118,50 @@ def _network(
     checkpoint: Path | None,
     output: Path,
     ranks: "Ranks",
+    say: Callable[[str], None],
 ) -> "Network":
-    """The trained network: process 0 comes to it first, the others then read what it left."""
-    from pipeline.cli.trained import load_trained
-
-    if not ranks.is_first:
-        ranks.meet()
-        if checkpoint is None:
-            return load_trained(_own_checkpoint(output), asked, given=frozenset())
-        return load_trained(checkpoint, asked, given=_given(context))
+    """The trained network and its images; the first process comes to it before the others."""
     if checkpoint is None:
-        network = _train(asked, output)
-    else:
-        reading = ProgressLine("reading images")
-        network = load_trained(checkpoint, asked, given=_given(context), progress=reading)
-        warn((*network.dataset.warnings, *network.warnings))
-    ranks.meet()
-    return network
+        return _train(asked, output, ranks, say)
+    return _load(context, asked, checkpoint, ranks, say)
 
 
-def _train(asked: "PhaseOneRequest", output: Path) -> "Network":
+def _train(
+    asked: "PhaseOneRequest", output: Path, ranks: "Ranks", say: Callable[[str], None]
+) -> "Network":
     from pipeline.cli.caching import refuse_other_training
-    from pipeline.cli.phase_one import (
-        describe_plan,
-        plan_training,
-        planned_network,
-        train_or_resume,
-    )
+    from pipeline.cli.phase_one import planned_network
+    from pipeline.cli.training import settle_plan, train_or_resume
     from pipeline.device import resolve_device
 
-    device = resolve_device(asked.device)
-    plan = plan_training(asked, progress=ProgressLine("reading images"))
-    for line in describe_plan(plan, device):
-        note(line)
-    if output.exists() and not asked.overwrite:
-        refuse_other_training(output, plan.record().config)
+    plan = settle_plan(asked, ranks=ranks, say=say)
+    with ranks.in_turn():
+        if output.exists() and not asked.overwrite:
+            refuse_other_training(output, plan.record().config)
     kept = _own_checkpoint(output)
-    model = train_or_resume(plan, kept, asked, progress=ProgressLine("training")).model
-    note(f"checkpoint: {kept}")
-    return planned_network(plan, model, device)
+    model = train_or_resume(plan, kept, asked, ranks=ranks, say=say).model
+    say(f"checkpoint: {kept}")
+    return planned_network(plan, model, resolve_device(asked.device))
+
+
+def _load(
+    context: click.Context,
+    asked: "PhaseOneRequest",
+    checkpoint: Path,
+    ranks: "Ranks",
+    say: Callable[[str], None],
+) -> "Network":
+    from pipeline.cli.phase_one import describe_network
+    from pipeline.cli.trained import load_trained
+    from pipeline.progress import silent
+
+    reading = ProgressLine("reading images") if ranks.is_first else silent
+    with ranks.in_turn():
+        network = load_trained(checkpoint, asked, given=_given(context), progress=reading)
+    say(describe_network(network))
+    if ranks.is_first:
+        warn((*network.dataset.warnings, *network.warnings))
+    return network
 
 
 def _dry_run(
@@ -176,6 +171,7 @@ def _dry_run(
     views: int,
     store: str,
     dtype: str,
+    ranks: "Ranks",
     *,
     as_json: bool,
 ) -> None:
@@ -186,28 +182,23 @@ def _dry_run(
         plan_record,
         training_seconds,
     )
-    from pipeline.cli.phase_one import (
-        describe_plan,
-        plan_training,
-        planned_network,
-    )
-    from pipeline.cli.trained import load_trained
+    from pipeline.cli.extraction import unsaid
+    from pipeline.cli.phase_one import planned_network
+    from pipeline.cli.training import requested_execution, settle_plan
     from pipeline.device import resolve_device
 
-    reading = ProgressLine("reading images")
-    training = 0.0
+    training, say = 0.0, note if ranks.is_first else unsaid
     if checkpoint is not None:
-        network = load_trained(checkpoint, asked, given=_given(context), progress=reading)
-        warn((*network.dataset.warnings, *network.warnings))
+        network = _load(context, asked, checkpoint, ranks, say)
     else:
-        device = resolve_device(asked.device)
-        plan = plan_training(asked, progress=reading)
-        for line in describe_plan(plan, device):
-            note(line)
-        training = training_seconds(plan, device)
+        device, execution = resolve_device(asked.device), requested_execution(asked, ranks=ranks)
+        plan = settle_plan(asked, ranks=ranks, say=say)
+        training = training_seconds(plan, device, execution=execution)
         network = planned_network(plan, plan.initial_model(), device)
+    if not ranks.is_first:
+        return
     num_bytes = cache_bytes(network, num_views=views, store=store, dtype=dtype)
-    seconds = training + extraction_seconds(network, num_views=views)
+    seconds = training + extraction_seconds(network, num_views=views) / ranks.size
     note(f"would take about {seconds:.0f} s and write about {num_bytes:,} bytes")
     if as_json:
         record = plan_record(network, num_bytes=num_bytes, seconds=seconds)

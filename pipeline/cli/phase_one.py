@@ -8,19 +8,19 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from pipeline.backbone import RECIPES
-from pipeline.backbone.checkpoint import load_checkpoint
+from pipeline.backbone import RECIPES, network_input
 from pipeline.backbone.classifier import check_images
 from pipeline.backbone.initial import InitialWeights, pretrained_weights, weights_of_checkpoint
 from pipeline.backbone.model import Backbone
 from pipeline.backbone.recipe import RecipeTerms, plan_recipe
-from pipeline.backbone.record import TrainingPlan, TrainingRecord, record_differences
-from pipeline.backbone.train import TrainedBackbone, train_backbone
+from pipeline.backbone.record import TrainingPlan, TrainingRecord
+from pipeline.cli.asked_normalisation import asked_normalisation, stored_normalisation
 from pipeline.data import load_dataset
 from pipeline.data.images import LongTailedDataset
 from pipeline.data.path_layout import parse_prefixes
-from pipeline.device import dtype_name, resolve_device, training_precision
-from pipeline.errors import ConfigError, DataError
+from pipeline.device import dtype_name, resolve_device, resolve_precision
+from pipeline.distributed import ALONE, Ranks
+from pipeline.errors import ConfigError
 from pipeline.groups import shot_groups
 from pipeline.names import SPLITS
 from pipeline.progress import Progress, silent
@@ -44,6 +44,7 @@ class PhaseOneRequest:
     data_seed: int = 0
     tune_fraction: float = 0.0
     image_size: int | None = None
+    normalisation: str | None = None
     list_train: Path | None = None
     list_tune: Path | None = None
     list_test: Path | None = None
@@ -60,8 +61,13 @@ class PhaseOneRequest:
     iterations: int | None = None
     epochs: int | None = None
     batch_size: int | None = None
+    accumulate: int = 1
     augmentation: str | None = None
     device: str = "auto"
+    precision: str = "auto"
+    channels_last: bool = True
+    compile: bool = False
+    sync_bn: bool = True
     workers: int | None = None
     resume: bool = True
     overwrite: bool = False
@@ -116,15 +122,18 @@ def requested_dataset(
     """The images that a request speaks of.
 
     Args:
-        request: its fields about data.
-        trained_on: what a checkpoint keeps; its rows are taken and nothing is drawn.
+        request: its fields about data, and the backbone, which may ask for images of its own.
+        trained_on: what a checkpoint keeps; its rows and its normalisation are taken and nothing
+            is drawn.
         progress: told how far decoding is.
 
     Raises:
         ConfigError: a setting is out of range.
         DataError: the images are missing, broken or too few.
     """
-    stored: dict[str, Any] = {} if trained_on is None else trained_on.config
+    config: dict[str, Any] = {} if trained_on is None else trained_on.config
+    stored = config.get("dataset", {})
+    known = None if request.backbone is None else network_input(request.backbone)
     lists = zip(SPLITS, (request.list_train, request.list_tune, request.list_test), strict=True)
     return load_dataset(
         request.dataset,
@@ -138,20 +147,37 @@ def requested_dataset(
         skip_unreadable=request.on_bad_image == "skip",
         workers=request.workers,
         stored_rows=None if trained_on is None else trained_on.rows,
-        stored_skipped=stored.get("dataset", {}).get("skipped"),
+        stored_skipped=stored.get("skipped"),
+        network_size=None if known is None else known.image_size,
+        normalisation=(
+            asked_normalisation(request.normalisation, known)
+            if trained_on is None
+            else stored_normalisation(stored)
+        ),
         progress=progress,
     )
 
 
-def plan_training(request: PhaseOneRequest, *, progress: Progress = silent) -> TrainingPlan:
-    """Load the images and settle what will be trained.
+def plan_training(
+    request: PhaseOneRequest, *, ranks: Ranks = ALONE, progress: Progress = silent
+) -> TrainingPlan:
+    """Load the images and settle what will be trained, by which processes.
 
     Raises:
         ConfigError: a setting is out of range.
         DataError: the images are missing, broken or too few.
     """
-    precision = training_precision(resolve_device(request.device))
-    dataset = requested_dataset(request, progress=progress)
+    return plan_on(requested_dataset(request, progress=progress), request, ranks=ranks)
+
+
+def plan_on(
+    dataset: LongTailedDataset, request: PhaseOneRequest, *, ranks: Ranks = ALONE
+) -> TrainingPlan:
+    """Settle what will be trained on images that are there; the request's own are not asked.
+
+    Raises:
+        ConfigError: a setting is out of range.
+    """
     settle_threads(dataset)
     terms = RECIPES[request.recipe](dataset.name)
     recipe = plan_recipe(
@@ -170,15 +196,17 @@ def plan_training(request: PhaseOneRequest, *, progress: Progress = silent) -> T
         backbone=backbone,
         recipe=recipe,
         seed=request.seed,
-        precision=precision,
+        precision=resolve_precision(request.precision, resolve_device(request.device)),
         initial=_initial_weights(request, terms, backbone, dataset),
         select_on=request.select_on,
+        accumulate=request.accumulate,
+        norm_groups=1 if request.sync_bn else ranks.size,
     )
     check_images(plan.initial_model(), dataset.train.image_shape, name=backbone)
     return plan
 
 
-def describe_plan(plan: TrainingPlan, device: torch.device) -> list[str]:
+def describe_plan(plan: TrainingPlan, device: torch.device, *, ranks: Ranks = ALONE) -> list[str]:
     """The first lines of a run: what is trained, on what, how."""
     dataset, recipe, counts = plan.dataset, plan.recipe, plan.dataset.class_counts
     groups = [f"{name} {members.sum()}" for name, members in shot_groups(counts).items()]
@@ -186,14 +214,32 @@ def describe_plan(plan: TrainingPlan, device: torch.device) -> list[str]:
     start = ""
     if plan.initial is not None:
         start = f", from {plan.initial.record.get('weights', 'the checkpoint')}"
+    pixels = ""
+    if not dataset.own_normalisation:
+        pixels = f"; normalised by {dataset.normalisation.text}"
+    parts = "" if plan.accumulate == 1 else f" in {plan.accumulate} micro-batches"
+    processes = "" if ranks.size == 1 else f", shared by {ranks.size} processes"
+    slow = []
+    if plan.precision == torch.float16 and device.type == "cpu":
+        slow = ["warning: float16 takes a CPU 5 to 10 times as long as float32"]
     return [
         f"{dataset.name}: {dataset.num_classes} classes of {counts.max():,} to {counts.min():,} "
         f"images ({', '.join(groups)}); {', '.join(sizes)}; data seed {dataset.data_seed}",
         f"{plan.backbone}{start} on {device} in {dtype_name(plan.precision)}; "
-        f"recipe {recipe.name}: {recipe.iterations:,} x {recipe.batch_size}, "
-        f"{recipe.augmentation}; seed {plan.seed}",
+        f"recipe {recipe.name}: {recipe.iterations:,} x {recipe.batch_size}{parts}{processes}, "
+        f"{recipe.augmentation}; seed {plan.seed}{pixels}",
+        *slow,
         *(f"warning: {warning}" for warning in dataset.warnings),
     ]
+
+
+def describe_network(network: Network) -> str:
+    """A line on a trained network and the images that it is run over."""
+    dataset = network.dataset
+    return (
+        f"{network.config['backbone']} on {network.device}; {dataset.name} at "
+        f"{dataset.train.image_shape[-1]} pixels, normalised by {dataset.normalisation.text}"
+    )
 
 
 def describe_skipped(dataset: LongTailedDataset) -> list[str]:
@@ -203,28 +249,6 @@ def describe_skipped(dataset: LongTailedDataset) -> list[str]:
         + (f" and {len(ids) - MOST_NAMED:,} more" if len(ids) > MOST_NAMED else "")
         for split, ids in dataset.skipped.items()
     ]
-
-
-def train_or_resume(
-    plan: TrainingPlan, checkpoint: Path, request: PhaseOneRequest, *, progress: Progress = silent
-) -> TrainedBackbone:
-    """Train; a checkpoint of this very plan is gone on with, and reused if it is finished.
-
-    `overwrite` replaces a checkpoint of another plan, `resume=False` any.
-    """
-    resume = request.resume
-    if resume and request.overwrite and checkpoint.exists():
-        try:
-            resume = not record_differences(load_checkpoint(checkpoint).record, plan.record())
-        except DataError:
-            resume = False  # no checkpoint of ours, and the user said that it may go
-    return train_backbone(
-        plan,
-        device=resolve_device(request.device),
-        checkpoint=checkpoint,
-        resume=resume,
-        progress=progress,
-    )
 
 
 def planned_network(plan: TrainingPlan, model: Backbone, device: torch.device) -> Network:

@@ -1,12 +1,12 @@
 """The options that `train` and `extract` share, under the names of `phase_one.PhaseOneRequest`."""
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
 from pipeline import names
+from pipeline.cli.inputs import input_folder_type, input_type
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -17,7 +17,7 @@ class BackboneName(click.ParamType[str]):
     name = "name"
 
     def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        """The name itself."""
+        """The network's canonical name."""
         library, _, inner = value.partition(":")
         if value not in names.BACKBONES and not (inner and library in names.BACKBONE_LIBRARIES):
             libraries = " or ".join(f"{library}:NAME" for library in names.BACKBONE_LIBRARIES)
@@ -26,20 +26,7 @@ class BackboneName(click.ParamType[str]):
                 param,
                 ctx,
             )
-        return value
-
-
-class PriorCounts(click.ParamType[str]):
-    """`train`, `uniform`, or a file that exists."""
-
-    name = "counts"
-
-    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        """The word or the path itself."""
-        if value not in names.PRIOR_COUNTS and not Path(value).is_file():
-            words = ", ".join(names.PRIOR_COUNTS)
-            self.fail(f"{words} or a file expected, got {value}, which does not exist", param, ctx)
-        return value
+        return names.canonical_backbone(value)
 
 
 DATA_OPTIONS = [
@@ -48,14 +35,14 @@ DATA_OPTIONS = [
     ),
     click.option(
         "--data-root",
-        type=click.Path(exists=True, file_okay=False, path_type=Path),
+        type=input_folder_type,
         help="Folder of the images: train/ and test/ class folders, torchvision's layout, or where "
         "the paths of the lists begin.",
     ),
     *(
         click.option(
             f"--list-{split}",
-            type=click.Path(exists=True, dir_okay=False, path_type=Path),
+            type=input_type,
             help=f"List of the {split} images, `path label` or a CSV with the header path,label.  "
             "[default: the dataset's own under the data root]",
         )
@@ -94,7 +81,8 @@ DATA_OPTIONS = [
         "--image-size",
         type=click.IntRange(min=4),
         help="Side in pixels that images in files are brought to; above 64 they are streamed.  "
-        "[default: 32; 224 for imagenet-lt, places-lt, inaturalist2018]",
+        "[default: that of --backbone if it has one; else 32, and 224 for imagenet-lt, places-lt, "
+        "inaturalist2018]",
     ),
 ]
 
@@ -104,6 +92,31 @@ augmentation_option = click.option(
     help="Of training and of the cached views.  [default: the recipe's or the dataset's]",
 )
 
+STEP_OPTIONS = [
+    click.option(
+        "--batch-size", type=click.IntRange(min=1), help="Images a step.  [default: the recipe's]"
+    ),
+    click.option(
+        "--precision",
+        type=click.Choice(names.PRECISIONS),
+        default="auto",
+        help="Of the training's forward and backward pass; auto is bfloat16 where the hardware "
+        "multiplies it, else float32.",
+    ),
+    click.option(
+        "--channels-last/--no-channels-last",
+        default=True,
+        help="Memory layout in training; faster on most hardware, and changes rounding alone.",
+    ),
+    click.option("--compile", is_flag=True, help="Train the network as torch.compile makes it."),
+    click.option(
+        "--workers",
+        type=click.IntRange(min=0),
+        help="Threads that decode small images, or processes that decode large ones (0: none but "
+        "this one).  [default: one a core, up to 4 threads or 16 processes]",
+    ),
+]
+
 OPTIONS = [
     *DATA_OPTIONS,
     click.option(
@@ -111,6 +124,13 @@ OPTIONS = [
         type=BackboneName(),
         help=f"Network: {', '.join(names.BACKBONES)}, torchvision:NAME or timm:NAME.  "
         "[default: the dataset's; a foreign checkpoint's own where its tensors tell]",
+    ),
+    click.option(
+        "--normalisation",
+        metavar="NAME|MEAN/STD",
+        help="Of the pixels, as the network was trained with it: "
+        f"{names.OF_DATASET}, {', '.join(names.NORMALISATIONS)}, or numbers such as 0.5,0.5,0.5/"
+        "0.2,0.2,0.2.  [default: a timm network's own, else the dataset's]",
     ),
     click.option(
         "--pretrained/--no-pretrained",
@@ -133,16 +153,21 @@ OPTIONS = [
         "--iterations", type=click.IntRange(min=1), help="Optimiser steps.  [default: the recipe's]"
     ),
     click.option("--epochs", type=click.IntRange(min=1), help="In place of --iterations."),
+    *STEP_OPTIONS,
     click.option(
-        "--batch-size", type=click.IntRange(min=1), help="Images a step.  [default: the recipe's]"
+        "--accumulate",
+        type=click.IntRange(min=1),
+        default=1,
+        help="Micro-batches that a step goes through one after the other, for want of memory; "
+        "each is normalised by its own statistics.",
     ),
     augmentation_option,
     click.option("--device", type=click.Choice(names.DEVICES), default="auto"),
     click.option(
-        "--workers",
-        type=click.IntRange(min=0),
-        help="Threads that decode small images, or processes that decode large ones (0: none but "
-        "this one).  [default: one a core, up to 4 threads or 16 processes]",
+        "--sync-bn/--no-sync-bn",
+        default=True,
+        help="Under torchrun, batch statistics of all processes together, as in one, or of each "
+        "its own.",
     ),
     click.option(
         "--resume/--no-resume", default=True, help="Go on where a stopped run of the same ended."
@@ -155,6 +180,11 @@ OPTIONS = [
 def data_options(function: Function) -> Function:
     """Decorator: add those that say which images and which seed."""
     return _add(DATA_OPTIONS, function)
+
+
+def step_options(function: Function) -> Function:
+    """Decorator: add those that decide how fast a step of training is."""
+    return _add(STEP_OPTIONS, function)
 
 
 def phase_one_options(function: Function) -> Function:

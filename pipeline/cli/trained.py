@@ -1,6 +1,6 @@
 """The network of a checkpoint and the images that it is run over."""
 
-from collections.abc import Set
+from collections.abc import Mapping, Set
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from pipeline.backbone.checkpoint import (
     restore_backbone,
 )
 from pipeline.backbone.record import check_same_dataset
+from pipeline.cli.asked_normalisation import check_normalisation
 from pipeline.cli.foreign import foreign_network
 from pipeline.cli.phase_one import (
     Network,
@@ -79,6 +80,10 @@ def _own_network(
         "recipe": recipe["name"],
         "select_on": config.get("select_on", "last"),
         "iterations": recipe["iterations"],
+        "accumulate": config.get("accumulate", 1),
+        "precision": config["precision"],
+        "epochs": _epochs(recipe),
+        "image_size": trained_on["image_size"][0],
     }
     for field, value in fixed.items():
         asked = getattr(request, field)
@@ -87,6 +92,8 @@ def _own_network(
                 f"--{field.replace('_', '-')}: {value} expected, with which {where} was "
                 f"trained, got {asked}; leave the option out"
             )
+    if "normalisation" in given and request.normalisation is not None:
+        check_normalisation(request.normalisation, trained_on, where=where)
     if not stored.finished:
         raise DataError(
             f"{where}: a finished training expected, got one stopped at step {stored.step}; "
@@ -111,3 +118,9 @@ def _own_network(
         seed=request.seed if "seed" in given else config["seed"],
         device=resolve_device(request.device),
     )
+
+
+def _epochs(recipe: Mapping[str, Any]) -> float:
+    """The length of a training, as a whole number where it is one."""
+    iterations, steps = int(recipe["iterations"]), int(recipe["steps_per_epoch"])
+    return round(iterations / steps, 2) if iterations % steps else iterations // steps

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from pipeline.device import dtype_name, resolve_device, training_precision
+from pipeline.device import dtype_name, resolve_device, resolve_precision, training_precision
 from pipeline.errors import ConfigError
 
 
@@ -47,3 +47,18 @@ def test_a_cpu_trains_in_bfloat16_only_with_its_instructions(capabilities, expec
 def test_a_torch_that_cannot_tell_trains_in_float32(monkeypatch):
     monkeypatch.delattr(torch.cpu, "get_capabilities", raising=False)
     assert training_precision(torch.device("cpu")) == torch.float32
+
+
+@pytest.mark.parametrize("name", ["float32", "bfloat16", "float16"])
+def test_a_precision_is_taken_by_its_name(name):
+    assert dtype_name(resolve_precision(name, torch.device("cpu"))) == name
+
+
+def test_auto_is_the_precision_of_the_hardware():
+    device = torch.device("cpu")
+    assert resolve_precision("auto", device) == training_precision(device)
+
+
+def test_an_unknown_precision_is_refused():
+    with pytest.raises(ConfigError, match="auto, float32, bfloat16, float16 expected, got half"):
+        resolve_precision("half", torch.device("cpu"))

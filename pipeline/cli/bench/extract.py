@@ -9,8 +9,9 @@ import click
 
 from pipeline import names
 from pipeline.bench.settings import ReadSettings
-from pipeline.cli.bench.options import CONTEXT, folder_option
-from pipeline.cli.command import Command, json_option, note, print_json
+from pipeline.cli.bench.options import folder_option, image_options
+from pipeline.cli.command import command, json_option, note, print_json
+from pipeline.cli.inputs import input_type
 
 if TYPE_CHECKING:
     from pipeline.bench.extraction import ExtractionBench
@@ -121,47 +122,23 @@ def bench_extract(
     )
 
 
-@click.command("extract", cls=Command, context_settings=CONTEXT)
-@click.option(
-    "--dataset",
-    type=click.Choice(names.DATASETS),
-    help="Its images.  [default: the checkpoint's, or synthetic ones]",
-)
-@click.option(
-    "--data-root",
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help="Folder of the dataset's images.",
-)
-@click.option("--imbalance-ratio", type=click.FloatRange(min=1), help="Of the dataset's subset.")
+@command("extract")
+@image_options
 @click.option(
     "--checkpoint",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="A trained network.  [default: random weights, which take as long]",
-)
-@click.option("--samples", type=int, help="N of synthetic images.  [default: 4,096]")
-@click.option("--classes", type=int, help="K of synthetic images.  [default: 100]")
-@click.option("--image-size", type=int, help="Side of synthetic images.  [default: 32]")
-@click.option(
-    "--backbone", type=click.Choice(names.BACKBONES), help="Network.  [default: the dataset's]"
-)
-@click.option(
-    "--augmentation",
-    type=click.Choice(names.AUGMENTATIONS),
-    help="Of the views.  [default: the checkpoint's or the dataset's]",
+    type=input_type,
+    help="A trained network, on its own images.  [default: random weights, which take as long]",
 )
 @click.option("--views", type=click.IntRange(min=0), default=1, help="Augmented training views.")
 @click.option("--dtype", type=click.Choice(names.DTYPES), default="float32")
 @folder_option
 @click.option("--repeat", type=int, default=3, help="Timed turns, after one that warms up.")
-@click.option("--seed", type=click.IntRange(min=0), default=0, help="Of everything drawn.")
-@click.option("--device", type=click.Choice(names.DEVICES), default="auto")
 @json_option
 def extract_command(
     views: int,
     dtype: Literal["float32", "float16"],
     folder: Path | None,
     repeat: int,
-    seed: int,
     as_json: bool,
     **request: Any,
 ) -> None:
@@ -174,9 +151,10 @@ def extract_command(
     from pipeline.cli.bench.rate_table import extraction_table, reading_table
     from pipeline.cli.bench.table import machine_line
 
+    asked = ImageRequest(**request)
     found = bench_extract(
-        ImageRequest(seed=seed, **request),
-        ReadSettings(repeat=repeat, seed=seed),
+        asked,
+        ReadSettings(repeat=repeat, seed=asked.seed),
         num_views=views,
         dtype=dtype,
         folder=folder,

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from pipeline.backbone import build_backbone
 from pipeline.backbone.checkpoint import load_checkpoint
+from pipeline.backbone.classifier import check_images
 from pipeline.backbone.extract import plan_blocks, view_blocks
 from pipeline.cli.phase_one import (
     Network,
@@ -69,11 +70,32 @@ def requested_network(request: ImageRequest) -> Network:
         ConfigError: options that contradict each other, or one out of its range.
         DataError: the checkpoint or the images cannot be used.
     """
+    if is_synthetic(request):
+        return synthetic_network(request)
+    asked = phase_one_request(request)
+    if request.checkpoint is None:
+        plan = plan_training(asked, progress=ProgressLine("reading images"))
+        return planned_network(plan, plan.initial_model(), resolve_device(request.device))
+    given = {name for name in GIVEN if getattr(request, name) is not None}
+    return network_of_checkpoint(request.checkpoint, asked, given=given)
+
+
+def is_synthetic(request: ImageRequest) -> bool:
+    """Whether the images are to be drawn, since none were named.
+
+    Raises:
+        ConfigError: an option for images of the other kind.
+    """
     if request.dataset is None and request.checkpoint is None:
         _refuse(request, ("data_root", "imbalance_ratio"), "a --dataset beside it")
-        return synthetic_network(request)
+        return True
     _refuse(request, ("samples", "classes", "image_size"), "synthetic images")
-    asked = PhaseOneRequest(
+    return False
+
+
+def phase_one_request(request: ImageRequest) -> PhaseOneRequest:
+    """The same as phase one takes it."""
+    return PhaseOneRequest(
         dataset=request.dataset or UNNAMED,
         data_root=request.data_root,
         imbalance_ratio=request.imbalance_ratio,
@@ -82,11 +104,6 @@ def requested_network(request: ImageRequest) -> Network:
         device=request.device,
         seed=request.seed,
     )
-    if request.checkpoint is None:
-        plan = plan_training(asked, progress=ProgressLine("reading images"))
-        return planned_network(plan, plan.initial_model(), resolve_device(request.device))
-    given = {name for name in GIVEN if getattr(request, name) is not None}
-    return network_of_checkpoint(request.checkpoint, asked, given=given)
 
 
 def network_of_checkpoint(
@@ -113,6 +130,28 @@ def synthetic_network(request: ImageRequest) -> Network:
     """Random images and random weights.
 
     Raises:
+        ConfigError: fewer images than classes, a size out of range, or one that the network does
+            not take.
+    """
+    dataset = synthetic_dataset(request)
+    backbone = request.backbone or dataset.defaults.backbone
+    model = build_backbone(backbone, dataset.num_classes, in_channels=3, seed=request.seed)
+    check_images(model, dataset.train.image_shape, name=backbone)
+    return Network(
+        model=model,
+        dataset=dataset,
+        config={"dataset": dataset.record(), "backbone": backbone, "seed": request.seed},
+        prior_counts=dataset.class_counts,
+        augmentation=request.augmentation or dataset.defaults.augmentation,
+        seed=request.seed,
+        device=resolve_device(request.device),
+    )
+
+
+def synthetic_dataset(request: ImageRequest) -> LongTailedDataset:
+    """Images of random pixels, about as many of every class.
+
+    Raises:
         ConfigError: fewer images than classes, or a size out of range.
     """
     num_images = DEFAULT_IMAGES if request.samples is None else request.samples
@@ -123,23 +162,7 @@ def synthetic_network(request: ImageRequest) -> Network:
             "--samples, --classes, --image-size: at least 2 classes, an image of each, and 8 "
             f"pixels expected, got {num_images}, {num_classes} and {size}; give others"
         )
-    dataset = _synthetic_dataset(num_images, num_classes, size, request.seed)
-    backbone = request.backbone or dataset.defaults.backbone
-    return Network(
-        model=build_backbone(backbone, num_classes, in_channels=3, seed=request.seed),
-        dataset=dataset,
-        config={"dataset": dataset.record(), "backbone": backbone, "seed": request.seed},
-        prior_counts=dataset.class_counts,
-        augmentation=request.augmentation or dataset.defaults.augmentation,
-        seed=request.seed,
-        device=resolve_device(request.device),
-    )
-
-
-def _synthetic_dataset(
-    num_images: int, num_classes: int, size: int, seed: int
-) -> LongTailedDataset:
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(request.seed)
     shape = (num_images, 3, size, size)
     images = torch.randint(256, shape, dtype=torch.uint8, generator=generator)
     labels = torch.arange(num_images) % num_classes
@@ -154,7 +177,7 @@ def _synthetic_dataset(
         defaults=COLOUR_DEFAULTS,
         imbalance_ratio=None,
         tune_fraction=0.0,
-        data_seed=seed,
+        data_seed=request.seed,
     )
 
 

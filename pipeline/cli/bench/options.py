@@ -1,16 +1,16 @@
-"""Options that several benches share, and the context they run in."""
+"""Options that several benches share."""
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
 from pipeline import names
+from pipeline.cli.inputs import input_folder_type
+from pipeline.cli.phase_one_options import BackboneName
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
-CONTEXT = {"show_default": True, "help_option_names": ["-h", "--help"]}
 DEFAULT_SAMPLES, DEFAULT_CLASSES = 10_847, 100
 """Of CIFAR-100-LT at imbalance ratio 100."""
 DEFAULT_IMBALANCE_RATIO = 100.0
@@ -18,8 +18,16 @@ DEFAULT_IMBALANCE_RATIO = 100.0
 
 folder_option = click.option(
     "--folder",
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    type=input_folder_type,
     help="Where the measured file lies while it is needed.  [default: the temporary folder]",
+)
+
+views_option = click.option(
+    "--fit-views",
+    "views",
+    type=click.Choice(names.FIT_VIEWS),
+    default="augmented",
+    help="Of CACHE.",
 )
 
 
@@ -39,6 +47,33 @@ def objective_options(*, gap: float) -> Callable[[Function], Function]:
         ),
     ]
     return _adding(options)
+
+
+def image_options(function: Function) -> Function:
+    """Decorator: images, network and device, under the names of `images.ImageRequest`."""
+    options = [
+        click.option(
+            "--dataset", type=click.Choice(names.DATASETS), help="Its images.  [default: synthetic]"
+        ),
+        click.option("--data-root", type=input_folder_type, help="Folder of the dataset's images."),
+        click.option(
+            "--imbalance-ratio", type=click.FloatRange(min=1), help="Of the dataset's subset."
+        ),
+        click.option("--samples", type=int, help="N of synthetic images.  [default: 4,096]"),
+        click.option("--classes", type=int, help="K of synthetic images.  [default: 100]"),
+        click.option("--image-size", type=int, help="Side of synthetic images.  [default: 32]"),
+        click.option(
+            "--backbone", type=BackboneName(), help="As for extract.  [default: the dataset's]"
+        ),
+        click.option(
+            "--augmentation",
+            type=click.Choice(names.AUGMENTATIONS),
+            help="Of the views.  [default: the recipe's or the dataset's]",
+        ),
+        click.option("--seed", type=click.IntRange(min=0), default=0, help="Of everything drawn."),
+        click.option("--device", type=click.Choice(names.DEVICES), default="auto"),
+    ]
+    return _adding(options)(function)
 
 
 def shape_options(function: Function) -> Function:

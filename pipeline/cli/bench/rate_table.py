@@ -1,4 +1,4 @@
-"""What `pipeline bench extract` and `cache` show to a person."""
+"""What `pipeline bench extract`, `train` and `cache` show to a person: rates and their ratios."""
 
 from collections.abc import Mapping
 
@@ -13,13 +13,13 @@ MILLION = 1e6
 def extraction_table(bench: ExtractionBench) -> str:
     """Images a second, and the ratio."""
     rates = {"bare eval loop": bench.bare, "extraction": bench.ours}
-    return _rate_table("images", rates, {"extraction / bare": bench.ratio})
+    return rate_table("images", rates, {"extraction / bare": bench.ratio})
 
 
 def reading_table(reading: Reading) -> str:
     """Every way to read, and the ratios."""
     ratios = {name.replace("_to_", " / "): ratio for name, ratio in reading.ratios.items()}
-    return _rate_table("reading", reading.rates, ratios)
+    return rate_table("reading", reading.rates, ratios)
 
 
 def stage_table(stages: Mapping[str, Stage]) -> str:
@@ -33,7 +33,8 @@ def stage_table(stages: Mapping[str, Stage]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _rate_table(title: str, rates: Mapping[str, Rate], ratios: Mapping[str, RateRatio]) -> str:
+def rate_table(title: str, rates: Mapping[str, Rate], ratios: Mapping[str, RateRatio]) -> str:
+    """Times and speed of each rate under one title, and the ratios."""
     lines = [f"{title:<20}{'best ms':>12}{'median ms':>12}{'a second':>16}"]
     for name, rate in rates.items():
         times = f"{1e3 * rate.seconds:>12,.2f}{1e3 * rate.median_seconds:>12,.2f}"

@@ -26,7 +26,7 @@ def checkpoint():
         finished=False,
         selected=Selected(3, 0.25, {"head.weight": torch.randn(3, 4)}),
         record=TrainingRecord(
-            {"seed": 1, "recipe": {"iterations": 9, "name": "default"}},
+            {"seed": 1, "backbone": "resnet8", "recipe": {"iterations": 9, "name": "default"}},
             {"train": np.arange(7), "test": np.arange(3)},
         ),
         provenance={"torch": "2"},
@@ -43,6 +43,12 @@ def test_what_is_written_is_read(checkpoint, tmp_path):
     assert (read.step, read.finished, read.provenance) == (5, False, {"torch": "2"})
     assert record_differences(read.record, checkpoint.record) == []
     assert [file.name for file in tmp_path.iterdir()] == ["a.pt"]
+
+
+def test_a_network_that_had_two_names_has_one(checkpoint, tmp_path):
+    record = TrainingRecord({"backbone": "torchvision:resnet50"}, {})
+    write_checkpoint(tmp_path / "a.pt", dataclasses.replace(checkpoint, record=record))
+    assert load_checkpoint(tmp_path / "a.pt").record.config == {"backbone": "resnet50"}
 
 
 def test_a_failed_write_leaves_the_older_file_alone(checkpoint, tmp_path, monkeypatch):
@@ -132,7 +138,7 @@ def test_an_absent_file_is_refused(tmp_path):
 def test_every_difference_is_named(checkpoint):
     stored = checkpoint.record
     asked = TrainingRecord(
-        {"seed": 2, "recipe": {"iterations": 9, "name": "paper"}},
+        {"seed": 2, "backbone": "resnet8", "recipe": {"iterations": 9, "name": "paper"}},
         {"train": np.arange(7)[::-1].copy(), "tune": np.arange(2)},
     )
     assert record_differences(stored, asked) == [

@@ -48,6 +48,16 @@ def test_extract_on_a_checkpoints_own_images(run, digits_cache):
     check_extraction(document, 2 * images["train"] + images["test"])
 
 
+def test_extract_with_a_network_of_a_library(run):
+    options = ("--backbone", "torchvision:squeezenet1_1")
+    done = run("bench", "extract", *SMALL_IMAGES, *options, "--repeat", 1)
+    assert done.code == 2  # it ends in a convolution, which only building it tells
+    assert "ends in" in done.error
+    options = ("--backbone", "torchvision:shufflenet_v2_x0_5")
+    document = document_of(run, "extract", *SMALL_IMAGES, *options, "--repeat", 1)
+    assert document["problem"]["backbone"] == "torchvision:shufflenet_v2_x0_5"
+
+
 def test_extract_on_a_dataset_without_training(run):
     document = document_of(run, "extract", "--dataset", "digits-lt", "--repeat", 1)
     assert (document["problem"]["backbone"], document["problem"]["classes"]) == ("resnet8", 10)
@@ -60,6 +70,11 @@ def test_extract_on_a_dataset_without_training(run):
         (("--imbalance-ratio", 9), "--imbalance-ratio: a --dataset beside it expected"),
         (("--samples", 2, "--classes", 3), "at least 2 classes, an image of each"),
         (("--repeat", 0, *SMALL_IMAGES), "--repeat: at least 1 expected, got 0"),
+        (("--backbone", "resnet9"), "torchvision:NAME or timm:NAME, expected, got resnet9"),
+        (
+            (*SMALL_IMAGES, "--backbone", "torchvision:vit_b_16"),
+            "vit_b_16: images that the network takes expected, got",
+        ),
     ],
 )
 def test_extract_refuses_what_contradicts_itself(run, options, message):

@@ -7,7 +7,7 @@ from pipeline.bench.synthetic import SyntheticLogits, logits_in_memory
 from pipeline.errors import ConfigError
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(
     num_classes=st.integers(2, 300),
     spare=st.integers(0, 5000),

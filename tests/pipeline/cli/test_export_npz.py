@@ -96,9 +96,7 @@ def caches(draw):
 
 
 @given(arguments=caches(), single=st.booleans())
-@settings(
-    max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_import_makes_the_same_cache_of_an_export(run, tmp_path_factory, arguments, single):
     folder = tmp_path_factory.mktemp("round")
     write_arrays(folder / "a.h5", **arguments)

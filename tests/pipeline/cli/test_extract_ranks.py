@@ -2,11 +2,10 @@
 
 import json
 import signal
-import socket
 
 import pytest
 from resumable import assert_same_cache
-from warm import full_disk, wait_until
+from warm import full_disk, start_ranks, wait_until
 
 VIEWS = 6
 NUM_ROWS = 482 * (1 + VIEWS) + 400
@@ -24,22 +23,6 @@ def whole(warm, tmp_path_factory):
 
 def arguments_of(path, *options):
     return ["extract", "--dataset", "digits-lt", "--views", VIEWS, *options, "-o", path]
-
-
-def start_ranks(warm, arguments, *, size, prelude=lambda rank: ""):
-    """Start the command in `size` processes, as torchrun does."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    place = {"WORLD_SIZE": str(size), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-    return [
-        warm.start(
-            *arguments,
-            environment={**place, "RANK": str(rank), "LOCAL_RANK": str(rank)},
-            prelude=prelude(rank),
-        )
-        for rank in range(size)
-    ]
 
 
 def test_two_processes_write_what_one_writes(warm, whole, tmp_path):
@@ -73,11 +56,16 @@ def test_a_process_that_is_late_takes_its_own_share(warm, whole, tmp_path):
     assert_same_cache(path, whole)
 
 
-def test_the_first_trains_and_the_others_wait(warm, whole, tmp_path):
+def test_all_of_them_train_and_extract(warm, tmp_path):
     path = tmp_path / "x.h5"
     ranks = start_ranks(warm, arguments_of(path, *TRAINING), size=3)
     assert [rank.wait() for rank in ranks] == [0, 0, 0], [rank.err for rank in ranks]
-    assert_same_cache(path, whole)
+    assert "shared by 3 processes" in ranks[0].err
+    assert [(rank.out, rank.err) for rank in ranks[1:]] == [("", "")] * 2
+    alone = tmp_path / "alone.h5"
+    done = warm.run(*arguments_of(alone, "--checkpoint", path.with_suffix(".pt")))
+    assert done.code == 0, done.err
+    assert_same_cache(path, alone)
     again = start_ranks(warm, arguments_of(path, *TRAINING), size=2)
     assert [rank.wait() for rank in again] == [0, 0], [rank.err for rank in again]
     assert "already there" in again[0].err
