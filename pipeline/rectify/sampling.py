@@ -9,6 +9,7 @@ up several times in one, and one of two images gives both of them twice.
 """
 
 from collections.abc import Iterator
+from itertools import islice
 from typing import Literal
 
 import torch
@@ -38,17 +39,15 @@ def class_balanced_batches(
 ) -> Iterator[Tensor]:
     """Samples (B,) int64 of one step after another, without end; `labels` (N,) int64."""
     members = {
-        label: _Cycle((labels == label).nonzero()[:, 0].tolist(), generator)
+        label: _cycle((labels == label).nonzero()[:, 0].tolist(), generator)
         for label in torch.bincount(labels).nonzero()[:, 0].tolist()
     }
-    classes = _Cycle(list(members), generator)
     ahead: list[int] = []
-    while True:
-        while len(ahead) < batch_size:
-            for label in classes.take(1):
-                ahead += members[label].take(IMAGES_PER_CLASS)
-        yield torch.tensor(ahead[:batch_size])
-        ahead = ahead[batch_size:]
+    for label in _cycle(list(members), generator):
+        ahead += islice(members[label], IMAGES_PER_CLASS)
+        while len(ahead) >= batch_size:
+            yield torch.tensor(ahead[:batch_size])
+            ahead = ahead[batch_size:]
 
 
 def expected_weights(
@@ -67,22 +66,8 @@ def expected_weights(
     return weights / drawn.clamp(min=1), "weighted"
 
 
-class _Cycle:
-    """Items in a random order that is drawn anew each time round."""
-
-    def __init__(self, items: list[int], generator: torch.Generator) -> None:
-        self._items = items
-        self._generator = generator
-        self._ahead: list[int] = []
-
-    def take(self, count: int) -> list[int]:
-        """The next `count` items."""
-        taken: list[int] = []
-        while len(taken) < count:
-            if not self._ahead:
-                order = torch.randperm(len(self._items), generator=self._generator)
-                self._ahead = [self._items[index] for index in order.tolist()]
-            missing = count - len(taken)
-            taken += self._ahead[:missing]
-            self._ahead = self._ahead[missing:]
-        return taken
+def _cycle(items: list[int], generator: torch.Generator) -> Iterator[int]:
+    """Items in a random order that is drawn anew each time round, without end."""
+    while True:
+        order = torch.randperm(len(items), generator=generator).tolist()
+        yield from (items[index] for index in order)

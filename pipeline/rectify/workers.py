@@ -37,7 +37,7 @@ class Workers:
 
         # torch keeps one count for each thread, and a new thread anywhere takes the last one set:
         # all of ours start here, before the caller's own is set again.
-        with _one_thread_an_operation():
+        with one_thread_an_operation():
             list(self._pool.map(start, range(num_threads)))
 
     def map(self, function: Callable[[Item], Result], items: Sequence[Item]) -> Iterator[Result]:
@@ -47,7 +47,7 @@ class Workers:
         than a small pass.
         """
         # MKL keeps one count for the whole process, so the caller's is held at 1 as well.
-        with _one_thread_an_operation():
+        with one_thread_an_operation():
             if self._num_threads == 1 or len(items) == 1:
                 yield from map(function, items)
             else:
@@ -76,7 +76,8 @@ def workers(num_threads: int) -> Workers:
 
 
 @contextmanager
-def _one_thread_an_operation() -> Iterator[None]:
+def one_thread_an_operation() -> Iterator[None]:
+    """Keep torch from splitting operations while the block runs."""
     num_threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

@@ -17,6 +17,7 @@ from pipeline.rectify.sampling import class_balanced_batches, instance_batches
 from pipeline.rectify.schedule import Schedule
 from pipeline.rectify.solvable import Solvable
 from pipeline.rectify.solvers.result import Solution, conclude
+from pipeline.rectify.workers import one_thread_an_operation
 
 
 def run_sgd(
@@ -48,12 +49,13 @@ def run_sgd(
     whole = problem if batch_problem is None else batch_problem
     theta, velocity = start.clone(), torch.zeros_like(start)
     batches = draw_batches(schedule, labels=labels, num_views=num_views, seed=seed)
-    for step, (views, batch) in enumerate(batches):
-        gradient = whole.subset(views * len(labels) + batch).evaluate(theta, precise=False)
-        velocity.mul_(schedule.momentum).add_(gradient.gradient)
-        theta.sub_(schedule.learning_rate(step) * velocity)
-        problem.passes += len(batch) / problem.num_rows
-        progress(step + 1, schedule.iterations, f"loss {gradient.value:.4f}")
+    with one_thread_an_operation():
+        for step, (views, batch) in enumerate(batches):
+            gradient = whole.subset(views * len(labels) + batch).evaluate(theta, precise=False)
+            velocity.mul_(schedule.momentum).add_(gradient.gradient)
+            theta.sub_(schedule.learning_rate(step) * velocity)
+            problem.passes += len(batch) / problem.num_rows
+            progress(step + 1, schedule.iterations, f"loss {gradient.value:.4f}")
     point = problem.evaluate(theta, precise=True)
     return conclude(problem, point, tolerance=tolerance, steps=schedule.iterations, scheduled=True)
 
