@@ -16,7 +16,7 @@ import math
 import torch
 from torch import Tensor
 
-from pipeline.errors import ConfigError, DataError
+from pipeline.errors import ConfigError
 from pipeline.progress import Progress, silent
 from pipeline.rectify.affine import AffineFamily
 from pipeline.rectify.affine_fit import build_ridge
@@ -116,18 +116,14 @@ def build_confidence_problem(
         ConfigError: the bound on memory has no room for one thread's buffers.
         DataError: the inputs have no features.
     """
-    if inputs.features is None:
-        raise DataError(
-            "features: those of every row expected for disalign, got none; extract or import them "
-            "too"
-        )
+    features = inputs.feature_rows(settings.method)
     logits, labels = inputs.source()
     weights, reduction = expected_weights(
         inputs, gamma=settings.gamma, reduction=settings.reduction, sampling=sampling
     )
     loss = ConfidenceCrossEntropy(
         logits,
-        inputs.features.flatten(0, 1),
+        features,
         labels,
         weights,
         reduction=reduction,

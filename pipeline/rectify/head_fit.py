@@ -9,7 +9,7 @@ import math
 import torch
 from torch import Tensor
 
-from pipeline.errors import ConfigError, DataError
+from pipeline.errors import ConfigError
 from pipeline.progress import Progress, silent
 from pipeline.rectify.head_loss import HeadCrossEntropy
 from pipeline.rectify.head_metric import HeadMetric
@@ -95,16 +95,12 @@ def build_head_problem(
         ConfigError: the bound on memory has no room for one thread's buffers.
         DataError: the inputs have no features.
     """
-    if inputs.features is None:
-        raise DataError(
-            f"features: those of every row expected for {settings.method}, got none; extract or "
-            "import them too"
-        )
+    features = inputs.feature_rows(settings.method)
     weights, reduction = expected_weights(
         inputs, gamma=settings.gamma, reduction=settings.reduction, sampling=sampling
     )
     loss = HeadCrossEntropy(
-        inputs.features.flatten(0, 1),
+        features,
         inputs.labels.repeat(inputs.num_views),
         weights,
         reduction=reduction,

@@ -85,6 +85,19 @@ class FitInputs:
         """(K,) float64 logarithm of the prior of phase one."""
         return self.head.log_prior
 
+    def feature_rows(self, method: str) -> Tensor:
+        """Features (V N, D) for a method that cannot do without, a view of the same memory.
+
+        Raises:
+            DataError: there are none.
+        """
+        if self.features is None:
+            raise DataError(
+                f"features: those of every row expected for {method}, got none; extract or import "
+                "them too"
+            )
+        return self.features.flatten(0, 1)
+
     def rows(self) -> tuple[Tensor, Tensor]:
         """Logits (V N, K) and labels (V N,).
 

@@ -54,14 +54,12 @@ def mean_direction(features: Tensor) -> tuple[Tensor, float]:
 
 
 def _fit(inputs: FitInputs, settings: RectifySettings, context: FitContext) -> Outcome:
-    if inputs.features is None or inputs.weight is None:
-        missing = "features" if inputs.features is None else "weight"
+    if inputs.weight is None:
         raise DataError(
-            f"{missing}: features and the head's weight expected for tde, got no {missing}; "
-            "extract or import both"
+            "weight: that of the head expected for tde, got none; extract or import it too"
         )
     weight = inputs.weight.double()
-    direction, cosine = mean_direction(inputs.features.flatten(0, 1))
+    direction, cosine = mean_direction(inputs.feature_rows("tde"))
     alpha = settings.alpha
     if alpha is None:
         alpha = STATED_ALPHA.get(context.dataset or "", 1 / cosine)

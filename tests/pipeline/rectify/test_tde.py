@@ -78,9 +78,9 @@ def test_a_file_keeps_direction_and_alpha(inputs, tmp_path):
 
 
 def test_what_tde_needs_is_asked_for(inputs):
-    with pytest.raises(DataError, match="got no features"):
+    with pytest.raises(DataError, match="features: those of every row expected for tde"):
         fit_rectifier(replace(inputs, features=None), TDE)
-    with pytest.raises(DataError, match="got no weight"):
+    with pytest.raises(DataError, match="weight: that of the head expected for tde"):
         fit_rectifier(replace(inputs, weight=None), TDE)
     with pytest.raises(DataError, match="a mean other than 0 expected for tde"):
         fit_rectifier(replace(inputs, features=torch.zeros_like(inputs.features)), TDE)
