@@ -76,6 +76,7 @@ def cli_command(
     progress = ProgressLine("comparing", unit=" methods")
     comparison = compare_caches(caches, settings, progress=progress)
     warn(list(comparison.warnings))
+    warn([f"without {key}: {reason}" for key, reason in comparison.failed.items()])
     for key, reason in comparison.skipped.items():
         note(f"without {key}: it {reason}, which {_these(caches)} lack")
     if output is not None:

@@ -15,6 +15,7 @@ from pipeline.cli.cached import evaluation_rows
 from pipeline.cli.class_distribution import describe_distribution, split_population
 from pipeline.cli.method_fit import check_needs, fit_key, missing_needs
 from pipeline.cli.seeds import check_seeds, other_differences
+from pipeline.errors import FitError
 from pipeline.progress import Progress, silent
 from pipeline.rectify.presets import method_keys, parse_method_key
 from pipeline.report.bootstrap import Bootstrap
@@ -55,6 +56,7 @@ class Comparison:
         is_weighted: whether samples of different classes count differently.
         reports: by key, the references first.
         skipped: by key, what the caches lack for a method.
+        failed: by key, why a fit came to nothing on one of the caches.
         warnings: for results that stand but need a look.
     """
 
@@ -65,6 +67,7 @@ class Comparison:
     is_weighted: bool
     reports: Mapping[str, Report]
     skipped: Mapping[str, str]
+    failed: Mapping[str, str]
     warnings: Sequence[str]
 
     @property
@@ -113,6 +116,7 @@ class Comparison:
             "seed": bootstrap.seed,
             "methods": {key: report.record() for key, report in self.reports.items()},
             "skipped": dict(self.skipped),
+            "failed": dict(self.failed),
             "warnings": list(self.warnings),
         }
 
@@ -138,6 +142,8 @@ def compare_caches(
 ) -> Comparison:
     """Fit every method once on each cache, score it, and set it against the baselines.
 
+    A method whose loss runs out of finite numbers is left out; the others are compared.
+
     Args:
         paths: one cache, or several of the same classes and counts that differ in their seeds.
         settings: what is compared.
@@ -147,7 +153,6 @@ def compare_caches(
         CacheError: a cache is invalid, or lacks the split or what a named method needs.
         ConfigError: a key that does not exist, or the same cache twice.
         DataError: the caches are of different classes or counts, or the prior does not fit them.
-        FitError: the loss of a method ran out of finite numbers.
     """
     caches = [open_cache(path) for path in paths]
     check_seeds(caches)
@@ -160,8 +165,9 @@ def compare_caches(
         populations.append(population)
         warnings += missing
     runs = []
+    failed: dict[str, str] = {}
     for cached, population in zip(caches, populations, strict=True):
-        scored = _fit_and_score(cached, keys, settings, progress=progress)
+        scored = _fit_and_score(cached, keys, settings, failed=failed, progress=progress)
         warnings += _fit_warnings(scored)
         runs.append(
             _method_reports(
@@ -179,20 +185,31 @@ def compare_caches(
         is_weighted=not all(population.is_as_sampled for population in populations),
         reports=runs[0]
         if len(runs) == 1
-        else {key: SeedReport([run[key] for run in runs]) for key in keys},
+        else {key: SeedReport([run[key] for run in runs]) for key in keys if key not in failed},
         skipped=skipped,
+        failed=failed,
         warnings=tuple(dict.fromkeys(warnings)),
     )
 
 
 def _fit_and_score(
-    cached: Cache, keys: Sequence[str], settings: ComparisonSettings, *, progress: Progress
+    cached: Cache,
+    keys: Sequence[str],
+    settings: ComparisonSettings,
+    *,
+    failed: dict[str, str],
+    progress: Progress,
 ) -> dict[str, _Scored]:
+    """Those of `keys` whose fit came to something; the others join `failed`."""
     rows = evaluation_rows(cached, settings.split)
     scored: dict[str, _Scored] = {}
-    for key in keys:
-        progress(len(scored), len(keys), key)
-        fit = fit_key(cached, key, seed=settings.bootstrap.seed)
+    for number, key in enumerate(keys):
+        progress(number, len(keys), key)
+        try:
+            fit = fit_key(cached, key, seed=settings.bootstrap.seed)
+        except FitError as error:
+            failed[key] = f"{cached.path}: {error}"
+            continue
         scores = rows.scores(fit.rectifier)
         scored[key] = _Scored(
             method=fit.rectifier.method,

@@ -250,3 +250,23 @@ def test_the_terminal_tables_are_narrow_enough_to_read(run, digits_cache):
     done = run("compare", digits_cache, *QUICK)
     assert max(map(len, done.out.splitlines())) <= 120
     assert done.out.count("\nmarr:paper ") == 2
+
+
+def test_a_fit_that_comes_to_nothing_leaves_the_others(run, imported, monkeypatch):
+    from pipeline.cli import comparing
+    from pipeline.errors import FitError
+
+    def diverging(cached, key, **options):
+        if key == "marr":
+            raise FitError("fit: a finite loss expected, got nan")
+        return fit_key(cached, key, **options)
+
+    fit_key = comparing.fit_key
+    monkeypatch.setattr(comparing, "fit_key", diverging)
+    cache = imported()
+    done = run("compare", cache, *QUICK, "--json")
+    assert done.code == 0
+    assert f"warning: without marr: {cache}: fit: a finite loss expected" in done.err
+    document = done.document
+    assert list(document["methods"]) == [key for key in KEYS if key != "marr"]
+    assert list(document["failed"]) == ["marr"]
