@@ -206,7 +206,9 @@ def _fit_and_score(
     for number, key in enumerate(keys):
         progress(number, len(keys), key)
         try:
-            fit = fit_key(cached, key, seed=settings.bootstrap.seed)
+            fit = fit_key(
+                cached, key, seed=settings.bootstrap.seed, progress=_inner(progress, number, keys)
+            )
         except FitError as error:
             failed[key] = f"{cached.path}: {error}"
             continue
@@ -222,6 +224,15 @@ def _fit_and_score(
         )
     progress(len(keys), len(keys))
     return scored
+
+
+def _inner(progress: Progress, number: int, keys: Sequence[str]) -> Progress:
+    """Progress of one fit as part of that of all: a whole head may take minutes."""
+
+    def tell(done: int, total: int, note: str = "") -> None:
+        progress(number, len(keys), f"{keys[number]}: {note}")
+
+    return tell
 
 
 def _method_reports(
