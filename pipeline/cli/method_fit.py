@@ -1,6 +1,7 @@
 """One method on one cache, by its key: what `compare` fits, and what a cache cannot carry."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -62,13 +63,14 @@ def fit_key(cached: Cache, key: str, *, seed: int = 0, progress: Progress = sile
     check_needs(cached, method)
     dataset = dataset_name(cached)
     settings = preset_settings(preset, method=method, dataset=dataset, seed=seed)
-    inputs, _ = fit_inputs(
+    inputs, warnings = fit_inputs(
         cached,
         split=settings.fit_split,
         views=settings.fit_views,
         source="features" if cached.split(settings.fit_split).logits is None else "logits",
         device=torch.device("cpu"),
     )
-    return fit_rectifier(
+    fit = fit_rectifier(
         inputs, settings, dataset=dataset, metadata=fit_metadata(cached), progress=progress
     )
+    return replace(fit, warnings=(*warnings, *fit.warnings))

@@ -270,3 +270,14 @@ def test_a_fit_that_comes_to_nothing_leaves_the_others(run, imported, monkeypatc
     document = done.document
     assert list(document["methods"]) == [key for key in KEYS if key != "marr"]
     assert list(document["failed"]) == ["marr"]
+
+
+def test_a_cache_without_augmented_views_is_said(run, digits_cache, tmp_path):
+    cache = tmp_path / "clean.h5"
+    checkpoint = digits_cache.with_suffix(".pt")
+    options = ["--dataset", "digits-lt", "--checkpoint", checkpoint, "--views", 0, "-o", cache]
+    assert run("extract", *options).code == 0
+    done = run("compare", cache, "--methods", "marr,lws", "--resamples", 100, "--json")
+    assert done.code == 0
+    said = [text for text in done.document["warnings"] if "no augmented view" in text]
+    assert said == [f"{cache}: split train has no augmented view, its clean one is fitted"]
