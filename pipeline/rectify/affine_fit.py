@@ -10,16 +10,16 @@ from pipeline.rectify.affine import AffineFamily
 from pipeline.rectify.inputs import FitInputs
 from pipeline.rectify.method import Family, FitContext, Outcome
 from pipeline.rectify.objective import WeightedCrossEntropy
-from pipeline.rectify.official_schedules import sgd_schedule
 from pipeline.rectify.problem import Problem
 from pipeline.rectify.rectifier import Rectifier
 from pipeline.rectify.resources import UNLIMITED, Resources
 from pipeline.rectify.ridge import Ridge
 from pipeline.rectify.sampling import Sampling, expected_weights
+from pipeline.rectify.scheduled_fit import follow_schedule
 from pipeline.rectify.settings import RectifySettings
 from pipeline.rectify.solvers import SOLVERS, Solution
 from pipeline.rectify.solvers.result import FitStatus
-from pipeline.rectify.solvers.sgd import refuse_partners, run_sgd
+from pipeline.rectify.solvers.sgd import refuse_partners
 
 
 def fit_affine(
@@ -119,19 +119,15 @@ def _solve(
     if settings.optimizer != "sgd":
         start = starting_point(problem, settings)
         solution = SOLVERS[settings.optimizer](problem, start, settings.tolerance)
-        num_passes = math.ceil(solution.passes)
-        context.progress(num_passes, num_passes, f"loss {solution.point.value:.6f}")
+        context.tell_solved(solution)
         return solution
-    return run_sgd(
+    return follow_schedule(
         problem,
         problem.family.identity(),
-        schedule=sgd_schedule(settings, context.dataset, len(inputs.labels)),
-        labels=inputs.labels,
-        num_views=inputs.num_views,
-        seed=settings.seed,
-        tolerance=settings.tolerance,
         batch_problem=build_problem(inputs, settings, problem.family),
-        progress=context.progress,
+        inputs=inputs,
+        settings=settings,
+        context=context,
     )
 
 

@@ -25,14 +25,14 @@ from pipeline.rectify.confidence_problem import ConfidenceProblem
 from pipeline.rectify.confidence_rectifier import ConfidenceRectifier
 from pipeline.rectify.inputs import FitInputs
 from pipeline.rectify.method import FitContext, Outcome
-from pipeline.rectify.official_schedules import sgd_schedule
 from pipeline.rectify.resources import UNLIMITED, Resources
 from pipeline.rectify.sampling import Sampling, expected_weights
+from pipeline.rectify.scheduled_fit import follow_schedule
 from pipeline.rectify.settings import RectifySettings
 from pipeline.rectify.solvers.coarse import Coarsening, minimize_lbfgs
 from pipeline.rectify.solvers.lbfgs import minimize
 from pipeline.rectify.solvers.result import FitStatus, Solution
-from pipeline.rectify.solvers.sgd import refuse_partners, run_sgd
+from pipeline.rectify.solvers.sgd import refuse_partners
 
 CVPODS_DIRECTION = 0.1
 """Every entry of v at the start of the released code."""
@@ -149,8 +149,7 @@ def _minimize(
         settings.tolerance,
         approximation=Coarsening(problem, is_convex=False),
     )
-    num_passes = math.ceil(solution.passes)
-    context.progress(num_passes, num_passes, f"loss {solution.point.value:.6f}")
+    context.tell_solved(solution)
     return problem, solution
 
 
@@ -159,16 +158,13 @@ def _run_sgd(
 ) -> tuple[ConfidenceProblem, Solution]:
     drawn = build_confidence_problem(inputs, settings)
     problem = build_confidence_problem(inputs, settings, sampling=settings.sampling)
-    solution = run_sgd(
+    solution = follow_schedule(
         problem,
         _start(problem, settings),
-        schedule=sgd_schedule(settings, context.dataset, len(inputs.labels)),
-        labels=inputs.labels,
-        num_views=inputs.num_views,
-        seed=settings.seed,
-        tolerance=settings.tolerance,
         batch_problem=drawn,
-        progress=context.progress,
+        inputs=inputs,
+        settings=settings,
+        context=context,
     )
     return problem, solution
 

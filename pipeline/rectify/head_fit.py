@@ -17,13 +17,13 @@ from pipeline.rectify.head_problem import HeadProblem
 from pipeline.rectify.head_rectifier import HeadRectifier
 from pipeline.rectify.inputs import FitInputs
 from pipeline.rectify.method import FitContext, Outcome
-from pipeline.rectify.official_schedules import sgd_schedule
 from pipeline.rectify.resources import UNLIMITED, Resources
 from pipeline.rectify.sampling import Sampling, expected_weights
+from pipeline.rectify.scheduled_fit import follow_schedule
 from pipeline.rectify.settings import RectifySettings
 from pipeline.rectify.solvers.lbfgs import minimize
 from pipeline.rectify.solvers.result import FitStatus, Solution
-from pipeline.rectify.solvers.sgd import refuse_partners, run_sgd
+from pipeline.rectify.solvers.sgd import refuse_partners
 
 
 def fit_head(
@@ -126,8 +126,7 @@ def _minimize(
     )
     start = torch.zeros(problem.num_parameters, dtype=torch.float64)
     solution = minimize(problem, start, settings.tolerance, approximation=HeadMetric(problem))
-    num_passes = math.ceil(solution.passes)
-    context.progress(num_passes, num_passes, f"loss {solution.point.value:.6f}")
+    context.tell_solved(solution)
     return problem, solution
 
 
@@ -136,16 +135,13 @@ def _run_sgd(
 ) -> tuple[HeadProblem, Solution]:
     drawn = build_head_problem(inputs, settings, offset=offset)
     problem = build_head_problem(inputs, settings, offset=offset, sampling=settings.sampling)
-    solution = run_sgd(
+    solution = follow_schedule(
         problem,
         initial_head(problem.loss.num_classes, problem.loss.num_features, seed=settings.seed),
-        schedule=sgd_schedule(settings, context.dataset, len(inputs.labels)),
-        labels=inputs.labels,
-        num_views=inputs.num_views,
-        seed=settings.seed,
-        tolerance=settings.tolerance,
         batch_problem=drawn,
-        progress=context.progress,
+        inputs=inputs,
+        settings=settings,
+        context=context,
     )
     return problem, solution
 

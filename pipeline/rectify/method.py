@@ -1,5 +1,6 @@
 """What a post-hoc method is: a name's meaning, from rows to a rectifier."""
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -13,7 +14,7 @@ from pipeline.rectify.inputs import FitInputs
 from pipeline.rectify.rectifier import Rectifier
 from pipeline.rectify.resources import UNLIMITED, Resources
 from pipeline.rectify.settings import RectifySettings
-from pipeline.rectify.solvers.result import FitStatus
+from pipeline.rectify.solvers.result import FitStatus, Solution
 
 Need = Literal["features", "weight"]
 """What beside the logits: features of every row, or the head's weight."""
@@ -37,6 +38,11 @@ class FitContext:
     dataset: str | None = None
     progress: Progress = silent
     resources: Resources = UNLIMITED
+
+    def tell_solved(self, solution: Solution) -> None:
+        """Tell the progress of a fit by passes that it is over."""
+        num_passes = math.ceil(solution.passes)
+        self.progress(num_passes, num_passes, f"loss {solution.point.value:.6f}")
 
 
 @dataclass(frozen=True, kw_only=True)

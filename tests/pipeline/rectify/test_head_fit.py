@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from sklearn.linear_model import LogisticRegression
 
 from pipeline.errors import ConfigError, DataError
-from pipeline.rectify import head_fit
+from pipeline.rectify import scheduled_fit
 from pipeline.rectify.fit import fit_rectifier
 from pipeline.rectify.head_fit import build_head_problem, initial_head
 from pipeline.rectify.official_schedules import sgd_schedule
@@ -39,7 +39,7 @@ def short_schedule(*arguments):
 @pytest.fixture
 def short_sgd(monkeypatch):
     """60 of the 2,000 steps."""
-    monkeypatch.setattr(head_fit, "sgd_schedule", short_schedule)
+    monkeypatch.setattr(scheduled_fit, "sgd_schedule", short_schedule)
 
 
 def options_of(method, preset="default", **more):

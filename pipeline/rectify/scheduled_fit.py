@@ -1,0 +1,43 @@
+"""SGD for a method: the schedule that its settings ask for, on the rows of its inputs."""
+
+from torch import Tensor
+
+from pipeline.rectify.inputs import FitInputs
+from pipeline.rectify.method import FitContext
+from pipeline.rectify.official_schedules import sgd_schedule
+from pipeline.rectify.settings import RectifySettings
+from pipeline.rectify.solvable import Solvable
+from pipeline.rectify.solvers.result import Solution
+from pipeline.rectify.solvers.sgd import run_sgd
+
+
+def follow_schedule(
+    problem: Solvable,
+    start: Tensor,
+    *,
+    batch_problem: Solvable,
+    inputs: FitInputs,
+    settings: RectifySettings,
+    context: FitContext,
+) -> Solution:
+    """The last iterate from `start` (P,).
+
+    Args:
+        problem: what a batch has in expectation.
+        start: (P,) float64.
+        batch_problem: whose loss on the rows of a batch a step descends.
+        inputs: the rows of both.
+        settings: preset, sampling and seed.
+        context: dataset and progress.
+    """
+    return run_sgd(
+        problem,
+        start,
+        schedule=sgd_schedule(settings, context.dataset, len(inputs.labels)),
+        labels=inputs.labels,
+        num_views=inputs.num_views,
+        seed=settings.seed,
+        tolerance=settings.tolerance,
+        batch_problem=batch_problem,
+        progress=context.progress,
+    )
