@@ -25,7 +25,9 @@ if TYPE_CHECKING:
 @click.argument("cache", type=input_type)
 @click.option("--method", type=click.Choice(names.METHODS), default="marr")
 @click.option(
-    "--optimizer", type=click.Choice(names.OPTIMIZERS), help="[default: the preset's, lbfgs]"
+    "--optimizer",
+    type=click.Choice(names.OPTIMIZERS),
+    help="[default: lbfgs; crt and balanced-softmax-head: newton; official: sgd]",
 )
 @click.option("--preset", type=click.Choice(names.PRESETS), default="default")
 @click.option("--gamma", type=float, help="Exponent of the class weights.  [default: 1.2; crt: 1]")

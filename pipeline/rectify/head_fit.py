@@ -1,7 +1,8 @@
 """The fit of a whole head on features: its problem, its solver and what it yields.
 
-The old head is dropped. L-BFGS starts from a head of zeros, which the minimum does not depend on;
-`sgd` from a fresh one, as torch's `Linear` draws it: weight and bias uniform within 1 / sqrt(D).
+The old head is dropped. `newton` and `lbfgs` start from a head of zeros, which the minimum does not
+depend on; `sgd` from a fresh one, as torch's `Linear` draws it: weight and bias uniform within
+1 / sqrt(D).
 """
 
 import math
@@ -12,7 +13,8 @@ from torch import Tensor
 from pipeline.errors import ConfigError
 from pipeline.progress import Progress, silent
 from pipeline.rectify.head_loss import HeadCrossEntropy
-from pipeline.rectify.head_metric import HeadMetric
+from pipeline.rectify.head_metric import minimize_head_lbfgs
+from pipeline.rectify.head_newton import minimize_head_newton
 from pipeline.rectify.head_problem import HeadProblem
 from pipeline.rectify.head_rectifier import HeadRectifier
 from pipeline.rectify.inputs import FitInputs
@@ -21,7 +23,6 @@ from pipeline.rectify.resources import UNLIMITED, Resources
 from pipeline.rectify.sampling import Sampling, expected_weights
 from pipeline.rectify.scheduled_fit import follow_schedule
 from pipeline.rectify.settings import RectifySettings
-from pipeline.rectify.solvers.lbfgs import minimize
 from pipeline.rectify.solvers.result import FitStatus, Solution
 from pipeline.rectify.solvers.sgd import refuse_partners
 
@@ -42,8 +43,8 @@ def fit_head(
         offset: (K,) added to the logits in training; None for none.
 
     Raises:
-        ConfigError: `newton`; a centre other than zero; `sgd` in several processes; or no room in
-            memory for one thread's buffers.
+        ConfigError: a centre other than zero; `sgd` in several processes; or no room in memory for
+            one thread's buffers.
         DataError: the inputs have no features.
         FitError: the loss ran out of finite numbers.
     """
@@ -124,8 +125,8 @@ def _minimize(
     problem = build_head_problem(
         inputs, settings, offset=offset, resources=context.resources, progress=context.progress
     )
-    start = torch.zeros(problem.num_parameters, dtype=torch.float64)
-    solution = minimize(problem, start, settings.tolerance, approximation=HeadMetric(problem))
+    solve = minimize_head_newton if settings.optimizer == "newton" else minimize_head_lbfgs
+    solution = solve(problem, settings.tolerance)
     context.tell_solved(solution)
     return problem, solution
 
@@ -147,11 +148,6 @@ def _run_sgd(
 
 
 def _check(settings: RectifySettings) -> None:
-    if settings.optimizer == "newton":
-        raise ConfigError(
-            f"optimizer: lbfgs or sgd expected for {settings.method}, got newton, whose Hessian a "
-            "whole head is too large for; leave --optimizer out"
-        )
     if settings.center != "zero":
         raise ConfigError(
             f"center: zero expected for {settings.method}, which starts from no head, got "

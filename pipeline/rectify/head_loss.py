@@ -9,6 +9,8 @@ H = [W b] (K, D + 1). With x = W z + b, P = softmax(x + offset) row by row and E
 S is R for the plain mean, sum_i U_{y_i} for the weighted one. The offset (K,) is there in training
 alone: log n for Balanced Softmax.
 
+    H's Hessian times V  = (1/S) sum_i U_{y_i} P_i * (V [z_i 1] - P_i . V [z_i 1]) [z_i 1]^T
+
 One pass goes over the rows in blocks, each with two matrix products: float32 (`precise=False`) or
 float64 inside a chunk of rows, float64 between chunks. Features may be a mapped file of any float
 type; no more than a block of them is ever converted.
@@ -30,6 +32,8 @@ from pipeline.rectify.weighted_rows import Reduction, WeightedRows
 
 MIN_BLOCK_ROWS = 256
 """A product of fewer rows mostly waits for the head to come from memory."""
+KEPT_BYTES = 2**30
+"""Of probabilities that a Hessian keeps; without them each of its products takes another half."""
 
 
 @dataclass(frozen=True)
@@ -138,24 +142,39 @@ class HeadCrossEntropy(WeightedRows):
         return few
 
     def hessian(self, head: Tensor) -> Callable[[Tensor], Tensor]:
-        """The Hessian at a head (K, D + 1), as its product with a step (K, D + 1), in float32.
+        """The Hessian at a head (K, D + 1), as its product with a step (K, D + 1).
 
-        Keeps the probabilities (R, K) of all rows: for a thinned loss.
+        A product is a pass in float32. The probabilities (R, K) are kept where they take no more
+        than `KEPT_BYTES` and memory has no bound; else each product makes them anew.
         """
-        z = self._features.float()
-        weights = (self._row_weights / self._divisor).float()[:, None]
+        has_room = self.memory is None and 4 * self.num_rows * self.num_classes <= KEPT_BYTES
+        kept = self._probabilities(head) if has_room else None
         head, offset = self._place(torch.float32, head, self._offset)
-        logits = torch.addmm(head[:, -1] + offset, z, head[:, :-1].T)
-        probability = torch.softmax(logits, 1)
 
         def product(step: Tensor) -> Tensor:
             (step,) = self._place(torch.float32, step)
-            change = torch.addmm(step[:, -1], z, step[:, :-1].T)
-            change.sub_((probability * change).sum(1, keepdim=True))
-            change.mul_(probability).mul_(weights)
-            return torch.cat([change.T @ z, change.sum(0)[:, None]], 1).double().cpu()
+            total = self._zeros(self.num_classes, self.num_features + 1)
+            for part in self._over_chunks(partial(self._chunk_product, head, offset, kept, step)):
+                total += part
+            gathered = self._ranks.gather(total.flatten()).sum(0).view_as(total)
+            return (gathered / self._divisor).cpu()
 
         return product
+
+    def curvature(self, head: Tensor) -> tuple[Tensor, Tensor]:
+        """What the Hessian's blocks on its diagonal are made of, at a head (K, D + 1).
+
+        The block of class k is sum_i c_ik [z_i 1]^T [z_i 1]. For a thinned loss: it keeps all rows,
+        and knows those of this process alone.
+
+        Returns:
+            [z 1] (R, D + 1) and c = (1/S) U P (1 - P) (R, K), both float32.
+        """
+        probability = self._probabilities(head)
+        weight = (self._row_weights / self._divisor).float()[:, None]
+        z = self._features.float()
+        with_bias = torch.cat([z, torch.ones_like(z[:, :1])], 1)
+        return with_bias, torch.addcmul(probability, probability, probability, value=-1) * weight
 
     def is_separated(self, head: Tensor) -> bool:
         """Whether every row that counts has its own logit strictly on top, in float64.
@@ -175,11 +194,9 @@ class HeadCrossEntropy(WeightedRows):
         labels, weight = self._labels[chunk], self._row_weights[chunk].to(head.dtype)
         own = torch.empty_like(labels, dtype=head.dtype)
         total = torch.zeros_like(head)
-        probability = self._blocks.operands(head.dtype)[1]
         for block, z, x in self._block_logits(chunk, head, offset):
             here = slice(block.start - chunk.start, block.stop - chunk.start)
-            residual = probability[: len(x)]
-            self._blocks.softmax_rows(x, out=residual)
+            residual = self._softmax(x)
             torch.gather(residual, 1, labels[here], out=own[here])
             residual.scatter_(1, labels[here], own[here] - 1)
             total[:, -1].addmv_(residual.T, weight[here])
@@ -187,6 +204,42 @@ class HeadCrossEntropy(WeightedRows):
         loss = self._own_label_loss(own[:, 0], chunk, partial(self._logits_of, head, offset))
         counted = loss if self._all_count else torch.where(weight > 0, loss, 0.0)
         return total, self._row_weights[chunk] @ loss, counted.max()
+
+    def _probabilities(self, head: Tensor) -> Tensor:
+        """P (R, K) float32, of the rows of this process."""
+        head, offset = self._place(torch.float32, head, self._offset)
+        kept = torch.empty((self.num_rows, self.num_classes), device=self.device)
+        fill = partial(self._chunk_probabilities, head, offset, kept)
+        for _ in self._over_chunks(fill):
+            pass
+        return kept
+
+    def _chunk_probabilities(
+        self, head: Tensor, offset: Tensor, kept: Tensor, chunk: slice
+    ) -> None:
+        for block, _, x in self._block_logits(chunk, head, offset):
+            kept[block] = self._softmax(x)
+
+    def _chunk_product(
+        self, head: Tensor, offset: Tensor, kept: Tensor | None, step: Tensor, chunk: slice
+    ) -> Tensor:
+        """sum_i U P * (V [z 1] - P . V [z 1]) [z 1] (K, D + 1)."""
+        weight = self._row_weights[chunk].to(head.dtype)[:, None]
+        total = torch.zeros_like(head)
+        space, _, changes = self._blocks.operands(head.dtype)
+        for block, z in self._block_features(chunk, head.dtype):
+            if kept is None:
+                x = torch.addmm(head[:, -1] + offset, z, head[:, :-1].T, out=space[: len(z)])
+                probability = self._softmax(x)
+            else:
+                probability = kept[block]
+            change = torch.addmm(step[:, -1], z, step[:, :-1].T, out=changes[: len(z)])
+            mean = torch.mul(probability, change, out=space[: len(z)]).sum(1, keepdim=True)
+            change.sub_(mean).mul_(probability)
+            change.mul_(weight[block.start - chunk.start : block.stop - chunk.start])
+            total[:, -1] += change.sum(0)
+            total[:, :-1].addmm_(change.T, z)
+        return total
 
     def _chunk_wrong(self, head: Tensor, chunk: slice) -> Tensor:
         """Number of rows that count and do not have their own logit strictly on top."""
@@ -198,6 +251,12 @@ class HeadCrossEntropy(WeightedRows):
             wrong += ((own <= others) & (self._weights[labels] > 0)).sum()
         return wrong
 
+    def _softmax(self, x: Tensor) -> Tensor:
+        """Of each row of a block's logits (B, K), in memory that the next block reuses."""
+        probability = self._blocks.operands(x.dtype)[1][: len(x)]
+        self._blocks.softmax_rows(x, out=probability)
+        return probability
+
     def _block_logits(
         self, chunk: slice, head: Tensor, offset: Tensor
     ) -> Iterator[tuple[slice, Tensor, Tensor]]:
@@ -207,9 +266,13 @@ class HeadCrossEntropy(WeightedRows):
         """
         weight, bias = head[:, :-1].T, head[:, -1] + offset
         space = self._blocks.operands(head.dtype)[0]
-        for block in cut(chunk, max_length=self._block_rows):
-            z = self._features[block].to(head.dtype)
+        for block, z in self._block_features(chunk, head.dtype):
             yield block, z, torch.addmm(bias, z, weight, out=space[: len(z)])
+
+    def _block_features(self, chunk: slice, dtype: torch.dtype) -> Iterator[tuple[slice, Tensor]]:
+        """Rows and features (B, D) of each block of a chunk."""
+        for block in cut(chunk, max_length=self._block_rows):
+            yield block, self._features[block].to(dtype)
 
     def _logits_of(self, head: Tensor, offset: Tensor, rows: Tensor) -> Tensor:
         """x + offset (B, K) float64 of the rows `rows` (B,)."""

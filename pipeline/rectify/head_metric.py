@@ -1,34 +1,33 @@
-"""A metric for L-BFGS on a whole head: the Hessian of a few rows, inverted by conjugate gradients.
+"""L-BFGS for a whole head, with the Hessian of a few rows for its metric.
 
-A head has too many numbers for its Hessian to be factored, but a product of it with a vector costs
-little more than its share of the rows. The metric that L-BFGS asks for is then a rough solution of
-H x = g over a sixteenth of the rows (`thinning`): steps become Newton's, and the pairs mend what
-the few rows got wrong. On 173,552 rows of 100 classes and 64 features (weighted mean, l2 5e-4, gap
-1e-6) it took 13 passes and products worth 23 more, in place of 178. Stand-ins for H that can be
-factored did worse than none there: a scale for each class times the second moment of the features
-took 260 passes, one block for each class 287 (both counted on an eighth of the rows, 183 without).
+A product with the Hessian of an eighth of the rows (`thinning`) costs an eighth of a pass, so steps
+become nearly Newton's, and the pairs mend what the few rows got wrong.
 """
 
+import torch
 from torch import Tensor
 
+from pipeline.rectify.head_curvature import inverse_hessian, most_rows_per_class
 from pipeline.rectify.head_problem import HeadProblem
 from pipeline.rectify.solvable import Point
-from pipeline.rectify.solvers.conjugate import conjugate_gradients
 from pipeline.rectify.solvers.curvature import Metric
-from pipeline.rectify.solvers.lbfgs import descend
+from pipeline.rectify.solvers.lbfgs import descend, minimize
+from pipeline.rectify.solvers.result import Solution
 
 REFRESH = 4
 """Steps after which the head has moved far enough for another Hessian; doubled each time, since
 near the minimum the pairs know what the few rows do not."""
 DROP = 0.01
 """Share of the first gradient at which the few rows are left."""
-SHARE = 16
+SHARE = 8
 """All rows over those of the metric."""
 LEAST_ROWS_PER_CLASS, LEAST_ROWS = 8, 2000
-MOST_LOGITS = 2**26
-"""Whose probabilities are kept, in float32."""
-ACCURACY, MAX_PRODUCTS = 0.1, 30
-"""Of the solution: relative residual, and what is spent on it at most."""
+
+
+def minimize_head_lbfgs(problem: HeadProblem, tolerance: float) -> Solution:
+    """Minimise from a head of zeros until `problem.is_solved` at `tolerance`."""
+    start = torch.zeros(problem.num_parameters, dtype=torch.float64)
+    return minimize(problem, start, tolerance, approximation=HeadMetric(problem))
 
 
 class HeadMetric:
@@ -40,14 +39,14 @@ class HeadMetric:
         num_classes = problem.loss.num_classes
         least = max(LEAST_ROWS_PER_CLASS, LEAST_ROWS // num_classes)
         wanted = max(least, problem.num_rows // (SHARE * num_classes))
-        self._few = problem.loss.thin(max(1, min(wanted, MOST_LOGITS // num_classes**2)))
+        self._few = problem.thin(min(wanted, most_rows_per_class(problem)))
 
     def start(self, theta: Tensor, tolerance: float) -> tuple[Tensor, Metric | None, int]:
         """See `lbfgs.Approximation`: the end of a rough descent on the few rows."""
-        few = HeadProblem(self._few, l2=self._problem.ridge.l2)
+        few = self._few
         aim = few.tolerance_met(DROP * few.evaluate(theta, precise=False).gradient)
         point, steps = descend(few, theta, max(aim, tolerance), precise=False)
-        self._problem.passes += few.passes * few.num_rows / self._problem.num_rows
+        self._count_passes()
         start = point.theta if point.is_finite else theta
         return start, self._metric(start), steps
 
@@ -57,17 +56,16 @@ class HeadMetric:
         return self._metric(point.theta)
 
     def _metric(self, theta: Tensor) -> Metric:
-        problem = self._problem
-        of_rows = self._few.hessian(problem.head(theta))
+        solve = inverse_hessian(self._few, self._few, theta)
 
-        def product(step: Tensor) -> Tensor:
-            problem.passes += self._few.num_rows / problem.num_rows
-            return of_rows(problem.head(step)).flatten() + problem.ridge.hessian_product(step)
+        def metric(gradient: Tensor) -> Tensor:
+            step = solve(gradient)
+            self._count_passes()
+            return step
 
-        return lambda gradient: conjugate_gradients(
-            product,
-            gradient,
-            accuracy=ACCURACY,
-            max_products=MAX_PRODUCTS,
-            least_curvature=0.5 * problem.ridge.l2,
-        )
+        return metric
+
+    def _count_passes(self) -> None:
+        """Add the passes over the few rows since the last time to those over all."""
+        self._problem.passes += self._few.passes * self._few.num_rows / self._problem.num_rows
+        self._few.passes = 0.0

@@ -11,6 +11,7 @@ sum to zero, as they do at the minimum with a ridge.
 """
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -37,6 +38,7 @@ class HeadProblem(Certified):
         self.shape = (loss.num_classes, loss.num_features + 1)
         self.passes = 0.0
         self._progress = progress
+        self._reading = ""
 
     @property
     def num_rows(self) -> int:
@@ -64,9 +66,20 @@ class HeadProblem(Certified):
             largest_row_loss=data.largest_row_loss,
         )
         if self._progress is not silent:
-            reading = point.describe(self.num_rows, self.gap_bound(point))
-            self._progress(int(self.passes), 0, reading)
+            self._reading = point.describe(self.num_rows, self.gap_bound(point))
+            self._progress(int(self.passes), 0, self._reading)
         return point
+
+    def hessian(self, theta: Tensor) -> Callable[[Tensor], Tensor]:
+        """The Hessian at theta (P,), as its product with a step (P,): one pass."""
+        of_loss = self.loss.hessian(self.head(theta))
+
+        def product(step: Tensor) -> Tensor:
+            self.passes += 1
+            self._progress(int(self.passes), 0, self._reading)
+            return of_loss(self.head(step)).flatten() + self.ridge.hessian_product(step)
+
+        return product
 
     def has_no_minimum(self, point: Point) -> bool:
         """Whether this point proves that F has none: no ridge, every own logit surely on top.
@@ -89,3 +102,8 @@ class HeadProblem(Certified):
     def subset(self, rows: Tensor) -> "HeadProblem":
         """The same problem on some rows (B,) int64 alone, with a count of passes of its own."""
         return HeadProblem(self.loss.subset(rows), l2=self.ridge.l2)
+
+    def thin(self, rows_per_class: int) -> "HeadProblem":
+        """An estimate of F from at most that many rows of each class; see `thinning`."""
+        loss = self.loss.thin(rows_per_class)
+        return HeadProblem(loss, l2=self.ridge.l2, progress=self._progress)

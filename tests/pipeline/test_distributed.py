@@ -24,6 +24,7 @@ import sys
 import numpy as np
 import torch
 from pipeline.distributed import joined_ranks
+from pipeline.rectify.head_loss import HeadCrossEntropy
 from pipeline.rectify.objective import WeightedCrossEntropy
 from pipeline.rectify.resources import Resources
 
@@ -38,7 +39,13 @@ def quantities(num_rows, num_classes, resources):
     scale = 0.5 + torch.rand(num_classes, generator=generator, dtype=torch.float64)
     shift = torch.randn(num_classes, generator=generator, dtype=torch.float64)
     found = loss.evaluate(scale, shift, precise=False)
+    features, head = logits[:, :3].contiguous(), scale[:, None] * torch.ones(4).double()
+    of_head = HeadCrossEntropy(
+        features, labels, weights, reduction="weighted", resources=resources
+    )
     return {
+        "head": of_head.evaluate(head, precise=False).gradient.numpy(),
+        "head_product": of_head.hessian(head)(head * shift[:, None]).numpy(),
         "loss": found.loss,
         "largest": found.largest_row_loss,
         "gradient": torch.cat([found.scale_gradient, found.shift_gradient]).numpy(),

@@ -22,6 +22,12 @@ def _fit(inputs: FitInputs, settings: RectifySettings, context: FitContext) -> O
 BALANCED_SOFTMAX_HEAD = Method(
     fit=_fit,
     needs=("features",),
-    settings={"gamma": 0.0, "reduction": "plain", "center": "zero", "l2": 5e-4},
+    settings={
+        "optimizer": "newton",
+        "gamma": 0.0,
+        "reduction": "plain",
+        "center": "zero",
+        "l2": 5e-4,
+    },
     presets={"default": {}, "official": {"optimizer": "sgd"}},
 )

@@ -12,6 +12,6 @@ from pipeline.rectify.methods.class_balance import CLASS_BALANCED, CLASS_BALANCE
 CRT = Method(
     fit=fit_head,
     needs=("features",),
-    settings=CLASS_BALANCED,
+    settings={**CLASS_BALANCED, "optimizer": "newton"},
     presets={"default": {}, "official": CLASS_BALANCED_SAMPLING},
 )

@@ -13,6 +13,7 @@ def conjugate_gradients(
     accuracy: float,
     max_products: int,
     least_curvature: float,
+    precondition: Callable[[Tensor], Tensor] | None = None,
 ) -> Tensor:
     """x (P,) with |H x - b| <= accuracy |b|, or as near as `max_products` come.
 
@@ -23,23 +24,26 @@ def conjugate_gradients(
         max_products: products spent at most.
         least_curvature: a direction v with v^T H v <= least_curvature |v|^2 counts as flat and
             ends the search.
+        precondition: a rough H^-1, symmetric and positive definite; |r|^2 is then r^T of that r.
 
     Returns:
-        x; b itself where the first direction is flat.
+        x; b itself, preconditioned, where the first direction is flat.
     """
-    solution = torch.zeros_like(right)
-    residual, search = right.clone(), right.clone()
-    energy = float(right @ right)
-    target = accuracy * energy**0.5
+    solution, residual = torch.zeros_like(right), right.clone()
+    downhill = residual if precondition is None else precondition(residual)
+    search = downhill.clone()
+    energy = float(residual @ downhill)
+    target = accuracy**2 * energy
     for _ in range(max_products):
+        if energy <= target:
+            break
         image = product(search)
         curvature = float(search @ image)
         if curvature <= least_curvature * float(search @ search):
             break
         solution.add_(search, alpha=energy / curvature)
         residual.sub_(image, alpha=energy / curvature)
-        previous, energy = energy, float(residual @ residual)
-        if energy**0.5 <= target:
-            break
-        search = residual + (energy / previous) * search
-    return solution if bool(solution.any()) else right.clone()
+        downhill = residual if precondition is None else precondition(residual)
+        previous, energy = energy, float(residual @ downhill)
+        search = downhill + (energy / previous) * search
+    return solution if bool(solution.any()) else downhill

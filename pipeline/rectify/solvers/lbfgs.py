@@ -15,7 +15,7 @@ from torch import Tensor
 from pipeline.rectify.solvable import Point, Solvable
 from pipeline.rectify.solvers.curvature import Metric
 from pipeline.rectify.solvers.result import Solution, conclude
-from pipeline.rectify.solvers.search import search_step
+from pipeline.rectify.solvers.search import ROUNDING, search_step
 
 MEMORY = 20
 """Pairs kept at most: of 2K numbers each in the affine core, never a burden."""
@@ -26,8 +26,6 @@ LEAST_MEMORY = 4
 MAX_STEPS = 1000
 PATIENCE = 20
 """Steps without a shorter gradient after which float32 arithmetic gives way to float64."""
-ROUNDING = {False: 1e-7, True: 1e-13}
-"""Relative error of F by `precise`."""
 MARGIN = 0.5
 """float32 steps aim below the tolerance, so that float64 finds it met."""
 

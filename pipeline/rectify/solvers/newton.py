@@ -5,41 +5,69 @@ P^2 numbers; above `FULL_UP_TO` classes the step is found by conjugate gradients
 a product (Newton-CG, Nocedal and Wright 2006, section 7.1).
 """
 
+from collections.abc import Callable
+from functools import partial
+
 from torch import Tensor
 
 from pipeline.rectify.problem import Problem
-from pipeline.rectify.solvable import Point
+from pipeline.rectify.solvable import Point, Solvable
 from pipeline.rectify.solvers.conjugate import conjugate_gradients
 from pipeline.rectify.solvers.curvature import FLATNESS, inverse_hessian
 from pipeline.rectify.solvers.result import Solution, conclude
-from pipeline.rectify.solvers.search import search_step
+from pipeline.rectify.solvers.search import ROUNDING, search_step
 
 FULL_UP_TO = 300
 """Classes. At 10,847 x 100 a Hessian takes 3 passes, at 115,846 x 1000 about 38."""
 MAX_STEPS = 100
 MAX_PRODUCTS = 200
-ROUNDING = 1e-13
+PATIENCE = 2
+"""Steps in which neither loss nor gradient falls, after which float32 arithmetic gives way."""
 
 
 def minimize_newton(problem: Problem, start: Tensor, tolerance: float) -> Solution:
     """Minimise from `start` (P,) until `problem.is_solved` at `tolerance`."""
+    newton_step = _full_step if problem.family.num_classes <= FULL_UP_TO else _conjugate_step
+    point, steps = descend_newton(
+        problem, start, tolerance, newton_step=partial(newton_step, problem), precise=True
+    )
+    return conclude(problem, point, tolerance=tolerance, steps=steps)
+
+
+def descend_newton(
+    problem: Solvable,
+    start: Tensor,
+    tolerance: float,
+    *,
+    newton_step: Callable[[Point], Tensor],
+    precise: bool,
+) -> tuple[Point, int]:
+    """The last point of damped Newton in one arithmetic, and its steps.
+
+    Args:
+        problem: what is minimised.
+        start: (P,).
+        tolerance: at which the problem counts as solved.
+        newton_step: -H^-1 g (P,) at a point, roughly.
+        precise: float64 throughout; else it ends as well where float32 sees no more descent.
+    """
 
     def evaluate(theta: Tensor) -> Point:
-        return problem.evaluate(theta, precise=True)
+        return problem.evaluate(theta, precise=precise)
 
-    newton_step = _full_step if problem.family.num_classes <= FULL_UP_TO else _conjugate_step
-    point = evaluate(start)
-    if not point.is_finite:
-        return conclude(problem, point, tolerance=tolerance, steps=0)
+    point, idle = evaluate(start), 0
     for step in range(MAX_STEPS):
-        if problem.is_solved(point, tolerance) or problem.has_no_minimum(point):
-            return conclude(problem, point, tolerance=tolerance, steps=step)
-        direction = newton_step(problem, point)
-        reached = search_step(evaluate, point, direction, length=1.0, rounding=ROUNDING)
+        is_over = problem.is_solved(point, tolerance) or problem.has_no_minimum(point)
+        if is_over or not point.is_finite or (idle > PATIENCE and not precise):
+            return point, step
+        rounding = ROUNDING[precise]
+        reached = search_step(evaluate, point, newton_step(point), length=1.0, rounding=rounding)
         if reached is None:
-            return conclude(problem, point, tolerance=tolerance, steps=step)
-        point = reached
-    return conclude(problem, point, tolerance=tolerance, steps=MAX_STEPS)
+            return point, step
+        falls = reached.value < point.value - rounding * abs(point.value)
+        is_idle = not falls and reached.gradient_norm > 0.5 * point.gradient_norm
+        point, idle = reached, idle + 1 if is_idle else 0
+    return point, MAX_STEPS
 
 
 def _full_step(problem: Problem, point: Point) -> Tensor:

@@ -20,6 +20,8 @@ from pipeline.rectify.solvable import Point
 DECREASE = 1e-4
 CURVATURE = 0.9
 MAX_TRIALS = 25
+ROUNDING = {False: 1e-7, True: 1e-13}
+"""Relative error of F by whether it was evaluated with `precise`."""
 
 
 @dataclass(frozen=True)

@@ -108,7 +108,6 @@ def test_a_head_of_another_width_is_refused(run, digits_cache, narrow_cache, tmp
     ("options", "message"),
     [
         (("--method", "crt", "--alpha", "1"), "--alpha: --method tde expected, got crt"),
-        (("--method", "crt", "--optimizer", "newton"), "lbfgs or sgd expected for crt"),
         (("--method", "crt", "--center", "identity"), "center: zero expected for crt"),
         (("--sampling", "class-balanced"), "sampling: instance expected with optimizer lbfgs"),
     ],

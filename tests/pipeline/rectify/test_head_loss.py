@@ -72,17 +72,36 @@ def test_gradient_matches_central_differences():
     np.testing.assert_allclose(analytic, numeric, rtol=1e-6, atol=1e-9)
 
 
-def test_hessian_product_is_that_of_autograd():
-    inputs = make_head_inputs()
+@pytest.mark.parametrize("num_classes", [5, 30])
+@pytest.mark.parametrize("keeps", [True, False])
+def test_hessian_product_is_that_of_autograd(num_classes, keeps, monkeypatch):
+    monkeypatch.setattr(head_loss, "KEPT_BYTES", 2**20 if keeps else 0)
+    inputs = make_head_inputs(num_classes=num_classes)
     offset = inputs.class_counts.double().log()
-    head, step = make_head(), make_head(seed=2)
+    head, step = (make_head(seed, num_classes=num_classes) for seed in (1, 2))
 
     def value(at):
         return torch_loss(inputs, at, gamma=1.0, reduction="weighted", offset=offset)
 
     _, expected = torch.autograd.functional.hvp(value, head, step)
-    found = make_loss(inputs, offset=offset).hessian(head)(step)
-    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+    product = make_loss(inputs, offset=offset).hessian(head)
+    torch.testing.assert_close(product(step), expected, rtol=1e-4, atol=1e-5)
+    assert torch.equal(product(step), product(step))
+
+
+def test_curvature_makes_the_blocks_of_the_hessian():
+    inputs, head = make_head_inputs(), make_head()
+    loss = make_loss(inputs, offset=inputs.class_counts.double().log())
+    rows, curvature = loss.curvature(head)
+    product = loss.hessian(head)
+    for label in range(K):
+        block = torch.zeros(D + 1, D + 1, dtype=torch.float64)
+        for column in range(D + 1):
+            step = torch.zeros_like(head)
+            step[label, column] = 1.0
+            block[:, column] = product(step)[label]
+        expected = (rows * curvature[:, label : label + 1]).T @ rows
+        torch.testing.assert_close(expected.double(), block, rtol=1e-4, atol=1e-6)
 
 
 def test_thinned_loss_of_all_rows_is_the_loss():
@@ -98,8 +117,9 @@ def test_thinned_loss_of_all_rows_is_the_loss():
 
 
 def test_many_chunks_and_blocks_give_the_sums_of_one(monkeypatch):
-    inputs, head = make_head_inputs(num_samples=700), make_head()
+    inputs, head, step = make_head_inputs(num_samples=700), make_head(), make_head(seed=2)
     whole = make_loss(inputs).evaluate(head, precise=True)
+    product = make_loss(inputs).hessian(head)(step)
     monkeypatch.setitem(blocks.CHUNK_LOGITS, "cpu", (500, 2000))
     monkeypatch.setitem(blocks.BLOCK_BYTES, "cpu", 400)
     monkeypatch.setattr(head_loss, "MIN_BLOCK_ROWS", 7)
@@ -107,12 +127,14 @@ def test_many_chunks_and_blocks_give_the_sums_of_one(monkeypatch):
     assert cut.loss == pytest.approx(whole.loss, rel=1e-13)
     assert cut.largest_row_loss == pytest.approx(whole.largest_row_loss, rel=1e-13)
     torch.testing.assert_close(cut.gradient, whole.gradient, rtol=1e-12, atol=1e-14)
+    in_parts = make_loss(inputs).hessian(head)(step)
+    torch.testing.assert_close(in_parts, product, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("num_threads", [2, 3])
 def test_threads_change_no_bit(monkeypatch, num_threads):
     monkeypatch.setitem(blocks.CHUNK_LOGITS, "cpu", (200, 400))
-    inputs, head = make_head_inputs(num_samples=700), make_head()
+    inputs, head, step = make_head_inputs(num_samples=700), make_head(), make_head(seed=2)
     one = make_loss(inputs)
     monkeypatch.setattr(torch, "get_num_threads", lambda: num_threads)
     several = make_loss(inputs)
@@ -120,6 +142,8 @@ def test_threads_change_no_bit(monkeypatch, num_threads):
     ours, theirs = (each.evaluate(head, precise=False) for each in (one, several))
     assert ours.loss == theirs.loss
     assert torch.equal(ours.gradient, theirs.gradient)
+    ours, theirs = (each.hessian(head)(step) for each in (one, several))
+    assert torch.equal(ours, theirs)
 
 
 def test_half_precision_features_are_read_as_they_are(tmp_path):

@@ -1,0 +1,72 @@
+"""Newton's method for a whole head: few steps, begun where fewer rows have led.
+
+Every step solves for the whole Hessian by preconditioned conjugate gradients, so its length is
+one and the gradient falls by the accuracy of the solution, once the start is good. Far from the
+minimum any rows of each class show the way: thinned problems (`thinning`), each of some times as
+many rows as the one before, lead there at a fraction of a pass a step.
+
+On 115,846 rows of 1000 classes and 256 features (memorised ones, l2 5e-4, gap 1e-6, 2 cores) cRT
+took 73 s and the head of Balanced Softmax 108 s, in place of 256 s and more than 17 minutes of
+L-BFGS with the Hessian of few rows and no preconditioner; `head_metric` with its own takes 116 s
+and about 3 minutes. On 43,388 rows of 100 classes and 64 features it takes 2 s, `head_metric` 1.4.
+"""
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from pipeline.rectify.head_curvature import inverse_hessian, most_rows_per_class
+from pipeline.rectify.head_problem import HeadProblem
+from pipeline.rectify.solvable import Point
+from pipeline.rectify.solvers.newton import descend_newton
+from pipeline.rectify.solvers.result import Solution, conclude
+
+LEAST_ROWS_PER_CLASS, LEAST_ROWS = 8, 2000
+"""Of the first thinned problem."""
+GROWTH = 8
+"""Rows of a class in a thinned problem over those in the one before."""
+WORTH_FROM = 3
+"""Thin only to a third of the rows or less."""
+DROP = 0.05
+"""Share of its first gradient at which a thinned problem is left."""
+MARGIN = 0.9
+"""float32 steps aim below the tolerance, so that float64 finds it met."""
+
+
+def minimize_head_newton(problem: HeadProblem, tolerance: float) -> Solution:
+    """Minimise from a head of zeros until `problem.is_solved` at `tolerance`."""
+    theta = torch.zeros(problem.num_parameters, dtype=torch.float64)
+    steps, few = 0, problem.thin(most_rows_per_class(problem))
+    for few in _thinned(problem):
+        first = few.evaluate(theta, precise=False).gradient
+        aim = max(few.tolerance_met(DROP * first), tolerance)
+        point, more = _descend(few, few, theta, aim, precise=False)
+        problem.passes += few.passes * few.num_rows / problem.num_rows
+        theta, steps = point.theta if point.is_finite else theta, steps + more
+    for precise, aim in ((False, MARGIN * tolerance), (True, tolerance)):
+        point, more = _descend(problem, few, theta, aim, precise=precise)
+        theta, steps = point.theta, steps + more
+    return conclude(problem, point, tolerance=tolerance, steps=steps)
+
+
+def _descend(
+    problem: HeadProblem, few: HeadProblem, start: Tensor, tolerance: float, *, precise: bool
+) -> tuple[Point, int]:
+    def newton_step(point: Point) -> Tensor:
+        return -inverse_hessian(problem, few, point.theta)(point.gradient)
+
+    return descend_newton(problem, start, tolerance, newton_step=newton_step, precise=precise)
+
+
+def _thinned(problem: HeadProblem) -> Iterator[HeadProblem]:
+    """The problem on few rows of each class, then on more, as long as that saves much."""
+    most = most_rows_per_class(problem)
+    least = max(LEAST_ROWS_PER_CLASS, -(-LEAST_ROWS // problem.loss.num_classes))
+    rows_per_class = min(least, most)
+    while rows_per_class <= most:
+        few = problem.thin(rows_per_class)
+        if WORTH_FROM * few.num_rows > problem.num_rows:
+            return
+        yield few
+        rows_per_class *= GROWTH
