@@ -15,6 +15,7 @@ from pipeline.backbone.extract import extract_split
 from pipeline.backbone.model import Backbone
 from pipeline.backbone.record import TrainingPlan
 from pipeline.backbone.train import train_backbone
+from pipeline.cli.duration import duration
 from pipeline.cli.phase_one import Network
 
 TRIAL_STEPS = 4
@@ -84,7 +85,7 @@ class Forecast:
             if len(self._moments) == 3 or done == self._num_rows:
                 (before, begin), (after, end) = self._moments[-2:]
                 seconds = (end - begin) / (after - before) * self._num_rows
-                self._say(f"{self._what}, about {seconds:,.0f} s")
+                self._say(f"{self._what}, about {duration(seconds)}")
 
 
 def checkpoint_bytes(model: Backbone) -> int:

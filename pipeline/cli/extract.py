@@ -8,6 +8,7 @@ import click
 
 from pipeline import names
 from pipeline.cli.command import command, json_option, note, print_json, warn
+from pipeline.cli.duration import duration
 from pipeline.cli.inputs import input_type
 from pipeline.cli.outputs import check_output, output_type
 from pipeline.cli.phase_one_options import phase_one_options
@@ -199,7 +200,7 @@ def _dry_run(
         return
     num_bytes = cache_bytes(network, num_views=views, store=store, dtype=dtype)
     seconds = training + extraction_seconds(network, num_views=views) / ranks.size
-    note(f"would take about {seconds:.0f} s and write about {num_bytes:,} bytes")
+    note(f"would take about {duration(seconds)} and write about {num_bytes:,} bytes")
     if as_json:
         record = plan_record(network, num_bytes=num_bytes, seconds=seconds)
         print_json({"command": "extract", **record})

@@ -6,6 +6,8 @@ import time
 
 import click
 
+from pipeline.cli.duration import duration
+
 QUIET_SECONDS = 1.0
 """Work shorter than this shows nothing."""
 TERMINAL_SECONDS = 0.2
@@ -44,11 +46,11 @@ class ProgressLine:
         rate = (done - self._first) / seconds
         text = f"{self._label}: {done:,}{f'/{total:,}' if total else ''}{self._unit}"
         if total:
-            text += f"  {rate:,.0f}/s"
+            text += f"  {rate:,.0f}/s" if rate >= 10 else f"  {rate:.2g}/s"
         if is_finished or not total:
             text += f"  {seconds:.1f} s"
         elif rate > 0:
-            text += f"  {(total - done) / rate:.0f} s left"
+            text += f"  {duration((total - done) / rate)} left"
         self._show(f"{text}  {note}" if note else text, ends=is_finished)
 
     def _is_due(self, now: float, done: int, total: int) -> bool:

@@ -6,6 +6,7 @@ from typing import Any
 import click
 
 from pipeline.cli.command import command, json_option, note, print_json
+from pipeline.cli.duration import duration
 from pipeline.cli.inputs import input_type
 from pipeline.cli.outputs import check_output, output_type
 from pipeline.cli.phase_one_options import phase_one_options
@@ -56,7 +57,7 @@ def cli_command(output: Path, dry_run: bool, as_json: bool, **request: Any) -> N
     if dry_run:
         model = plan.initial_model()
         num_bytes = checkpoint_bytes(model)
-        note(f"would take about {seconds:.0f} s and write about {num_bytes:,} bytes")
+        note(f"would take about {duration(seconds)} and write about {num_bytes:,} bytes")
         if as_json:
             network = planned_network(plan, model, device)
             record = plan_record(network, num_bytes=num_bytes, seconds=seconds)

@@ -61,3 +61,12 @@ def test_without_a_total_there_is_time_and_a_reading_but_no_rate(clock, capsys):
     assert first == "fitting: 2 passes  31.0 s  loss 2"
     assert last.startswith("fitting: 3/3 passes")
     assert last.endswith("40.0 s  loss 3")
+
+
+def test_a_slow_rate_is_not_rounded_to_nothing(clock, capsys):
+    calls = [(100.0, 0, 5), (110.0, 1, 5), (460.0, 2, 5)]
+    feed(ProgressLine("comparing", unit=" methods"), clock, calls)
+    assert capsys.readouterr().err.splitlines() == [
+        "comparing: 1/5 methods  0.1/s  40 s left",
+        "comparing: 2/5 methods  0.0056/s  9 min left",
+    ]
