@@ -14,7 +14,8 @@ from pipeline.data.folder import folder_source
 from pipeline.data.images import LongTailedDataset
 from pipeline.data.listed import LISTED, listed_source
 from pipeline.data.normalise import Normalisation
-from pipeline.data.source import DatasetSource, Rows, SourceRequest, draw_dataset
+from pipeline.data.rows import Rows
+from pipeline.data.source import DatasetSource, SourceRequest, draw_dataset
 from pipeline.errors import ConfigError
 from pipeline.progress import Progress, silent
 

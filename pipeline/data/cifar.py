@@ -19,7 +19,8 @@ from torchvision.datasets import CIFAR10, CIFAR100
 from pipeline.data.defaults import file_defaults
 from pipeline.data.folder import folder_source
 from pipeline.data.normalisations import CIFAR
-from pipeline.data.source import ArraySource, DatasetSource, Rows, SourceRequest
+from pipeline.data.rows import Rows
+from pipeline.data.source import ArraySource, DatasetSource, SourceRequest
 from pipeline.errors import ConfigError, DataError
 from pipeline.progress import Progress
 

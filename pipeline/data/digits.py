@@ -13,7 +13,8 @@ from torch import Tensor
 
 from pipeline.data.images import PhaseOneDefaults
 from pipeline.data.longtail import select_rows
-from pipeline.data.source import ArraySource, DatasetSource, Rows, SourceRequest
+from pipeline.data.rows import Rows
+from pipeline.data.source import ArraySource, DatasetSource, SourceRequest
 
 TEST_IMAGES_PER_CLASS = 40
 DEFAULT_IMBALANCE_RATIO = 20.0

@@ -13,7 +13,8 @@ import torch
 from pipeline.data.decode import find_unreadable, read_images
 from pipeline.data.image_files import ImageFiles
 from pipeline.data.images import ImageSplit
-from pipeline.data.source import DatasetSource, Rows, SourceRequest, SplitSource
+from pipeline.data.rows import Rows
+from pipeline.data.source import DatasetSource, SourceRequest, SplitSource
 from pipeline.data.stream import StreamedSplit
 from pipeline.data.views import Split
 from pipeline.errors import ConfigError

@@ -7,9 +7,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.data.rows import Rows
 from pipeline.errors import DataError
-
-Rows = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)

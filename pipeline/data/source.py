@@ -17,11 +17,10 @@ from pipeline.data.images import ImageSplit, LongTailedDataset, PhaseOneDefaults
 from pipeline.data.longtail import hold_out, long_tail_counts, select_rows
 from pipeline.data.normalise import Normalisation, channel_statistics
 from pipeline.data.published import PUBLISHED, differences_from_published
+from pipeline.data.rows import Rows
 from pipeline.data.views import Split
 from pipeline.errors import ConfigError, DataError
 from pipeline.progress import Progress
-
-Rows = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,9 +8,9 @@ and the rest as one second moment that all classes share:
     B_k ~ A_k^T A_k + G_k,   A_k = sqrt(c_ik) z_i (M, D),   G_k = r_k E[z z^T] + l2 I,
 
 with r_k the curvature of the rest. In the basis of the moment G_k is diagonal, and by Woodbury's
-identity the inverse costs M vectors a class. On 115,846 rows of 1000 classes and 256 features,
-conjugate gradients had 96 % (without M: 88 %; without anything: 36 %) of a step's worth after four
-products of Balanced Softmax's head, begun where the loss had fallen to a twentieth.
+identity the inverse costs M vectors a class. On 23,185 rows of 1000 classes and 256 features, near
+the minimum of Balanced Softmax's head, conjugate gradients had 99 % of a step's worth after four
+products; with the moment alone (M = 0) 88 %, with nothing 36 %.
 
 One vector added to every class changes no probability: there the blocks are steep and the Hessian
 is the ridge alone. So that direction is solved for on its own; without this some steps needed three

@@ -2,7 +2,8 @@
 
 N samples, K classes. z = logits (N, K), s = weight_norm (K,), m = z / s = margins.
 The rectified logit of class k is  s_k (omega_k m_k + beta_k) = omega_k z_k + beta_k s_k
-(paper, equations 8 to 10), which is affine in z: one scale and one shift a class.
+(paper, equations 8 to 10), which is affine in z: one scale and one shift a class. The division by
+s cancels and is never done.
 """
 
 import torch
@@ -20,11 +21,6 @@ def margins(logits: Tensor, weight_norm: Tensor) -> Tensor:
         (N, K); infinite or NaN in the column of a class whose norm is 0.
     """
     return logits / weight_norm
-
-
-def rectify_logits(logits: Tensor, weight_norm: Tensor, omega: Tensor, beta: Tensor) -> Tensor:
-    """Rectified logits (N, K); the division by weight_norm cancels and is never done."""
-    return affine_logits(logits, omega, beta * weight_norm)
 
 
 def affine_logits(logits: Tensor, scale: Tensor, shift: Tensor) -> Tensor:

@@ -1,6 +1,7 @@
 import torch
 
-from pipeline.rectify.margins import margins, rectify_logits
+from pipeline.rectify.margins import affine_logits, margins
+from pipeline.rectify.methods import METHODS
 
 
 def test_margin_is_the_signed_distance_to_the_class_plane():
@@ -22,4 +23,5 @@ def test_rectified_logit_is_norm_times_rectified_margin(inputs):
     logits, norm = inputs.logits.double(), inputs.weight_norm
     omega, beta = torch.rand(7).double(), torch.randn(7).double()
     by_margin = norm * (omega * margins(logits, norm) + beta)  # equations 8 to 10
-    torch.testing.assert_close(rectify_logits(logits, norm, omega, beta), by_margin)
+    scale, shift = METHODS["marr"].family(norm).affine(torch.cat([omega, beta]))
+    torch.testing.assert_close(affine_logits(logits, scale, shift), by_margin)
