@@ -21,9 +21,7 @@ import torch
 from torch import Tensor
 
 ROWS_PER_CLASS = 64
-"""M."""
-MOST_NUMBERS = 2**26
-"""Of all A_k together, in float64."""
+"""M at most."""
 FLATNESS = 1e-9
 """Added to each G_k, relative to the mean of the block's diagonal: without a ridge it may be 0."""
 NONE = 1e-30
@@ -37,12 +35,15 @@ class ClassBlocks:
         features: (R, D) float32, with the bias's 1 among them.
         curvature: (R, K) float32, c.
         l2: strength of the ridge.
+        most_numbers: of all A_k together; bounds M.
     """
 
-    def __init__(self, features: Tensor, curvature: Tensor, *, l2: float) -> None:
+    def __init__(
+        self, features: Tensor, curvature: Tensor, *, l2: float, most_numbers: int
+    ) -> None:
         self._l2 = l2
         num_classes, width = curvature.shape[1], features.shape[1]
-        count = min(ROWS_PER_CLASS, len(features), max(1, MOST_NUMBERS // (num_classes * width)))
+        count = min(ROWS_PER_CLASS, len(features), max(1, most_numbers // (num_classes * width)))
         strongest, rows = curvature.topk(count, 0)
         of_class = curvature.sum(0, dtype=torch.float64)
         rest = (of_class - strongest.sum(0)).clamp(min=0)

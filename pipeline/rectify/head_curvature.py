@@ -15,7 +15,9 @@ from pipeline.rectify.solvers.curvature import Metric
 ACCURACY, MAX_PRODUCTS = 0.2, 60
 """Of the solution: relative residual, and products spent on it at most."""
 MOST_NUMBERS = 2**26
-"""Of a thinned problem's rows times classes or features, whichever are more."""
+"""Of a thinned problem's rows times classes or features, whichever are more, and of the blocks."""
+NUMBER_BYTES = 32
+"""What one of them takes, with what is made of it on the way."""
 
 
 def inverse_hessian(problem: HeadProblem, few: HeadProblem, theta: Tensor) -> Metric:
@@ -27,7 +29,11 @@ def inverse_hessian(problem: HeadProblem, few: HeadProblem, theta: Tensor) -> Me
         theta: where.
     """
     product = problem.hessian(theta)
-    blocks = ClassBlocks(*few.loss.curvature(few.head(theta)), l2=problem.ridge.l2)
+    blocks = ClassBlocks(
+        *few.loss.curvature(few.head(theta)),
+        l2=problem.ridge.l2,
+        most_numbers=_most_numbers(problem),
+    )
 
     def precondition(gradient: Tensor) -> Tensor:
         return blocks.solve(problem.head(gradient)).flatten()
@@ -45,4 +51,9 @@ def inverse_hessian(problem: HeadProblem, few: HeadProblem, theta: Tensor) -> Me
 def most_rows_per_class(problem: HeadProblem) -> int:
     """How many rows of each class a thinned problem may keep in memory, at least 1."""
     num_classes, width = problem.shape
-    return max(1, MOST_NUMBERS // (num_classes * max(num_classes, width)))
+    return max(1, _most_numbers(problem) // (num_classes * max(num_classes, width)))
+
+
+def _most_numbers(problem: HeadProblem) -> int:
+    memory = problem.loss.memory
+    return MOST_NUMBERS if memory is None else min(MOST_NUMBERS, memory // NUMBER_BYTES)

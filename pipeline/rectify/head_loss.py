@@ -137,6 +137,7 @@ class HeadCrossEntropy(WeightedRows):
             self._weights * stands_for.to(self.device),
             reduction=self._reduction,
             offset=self._offset,
+            resources=Resources(memory=self.memory),
         )
         few._divisor = self._divisor
         return few

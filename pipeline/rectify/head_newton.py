@@ -36,13 +36,15 @@ MARGIN = 0.9
 def minimize_head_newton(problem: HeadProblem, tolerance: float) -> Solution:
     """Minimise from a head of zeros until `problem.is_solved` at `tolerance`."""
     theta = torch.zeros(problem.num_parameters, dtype=torch.float64)
-    steps, few = 0, problem.thin(most_rows_per_class(problem))
+    steps, few = 0, None
     for few in _thinned(problem):
         first = few.evaluate(theta, precise=False).gradient
         aim = max(few.tolerance_met(DROP * first), tolerance)
         point, more = _descend(few, few, theta, aim, precise=False)
         problem.passes += few.passes * few.num_rows / problem.num_rows
         theta, steps = point.theta if point.is_finite else theta, steps + more
+    if few is None:
+        few = problem.thin(most_rows_per_class(problem))
     for precise, aim in ((False, MARGIN * tolerance), (True, tolerance)):
         point, more = _descend(problem, few, theta, aim, precise=precise)
         theta, steps = point.theta, steps + more

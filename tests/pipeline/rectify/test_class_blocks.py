@@ -11,6 +11,7 @@ from pipeline.rectify.presets import preset_settings
 from pipeline.rectify.solvers.conjugate import conjugate_gradients
 
 K, D, L2 = 6, 5, 1e-3
+ROOM = 2**20
 
 
 @pytest.fixture
@@ -44,7 +45,7 @@ def test_it_solves_each_class_on_its_own(problem, theta, count, monkeypatch):
     monkeypatch.setattr(class_blocks, "ROWS_PER_CLASS", count)
     features, curvature = problem.loss.curvature(problem.head(theta))
     gradient = torch.randn(K, D, generator=torch.Generator().manual_seed(0)).double()
-    found = ClassBlocks(features, curvature, l2=L2).solve(gradient)
+    found = ClassBlocks(features, curvature, l2=L2, most_numbers=ROOM).solve(gradient)
     blocks = dense_blocks(features, curvature, min(count, len(features)))
     common = gradient.mean(0)
     expected = torch.linalg.solve(blocks, gradient - common)
@@ -52,21 +53,19 @@ def test_it_solves_each_class_on_its_own(problem, theta, count, monkeypatch):
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
 
 
-def test_one_number_more_than_fits_takes_rows_away(problem, theta, monkeypatch):
-    monkeypatch.setattr(class_blocks, "MOST_NUMBERS", 3 * K * D)
+def test_room_takes_rows_away(problem, theta, monkeypatch):
     features, curvature = problem.loss.curvature(problem.head(theta))
-    few = ClassBlocks(features, curvature, l2=L2)
+    few = ClassBlocks(features, curvature, l2=L2, most_numbers=3 * K * D)
     monkeypatch.setattr(class_blocks, "ROWS_PER_CLASS", 3)
-    monkeypatch.setattr(class_blocks, "MOST_NUMBERS", 2**26)
+    again = ClassBlocks(features, curvature, l2=L2, most_numbers=ROOM)
     gradient = torch.randn(K, D, generator=torch.Generator().manual_seed(0)).double()
-    again = ClassBlocks(features, curvature, l2=L2)
     assert torch.equal(few.solve(gradient), again.solve(gradient))
 
 
 @pytest.mark.parametrize("l2", [0.0, 1e-9, 1.0])
 def test_it_is_symmetric_and_positive(problem, theta, l2):
     """Without a ridge but for one vector added to every class, which changes nothing."""
-    blocks = ClassBlocks(*problem.loss.curvature(problem.head(theta)), l2=l2)
+    blocks = ClassBlocks(*problem.loss.curvature(problem.head(theta)), l2=l2, most_numbers=ROOM)
     unit = torch.eye(K * D, dtype=torch.float64).view(-1, K, D)
     inverse = torch.stack([blocks.solve(each).flatten() for each in unit])
     torch.testing.assert_close(inverse, inverse.T, rtol=1e-6, atol=1e-6 * float(inverse.max()))
@@ -78,15 +77,19 @@ def test_rows_that_are_sure_leave_the_ridge_alone():
     """No curvature at all, as at a head that every row is certain of."""
     features, curvature = torch.ones(7, D), torch.zeros(7, K)
     gradient = torch.randn(K, D, generator=torch.Generator().manual_seed(0)).double()
-    found = ClassBlocks(features, curvature, l2=0.5).solve(gradient)
+    found = ClassBlocks(features, curvature, l2=0.5, most_numbers=ROOM).solve(gradient)
     torch.testing.assert_close(found, 2 * gradient)
-    assert bool(torch.isfinite(ClassBlocks(features, curvature, l2=0.0).solve(gradient)).all())
+    assert bool(
+        torch.isfinite(
+            ClassBlocks(features, curvature, l2=0.0, most_numbers=ROOM).solve(gradient)
+        ).all()
+    )
 
 
 def test_it_saves_conjugate_gradients_most_of_their_products(problem, theta):
     product = problem.hessian(theta)
     gradient = problem.evaluate(theta, precise=True).gradient
-    blocks = ClassBlocks(*problem.loss.curvature(problem.head(theta)), l2=L2)
+    blocks = ClassBlocks(*problem.loss.curvature(problem.head(theta)), l2=L2, most_numbers=ROOM)
 
     def products_to_solve(precondition):
         before = problem.passes
