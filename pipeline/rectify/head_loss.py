@@ -16,7 +16,6 @@ float64 inside a chunk of rows, float64 between chunks. Features may be a mapped
 type; no more than a block of them is ever converted.
 """
 
-import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -183,10 +182,12 @@ class HeadCrossEntropy(WeightedRows):
         Without the offset: of such a head ever larger multiples bring the loss to 0.
         """
         (head,) = self._place(torch.float64, head)
-        wrong = self._zeros(1)
-        for part in self._over_chunks(partial(self._chunk_wrong, head)):
-            wrong += part
-        return not bool(self._ranks.gather(wrong).any())
+        no_offset = torch.zeros_like(head[:, 0])
+
+        def logits(chunk: slice) -> Iterator[tuple[slice, Tensor]]:
+            return ((block, x) for block, _, x in self._block_logits(chunk, head, no_offset))
+
+        return self._has_own_on_top(logits)
 
     def _chunk_gradient(
         self, head: Tensor, offset: Tensor, chunk: slice
@@ -241,16 +242,6 @@ class HeadCrossEntropy(WeightedRows):
             total[:, -1] += change.sum(0)
             total[:, :-1].addmm_(change.T, z)
         return total
-
-    def _chunk_wrong(self, head: Tensor, chunk: slice) -> Tensor:
-        """Number of rows that count and do not have their own logit strictly on top."""
-        wrong = self._zeros(1)
-        for block, _, x in self._block_logits(chunk, head, torch.zeros_like(head[:, 0])):
-            labels = self._labels[block]
-            own = x.gather(1, labels)
-            others = x.scatter_(1, labels, -math.inf).amax(1, keepdim=True)
-            wrong += ((own <= others) & (self._weights[labels] > 0)).sum()
-        return wrong
 
     def _softmax(self, x: Tensor) -> Tensor:
         """Of each row of a block's logits (B, K), in memory that the next block reuses."""
