@@ -80,6 +80,7 @@ def _own_network(
         "recipe": recipe["name"],
         "select_on": config.get("select_on", "last"),
         "iterations": recipe["iterations"],
+        "batch_size": recipe["batch_size"],
         "accumulate": config.get("accumulate", 1),
         "precision": config["precision"],
         "epochs": _epochs(recipe),

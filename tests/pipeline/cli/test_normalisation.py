@@ -79,6 +79,7 @@ CONTRADICTIONS = {
     "the dataset's": (["--normalisation", "dataset"], "--normalisation: 0.5/0.5 expected, with"),
     "another size": (["--image-size", "16"], "--image-size: 8 expected, with which {} was trained"),
     "another length": (["--epochs", "3"], "--epochs: 0.06 expected, with which {} was trained"),
+    "other batches": (["--batch-size", "7"], "--batch-size: 16 expected, with which {} was"),
 }
 
 
