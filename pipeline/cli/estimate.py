@@ -21,6 +21,11 @@ from pipeline.cli.phase_one import Network
 TRIAL_STEPS = 4
 
 
+def describe_estimate(*, num_bytes: int, seconds: float) -> str:
+    """What `--dry-run` says."""
+    return f"would take about {duration(seconds)} and write about {num_bytes:,} bytes"
+
+
 def plan_record(network: Network, *, num_bytes: int, seconds: float) -> dict[str, Any]:
     """What `--dry-run --json` prints."""
     dataset = network.dataset

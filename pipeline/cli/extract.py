@@ -8,7 +8,6 @@ import click
 
 from pipeline import names
 from pipeline.cli.command import command, json_option, note, print_json, warn
-from pipeline.cli.duration import duration
 from pipeline.cli.inputs import input_type
 from pipeline.cli.outputs import check_output, output_type
 from pipeline.cli.phase_one_options import phase_one_options
@@ -179,6 +178,7 @@ def _dry_run(
     """Resolve everything, say what it would take, write nothing."""
     from pipeline.cli.estimate import (
         cache_bytes,
+        describe_estimate,
         extraction_seconds,
         plan_record,
         training_seconds,
@@ -200,7 +200,7 @@ def _dry_run(
         return
     num_bytes = cache_bytes(network, num_views=views, store=store, dtype=dtype)
     seconds = training + extraction_seconds(network, num_views=views) / ranks.size
-    note(f"would take about {duration(seconds)} and write about {num_bytes:,} bytes")
+    note(describe_estimate(num_bytes=num_bytes, seconds=seconds))
     if as_json:
         record = plan_record(network, num_bytes=num_bytes, seconds=seconds)
         print_json({"command": "extract", **record})

@@ -6,7 +6,6 @@ from typing import Any
 import click
 
 from pipeline.cli.command import command, json_option, note, print_json
-from pipeline.cli.duration import duration
 from pipeline.cli.inputs import input_type
 from pipeline.cli.outputs import check_output, output_type
 from pipeline.cli.phase_one_options import phase_one_options
@@ -29,7 +28,12 @@ def cli_command(output: Path, dry_run: bool, as_json: bool, **request: Any) -> N
     Stopped, the same command goes on where it was. Under torchrun all processes share every batch,
     and the first one writes and prints.
     """
-    from pipeline.cli.estimate import checkpoint_bytes, plan_record, training_seconds
+    from pipeline.cli.estimate import (
+        checkpoint_bytes,
+        describe_estimate,
+        plan_record,
+        training_seconds,
+    )
     from pipeline.cli.extraction import unsaid
     from pipeline.cli.phase_one import PhaseOneRequest, describe_skipped, planned_network
     from pipeline.cli.training import (
@@ -57,7 +61,7 @@ def cli_command(output: Path, dry_run: bool, as_json: bool, **request: Any) -> N
     if dry_run:
         model = plan.initial_model()
         num_bytes = checkpoint_bytes(model)
-        note(f"would take about {duration(seconds)} and write about {num_bytes:,} bytes")
+        note(describe_estimate(num_bytes=num_bytes, seconds=seconds))
         if as_json:
             network = planned_network(plan, model, device)
             record = plan_record(network, num_bytes=num_bytes, seconds=seconds)

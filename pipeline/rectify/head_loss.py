@@ -196,9 +196,8 @@ class HeadCrossEntropy(WeightedRows):
         labels, weight = self._labels[chunk], self._row_weights[chunk].to(head.dtype)
         own = torch.empty_like(labels, dtype=head.dtype)
         total = torch.zeros_like(head)
-        for block, z, x in self._block_logits(chunk, head, offset):
+        for block, z, residual in self._block_probabilities(chunk, head, offset):
             here = slice(block.start - chunk.start, block.stop - chunk.start)
-            residual = self._softmax(x)
             torch.gather(residual, 1, labels[here], out=own[here])
             residual.scatter_(1, labels[here], own[here] - 1)
             total[:, -1].addmv_(residual.T, weight[here])
@@ -219,8 +218,8 @@ class HeadCrossEntropy(WeightedRows):
     def _chunk_probabilities(
         self, head: Tensor, offset: Tensor, kept: Tensor, chunk: slice
     ) -> None:
-        for block, _, x in self._block_logits(chunk, head, offset):
-            kept[block] = self._softmax(x)
+        for block, _, probability in self._block_probabilities(chunk, head, offset):
+            kept[block] = probability
 
     def _chunk_product(
         self, head: Tensor, offset: Tensor, kept: Tensor | None, step: Tensor, chunk: slice
@@ -229,12 +228,7 @@ class HeadCrossEntropy(WeightedRows):
         weight = self._row_weights[chunk].to(head.dtype)[:, None]
         total = torch.zeros_like(head)
         space, _, changes = self._blocks.operands(head.dtype)
-        for block, z in self._block_features(chunk, head.dtype):
-            if kept is None:
-                x = torch.addmm(head[:, -1] + offset, z, head[:, :-1].T, out=space[: len(z)])
-                probability = self._softmax(x)
-            else:
-                probability = kept[block]
+        for block, z, probability in self._block_probabilities(chunk, head, offset, kept=kept):
             change = torch.addmm(step[:, -1], z, step[:, :-1].T, out=changes[: len(z)])
             mean = torch.mul(probability, change, out=space[: len(z)]).sum(1, keepdim=True)
             change.sub_(mean).mul_(probability)
@@ -243,11 +237,22 @@ class HeadCrossEntropy(WeightedRows):
             total[:, :-1].addmm_(change.T, z)
         return total
 
-    def _softmax(self, x: Tensor) -> Tensor:
-        """Of each row of a block's logits (B, K), in memory that the next block reuses."""
-        probability = self._blocks.operands(x.dtype)[1][: len(x)]
-        self._blocks.softmax_rows(x, out=probability)
-        return probability
+    def _block_probabilities(
+        self, chunk: slice, head: Tensor, offset: Tensor, *, kept: Tensor | None = None
+    ) -> Iterator[tuple[slice, Tensor, Tensor]]:
+        """Rows, features (B, D) and P (B, K) of each block of a chunk.
+
+        P from `kept` (R, K), or made in memory that the next block reuses.
+        """
+        if kept is not None:
+            for block, z in self._block_features(chunk, head.dtype):
+                yield block, z, kept[block]
+            return
+        space = self._blocks.operands(head.dtype)[1]
+        for block, z, x in self._block_logits(chunk, head, offset):
+            probability = space[: len(x)]
+            self._blocks.softmax_rows(x, out=probability)
+            yield block, z, probability
 
     def _block_logits(
         self, chunk: slice, head: Tensor, offset: Tensor

@@ -13,6 +13,7 @@ from pipeline.rectify.solvable import Point
 from pipeline.rectify.solvers.curvature import Metric
 from pipeline.rectify.solvers.lbfgs import descend, minimize
 from pipeline.rectify.solvers.result import Solution
+from pipeline.rectify.thinning import least_rows_per_class
 
 REFRESH = 4
 """Steps after which the head has moved far enough for another Hessian; doubled each time, since
@@ -21,7 +22,6 @@ DROP = 0.01
 """Share of the first gradient at which the few rows are left."""
 SHARE = 8
 """All rows over those of the metric."""
-LEAST_ROWS_PER_CLASS, LEAST_ROWS = 8, 2000
 
 
 def minimize_head_lbfgs(problem: HeadProblem, tolerance: float) -> Solution:
@@ -37,8 +37,7 @@ class HeadMetric:
         self.refresh = REFRESH
         self._problem = problem
         num_classes = problem.loss.num_classes
-        least = max(LEAST_ROWS_PER_CLASS, LEAST_ROWS // num_classes)
-        wanted = max(least, problem.num_rows // (SHARE * num_classes))
+        wanted = max(least_rows_per_class(num_classes), problem.num_rows // (SHARE * num_classes))
         self._few = problem.thin(min(wanted, most_rows_per_class(problem)))
 
     def start(self, theta: Tensor, tolerance: float) -> tuple[Tensor, Metric | None, int]:

@@ -20,13 +20,10 @@ from pipeline.rectify.head_problem import HeadProblem
 from pipeline.rectify.solvable import Point
 from pipeline.rectify.solvers.newton import descend_newton
 from pipeline.rectify.solvers.result import Solution, conclude
+from pipeline.rectify.thinning import is_worth_it, least_rows_per_class
 
-LEAST_ROWS_PER_CLASS, LEAST_ROWS = 8, 2000
-"""Of the first thinned problem."""
 GROWTH = 8
 """Rows of a class in a thinned problem over those in the one before."""
-WORTH_FROM = 3
-"""Thin only to a third of the rows or less."""
 DROP = 0.05
 """Share of its first gradient at which a thinned problem is left."""
 MARGIN = 0.9
@@ -63,11 +60,10 @@ def _descend(
 def _thinned(problem: HeadProblem) -> Iterator[HeadProblem]:
     """The problem on few rows of each class, then on more, as long as that saves much."""
     most = most_rows_per_class(problem)
-    least = max(LEAST_ROWS_PER_CLASS, -(-LEAST_ROWS // problem.loss.num_classes))
-    rows_per_class = min(least, most)
+    rows_per_class = min(least_rows_per_class(problem.loss.num_classes), most)
     while rows_per_class <= most:
         few = problem.thin(rows_per_class)
-        if WORTH_FROM * few.num_rows > problem.num_rows:
+        if not is_worth_it(few.num_rows, problem.num_rows):
             return
         yield few
         rows_per_class *= GROWTH

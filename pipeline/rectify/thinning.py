@@ -11,6 +11,21 @@ from torch import Tensor
 
 from pipeline.rectify.class_positions import class_positions
 
+LEAST_ROWS_PER_CLASS, LEAST_ROWS = 8, 2000
+"""Of a thinned problem: few classes can afford more rows of each."""
+WORTH_FROM = 3
+"""Thin only to a third of the rows or less."""
+
+
+def least_rows_per_class(num_classes: int) -> int:
+    """Rows of each of K classes that a thinned problem has where it is smallest."""
+    return max(LEAST_ROWS_PER_CLASS, -(-LEAST_ROWS // num_classes))
+
+
+def is_worth_it(num_kept: int, num_rows: int) -> bool:
+    """Whether so few of the rows save enough to be taken in their place."""
+    return WORTH_FROM * num_kept <= num_rows
+
 
 def thin_rows(labels: Tensor, num_classes: int, rows_per_class: int) -> tuple[Tensor, Tensor]:
     """Rows to keep, and how many each stands for.

@@ -15,14 +15,10 @@ from pipeline.rectify.solvable import Point, Thinnable
 from pipeline.rectify.solvers.curvature import Metric, inverse_hessian
 from pipeline.rectify.solvers.lbfgs import descend, minimize
 from pipeline.rectify.solvers.result import Solution
+from pipeline.rectify.thinning import is_worth_it, least_rows_per_class
 
-ROWS_PER_CLASS = 8
-MIN_ROWS = 2000
-"""Of the thinned problem: few classes can afford more rows of each."""
 GROWTH = 4
 """Rows of a finer thinned problem over those of the one before."""
-WORTH_FROM = 3
-"""Thin only to a third of the rows or less; else the problem itself is taken."""
 REFRESH = 12
 """Steps after which a metric has shown that it does not fit, and a finer one is taken."""
 DROP = 0.01
@@ -51,14 +47,13 @@ class Coarsening:
         self.refresh = REFRESH
         self._problem = problem
         self._is_convex = is_convex
-        self._rows_per_class = max(ROWS_PER_CLASS, -(-MIN_ROWS // problem.num_classes))
+        self._rows_per_class = least_rows_per_class(problem.num_classes)
         self.problem = self._thinned()
 
     def _thinned(self) -> Thinnable:
         """The problem on a few rows of each class; itself where that would save little."""
         few = self._problem.thin(self._rows_per_class)
-        is_small = WORTH_FROM * few.num_rows <= self._problem.num_rows
-        return few if is_small else self._problem
+        return few if is_worth_it(few.num_rows, self._problem.num_rows) else self._problem
 
     def start(self, theta: Tensor, tolerance: float) -> tuple[Tensor, Metric | None, int]:
         """See `lbfgs.Approximation`: the end of a rough descent on the thinned problem."""
