@@ -3,20 +3,20 @@
 `schema` is the format's page. Imports numpy and h5py and nothing of the project.
 """
 
-from cache.agreement import check_head_makes_logits
-from cache.convert import SplitArrays, as_strings, split_arrays
-from cache.errors import CacheError, CacheWriteError, StaleCacheError
-from cache.fingerprint import differences, digest, fingerprint, require_same
-from cache.head import Head
-from cache.npy import map_npy
-from cache.npz import read_npz, write_npz
-from cache.partner import PartnerWriter
-from cache.plan import SplitPlan
-from cache.read import Cache, Split, ViewKind, open_cache
-from cache.table import read_csv
-from cache.verify import Damage, verify_cache
-from cache.write import CacheWriter
-from cache.write_arrays import write_arrays
+from marr_pipeline.cache.agreement import check_head_makes_logits
+from marr_pipeline.cache.convert import SplitArrays, as_strings, split_arrays
+from marr_pipeline.cache.errors import CacheError, CacheWriteError, StaleCacheError
+from marr_pipeline.cache.fingerprint import differences, digest, fingerprint, require_same
+from marr_pipeline.cache.head import Head
+from marr_pipeline.cache.npy import map_npy
+from marr_pipeline.cache.npz import read_npz, write_npz
+from marr_pipeline.cache.partner import PartnerWriter
+from marr_pipeline.cache.plan import SplitPlan
+from marr_pipeline.cache.read import Cache, Split, ViewKind, open_cache
+from marr_pipeline.cache.table import read_csv
+from marr_pipeline.cache.verify import Damage, verify_cache
+from marr_pipeline.cache.write import CacheWriter
+from marr_pipeline.cache.write_arrays import write_arrays
 
 __all__ = [
     "Cache",

@@ -7,9 +7,9 @@ run, and its margins would be another model's.
 import numpy as np
 import numpy.typing as npt
 
-from cache.convert import SplitArrays
-from cache.errors import CacheError
-from cache.head import Head
+from marr_pipeline.cache.convert import SplitArrays
+from marr_pipeline.cache.errors import CacheError
+from marr_pipeline.cache.head import Head
 
 Matrix = npt.NDArray[np.float64]
 

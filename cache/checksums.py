@@ -11,10 +11,10 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 
-from cache.errors import CacheError
-from cache.extent import Extent
-from cache.fingerprint import canonical_json
-from cache.schema import CHECKSUM_BYTES, CHECKSUMS, text
+from marr_pipeline.cache.errors import CacheError
+from marr_pipeline.cache.extent import Extent
+from marr_pipeline.cache.fingerprint import canonical_json
+from marr_pipeline.cache.schema import CHECKSUM_BYTES, CHECKSUMS, text
 
 
 def walk_datasets(group: h5py.Group) -> Iterator[str]:

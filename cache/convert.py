@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from cache.blocks import row_ranges
-from cache.errors import CacheError
-from cache.finite import first_not_finite
-from cache.logit_evidence import LogitEvidence
-from cache.plan import check_views
+from marr_pipeline.cache.blocks import row_ranges
+from marr_pipeline.cache.errors import CacheError
+from marr_pipeline.cache.finite import first_not_finite
+from marr_pipeline.cache.logit_evidence import LogitEvidence
+from marr_pipeline.cache.plan import check_views
 
 _STORED_AS_IS = (np.float16, np.float32)
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from cache.errors import CacheError
+from marr_pipeline.cache.errors import CacheError
 
 _NAMED_ROWS = 5
 

@@ -14,7 +14,7 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 
-from cache.errors import CacheError
+from marr_pipeline.cache.errors import CacheError
 
 # Linux's number; Python names it from 3.13 on. Without it a copy-on-write mapping larger than the
 # memory is refused, although its pages are only read.

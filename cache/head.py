@@ -10,9 +10,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from cache.errors import CacheError
-from cache.fingerprint import digest
-from cache.finite import first_not_finite
+from marr_pipeline.cache.errors import CacheError
+from marr_pipeline.cache.fingerprint import digest
+from marr_pipeline.cache.finite import first_not_finite
 
 _FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
 

@@ -19,11 +19,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from cache.errors import CacheError
-from cache.fingerprint import canonical_json, digest, fingerprint
-from cache.partial import try_lock, write_errors
-from cache.plan import CachePlan
-from cache.staging import write_at
+from marr_pipeline.cache.errors import CacheError
+from marr_pipeline.cache.fingerprint import canonical_json, digest, fingerprint
+from marr_pipeline.cache.partial import try_lock, write_errors
+from marr_pipeline.cache.plan import CachePlan
+from marr_pipeline.cache.staging import write_at
 
 FORMAT = "marr-cache-journal"
 VERSION = 1

@@ -11,11 +11,16 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 
-from cache.checksums import attributes_checksum, dataset_checksums, raw_extents, walk_datasets
-from cache.extent import Extent
-from cache.fingerprint import fingerprint
-from cache.plan import CachePlan
-from cache.schema import (
+from marr_pipeline.cache.checksums import (
+    attributes_checksum,
+    dataset_checksums,
+    raw_extents,
+    walk_datasets,
+)
+from marr_pipeline.cache.extent import Extent
+from marr_pipeline.cache.fingerprint import fingerprint
+from marr_pipeline.cache.plan import CachePlan
+from marr_pipeline.cache.schema import (
     CHECKSUM_DTYPE,
     CHECKSUM_OF_ATTRIBUTES,
     CHECKSUMS,
@@ -32,8 +37,8 @@ from cache.schema import (
     STATE_WRITING,
     split_dataset,
 )
-from cache.seal import write_seal
-from cache.staging import staged_hdf5
+from marr_pipeline.cache.seal import write_seal
+from marr_pipeline.cache.staging import staged_hdf5
 
 _STRING = h5py.string_dtype("utf-8")
 

@@ -8,7 +8,7 @@ nowhere negative do not occur.
 import numpy as np
 import numpy.typing as npt
 
-from cache.errors import CacheError
+from marr_pipeline.cache.errors import CacheError
 
 # Probabilities stored as float16 still sum to 1 within this.
 _SUM_TOLERANCE = 1e-3

@@ -12,9 +12,9 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 
-from cache.errors import CacheError
-from cache.extent import Extent
-from cache.opening import opened
+from marr_pipeline.cache.errors import CacheError
+from marr_pipeline.cache.extent import Extent
+from marr_pipeline.cache.opening import opened
 
 Scalar = TypeVar("Scalar", bound=np.generic)
 

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from cache.errors import CacheError, first_line
+from marr_pipeline.cache.errors import CacheError, first_line
 
 
 def map_npy(path: Path) -> npt.NDArray[Any]:

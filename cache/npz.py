@@ -9,8 +9,8 @@ from typing import Any, BinaryIO
 import numpy as np
 import numpy.typing as npt
 
-from cache.blocks import byte_blocks
-from cache.errors import CacheError, first_line
+from marr_pipeline.cache.blocks import byte_blocks
+from marr_pipeline.cache.errors import CacheError, first_line
 
 
 def read_npz(path: Path) -> dict[str, npt.NDArray[Any]]:

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import h5py
 
-from cache.errors import CacheError
-from cache.schema import check_header
-from cache.seal import check_seal
+from marr_pipeline.cache.errors import CacheError
+from marr_pipeline.cache.schema import check_header
+from marr_pipeline.cache.seal import check_seal
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Literal
 
-from cache.errors import CacheWriteError
+from marr_pipeline.cache.errors import CacheWriteError
 
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 _STAT_BLOCK = 512  # the unit of st_blocks on every system

@@ -6,12 +6,12 @@ from typing import Self
 
 import h5py
 
-from cache.extent import Extent
-from cache.journal import Journal, read_journal
-from cache.partial import PartialFile, write_errors
-from cache.plan import CachePlan
-from cache.remains import claimed_blocks, journal_path
-from cache.rows import RowWriter
+from marr_pipeline.cache.extent import Extent
+from marr_pipeline.cache.journal import Journal, read_journal
+from marr_pipeline.cache.partial import PartialFile, write_errors
+from marr_pipeline.cache.plan import CachePlan
+from marr_pipeline.cache.remains import claimed_blocks, journal_path
+from marr_pipeline.cache.rows import RowWriter
 
 
 class PartnerWriter(RowWriter):

@@ -10,11 +10,11 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from cache.errors import CacheError
-from cache.extent import Extent
-from cache.fingerprint import canonical_json
-from cache.head import Head
-from cache.schema import (
+from marr_pipeline.cache.errors import CacheError
+from marr_pipeline.cache.extent import Extent
+from marr_pipeline.cache.fingerprint import canonical_json
+from marr_pipeline.cache.head import Head
+from marr_pipeline.cache.schema import (
     LABEL_DTYPE,
     LOGIT_DTYPES,
     META_PARTS,

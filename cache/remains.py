@@ -5,10 +5,10 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from cache.errors import CacheWriteError, StaleCacheError
-from cache.fingerprint import differences
-from cache.journal import BlockRecord, StoredJournal
-from cache.partial import try_lock, write_errors
+from marr_pipeline.cache.errors import CacheWriteError, StaleCacheError
+from marr_pipeline.cache.fingerprint import differences
+from marr_pipeline.cache.journal import BlockRecord, StoredJournal
+from marr_pipeline.cache.partial import try_lock, write_errors
 
 
 def journal_path(final: Path, rank: int) -> Path:

@@ -11,15 +11,15 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from cache.coverage import RowCoverage
-from cache.errors import CacheError
-from cache.extent import Extent
-from cache.finite import first_not_finite
-from cache.journal import BlockRecord, Journal, plan_header
-from cache.partial import write_errors
-from cache.plan import CachePlan, SplitPlan
-from cache.schema import split_dataset
-from cache.staging import write_at
+from marr_pipeline.cache.coverage import RowCoverage
+from marr_pipeline.cache.errors import CacheError
+from marr_pipeline.cache.extent import Extent
+from marr_pipeline.cache.finite import first_not_finite
+from marr_pipeline.cache.journal import BlockRecord, Journal, plan_header
+from marr_pipeline.cache.partial import write_errors
+from marr_pipeline.cache.plan import CachePlan, SplitPlan
+from marr_pipeline.cache.schema import split_dataset
+from marr_pipeline.cache.staging import write_at
 
 
 class RowWriter:

@@ -40,7 +40,7 @@ Versions: a reader accepts any minor version of its own major version.
 
 import h5py
 
-from cache.errors import CacheError
+from marr_pipeline.cache.errors import CacheError
 
 FORMAT = "marr-cache"
 FORMAT_VERSION = "1.0"

@@ -21,9 +21,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import cast
 
-from cache.errors import CacheError
-from cache.extent import Extent
-from cache.staging import write_at
+from marr_pipeline.cache.errors import CacheError
+from marr_pipeline.cache.extent import Extent
+from marr_pipeline.cache.staging import write_at
 
 _MAGIC = b"MARRSEAL"
 _TAIL = struct.Struct("<8sII")

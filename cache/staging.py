@@ -14,7 +14,7 @@ from typing import Literal
 
 import h5py
 
-from cache.schema import LIBVER
+from marr_pipeline.cache.schema import LIBVER
 
 # One cache line: what vector instructions and any dtype of the format can ask for.
 _ALIGNMENT = 64

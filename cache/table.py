@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from cache.errors import CacheError, first_line
+from marr_pipeline.cache.errors import CacheError, first_line
 
 _LABEL, _ID = "label", "id"
 _COUNTING = re.compile(r"(?:logits?|class)?[ _.]?(\d+)", re.IGNORECASE)

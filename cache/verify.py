@@ -7,10 +7,10 @@ from pathlib import Path
 
 import h5py
 
-from cache.checksums import attributes_checksum, dataset_blocks, walk_datasets
-from cache.errors import CacheError
-from cache.opening import opened
-from cache.schema import CHECKSUM_OF_ATTRIBUTES, CHECKSUMS
+from marr_pipeline.cache.checksums import attributes_checksum, dataset_blocks, walk_datasets
+from marr_pipeline.cache.errors import CacheError
+from marr_pipeline.cache.opening import opened
+from marr_pipeline.cache.schema import CHECKSUM_OF_ATTRIBUTES, CHECKSUMS
 
 # What HDF5 raises on records that make no sense any more.
 _HDF5_ERRORS = (OSError, RuntimeError, KeyError, ValueError, CacheError)

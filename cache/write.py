@@ -16,24 +16,24 @@ from typing import Literal, Self
 import numpy as np
 import numpy.typing as npt
 
-from cache.convert import check_labels
-from cache.coverage import RowCoverage
-from cache.errors import CacheError, CacheWriteError
-from cache.head import Head
-from cache.journal import BlockRecord, Journal, read_journal
-from cache.layout import create_file, seal_file
-from cache.partial import PartialFile, check_space, write_errors
-from cache.partner import PartnerWriter
-from cache.plan import CachePlan, SplitPlan, check_strings
-from cache.remains import (
+from marr_pipeline.cache.convert import check_labels
+from marr_pipeline.cache.coverage import RowCoverage
+from marr_pipeline.cache.errors import CacheError, CacheWriteError
+from marr_pipeline.cache.head import Head
+from marr_pipeline.cache.journal import BlockRecord, Journal, read_journal
+from marr_pipeline.cache.layout import create_file, seal_file
+from marr_pipeline.cache.partial import PartialFile, check_space, write_errors
+from marr_pipeline.cache.partner import PartnerWriter
+from marr_pipeline.cache.plan import CachePlan, SplitPlan, check_strings
+from marr_pipeline.cache.remains import (
     check_no_owner,
     claimed_blocks,
     find_journals,
     journal_path,
     remove_journals,
 )
-from cache.rows import RowWriter
-from cache.schema import split_dataset
+from marr_pipeline.cache.rows import RowWriter
+from marr_pipeline.cache.schema import split_dataset
 
 __all__ = ["CacheWriter", "SplitPlan"]
 

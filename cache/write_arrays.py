@@ -10,13 +10,13 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from cache.blocks import row_ranges
-from cache.convert import SplitArrays
-from cache.errors import CacheError
-from cache.head import Head
-from cache.plan import SplitPlan
-from cache.schema import VIEW_AUGMENTED
-from cache.write import CacheWriter
+from marr_pipeline.cache.blocks import row_ranges
+from marr_pipeline.cache.convert import SplitArrays
+from marr_pipeline.cache.errors import CacheError
+from marr_pipeline.cache.head import Head
+from marr_pipeline.cache.plan import SplitPlan
+from marr_pipeline.cache.schema import VIEW_AUGMENTED
+from marr_pipeline.cache.write import CacheWriter
 
 
 def write_arrays(

@@ -1,6 +1,6 @@
-"""`python -m pipeline`."""
+"""`python -m marr_pipeline`."""
 
-from pipeline.cli import main
+from marr_pipeline.cli import main
 
 if __name__ == "__main__":
     main()

@@ -2,8 +2,8 @@
 
 import torch
 
-from pipeline.errors import ConfigError
-from pipeline.names import DEVICES, PRECISIONS
+from marr_pipeline.errors import ConfigError
+from marr_pipeline.names import DEVICES, PRECISIONS
 
 
 def resolve_device(name: str) -> torch.device:

@@ -19,7 +19,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from pipeline.errors import ConfigError, PipelineError
+from marr_pipeline.errors import ConfigError, PipelineError
 
 Item = TypeVar("Item")
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file
 
-from pipeline.errors import DataError
+from marr_pipeline.errors import DataError
 
 _CLASS = re.compile(r"GLOBAL (\S+)")
 

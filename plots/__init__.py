@@ -3,6 +3,6 @@
 Nothing here loads matplotlib: that happens in the module of the figure that is asked for.
 """
 
-from plots.errors import PlotError
+from marr_pipeline.plots.errors import PlotError
 
 __all__ = ["PlotError"]

@@ -5,8 +5,8 @@ from typing import Literal
 
 from matplotlib.axes import Axes
 
-from plots.class_axis import ClassAxis
-from plots.style import BAND, FADED, PALE, SMALL, SPINE, text_width
+from marr_pipeline.plots.class_axis import ClassAxis
+from marr_pipeline.plots.style import BAND, FADED, PALE, SMALL, SPINE, text_width
 
 LABEL_GAP = 4.0  # points kept free between two labels
 

@@ -11,7 +11,7 @@ from itertools import groupby
 import numpy as np
 import numpy.typing as npt
 
-from plots.errors import PlotError
+from marr_pipeline.plots.errors import PlotError
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,13 +16,13 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.patheffects import withStroke
 
-from plots.bands import label_groups, rule_groups
-from plots.class_axis import ClassAxis
-from plots.colormap import share_colormap
-from plots.confusion_shares import group_accuracies, row_shares
-from plots.errors import PlotError
-from plots.save import Column
-from plots.style import (
+from marr_pipeline.plots.bands import label_groups, rule_groups
+from marr_pipeline.plots.class_axis import ClassAxis
+from marr_pipeline.plots.colormap import share_colormap
+from marr_pipeline.plots.confusion_shares import group_accuracies, row_shares
+from marr_pipeline.plots.errors import PlotError
+from marr_pipeline.plots.save import Column
+from marr_pipeline.plots.style import (
     BAND,
     COLUMN_WIDTH,
     LARGE,

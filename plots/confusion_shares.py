@@ -6,7 +6,7 @@ K classes; a matrix counts images (K, K) by true class (row) and predicted class
 import numpy as np
 import numpy.typing as npt
 
-from plots.class_axis import ClassAxis
+from marr_pipeline.plots.class_axis import ClassAxis
 
 
 def row_shares(matrix: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:

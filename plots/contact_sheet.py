@@ -9,9 +9,9 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.figure import Figure
 
-from plots.errors import PlotError
-from plots.save import Column
-from plots.style import FADED, INK, SMALL, TEXT_WIDTH, look, new_figure, shorten
+from marr_pipeline.plots.errors import PlotError
+from marr_pipeline.plots.save import Column
+from marr_pipeline.plots.style import FADED, INK, SMALL, TEXT_WIDTH, look, new_figure, shorten
 
 Images = npt.NDArray[np.uint8]
 GAP_SHARE = 1 / 16  # of an image's width, between two of them

@@ -15,12 +15,12 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.transforms import ScaledTranslation
 
-from plots.bands import label_groups, shade_groups
-from plots.class_axis import ClassAxis
-from plots.errors import PlotError
-from plots.save import Column
-from plots.smoothing import running_mean, smoothing_window
-from plots.style import (
+from marr_pipeline.plots.bands import label_groups, shade_groups
+from marr_pipeline.plots.class_axis import ClassAxis
+from marr_pipeline.plots.errors import PlotError
+from marr_pipeline.plots.save import Column
+from marr_pipeline.plots.smoothing import running_mean, smoothing_window
+from marr_pipeline.plots.style import (
     MAX_SERIES,
     POINTS_PER_INCH,
     SERIES_COLORS,
@@ -31,7 +31,7 @@ from plots.style import (
     new_figure,
     shorten,
 )
-from plots.training_counts import draw_training_counts, mark_ranks
+from marr_pipeline.plots.training_counts import draw_training_counts, mark_ranks
 
 MAX_MARKED_CLASSES = 50  # beyond it markers touch, and a running mean carries the eye
 PANEL_LENGTH = 0.26 * TEXT_WIDTH * POINTS_PER_INCH  # of one panel's class axis, nearly

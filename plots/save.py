@@ -11,8 +11,8 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.figure import Figure
 
-from plots.errors import PlotError
-from plots.style import look
+from marr_pipeline.plots.errors import PlotError
+from marr_pipeline.plots.style import look
 
 Column = Sequence[str] | Sequence[int] | Sequence[float] | npt.NDArray[np.generic]
 Table = Mapping[str, Column]

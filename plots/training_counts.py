@@ -6,8 +6,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, NullLocator
 
-from plots.class_axis import ClassAxis
-from plots.style import PALE, SMALL, shorten, text_width
+from marr_pipeline.plots.class_axis import ClassAxis
+from marr_pipeline.plots.style import PALE, SMALL, shorten, text_width
 
 MAX_NAMED_CLASSES = 16  # that many upright names of 7 points fit side by side under a panel
 NAME_LENGTH = 14  # characters of a class name that a tick has room for

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import pytest
 from hypothesis import settings
 
-from pipeline.cli import main
+from marr_pipeline.cli import main
 
 # Hypothesis' deadline of 200 ms an example is missed on a busy machine, not by slow code.
 settings.register_profile("suite", deadline=None)

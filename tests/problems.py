@@ -2,7 +2,7 @@
 
 import torch
 
-from pipeline.rectify.inputs import FitInputs
+from marr_pipeline.rectify.inputs import FitInputs
 
 
 def make_inputs(

@@ -5,8 +5,8 @@ from contextlib import suppress
 import h5py
 import numpy as np
 
-from cache import SplitPlan, open_cache, verify_cache
-from cache.extent import Extent
+from marr_pipeline.cache import SplitPlan, open_cache, verify_cache
+from marr_pipeline.cache.extent import Extent
 
 NUM_ROWS, BLOCK = 2000, 100
 VIEWS = ("clean", "augmented", "augmented")

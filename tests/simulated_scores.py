@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from pipeline.report.scores import SampleScores
+from marr_pipeline.report.scores import SampleScores
 
 
 def simulate_scores(labels, accuracy, generator):

@@ -5,14 +5,14 @@ import sys
 
 import pytest
 
-from cache import open_cache
-from pipeline.rectify.rectifier_file import load_rectifier
+from marr_pipeline.cache import open_cache
+from marr_pipeline.rectify.rectifier_file import load_rectifier
 
 
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory):
     folder = tmp_path_factory.mktemp("demo")
-    command = [sys.executable, "-m", "pipeline", "demo", "-o", str(folder)]
+    command = [sys.executable, "-m", "marr_pipeline", "demo", "-o", str(folder)]
     return folder, subprocess.run(command, capture_output=True, text=True, check=True)
 
 

@@ -8,60 +8,56 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-OUTSIDE = {"cache", "plots", "pipeline"}
+ROOT_NAMES = {"marr_pipeline", "marr_pipeline.__version__"}
+FOLDERS = {"marr_pipeline.cache": "cache", "marr_pipeline.plots": "plots"}
 
+FOUNDATIONS = {
+    "marr_pipeline.names",
+    "marr_pipeline.errors",
+    "marr_pipeline.groups",
+    "marr_pipeline.progress",
+    "marr_pipeline.files",
+    "marr_pipeline.device",
+    "marr_pipeline.distributed",
+    "marr_pipeline.tensor_file",
+}
 ALLOWED = {
-    "cache": set(),
-    "plots": set(),
-    "pipeline.names": set(),
-    "pipeline.errors": set(),
-    "pipeline.data": {
-        "pipeline.errors",
-        "pipeline.groups",
-        "pipeline.names",
-        "pipeline.progress",
-    },
-    "pipeline.backbone": {
-        "pipeline.data",
-        "pipeline.device",
-        "pipeline.distributed",
-        "pipeline.errors",
-        "pipeline.files",
-        "pipeline.names",
-        "pipeline.progress",
-        "pipeline.tensor_file",
-    },
-    "pipeline.tensor_file": {"pipeline.errors"},
-    "pipeline.distributed": {"pipeline.errors"},
-    "pipeline.rectify": {
-        "pipeline.distributed",
-        "pipeline.errors",
-        "pipeline.files",
-        "pipeline.names",
-        "pipeline.progress",
-    },
-    "pipeline.report": {"pipeline.errors", "pipeline.groups"},
-    "pipeline.bench": {
-        "pipeline.errors",
-        "pipeline.names",
-        "pipeline.progress",
-        "pipeline.rectify",
+    "marr_pipeline.cache": set(),
+    "marr_pipeline.plots": set(),
+    "marr_pipeline.names": set(),
+    "marr_pipeline.errors": set(),
+    "marr_pipeline.data": FOUNDATIONS,
+    "marr_pipeline.backbone": FOUNDATIONS | {"marr_pipeline.data"},
+    "marr_pipeline.optim": FOUNDATIONS | {"marr_pipeline.rectify"},
+    "marr_pipeline.rectify": FOUNDATIONS | {"marr_pipeline.optim"},
+    "marr_pipeline.report": FOUNDATIONS,
+    "marr_pipeline.workflows": FOUNDATIONS
+    | {
+        "marr_pipeline.cli",
+        "marr_pipeline.cache",
+        "marr_pipeline.plots",
+        "marr_pipeline.data",
+        "marr_pipeline.backbone",
+        "marr_pipeline.optim",
+        "marr_pipeline.rectify",
+        "marr_pipeline.report",
     },
 }
 FORBIDDEN_LIBRARIES = {
-    "cache": {"torch", "torchvision", "matplotlib", "click"},
-    "plots": {"torch", "torchvision", "h5py", "click"},
-    "pipeline.names": {"torch", "numpy"},
-    "pipeline.rectify": {"torchvision", "h5py", "matplotlib", "click"},
-    "pipeline.report": {"torchvision", "h5py", "matplotlib", "click"},
-    "pipeline.bench": {"torchvision", "h5py", "matplotlib", "click"},
-    "pipeline.data": {"click", "h5py", "matplotlib"},
-    "pipeline.backbone": {"click", "h5py", "matplotlib"},
+    "marr_pipeline.cache": {"torch", "torchvision", "matplotlib", "click"},
+    "marr_pipeline.plots": {"torch", "torchvision", "h5py", "click"},
+    "marr_pipeline.names": {"torch", "numpy"},
+    "marr_pipeline.optim": {"torchvision", "h5py", "matplotlib", "click"},
+    "marr_pipeline.rectify": {"torchvision", "h5py", "matplotlib", "click"},
+    "marr_pipeline.report": {"torchvision", "h5py", "matplotlib", "click"},
+    "marr_pipeline.data": {"click", "h5py", "matplotlib"},
+    "marr_pipeline.backbone": {"click", "h5py", "matplotlib"},
+    "marr_pipeline.workflows": {"click"},
 }
 
 
 def sources(part):
-    path = ROOT / part.replace(".", "/")
+    path = ROOT / FOLDERS.get(part, part.replace("marr_pipeline", "pipeline").replace(".", "/"))
     found = sorted(path.rglob("*.py")) if path.is_dir() else [path.with_suffix(".py")]
     assert found
     return found
@@ -85,7 +81,7 @@ def lies_in(module, part):
 @pytest.mark.parametrize("part", ALLOWED)
 def test_imports_follow_the_flow_of_data(part):
     for module in imported_modules(part):
-        if module.split(".")[0] not in OUTSIDE or module == "pipeline":
+        if module.split(".")[0] != "marr_pipeline" or module in ROOT_NAMES:
             continue
         allowed = {part, *ALLOWED[part]}
         assert any(lies_in(module, other) or lies_in(other, module) for other in allowed), module
@@ -107,7 +103,7 @@ def loaded_after(statement):
 
 def test_help_loads_neither_torch_nor_matplotlib_nor_h5py():
     loaded = loaded_after(
-        "import contextlib; from pipeline.cli import cli; "
+        "import contextlib; from marr_pipeline.cli import cli; "
         "contextlib.suppress(SystemExit).__enter__(); "
         "cli.main(['--help'], standalone_mode=False)"
     )
@@ -115,6 +111,6 @@ def test_help_loads_neither_torch_nor_matplotlib_nor_h5py():
 
 
 def test_phase_two_does_not_load_phase_one():
-    loaded = loaded_after("import pipeline.cli.rectification, pipeline.cli.evaluate")
+    loaded = loaded_after("import marr_pipeline.workflows.rectify")
     assert "torch" in loaded
     assert not loaded & {"torchvision", "matplotlib", "sklearn", "scipy"}

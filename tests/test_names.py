@@ -2,14 +2,14 @@
 
 from typing import get_args
 
-from pipeline import names
+from marr_pipeline import names
 
 
 def test_phase_one_registries():
-    from pipeline.backbone import BACKBONES, RECIPES
-    from pipeline.backbone.extract import BatchNorm
-    from pipeline.data import AUGMENTATIONS, DATASETS
-    from pipeline.data.normalisations import NORMALISATIONS
+    from marr_pipeline.backbone import BACKBONES, RECIPES
+    from marr_pipeline.backbone.extract import BatchNorm
+    from marr_pipeline.data import AUGMENTATIONS, DATASETS
+    from marr_pipeline.data.normalisations import NORMALISATIONS
 
     assert tuple(DATASETS) == names.DATASETS
     assert tuple(BACKBONES) == names.BACKBONES
@@ -22,9 +22,9 @@ def test_phase_one_registries():
 
 
 def test_phase_two_registries():
-    from pipeline.rectify.methods import METHODS
-    from pipeline.rectify.settings import PRESETS
-    from pipeline.rectify.solvers import SOLVERS
+    from marr_pipeline.optim import SOLVERS
+    from marr_pipeline.rectify.methods import METHODS
+    from marr_pipeline.rectify.settings import PRESETS
 
     assert tuple(METHODS) == names.METHODS
     assert (*SOLVERS, "sgd") == names.OPTIMIZERS

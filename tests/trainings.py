@@ -4,24 +4,24 @@ import json
 
 import torch
 
-from pipeline.backbone.checkpoint import load_checkpoint
-from pipeline.backbone.metrics_log import metrics_path
+from marr_pipeline.backbone.checkpoints.checkpoint import load_checkpoint
+from marr_pipeline.backbone.training.metrics_log import metrics_path
 
 OFTEN = """
-import pipeline.backbone.train as training
+import marr_pipeline.backbone.training.train as training
 training.train_backbone.__kwdefaults__["checkpoint_seconds"] = 0.0
 """
 """A prelude: every step is saved."""
 
 TOLD = """
-import pipeline.backbone.train as training
+import marr_pipeline.backbone.training.train as training
 training.REPORT_SECONDS = 0.0
 """
 """A prelude: every step is told, and none is saved but for a reason."""
 
 SLOWLY = """
 import time
-from pipeline.backbone.step import TrainingStep
+from marr_pipeline.backbone.training.step import TrainingStep
 take_step = TrainingStep.__call__
 def slow_step(self, *arguments, **options):
     time.sleep(0.03)
@@ -31,8 +31,8 @@ TrainingStep.__call__ = slow_step
 """A prelude: every step takes a while, so that there is a middle to hit."""
 
 IN_DOUBLE = """
-import pipeline.backbone.step as step
-from pipeline.backbone.record import TrainingPlan
+import marr_pipeline.backbone.training.step as step
+from marr_pipeline.backbone.checkpoints.record import TrainingPlan
 single, initial = step.normalise, TrainingPlan.initial_model
 step.normalise = lambda *arguments: single(*arguments).double()
 TrainingPlan.initial_model = lambda plan: initial(plan).double()
@@ -41,8 +41,8 @@ TrainingPlan.initial_model = lambda plan: initial(plan).double()
 
 WITH_DROPOUT = """
 from torch import nn
-from pipeline.backbone import BACKBONES
-from pipeline.backbone.classifier import build_classifier
+from marr_pipeline.backbone import BACKBONES
+from marr_pipeline.backbone.networks.classifier import build_classifier
 def with_dropout(num_classes, *, in_channels, seed):
     pooled = nn.Sequential(nn.AdaptiveAvgPool2d(4), nn.Flatten(), nn.Dropout(0.5))
     make = lambda: nn.Sequential(*pooled, nn.Linear(16 * in_channels, num_classes))
@@ -55,8 +55,8 @@ BACKBONES["resnet8"] = with_dropout
 def unreadable_after(batches):
     """A prelude: after so many batches an image cannot be read."""
     return f"""
-from pipeline.data.images import ImageSplit
-from pipeline.errors import DataError
+from marr_pipeline.data.images import ImageSplit
+from marr_pipeline.errors import DataError
 made = ImageSplit.batches
 def broken(self, *arguments, **options):
     for number, batch in enumerate(made(self, *arguments, **options)):

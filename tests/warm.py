@@ -19,8 +19,9 @@ ROOT = Path(__file__).parents[1]
 SERVER = """
 import gc, json, os, sys
 import sklearn.datasets, torch, torch.distributed
-import pipeline.cli.caching, pipeline.cli.extract, pipeline.cli.trained, pipeline.cli.training
-from pipeline.cli import main
+import marr_pipeline.workflows.extract, marr_pipeline.cli.extract
+import marr_pipeline.workflows.trained, marr_pipeline.workflows.train
+from marr_pipeline.cli import main
 
 torch.set_num_threads(1)
 gc.freeze()  # no collection in a child copies these pages

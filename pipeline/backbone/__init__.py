@@ -3,19 +3,19 @@
 from collections.abc import Callable
 from functools import partial
 
-from pipeline import names
-from pipeline.backbone.model import Backbone, BackboneBuilder
-from pipeline.backbone.network_input import NetworkInput
-from pipeline.backbone.recipe import RecipeTerms
-from pipeline.backbone.recipes import default_terms, official_terms, paper_terms
-from pipeline.backbone.resnet import cifar_resnet
-from pipeline.backbone.timm_networks import timm_input, timm_network
-from pipeline.backbone.torchvision_networks import (
+from marr_pipeline import names
+from marr_pipeline.backbone.networks.model import Backbone, BackboneBuilder
+from marr_pipeline.backbone.networks.network_input import NetworkInput
+from marr_pipeline.backbone.networks.resnet import cifar_resnet
+from marr_pipeline.backbone.networks.timm_networks import timm_input, timm_network
+from marr_pipeline.backbone.networks.torchvision_networks import (
     resnet10,
     torchvision_input,
     torchvision_network,
 )
-from pipeline.errors import ConfigError
+from marr_pipeline.backbone.training.recipe import RecipeTerms
+from marr_pipeline.backbone.training.recipes import default_terms, official_terms, paper_terms
+from marr_pipeline.errors import ConfigError
 
 BACKBONES: dict[str, BackboneBuilder] = {
     "resnet8": partial(cifar_resnet, 8),

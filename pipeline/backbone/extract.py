@@ -18,12 +18,12 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from pipeline.backbone.model import Backbone
-from pipeline.data import AUGMENTATIONS
-from pipeline.data.augment import VIEW_GENERATOR
-from pipeline.data.normalise import Normalisation, normalise
-from pipeline.data.views import RandomView, Split, ViewPass
-from pipeline.errors import ConfigError
+from marr_pipeline.backbone.networks.model import Backbone
+from marr_pipeline.data import AUGMENTATIONS
+from marr_pipeline.data.augment import VIEW_GENERATOR
+from marr_pipeline.data.normalise import Normalisation, normalise
+from marr_pipeline.data.views import RandomView, Split, ViewPass
+from marr_pipeline.errors import ConfigError
 
 VIEW_NAMES = ("clean", "augmented")
 # ResNet-32 at 32 x 32 on one CPU core: 560-610 images/s in batches of 128, 340 in batches of 512,

@@ -13,25 +13,23 @@ from types import FrameType
 
 import click
 
-from pipeline import __version__
-from pipeline.cli.command import CONTEXT_SETTINGS
+from marr_pipeline import __version__
+from marr_pipeline.cli.command import CONTEXT_SETTINGS
 
 COMMANDS = {
-    "demo": "pipeline.cli.demo",
-    "views": "pipeline.cli.views",
-    "train": "pipeline.cli.train",
-    "extract": "pipeline.cli.extract",
-    "import": "pipeline.cli.import_logits",
-    "export-npz": "pipeline.cli.export_npz",
-    "inspect": "pipeline.cli.inspect",
-    "verify": "pipeline.cli.verify",
-    "rectify": "pipeline.cli.rectify",
-    "apply": "pipeline.cli.apply",
-    "evaluate": "pipeline.cli.evaluate",
-    "compare": "pipeline.cli.compare",
-    "sweep": "pipeline.cli.sweep",
-    "plot": "pipeline.cli.plot",
-    "bench": "pipeline.cli.bench",
+    "demo": "marr_pipeline.cli.demo",
+    "views": "marr_pipeline.cli.views",
+    "train": "marr_pipeline.cli.train",
+    "extract": "marr_pipeline.cli.extract",
+    "import": "marr_pipeline.cli.import_logits",
+    "inspect": "marr_pipeline.cli.inspect",
+    "verify": "marr_pipeline.cli.verify",
+    "rectify": "marr_pipeline.cli.rectify",
+    "apply": "marr_pipeline.cli.apply",
+    "evaluate": "marr_pipeline.cli.evaluate",
+    "compare": "marr_pipeline.cli.compare",
+    "sweep": "marr_pipeline.cli.sweep",
+    "plot": "marr_pipeline.cli.plot",
 }
 
 EXIT_FAILED, EXIT_USAGE, EXIT_INVALID, EXIT_UNSOLVED, EXIT_LEAK, EXIT_INTERRUPTED = (
@@ -44,13 +42,13 @@ EXIT_FAILED, EXIT_USAGE, EXIT_INVALID, EXIT_UNSOLVED, EXIT_LEAK, EXIT_INTERRUPTE
 )
 
 EXIT_CODES = (
-    ("pipeline.errors", "ConfigError", EXIT_USAGE),
-    ("pipeline.errors", "DataError", EXIT_INVALID),
-    ("pipeline.errors", "LeakError", EXIT_LEAK),
-    ("pipeline.errors", "PipelineError", EXIT_FAILED),
-    ("cache.errors", "CacheWriteError", EXIT_FAILED),
-    ("cache.errors", "CacheError", EXIT_INVALID),
-    ("plots.errors", "PlotError", EXIT_USAGE),
+    ("marr_pipeline.errors", "ConfigError", EXIT_USAGE),
+    ("marr_pipeline.errors", "DataError", EXIT_INVALID),
+    ("marr_pipeline.errors", "LeakError", EXIT_LEAK),
+    ("marr_pipeline.errors", "PipelineError", EXIT_FAILED),
+    ("marr_pipeline.cache.errors", "CacheWriteError", EXIT_FAILED),
+    ("marr_pipeline.cache.errors", "CacheError", EXIT_INVALID),
+    ("marr_pipeline.plots.errors", "PlotError", EXIT_USAGE),
 )
 """Exit code by error class, first match; by name, so that no package is loaded to ask."""
 
@@ -119,9 +117,7 @@ def _one_line(error: Exception) -> str:
     text = " ".join(str(error).split())
     if isinstance(error, OSError) and error.filename is not None:
         return f"{error.filename}: {error.strerror}"
-    known = isinstance(error, OSError) or any(
-        type(error).__module__.startswith(package) for package in ("pipeline", "cache", "plots")
-    )
+    known = isinstance(error, OSError) or type(error).__module__.startswith("marr_pipeline.")
     return text if known else f"{type(error).__name__}: {text}; run again with --debug"
 
 

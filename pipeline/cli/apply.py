@@ -5,10 +5,10 @@ from typing import Any
 
 import click
 
-from pipeline import names
-from pipeline.cli.command import command, note
-from pipeline.cli.inputs import input_type
-from pipeline.cli.outputs import check_output, output_type
+from marr_pipeline import names
+from marr_pipeline.cli.command import command, note
+from marr_pipeline.cli.inputs import input_type
+from marr_pipeline.cli.outputs import check_output, output_type
 
 
 def apply_rectifier(
@@ -33,11 +33,11 @@ def apply_rectifier(
     """
     import torch
 
-    from cache import open_cache
-    from pipeline.cli.cached import evaluation_rows, rectifier_for
-    from pipeline.cli.importing import read_logits
-    from pipeline.errors import DataError
-    from pipeline.rectify.rectifier_file import load_rectifier
+    from marr_pipeline.cache import open_cache
+    from marr_pipeline.errors import DataError
+    from marr_pipeline.rectify.rectifier_file import load_rectifier
+    from marr_pipeline.workflows.cached import evaluation_rows, rectifier_for
+    from marr_pipeline.workflows.import_logits import read_logits
 
     arrays: dict[str, Any] = {}
     if source.suffix == ".npz":
@@ -77,7 +77,7 @@ def cli_command(source: Path, rectifier: Path, split: str, any_head: bool, outpu
     """Rectify the logits of SOURCE, a cache or an .npz, with RECTIFIER."""
     import numpy as np
 
-    from pipeline.files import replacing
+    from marr_pipeline.files import replacing
 
     check_output(output, suffixes=(".npz",))
     arrays = apply_rectifier(source, rectifier, split=split, any_head=any_head)

@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from pipeline.cli.inputs import input_type
+from marr_pipeline.cli.inputs import input_type
 
 SCHEMA_VERSION = 1
 CONTEXT_SETTINGS = {"show_default": True, "help_option_names": ["-h", "--help"]}

@@ -5,15 +5,15 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pipeline import names
-from pipeline.cli.command import command, json_option, note, print_json, warn
-from pipeline.cli.inputs import input_type
-from pipeline.cli.outputs import check_output, output_type
-from pipeline.cli.progress import ProgressLine
-from pipeline.cli.word_or_file import WordOrFile
+from marr_pipeline import names
+from marr_pipeline.cli.command import command, json_option, note, print_json, warn
+from marr_pipeline.cli.inputs import input_type
+from marr_pipeline.cli.outputs import check_output, output_type
+from marr_pipeline.cli.progress import ProgressLine
+from marr_pipeline.cli.word_or_file import WordOrFile
 
 if TYPE_CHECKING:
-    from pipeline.cli.comparing import Comparison
+    from marr_pipeline.workflows.compare import Comparison
 
 FORMAT_OF_SUFFIX = {".txt": "terminal", ".md": "markdown", ".tex": "latex", ".csv": "csv"}
 
@@ -62,8 +62,8 @@ def cli_command(
     One CACHE gives intervals and paired tests. Several, which must differ in their seeds alone,
     give means and standard deviations. Nothing is fitted or chosen on the split that is scored.
     """
-    from pipeline.cli.comparing import ComparisonSettings, compare_caches
-    from pipeline.report.bootstrap import Bootstrap
+    from marr_pipeline.report.bootstrap import Bootstrap
+    from marr_pipeline.workflows.compare import ComparisonSettings, compare_caches
 
     if output is not None:
         check_output(output, suffixes=() if table_format else tuple(FORMAT_OF_SUFFIX))
@@ -80,7 +80,7 @@ def cli_command(
     for key, reason in comparison.skipped.items():
         note(f"without {key}: it {reason}, which {_these(caches)} lack")
     if output is not None:
-        from pipeline.files import replacing
+        from marr_pipeline.files import replacing
 
         chosen = table_format or FORMAT_OF_SUFFIX[output.suffix]
         with replacing(output) as partial:
@@ -96,13 +96,13 @@ def cli_command(
 
 def comparison_text(comparison: "Comparison", table_format: str) -> str:
     """The tables of a comparison in one of `names.TABLE_FORMATS`."""
-    from pipeline.report.tables import TEXT_FORMATS
-    from pipeline.report.tables.comparison import (
+    from marr_pipeline.report.tables import TEXT_FORMATS
+    from marr_pipeline.report.tables.comparison import (
         full_comparison,
         gains_comparison,
         metrics_comparison,
     )
-    from pipeline.report.tables.delimited import csv_table
+    from marr_pipeline.report.tables.delimited import csv_table
 
     reports = comparison.reports
     if table_format == "csv":

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import click
 
-from pipeline.cli.command import command, note
-from pipeline.cli.outputs import output_type
+from marr_pipeline.cli.command import command, note
+from marr_pipeline.cli.outputs import output_type
 
 
 @command("demo")
@@ -17,7 +17,7 @@ def cli_command(context: click.Context, output: Path, seed: int) -> None:
     try:
         output.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        from pipeline.errors import PipelineError
+        from marr_pipeline.errors import PipelineError
 
         raise PipelineError(
             f"{output}: a folder expected, got: {error.strerror}; choose another -o"

@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pipeline import names
-from pipeline.cli.command import command, json_option, print_json
-from pipeline.cli.inputs import input_type
+from marr_pipeline import names
+from marr_pipeline.cli.command import command, json_option, print_json
+from marr_pipeline.cli.inputs import input_type
 
 if TYPE_CHECKING:
-    from cache import Cache
-    from pipeline.cli.cached import EvaluationRows
-    from pipeline.rectify.rectifier import Rectifier
-    from pipeline.report.metrics import Metrics
+    from marr_pipeline.cache import Cache
+    from marr_pipeline.rectify.rectifier import Rectifier
+    from marr_pipeline.report.metrics import Metrics
+    from marr_pipeline.workflows.cached import EvaluationRows
 
 
 @dataclass(frozen=True)
@@ -46,9 +46,9 @@ def open_evaluation(
         ConfigError: two files would have the same key.
         DataError: a rectifier is invalid or of another head.
     """
-    from cache import open_cache
-    from pipeline.cli.cached import closed_form, evaluation_rows, rectifier_for
-    from pipeline.errors import ConfigError
+    from marr_pipeline.cache import open_cache
+    from marr_pipeline.errors import ConfigError
+    from marr_pipeline.workflows.cached import closed_form, evaluation_rows, rectifier_for
 
     cached = open_cache(path)
     rows = evaluation_rows(cached, split)
@@ -70,7 +70,7 @@ def cli_command(
     cache: Path, rectifiers: tuple[Path, ...], split: str, any_head: bool, as_json: bool
 ) -> None:
     """Score RECTIFIERS on a split of CACHE, beside softmax and logit adjustment."""
-    from pipeline.report.tables.metrics import metrics_table
+    from marr_pipeline.report.tables.metrics import metrics_table
 
     evaluation = open_evaluation(cache, rectifiers, split=split, any_head=any_head)
     metrics = evaluation.metrics()

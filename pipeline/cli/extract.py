@@ -6,18 +6,18 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pipeline import names
-from pipeline.cli.command import command, json_option, note, print_json, warn
-from pipeline.cli.inputs import input_type
-from pipeline.cli.outputs import check_output, output_type
-from pipeline.cli.phase_one_options import phase_one_options
-from pipeline.cli.progress import ProgressLine
-from pipeline.cli.together import together
-from pipeline.cli.word_or_file import WordOrFile
+from marr_pipeline import names
+from marr_pipeline.cli.command import command, json_option, note, print_json, warn
+from marr_pipeline.cli.inputs import input_type
+from marr_pipeline.cli.outputs import check_output, output_type
+from marr_pipeline.cli.phase_one_options import phase_one_options
+from marr_pipeline.cli.progress import ProgressLine
+from marr_pipeline.cli.together import together
+from marr_pipeline.cli.word_or_file import WordOrFile
 
 if TYPE_CHECKING:
-    from pipeline.cli.phase_one import Network, PhaseOneRequest
-    from pipeline.distributed import Ranks
+    from marr_pipeline.distributed import Ranks
+    from marr_pipeline.workflows.phase_one import Network, PhaseOneRequest
 
 
 @command("extract")
@@ -65,11 +65,11 @@ def cli_command(
     with the suffix .pt. Stopped, the same command goes on where it was, row by row. Under torchrun
     all processes train and extract, and the first one prints.
     """
-    from cache import open_cache
-    from pipeline.cli.caching import extract_cache
-    from pipeline.cli.extraction import unsaid
-    from pipeline.cli.phase_one import PhaseOneRequest, describe_skipped
-    from pipeline.device import resolve_device
+    from marr_pipeline.cache import open_cache
+    from marr_pipeline.device import resolve_device
+    from marr_pipeline.workflows.extract import extract_cache
+    from marr_pipeline.workflows.extraction import unsaid
+    from marr_pipeline.workflows.phase_one import PhaseOneRequest, describe_skipped
 
     asked = PhaseOneRequest(checkpoint=checkpoint, **request)
     with together(resolve_device(asked.device), sums=checkpoint is None) as ranks:
@@ -129,10 +129,10 @@ def _network(
 def _train(
     asked: "PhaseOneRequest", output: Path, ranks: "Ranks", say: Callable[[str], None]
 ) -> "Network":
-    from pipeline.cli.caching import refuse_other_training
-    from pipeline.cli.phase_one import planned_network
-    from pipeline.cli.training import settle_plan, train_or_resume
-    from pipeline.device import resolve_device
+    from marr_pipeline.device import resolve_device
+    from marr_pipeline.workflows.extract import refuse_other_training
+    from marr_pipeline.workflows.phase_one import planned_network
+    from marr_pipeline.workflows.train import settle_plan, train_or_resume
 
     plan = settle_plan(asked, ranks=ranks, say=say)
     with ranks.in_turn():
@@ -151,9 +151,9 @@ def _load(
     ranks: "Ranks",
     say: Callable[[str], None],
 ) -> "Network":
-    from pipeline.cli.phase_one import describe_network
-    from pipeline.cli.trained import load_trained
-    from pipeline.progress import silent
+    from marr_pipeline.progress import silent
+    from marr_pipeline.workflows.phase_one import describe_network
+    from marr_pipeline.workflows.trained import load_trained
 
     reading = ProgressLine("reading images") if ranks.is_first else silent
     with ranks.in_turn():
@@ -176,17 +176,17 @@ def _dry_run(
     as_json: bool,
 ) -> None:
     """Resolve everything, say what it would take, write nothing."""
-    from pipeline.cli.estimate import (
+    from marr_pipeline.device import resolve_device
+    from marr_pipeline.workflows.estimate import (
         cache_bytes,
         describe_estimate,
         extraction_seconds,
         plan_record,
         training_seconds,
     )
-    from pipeline.cli.extraction import unsaid
-    from pipeline.cli.phase_one import planned_network
-    from pipeline.cli.training import requested_execution, settle_plan
-    from pipeline.device import resolve_device
+    from marr_pipeline.workflows.extraction import unsaid
+    from marr_pipeline.workflows.phase_one import planned_network
+    from marr_pipeline.workflows.train import requested_execution, settle_plan
 
     training, say = 0.0, note if ranks.is_first else unsaid
     if checkpoint is not None:

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import click
 
-from pipeline.cli.command import command, json_option, note, print_json, warn
-from pipeline.cli.inputs import input_type
-from pipeline.cli.outputs import check_output, output_type
+from marr_pipeline.cli.command import command, json_option, note, print_json, warn
+from marr_pipeline.cli.inputs import input_type
+from marr_pipeline.cli.outputs import check_output, output_type
 
 
 @command("import")
@@ -49,8 +49,8 @@ def cli_command(
     class order. Logits larger than memory come as .npy or .safetensors. Several views of the test
     split: the clean one is scored, or else the first.
     """
-    from cache import open_cache
-    from pipeline.cli.importing import SplitFiles, import_arrays
+    from marr_pipeline.cache import open_cache
+    from marr_pipeline.workflows.import_logits import SplitFiles, import_arrays
 
     check_output(output, suffixes=(".h5", ".hdf5"))
     files = {}

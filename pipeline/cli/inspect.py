@@ -5,11 +5,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pipeline.cli.command import command, json_option, print_json
-from pipeline.cli.inputs import input_type
+from marr_pipeline.cli.command import command, json_option, print_json
+from marr_pipeline.cli.inputs import input_type
 
 if TYPE_CHECKING:
-    from cache import Split
+    from marr_pipeline.cache import Split
 
 _SHOWN_CLASSES = 12
 _SHOWN_LEAVES = 60
@@ -22,8 +22,8 @@ def inspect_cache(path: Path) -> dict[str, Any]:
     Raises:
         CacheError: not a cache, unfinished, damaged or of a newer version.
     """
-    from cache import open_cache
-    from pipeline.groups import shot_groups
+    from marr_pipeline.cache import open_cache
+    from marr_pipeline.groups import shot_groups
 
     cached = open_cache(path)
     counts = cached.class_counts

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from pipeline.files import check_writable
+from marr_pipeline.files import check_writable
 
 output_type = click.Path(path_type=Path)
 """Existence and permission are `check_output`'s matter: exit code 1, not a usage error."""

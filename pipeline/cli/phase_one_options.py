@@ -5,8 +5,8 @@ from typing import Any, TypeVar
 
 import click
 
-from pipeline import names
-from pipeline.cli.inputs import input_folder_type, input_type
+from marr_pipeline import names
+from marr_pipeline.cli.inputs import input_folder_type, input_type
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 

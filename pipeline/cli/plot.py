@@ -5,22 +5,22 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pipeline import names
-from pipeline.cli.command import command, note
-from pipeline.cli.inputs import input_type
-from pipeline.cli.outputs import check_output, output_type
+from marr_pipeline import names
+from marr_pipeline.cli.command import command, note
+from marr_pipeline.cli.inputs import input_type
+from marr_pipeline.cli.outputs import check_output, output_type
 
 if TYPE_CHECKING:
-    from pipeline.cli.evaluate import Evaluation
+    from marr_pipeline.cli.evaluate import Evaluation
 
 SUFFIXES = (".png", ".pdf", ".svg")
 
 
 def plot_curves(evaluation: "Evaluation", output: Path) -> list[Path]:
     """Average logit, margin and accuracy of each class, head to tail (Figures 1 and 5)."""
-    from pipeline.groups import shot_groups
-    from plots.curves import ClassCurves, curves_figure, curves_table
-    from plots.save import save_figure
+    from marr_pipeline.groups import shot_groups
+    from marr_pipeline.plots.curves import ClassCurves, curves_figure, curves_table
+    from marr_pipeline.plots.save import save_figure
 
     cached, curves = evaluation.cached, {}
     for key, rectifier in evaluation.rectifiers.items():
@@ -40,10 +40,10 @@ def plot_curves(evaluation: "Evaluation", output: Path) -> list[Path]:
 
 def plot_confusion(evaluation: "Evaluation", output: Path) -> list[Path]:
     """Confusion matrices side by side (Figure 3c and d)."""
-    from pipeline.groups import shot_groups
-    from pipeline.report.metrics import confusion_counts
-    from plots.confusion import confusion_figure, confusion_table
-    from plots.save import save_figure
+    from marr_pipeline.groups import shot_groups
+    from marr_pipeline.plots.confusion import confusion_figure, confusion_table
+    from marr_pipeline.plots.save import save_figure
+    from marr_pipeline.report.metrics import confusion_counts
 
     cached = evaluation.cached
     counts = {
@@ -79,7 +79,7 @@ def cli_command(
     output: Path,
 ) -> None:
     """Draw FIGURE of CACHE before and after RECTIFIERS; its numbers go beside it as .csv."""
-    from pipeline.cli.evaluate import open_evaluation
+    from marr_pipeline.cli.evaluate import open_evaluation
 
     check_output(output, suffixes=SUFFIXES)
     evaluation = open_evaluation(

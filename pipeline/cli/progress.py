@@ -6,7 +6,7 @@ import time
 
 import click
 
-from pipeline.cli.duration import duration
+from marr_pipeline.workflows.duration import duration
 
 QUIET_SECONDS = 1.0
 """Work shorter than this shows nothing."""
@@ -15,7 +15,7 @@ LOG_SECONDS = 30.0
 
 
 class ProgressLine:
-    """A `pipeline.progress.Progress` for one piece of work, or for several one after the other.
+    """A `progress.Progress` for one piece of work, or for several one after the other.
 
     Elsewhere than on a terminal a line comes at every tenth of the work, but not within
     `QUIET_SECONDS` of the last one, and at least every `LOG_SECONDS`. Rates count from the first

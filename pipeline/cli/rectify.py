@@ -7,18 +7,18 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from pipeline import names
-from pipeline.cli import EXIT_UNSOLVED
-from pipeline.cli.command import command, json_option, note, print_json, warn
-from pipeline.cli.inputs import input_type
-from pipeline.cli.outputs import check_output, output_type
-from pipeline.cli.progress import ProgressLine
-from pipeline.cli.size import size_type
-from pipeline.progress import silent
+from marr_pipeline import names
+from marr_pipeline.cli import EXIT_UNSOLVED
+from marr_pipeline.cli.command import command, json_option, note, print_json, warn
+from marr_pipeline.cli.inputs import input_type
+from marr_pipeline.cli.outputs import check_output, output_type
+from marr_pipeline.cli.progress import ProgressLine
+from marr_pipeline.cli.size import size_type
+from marr_pipeline.progress import silent
 
 if TYPE_CHECKING:
-    from pipeline.cli.rectification import Rectification
-    from pipeline.rectify.tuning import TuningOptions
+    from marr_pipeline.rectify.tuning.tune import TuningOptions
+    from marr_pipeline.workflows.rectify import Rectification
 
 
 @command("rectify")
@@ -122,16 +122,16 @@ def cli_command(
     Touches no image and no network. Exit code 4: the fit stopped at a limit or has no minimum.
     Under torchrun the processes share the rows, and the first of them prints and writes.
     """
-    from pipeline.cli.rectification import rectify_cache, resolve_settings
-    from pipeline.device import resolve_device
-    from pipeline.distributed import joined_ranks
-    from pipeline.rectify.resources import Resources
+    from marr_pipeline.device import resolve_device
+    from marr_pipeline.distributed import joined_ranks
+    from marr_pipeline.rectify.rows.resources import Resources
+    from marr_pipeline.workflows.rectify import rectify_cache, resolve_settings
 
     if output is not None:
         check_output(output, suffixes=(".safetensors",))
     settings = resolve_settings(cache, preset, overrides)
     if settings.fit_split == "test":
-        from pipeline.errors import LeakError
+        from marr_pipeline.errors import LeakError
 
         raise LeakError(
             "--fit-split: a split for fitting expected, got test; what is fitted on the test "
@@ -165,8 +165,8 @@ def _tuning_options(
     score: Literal["nll", "accuracy"], overrides: Mapping[str, Any]
 ) -> "TuningOptions":
     """What was given on the command line or in a configuration file is not tuned."""
-    from pipeline.rectify.grid import TUNED
-    from pipeline.rectify.tuning import TuningOptions
+    from marr_pipeline.rectify.tuning.grid import TUNED
+    from marr_pipeline.rectify.tuning.tune import TuningOptions
 
     fixed = frozenset(name for name in TUNED if overrides[name] is not None)
     return TuningOptions(score=score, fixed=fixed)
@@ -184,7 +184,7 @@ def _report(result: "Rectification", output: Path | None, *, as_json: bool) -> N
 
 
 def _print_report(result: "Rectification") -> None:
-    from pipeline.report.tables.metrics import metrics_table
+    from marr_pipeline.report.tables.metrics import metrics_table
 
     for line in result.header():
         note(line)

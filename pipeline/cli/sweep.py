@@ -5,14 +5,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pipeline import names
-from pipeline.cli.command import command, json_option, note, print_json, warn
-from pipeline.cli.inputs import input_type
-from pipeline.cli.listing import ChoiceList, NumberList
-from pipeline.cli.progress import ProgressLine
+from marr_pipeline import names
+from marr_pipeline.cli.command import command, json_option, note, print_json, warn
+from marr_pipeline.cli.inputs import input_type
+from marr_pipeline.cli.listing import ChoiceList, NumberList
+from marr_pipeline.cli.progress import ProgressLine
 
 if TYPE_CHECKING:
-    from pipeline.cli.sweeping import Half, Sweep
+    from marr_pipeline.workflows.sweep import Half, Sweep
 
 numbers = NumberList()
 
@@ -53,8 +53,8 @@ def cli_command(
     """
     from dataclasses import replace
 
-    from pipeline.cli.rectification import resolve_settings
-    from pipeline.cli.sweeping import sweep_cache
+    from marr_pipeline.workflows.rectify import resolve_settings
+    from marr_pipeline.workflows.sweep import sweep_cache
 
     base = resolve_settings(cache, preset, {"method": method})
     grid = {name: values for name, values in tried.items() if values is not None}
@@ -85,7 +85,7 @@ def cli_command(
 
 
 def _print_table(sweep: "Sweep", varied: list[str]) -> None:
-    from pipeline.report.tables.metrics import metrics_table
+    from marr_pipeline.report.tables.metrics import metrics_table
 
     labels = {}
     for point in sweep.points:

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pipeline.cli import EXIT_FAILED, EXIT_INTERRUPTED
+from marr_pipeline.cli import EXIT_FAILED, EXIT_INTERRUPTED
 
 if TYPE_CHECKING:
     import torch
 
-    from pipeline.distributed import Ranks
+    from marr_pipeline.distributed import Ranks
 
 PATIENCE = timedelta(hours=6)
 """One process may be that much later than the others, with its images or its rows."""
@@ -30,7 +30,7 @@ def together(device: "torch.device", *, sums: bool) -> Iterator["Ranks"]:
         click.exceptions.Exit: another process has ended and has said why, or every process was
             interrupted and the first one says so.
     """
-    from pipeline.distributed import LostRankError, joined_ranks
+    from marr_pipeline.distributed import LostRankError, joined_ranks
 
     with joined_ranks(device, sums=sums, patience=PATIENCE) as ranks:
         try:

@@ -5,11 +5,11 @@ from typing import Any
 
 import click
 
-from pipeline.cli.command import command, json_option, note, print_json
-from pipeline.cli.inputs import input_type
-from pipeline.cli.outputs import check_output, output_type
-from pipeline.cli.phase_one_options import phase_one_options
-from pipeline.cli.together import together
+from marr_pipeline.cli.command import command, json_option, note, print_json
+from marr_pipeline.cli.inputs import input_type
+from marr_pipeline.cli.outputs import check_output, output_type
+from marr_pipeline.cli.phase_one_options import phase_one_options
+from marr_pipeline.cli.together import together
 
 
 @command("train")
@@ -28,21 +28,21 @@ def cli_command(output: Path, dry_run: bool, as_json: bool, **request: Any) -> N
     Stopped, the same command goes on where it was. Under torchrun all processes share every batch,
     and the first one writes and prints.
     """
-    from pipeline.cli.estimate import (
+    from marr_pipeline.device import resolve_device
+    from marr_pipeline.workflows.estimate import (
         checkpoint_bytes,
         describe_estimate,
         plan_record,
         training_seconds,
     )
-    from pipeline.cli.extraction import unsaid
-    from pipeline.cli.phase_one import PhaseOneRequest, describe_skipped, planned_network
-    from pipeline.cli.training import (
+    from marr_pipeline.workflows.extraction import unsaid
+    from marr_pipeline.workflows.phase_one import PhaseOneRequest, describe_skipped, planned_network
+    from marr_pipeline.workflows.train import (
         requested_execution,
         settle_plan,
         train_or_resume,
         training_record,
     )
-    from pipeline.device import resolve_device
 
     asked = PhaseOneRequest(**request)
     device = resolve_device(asked.device)

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import click
 
-from pipeline.cli import EXIT_INVALID
-from pipeline.cli.command import command, json_option, note, print_json
-from pipeline.cli.inputs import input_type
-from pipeline.cli.progress import ProgressLine
+from marr_pipeline.cli import EXIT_INVALID
+from marr_pipeline.cli.command import command, json_option, note, print_json
+from marr_pipeline.cli.inputs import input_type
+from marr_pipeline.cli.progress import ProgressLine
 
 
 @command("verify")
@@ -15,7 +15,7 @@ from pipeline.cli.progress import ProgressLine
 @json_option
 def cli_command(cache: Path, as_json: bool) -> None:
     """Check every byte of CACHE against its checksums; exit code 3 if one is damaged."""
-    from cache import verify_cache
+    from marr_pipeline.cache import verify_cache
 
     damages = verify_cache(cache, progress=ProgressLine("verifying", unit=" bytes"))
     if damages:

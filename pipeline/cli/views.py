@@ -5,17 +5,17 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pipeline.cli.command import command, note
-from pipeline.cli.outputs import check_output, output_type
-from pipeline.cli.phase_one_options import augmentation_option, data_options
-from pipeline.cli.plot import SUFFIXES
-from pipeline.cli.progress import ProgressLine
+from marr_pipeline.cli.command import command, note
+from marr_pipeline.cli.outputs import check_output, output_type
+from marr_pipeline.cli.phase_one_options import augmentation_option, data_options
+from marr_pipeline.cli.plot import SUFFIXES
+from marr_pipeline.cli.progress import ProgressLine
 
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-    from pipeline.data.images import LongTailedDataset
+    from marr_pipeline.data.images import LongTailedDataset
 
 
 @command("views")
@@ -32,9 +32,9 @@ def cli_command(
     One image of each of --rows classes, from the largest class to the smallest; the first column
     is the clean image.
     """
-    from pipeline.cli.phase_one import PhaseOneRequest, requested_dataset
-    from plots.contact_sheet import contact_sheet_figure, contact_sheet_table
-    from plots.save import save_figure
+    from marr_pipeline.plots.contact_sheet import contact_sheet_figure, contact_sheet_table
+    from marr_pipeline.plots.save import save_figure
+    from marr_pipeline.workflows.phase_one import PhaseOneRequest, requested_dataset
 
     check_output(output, suffixes=SUFFIXES)
     asked = PhaseOneRequest(**request)
@@ -80,8 +80,8 @@ def draw_views(
     """
     import torch
 
-    from pipeline.data import AUGMENTATIONS
-    from pipeline.data.views import RandomView, ViewPass
+    from marr_pipeline.data import AUGMENTATIONS
+    from marr_pipeline.data.views import RandomView, ViewPass
 
     drawn = [RandomView(purpose="cache", seed=seed, number=1 + view) for view in range(num_views)]
     passes = [

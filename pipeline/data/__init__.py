@@ -5,19 +5,19 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from pipeline.data.augment import Augmentation
-from pipeline.data.autoaugment import RELEASED, TORCHVISION
-from pipeline.data.cifar import cifar_source
-from pipeline.data.digits import digits_source
-from pipeline.data.file_source import without_unreadable
-from pipeline.data.folder import folder_source
-from pipeline.data.images import LongTailedDataset
-from pipeline.data.listed import LISTED, listed_source
-from pipeline.data.normalise import Normalisation
-from pipeline.data.rows import Rows
-from pipeline.data.source import DatasetSource, SourceRequest, draw_dataset
-from pipeline.errors import ConfigError
-from pipeline.progress import Progress, silent
+from marr_pipeline.data.augment import Augmentation
+from marr_pipeline.data.autoaugment import RELEASED, TORCHVISION
+from marr_pipeline.data.cifar import cifar_source
+from marr_pipeline.data.digits import digits_source
+from marr_pipeline.data.file_source import without_unreadable
+from marr_pipeline.data.folder import folder_source
+from marr_pipeline.data.images import LongTailedDataset
+from marr_pipeline.data.listed import LISTED, listed_source
+from marr_pipeline.data.normalise import Normalisation
+from marr_pipeline.data.rows import Rows
+from marr_pipeline.data.source import DatasetSource, SourceRequest, draw_dataset
+from marr_pipeline.errors import ConfigError
+from marr_pipeline.progress import Progress, silent
 
 Source = Callable[[SourceRequest], DatasetSource]
 """Finds the images of a dataset and decodes none; a ConfigError or DataError if it cannot."""

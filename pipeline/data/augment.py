@@ -15,9 +15,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from pipeline.data.autoaugment import AutoAugmentStyle, autoaugment
-from pipeline.data.philox import uniforms
-from pipeline.errors import ConfigError
+from marr_pipeline.data.autoaugment import AutoAugmentStyle, autoaugment
+from marr_pipeline.data.philox import uniforms
+from marr_pipeline.errors import ConfigError
 
 CROP_Y, CROP_X, FLIP, POLICY, CUT_Y, CUT_X = range(6)
 APPLY = slice(6, 8)

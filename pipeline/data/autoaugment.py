@@ -16,8 +16,8 @@ import torch
 from torch import Tensor
 from torchvision.transforms import AutoAugment, AutoAugmentPolicy
 
-from pipeline.data import colour
-from pipeline.data.geometry import (
+from marr_pipeline.data import colour
+from marr_pipeline.data.geometry import (
     copy_pixels,
     cubic_sources,
     interpolate_pixels,

@@ -16,13 +16,13 @@ import torch
 from torch import Tensor
 from torchvision.datasets import CIFAR10, CIFAR100
 
-from pipeline.data.defaults import file_defaults
-from pipeline.data.folder import folder_source
-from pipeline.data.normalisations import CIFAR
-from pipeline.data.rows import Rows
-from pipeline.data.source import ArraySource, DatasetSource, SourceRequest
-from pipeline.errors import ConfigError, DataError
-from pipeline.progress import Progress
+from marr_pipeline.data.defaults import file_defaults
+from marr_pipeline.data.folder import folder_source
+from marr_pipeline.data.normalisations import CIFAR
+from marr_pipeline.data.rows import Rows
+from marr_pipeline.data.source import ArraySource, DatasetSource, SourceRequest
+from marr_pipeline.errors import ConfigError, DataError
+from marr_pipeline.progress import Progress
 
 DEFAULT_IMBALANCE_RATIO = 100.0
 IMAGE_SIZE = 32

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from pipeline.data.list_file import ListFile
-from pipeline.errors import DataError
+from marr_pipeline.data.list_file import ListFile
+from marr_pipeline.errors import DataError
 
 
 def check_classes(lists: Mapping[str, ListFile], *, at_most: int | None) -> int:

@@ -10,8 +10,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from pipeline.errors import DataError
-from pipeline.progress import Progress
+from marr_pipeline.errors import DataError
+from marr_pipeline.progress import Progress
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".webp", ".ppm", ".tif", ".tiff"})
 IMAGES_PER_TASK = 256  # a 32 x 32 PNG decodes in 0.1 ms: one task each would be all overhead

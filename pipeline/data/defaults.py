@@ -2,11 +2,11 @@
 
 from dataclasses import replace
 
-from pipeline.data.file_source import is_streamed
-from pipeline.data.images import PhaseOneDefaults
-from pipeline.data.normalisations import IMAGENET
-from pipeline.data.normalise import Normalisation
-from pipeline.names import LARGE_AUGMENTATIONS, SMALL_AUGMENTATIONS
+from marr_pipeline.data.file_source import is_streamed
+from marr_pipeline.data.images import PhaseOneDefaults
+from marr_pipeline.data.normalisations import IMAGENET
+from marr_pipeline.data.normalise import Normalisation
+from marr_pipeline.names import LARGE_AUGMENTATIONS, SMALL_AUGMENTATIONS
 
 COLOUR_DEFAULTS = PhaseOneDefaults(
     backbone="resnet32", augmentation="crop-flip", augmentations=SMALL_AUGMENTATIONS

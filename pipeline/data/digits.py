@@ -11,10 +11,10 @@ import torch
 from sklearn.datasets import load_digits
 from torch import Tensor
 
-from pipeline.data.images import PhaseOneDefaults
-from pipeline.data.longtail import select_rows
-from pipeline.data.rows import Rows
-from pipeline.data.source import ArraySource, DatasetSource, SourceRequest
+from marr_pipeline.data.images import PhaseOneDefaults
+from marr_pipeline.data.longtail import select_rows
+from marr_pipeline.data.rows import Rows
+from marr_pipeline.data.source import ArraySource, DatasetSource, SourceRequest
 
 TEST_IMAGES_PER_CLASS = 40
 DEFAULT_IMBALANCE_RATIO = 20.0

@@ -10,14 +10,14 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
-from pipeline.data.decode import find_unreadable, read_images
-from pipeline.data.image_files import ImageFiles
-from pipeline.data.images import ImageSplit
-from pipeline.data.rows import Rows
-from pipeline.data.source import DatasetSource, SourceRequest, SplitSource
-from pipeline.data.stream import StreamedSplit
-from pipeline.data.views import Split
-from pipeline.errors import ConfigError
+from marr_pipeline.data.decode import find_unreadable, read_images
+from marr_pipeline.data.image_files import ImageFiles
+from marr_pipeline.data.images import ImageSplit
+from marr_pipeline.data.rows import Rows
+from marr_pipeline.data.source import DatasetSource, SourceRequest, SplitSource
+from marr_pipeline.data.stream import StreamedSplit
+from marr_pipeline.data.views import Split
+from marr_pipeline.errors import ConfigError
 
 RESIDENT_UP_TO = 64
 """Side in pixels."""

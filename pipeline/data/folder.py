@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.data.decode import SUFFIXES
-from pipeline.data.defaults import file_defaults, file_normalisation
-from pipeline.data.file_source import FileSource
-from pipeline.data.image_files import ImageFiles
-from pipeline.data.source import DatasetSource, SourceRequest
-from pipeline.errors import ConfigError, DataError
-from pipeline.names import SPLITS
+from marr_pipeline.data.decode import SUFFIXES
+from marr_pipeline.data.defaults import file_defaults, file_normalisation
+from marr_pipeline.data.file_source import FileSource
+from marr_pipeline.data.image_files import ImageFiles
+from marr_pipeline.data.source import DatasetSource, SourceRequest
+from marr_pipeline.errors import ConfigError, DataError
+from marr_pipeline.names import SPLITS
 
 DEFAULT_IMAGE_SIZE = 32
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.data.rows import Rows
-from pipeline.errors import DataError
+from marr_pipeline.data.rows import Rows
+from marr_pipeline.errors import DataError
 
 
 @dataclass(frozen=True)

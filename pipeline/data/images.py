@@ -13,11 +13,11 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from pipeline.data.augment import Augmentation, augment_batch
-from pipeline.data.normalise import Normalisation
-from pipeline.data.views import Batch, Split, ViewPass
-from pipeline.errors import ConfigError, DataError
-from pipeline.names import SPLITS
+from marr_pipeline.data.augment import Augmentation, augment_batch
+from marr_pipeline.data.normalise import Normalisation
+from marr_pipeline.data.views import Batch, Split, ViewPass
+from marr_pipeline.errors import ConfigError, DataError
+from marr_pipeline.names import SPLITS
 
 
 @dataclass(frozen=True)

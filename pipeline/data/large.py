@@ -16,8 +16,8 @@ from PIL import Image
 from torch import Tensor
 from torchvision.transforms.v2 import functional
 
-from pipeline.data.augment import Augmentation
-from pipeline.errors import ConfigError
+from marr_pipeline.data.augment import Augmentation
+from marr_pipeline.errors import ConfigError
 
 Picture = Image.Image | Tensor
 """RGB: a Pillow image, or (3, H, W) uint8."""

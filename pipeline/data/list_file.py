@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.errors import DataError
+from marr_pipeline.errors import DataError
 
 CSV_COLUMNS = ("path", "label")
 CLASS_COLUMN = "class"

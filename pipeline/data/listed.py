@@ -8,18 +8,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.data.class_list import check_classes, class_names_of
-from pipeline.data.defaults import file_defaults, file_normalisation
-from pipeline.data.file_source import FileSource
-from pipeline.data.image_files import ImageFiles
-from pipeline.data.list_file import ListFile, read_list
-from pipeline.data.normalisations import IMAGENET, INATURALIST
-from pipeline.data.normalise import Normalisation
-from pipeline.data.path_layout import choose_layout, folders_of_classes, replace_prefix
-from pipeline.data.published import PUBLISHED
-from pipeline.data.source import DatasetSource, SourceRequest, SplitSource
-from pipeline.errors import ConfigError, DataError
-from pipeline.names import SPLITS
+from marr_pipeline.data.class_list import check_classes, class_names_of
+from marr_pipeline.data.defaults import file_defaults, file_normalisation
+from marr_pipeline.data.file_source import FileSource
+from marr_pipeline.data.image_files import ImageFiles
+from marr_pipeline.data.list_file import ListFile, read_list
+from marr_pipeline.data.normalisations import IMAGENET, INATURALIST
+from marr_pipeline.data.normalise import Normalisation
+from marr_pipeline.data.path_layout import choose_layout, folders_of_classes, replace_prefix
+from marr_pipeline.data.published import PUBLISHED
+from marr_pipeline.data.source import DatasetSource, SourceRequest, SplitSource
+from marr_pipeline.errors import ConfigError, DataError
+from marr_pipeline.names import SPLITS
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,8 +11,8 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.errors import ConfigError, DataError
-from pipeline.groups import head_to_tail
+from marr_pipeline.errors import ConfigError, DataError
+from marr_pipeline.groups import head_to_tail
 
 # Last word of the seed of each kind of draw. Never 0: NumPy reads [s, j] and [s, j, 0] alike.
 HOLD_OUT_STREAM = 1

@@ -1,7 +1,7 @@
 """Normalisations by name, and out of the text that a user types."""
 
-from pipeline.data.normalise import Normalisation
-from pipeline.errors import ConfigError
+from marr_pipeline.data.normalise import Normalisation
+from marr_pipeline.errors import ConfigError
 
 # The figures that MARC, LDAM-DRW, BBN and their descendants use for both CIFARs.
 CIFAR = Normalisation((0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010))

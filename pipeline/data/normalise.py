@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pipeline.errors import ConfigError
+from marr_pipeline.errors import ConfigError
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.errors import ConfigError
+from marr_pipeline.errors import ConfigError
 
 Layout = Callable[[str, str], str]
 """A listed path and the name of its class's folder, empty if unknown, to the path on disk."""

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.groups import shot_groups
+from marr_pipeline.groups import shot_groups
 
 
 @dataclass(frozen=True, kw_only=True)

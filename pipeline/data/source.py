@@ -13,14 +13,14 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from pipeline.data.images import ImageSplit, LongTailedDataset, PhaseOneDefaults
-from pipeline.data.longtail import hold_out, long_tail_counts, select_rows
-from pipeline.data.normalise import Normalisation, channel_statistics
-from pipeline.data.published import PUBLISHED, differences_from_published
-from pipeline.data.rows import Rows
-from pipeline.data.views import Split
-from pipeline.errors import ConfigError, DataError
-from pipeline.progress import Progress
+from marr_pipeline.data.images import ImageSplit, LongTailedDataset, PhaseOneDefaults
+from marr_pipeline.data.longtail import hold_out, long_tail_counts, select_rows
+from marr_pipeline.data.normalise import Normalisation, channel_statistics
+from marr_pipeline.data.published import PUBLISHED, differences_from_published
+from marr_pipeline.data.rows import Rows
+from marr_pipeline.data.views import Split
+from marr_pipeline.errors import ConfigError, DataError
+from marr_pipeline.progress import Progress
 
 
 @dataclass(frozen=True, kw_only=True)

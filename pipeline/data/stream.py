@@ -21,12 +21,12 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from pipeline.data.augment import Augmentation
-from pipeline.data.decode import open_image
-from pipeline.data.image_files import ImageFiles
-from pipeline.data.large import LARGE_NUM_DRAWS, large_eval, large_view
-from pipeline.data.views import Batch, ViewPass
-from pipeline.errors import ConfigError, DataError, PipelineError
+from marr_pipeline.data.augment import Augmentation
+from marr_pipeline.data.decode import open_image
+from marr_pipeline.data.image_files import ImageFiles
+from marr_pipeline.data.large import LARGE_NUM_DRAWS, large_eval, large_view
+from marr_pipeline.data.views import Batch, ViewPass
+from marr_pipeline.errors import ConfigError, DataError, PipelineError
 
 CHANNELS = 3
 WORKER_DIED = "DataLoader worker"  # how torch's message begins

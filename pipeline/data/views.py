@@ -13,7 +13,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from pipeline.data.augment import NUM_DRAWS, Augmentation, draw_epoch, draw_view
+from marr_pipeline.data.augment import NUM_DRAWS, Augmentation, draw_epoch, draw_view
 
 Batch = tuple[Tensor, Tensor]
 """Images (B, C, H, W) uint8 and their labels (B,) int64, both on the device asked for."""

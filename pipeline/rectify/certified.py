@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor
 
-from pipeline.rectify.ridge import Ridge
-from pipeline.rectify.solvable import Point
+from marr_pipeline.optim.solvable import Point
+from marr_pipeline.rectify.ridge import Ridge
 
 
 class Certified:

@@ -5,13 +5,13 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from pipeline.progress import Progress, silent
-from pipeline.rectify.inputs import FitInputs
-from pipeline.rectify.method import FitContext, Outcome
-from pipeline.rectify.methods import METHODS
-from pipeline.rectify.resources import UNLIMITED, Resources
-from pipeline.rectify.settings import RectifySettings
-from pipeline.rectify.solvers.result import FitStatus
+from marr_pipeline.optim.result import FitStatus
+from marr_pipeline.progress import Progress, silent
+from marr_pipeline.rectify.inputs import FitInputs
+from marr_pipeline.rectify.method import FitContext, Outcome
+from marr_pipeline.rectify.methods import METHODS
+from marr_pipeline.rectify.rows.resources import UNLIMITED, Resources
+from marr_pipeline.rectify.settings import RectifySettings
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,9 +5,9 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from pipeline.errors import DataError
-from pipeline.rectify.head import HeadFacts
-from pipeline.rectify.rows import FeatureLogits, Rows, StoredLogits
+from marr_pipeline.errors import DataError
+from marr_pipeline.rectify.head_facts import HeadFacts
+from marr_pipeline.rectify.rows.source import FeatureLogits, Rows, StoredLogits
 
 
 @dataclass(frozen=True, kw_only=True)

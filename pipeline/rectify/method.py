@@ -7,14 +7,14 @@ from typing import Any, Literal
 
 from torch import Tensor
 
-from pipeline.progress import Progress, silent
-from pipeline.rectify.affine import AffineFamily
-from pipeline.rectify.head import HeadFacts
-from pipeline.rectify.inputs import FitInputs
-from pipeline.rectify.rectifier import Rectifier
-from pipeline.rectify.resources import UNLIMITED, Resources
-from pipeline.rectify.settings import RectifySettings
-from pipeline.rectify.solvers.result import FitStatus, Solution
+from marr_pipeline.optim.result import FitStatus, Solution
+from marr_pipeline.progress import Progress, silent
+from marr_pipeline.rectify.affine.family import AffineFamily
+from marr_pipeline.rectify.head_facts import HeadFacts
+from marr_pipeline.rectify.inputs import FitInputs
+from marr_pipeline.rectify.rectifier import Rectifier
+from marr_pipeline.rectify.rows.resources import UNLIMITED, Resources
+from marr_pipeline.rectify.settings import RectifySettings
 
 Need = Literal["features", "weight"]
 """What beside the logits: features of every row, or the head's weight."""

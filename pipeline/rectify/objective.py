@@ -23,10 +23,10 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from pipeline.rectify.resources import UNLIMITED, Resources
-from pipeline.rectify.rows import PickedRows, Rows
-from pipeline.rectify.thinning import thin_rows
-from pipeline.rectify.weighted_rows import Reduction, WeightedRows
+from marr_pipeline.rectify.rows.resources import UNLIMITED, Resources
+from marr_pipeline.rectify.rows.source import PickedRows, Rows
+from marr_pipeline.rectify.rows.thinning import thin_rows
+from marr_pipeline.rectify.rows.weighted_rows import Reduction, WeightedRows
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,8 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from pipeline.rectify.schedule import Schedule, phase_two_schedule
-from pipeline.rectify.settings import RectifySettings
+from marr_pipeline.optim.schedule import Schedule, phase_two_schedule
+from marr_pipeline.rectify.settings import RectifySettings
 
 
 @dataclass(frozen=True, kw_only=True)

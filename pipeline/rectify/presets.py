@@ -6,10 +6,10 @@ A method key names both: `lws` is the method with the default preset, `lws:offic
 from dataclasses import replace
 from typing import Any
 
-from pipeline.errors import ConfigError
-from pipeline.names import PRESETS as PRESET_NAMES
-from pipeline.rectify.methods import METHODS
-from pipeline.rectify.settings import PRESETS, RectifySettings
+from marr_pipeline.errors import ConfigError
+from marr_pipeline.names import PRESETS as PRESET_NAMES
+from marr_pipeline.rectify.methods import METHODS
+from marr_pipeline.rectify.settings import PRESETS, RectifySettings
 
 PAPER_L2 = 5e-4
 INATURALIST_L2 = 1e-4

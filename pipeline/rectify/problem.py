@@ -11,12 +11,12 @@ import math
 import torch
 from torch import Tensor
 
-from pipeline.progress import Progress, silent
-from pipeline.rectify.affine import AffineFamily
-from pipeline.rectify.certified import Certified
-from pipeline.rectify.objective import WeightedCrossEntropy
-from pipeline.rectify.ridge import Ridge
-from pipeline.rectify.solvable import Point
+from marr_pipeline.optim.solvable import Point
+from marr_pipeline.progress import Progress, silent
+from marr_pipeline.rectify.affine.family import AffineFamily
+from marr_pipeline.rectify.certified import Certified
+from marr_pipeline.rectify.objective import WeightedCrossEntropy
+from marr_pipeline.rectify.ridge import Ridge
 
 
 class Problem(Certified):

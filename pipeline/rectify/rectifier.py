@@ -13,9 +13,9 @@ from typing import Any, Self
 from safetensors.torch import save
 from torch import Tensor
 
-from pipeline.errors import DataError
-from pipeline.files import replacing
-from pipeline.rectify.margins import affine_logits
+from marr_pipeline.errors import DataError
+from marr_pipeline.files import replacing
+from marr_pipeline.rectify.margins import affine_logits
 
 FORMAT = "marr-rectifier"
 FORMAT_VERSION = "1.0"

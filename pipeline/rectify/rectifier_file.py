@@ -5,10 +5,10 @@ from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
 
-from pipeline.errors import DataError
-from pipeline.rectify.confidence_rectifier import ConfidenceRectifier
-from pipeline.rectify.head_rectifier import HeadRectifier
-from pipeline.rectify.rectifier import FORMAT, FORMAT_VERSION, Rectifier
+from marr_pipeline.errors import DataError
+from marr_pipeline.rectify.confidence.rectifier import ConfidenceRectifier
+from marr_pipeline.rectify.head.rectifier import HeadRectifier
+from marr_pipeline.rectify.rectifier import FORMAT, FORMAT_VERSION, Rectifier
 
 KINDS: tuple[type[Rectifier], ...] = (ConfidenceRectifier, HeadRectifier, Rectifier)
 """A file is of the first kind whose tensors it has."""

@@ -2,13 +2,13 @@
 
 from torch import Tensor
 
-from pipeline.rectify.inputs import FitInputs
-from pipeline.rectify.method import FitContext
-from pipeline.rectify.official_schedules import sgd_schedule
-from pipeline.rectify.settings import RectifySettings
-from pipeline.rectify.solvable import Solvable
-from pipeline.rectify.solvers.result import Solution
-from pipeline.rectify.solvers.sgd import run_sgd
+from marr_pipeline.optim.result import Solution
+from marr_pipeline.optim.sgd import run_sgd
+from marr_pipeline.optim.solvable import Solvable
+from marr_pipeline.rectify.inputs import FitInputs
+from marr_pipeline.rectify.method import FitContext
+from marr_pipeline.rectify.official_schedules import sgd_schedule
+from marr_pipeline.rectify.settings import RectifySettings
 
 
 def follow_schedule(

@@ -4,10 +4,10 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-from pipeline import names
-from pipeline.errors import ConfigError
-from pipeline.rectify.sampling import Sampling
-from pipeline.rectify.weighted_rows import Reduction
+from marr_pipeline import names
+from marr_pipeline.errors import ConfigError
+from marr_pipeline.rectify.rows.sampling import Sampling
+from marr_pipeline.rectify.rows.weighted_rows import Reduction
 
 Center = Literal["zero", "identity", "logit-adjustment", "tempered"]
 Preset = Literal["default", "paper", "official"]
@@ -19,7 +19,7 @@ class RectifySettings:
     """Settings of phase two, by default the paper's; stored with whatever they produced.
 
     Attributes:
-        method: one of `pipeline.names.METHODS`.
+        method: one of `marr_pipeline.names.METHODS`.
         optimizer: how the minimum is sought.
         preset: where the values come from; also names the schedule of `sgd`.
         gamma: exponent of the class weights, equation 12.

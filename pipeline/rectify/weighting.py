@@ -6,7 +6,7 @@ K classes, n = class_counts (K,) of the training list, m = prior_counts (K,) tha
 import torch
 from torch import Tensor
 
-from pipeline.errors import ConfigError
+from marr_pipeline.errors import ConfigError
 
 ABSENT_CLASS_IMAGES = 0.5
 """Images that a class without any is given in the prior, so that its logarithm exists."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.report.scores import SampleScores
+from marr_pipeline.report.scores import SampleScores
 
 Floats = npt.NDArray[np.float64]
 

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.report.bootstrap import Bootstrap, bootstrap_interval, bootstrap_summaries
-from pipeline.report.estimate import Interval
-from pipeline.report.metrics import SUMMARIES, Metrics, measure
-from pipeline.report.population import Population
-from pipeline.report.scores import SampleScores
-from pipeline.report.significance import holm, paired_p_value
+from marr_pipeline.report.bootstrap import Bootstrap, bootstrap_interval, bootstrap_summaries
+from marr_pipeline.report.estimate import Interval
+from marr_pipeline.report.metrics import SUMMARIES, Metrics, measure
+from marr_pipeline.report.population import Population
+from marr_pipeline.report.scores import SampleScores
+from marr_pipeline.report.significance import holm, paired_p_value
 
 REFERENCES = ("softmax", "logit-adjustment")
 """What every method is set against."""

@@ -6,10 +6,10 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from pipeline.report.class_curves import ClassAverages
-from pipeline.report.comparison import REFERENCES, Difference, Standing
-from pipeline.report.estimate import Estimate, over_seeds
-from pipeline.report.metrics import SUMMARIES
+from marr_pipeline.report.class_curves import ClassAverages
+from marr_pipeline.report.comparison import REFERENCES, Difference, Standing
+from marr_pipeline.report.estimate import Estimate, over_seeds
+from marr_pipeline.report.metrics import SUMMARIES
 
 
 class Report(Protocol):

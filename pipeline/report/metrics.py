@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.groups import shot_groups
-from pipeline.report.population import Population, as_sampled
-from pipeline.report.scores import SampleScores
-from pipeline.report.sums import Sums, score_entries, split_sums
+from marr_pipeline.groups import shot_groups
+from marr_pipeline.report.population import Population, as_sampled
+from marr_pipeline.report.scores import SampleScores
+from marr_pipeline.report.sums import Sums, score_entries, split_sums
 
 SUMMARIES = (
     "overall",

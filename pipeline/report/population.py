@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.errors import DataError
-from pipeline.groups import head_to_tail
+from marr_pipeline.errors import DataError
+from marr_pipeline.groups import head_to_tail
 
 Floats = npt.NDArray[np.float64]
 Counts = npt.NDArray[np.int64]

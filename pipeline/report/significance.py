@@ -12,8 +12,8 @@ import numpy.typing as npt
 from scipy.special import erfc
 from scipy.stats import binomtest
 
-from pipeline.report.population import Population
-from pipeline.report.scores import SampleScores
+from marr_pipeline.report.population import Population
+from marr_pipeline.report.scores import SampleScores
 
 
 def paired_p_value(first: SampleScores, second: SampleScores, population: Population) -> float:

@@ -16,8 +16,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.report.population import Population
-from pipeline.report.scores import SampleScores
+from marr_pipeline.report.population import Population
+from marr_pipeline.report.scores import SampleScores
 
 ECE_BINS = 15
 

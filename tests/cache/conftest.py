@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from resumable import PLAN
 
-from cache import CacheWriter, Head, SplitArrays, write_arrays
-from cache.seal import write_seal
+from marr_pipeline.cache import CacheWriter, Head, SplitArrays, write_arrays
+from marr_pipeline.cache.seal import write_seal
 
 NUM_CLASSES = 4
 NUM_FEATURES = 3

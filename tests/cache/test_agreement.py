@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from cache import CacheError, Head, SplitArrays, check_head_makes_logits
+from marr_pipeline.cache import CacheError, Head, SplitArrays, check_head_makes_logits
 
 RNG = np.random.default_rng(0)
 WEIGHT = RNG.standard_normal((5, 8))

@@ -6,8 +6,16 @@ import numpy as np
 import pytest
 from scipy.special import log_softmax, softmax
 
-from cache import CacheError, Head, SplitArrays, map_npy, open_cache, split_arrays, write_arrays
-from cache.blocks import BLOCK_BYTES
+from marr_pipeline.cache import (
+    CacheError,
+    Head,
+    SplitArrays,
+    map_npy,
+    open_cache,
+    split_arrays,
+    write_arrays,
+)
+from marr_pipeline.cache.blocks import BLOCK_BYTES
 
 LOGITS = np.random.default_rng(0).standard_normal((6, 3))
 LABELS = np.array([0, 1, 2, 0, 1, 2])

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from cache.finite import first_not_finite
+from marr_pipeline.cache.finite import first_not_finite
 
 
 @pytest.mark.parametrize("shape", [(0,), (5,), (2, 3), (2, 0, 3)])

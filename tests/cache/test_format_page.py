@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cache import SplitArrays, write_arrays
-from cache.schema import FORMAT_VERSION
+from marr_pipeline.cache import SplitArrays, write_arrays
+from marr_pipeline.cache.schema import FORMAT_VERSION
 
 PAGE = (Path(__file__).parents[2] / "docs" / "cache-format.md").read_text(encoding="utf-8")
 READ, OURS, CHECK = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cache import CacheError, Head, differences, digest, fingerprint
+from marr_pipeline.cache import CacheError, Head, differences, digest, fingerprint
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers(-9, 9) | st.text(max_size=3),

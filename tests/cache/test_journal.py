@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cache import CacheError, CacheWriteError
-from cache.journal import BlockRecord, Journal, read_journal
+from marr_pipeline.cache import CacheError, CacheWriteError
+from marr_pipeline.cache.journal import BlockRecord, Journal, read_journal
 
 HEADER = {"format": "marr-cache-journal", "version": 1, "digest": "ab", "parts": {"seed": 3}}
 FIRST = BlockRecord(split="train", view=0, start=0, stop=128, crc=0x0AE1C22B)

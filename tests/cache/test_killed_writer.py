@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from resumable import names
 
-from cache import open_cache, verify_cache
+from marr_pipeline.cache import open_cache, verify_cache
 
 ROOT = Path(__file__).parents[2]
 
@@ -17,10 +17,10 @@ ROOT = Path(__file__).parents[2]
 DYING = """
 import os, signal, sys
 sys.path.insert(0, os.path.dirname(sys.argv[2]))
-import cache.layout, cache.partial, cache.write
+import marr_pipeline.cache.layout, marr_pipeline.cache.partial, marr_pipeline.cache.write
 import numpy as np
 from pathlib import Path
-from cache import CacheWriter, Head, SplitPlan
+from marr_pipeline.cache import CacheWriter, Head, SplitPlan
 
 def die(*arguments, **options):
     os.kill(os.getpid(), signal.SIGKILL)
@@ -33,13 +33,13 @@ def after(function):
 
 moment = sys.argv[3]
 if moment == "while sealing":
-    cache.layout.dataset_checksums = die
+    marr_pipeline.cache.layout.dataset_checksums = die
 elif moment == "sealed":
-    cache.write.seal_file = after(cache.write.seal_file)
+    marr_pipeline.cache.write.seal_file = after(marr_pipeline.cache.write.seal_file)
 elif moment == "renamed":
-    cache.partial._sync_folder = die
+    marr_pipeline.cache.partial._sync_folder = die
 elif moment == "journal":
-    cache.write.Journal = die
+    marr_pipeline.cache.write.Journal = die
 
 plan = SplitPlan(num_samples=400, views=("clean", "augmented"))
 with CacheWriter(

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as np_strategies
 
-from cache import CacheError, map_npy, read_npz, write_npz
-from cache.blocks import BLOCK_BYTES
+from marr_pipeline.cache import CacheError, map_npy, read_npz, write_npz
+from marr_pipeline.cache.blocks import BLOCK_BYTES
 
 NAMES = st.text("abc/_", min_size=1, max_size=5)
 ARRAYS = np_strategies.arrays(

@@ -15,7 +15,7 @@ from resumable import (
     write_with,
 )
 
-from cache import CacheError, CacheWriteError, StaleCacheError
+from marr_pipeline.cache import CacheError, CacheWriteError, StaleCacheError
 
 
 def test_partners_write_their_part(make, tmp_path):

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from cache import CacheError, open_cache
+from marr_pipeline.cache import CacheError, open_cache
 
 
 @pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])

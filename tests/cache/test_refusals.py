@@ -6,7 +6,14 @@ import h5py
 import numpy as np
 import pytest
 
-from cache import CacheError, CacheWriter, Head, SplitPlan, StaleCacheError, open_cache
+from marr_pipeline.cache import (
+    CacheError,
+    CacheWriter,
+    Head,
+    SplitPlan,
+    StaleCacheError,
+    open_cache,
+)
 
 
 def test_a_missing_file(tmp_path):

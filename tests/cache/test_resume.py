@@ -23,8 +23,8 @@ from resumable import (
     write_with,
 )
 
-import cache.write
-from cache import (
+import marr_pipeline.cache.write
+from marr_pipeline.cache import (
     CacheError,
     CacheWriteError,
     CacheWriter,
@@ -219,7 +219,9 @@ def test_other_writers_do_not_replace_an_unfinished_cache(make, splits, settings
 def test_space_that_is_taken_already_is_not_asked_for(make, monkeypatch):
     stop_after(make(), BLOCKS[:30])
     asked = []
-    monkeypatch.setattr(cache.write, "check_space", lambda path, size: asked.append(size))
+    monkeypatch.setattr(
+        marr_pipeline.cache.write, "check_space", lambda path, size: asked.append(size)
+    )
     stop_after(make(), [])
     total = len(BLOCKS) * BLOCK * 28 + NUM_ROWS * 8
     assert asked[0] < total - 25 * BLOCK * 28

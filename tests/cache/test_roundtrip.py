@@ -12,7 +12,15 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from cache import CacheWriter, Head, SplitArrays, SplitPlan, open_cache, verify_cache, write_arrays
+from marr_pipeline.cache import (
+    CacheWriter,
+    Head,
+    SplitArrays,
+    SplitPlan,
+    open_cache,
+    verify_cache,
+    write_arrays,
+)
 
 
 def test_every_array_comes_back(sample, splits, settings, head):

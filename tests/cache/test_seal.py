@@ -9,16 +9,23 @@ import h5py
 import numpy as np
 import pytest
 
-from cache import CacheError, Head, SplitArrays, open_cache, verify_cache, write_arrays
-from cache.checksums import raw_extents, walk_datasets
-from cache.seal import check_seal, read_seal
+from marr_pipeline.cache import (
+    CacheError,
+    Head,
+    SplitArrays,
+    open_cache,
+    verify_cache,
+    write_arrays,
+)
+from marr_pipeline.cache.checksums import raw_extents, walk_datasets
+from marr_pipeline.cache.seal import check_seal, read_seal
 
 ROOT = Path(__file__).parents[2]
 
 SWEEP = """
 import random, sys
 from pathlib import Path
-from cache import CacheError, open_cache, verify_cache
+from marr_pipeline.cache import CacheError, open_cache, verify_cache
 
 path, count = Path(sys.argv[1]), int(sys.argv[2])
 content = path.read_bytes()

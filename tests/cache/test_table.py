@@ -7,7 +7,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from cache import CacheError, read_csv, split_arrays
+from marr_pipeline.cache import CacheError, read_csv, split_arrays
 
 TABLE = "id,label,cat,dog,owl\nimg_1.png,0,3.25,-1.5,0.75\nimg_2.png,2,1e-3,2,-3\n"
 

@@ -6,8 +6,8 @@ import h5py
 import numpy as np
 import pytest
 
-from cache import CacheError, CacheWriter, Damage, Head, SplitPlan, verify_cache
-from cache.schema import CHECKSUM_BYTES
+from marr_pipeline.cache import CacheError, CacheWriter, Damage, Head, SplitPlan, verify_cache
+from marr_pipeline.cache.schema import CHECKSUM_BYTES
 
 RAW = [
     "class_counts",

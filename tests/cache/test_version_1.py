@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cache import Cache, open_cache, verify_cache
+from marr_pipeline.cache import Cache, open_cache, verify_cache
 
 FILES = {
     "version-1.0-float32.h5": np.float32,

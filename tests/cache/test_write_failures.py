@@ -16,7 +16,7 @@ import h5py
 import numpy as np
 import pytest
 
-from cache import (
+from marr_pipeline.cache import (
     CacheError,
     CacheWriteError,
     CacheWriter,
@@ -36,7 +36,7 @@ WRITER = """
 import os, resource, signal, sys
 from pathlib import Path
 import numpy as np
-from cache import CacheWriteError, CacheWriter, Head, SplitPlan
+from marr_pipeline.cache import CacheWriteError, CacheWriter, Head, SplitPlan
 
 plan = SplitPlan(num_samples=4000, views=("clean",))
 writer = CacheWriter(

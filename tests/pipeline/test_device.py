@@ -1,8 +1,8 @@
 import pytest
 import torch
 
-from pipeline.device import dtype_name, resolve_device, resolve_precision, training_precision
-from pipeline.errors import ConfigError
+from marr_pipeline.device import dtype_name, resolve_device, resolve_precision, training_precision
+from marr_pipeline.errors import ConfigError
 
 
 @pytest.fixture

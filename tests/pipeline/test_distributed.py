@@ -12,21 +12,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 from problems import make_inputs
 
-from pipeline.distributed import ALONE, Ranks, joined_ranks, ranks_from_environment
-from pipeline.errors import ConfigError
-from pipeline.rectify.blocks import CHUNK_LOGITS
-from pipeline.rectify.fit import fit_rectifier
-from pipeline.rectify.resources import Resources
-from pipeline.rectify.settings import RectifySettings
+from marr_pipeline.distributed import ALONE, Ranks, joined_ranks, ranks_from_environment
+from marr_pipeline.errors import ConfigError
+from marr_pipeline.rectify.fit import fit_rectifier
+from marr_pipeline.rectify.rows.blocks import CHUNK_LOGITS
+from marr_pipeline.rectify.rows.resources import Resources
+from marr_pipeline.rectify.settings import RectifySettings
 
 QUANTITIES = """
 import sys
 import numpy as np
 import torch
-from pipeline.distributed import joined_ranks
-from pipeline.rectify.head_loss import HeadCrossEntropy
-from pipeline.rectify.objective import WeightedCrossEntropy
-from pipeline.rectify.resources import Resources
+from marr_pipeline.distributed import joined_ranks
+from marr_pipeline.rectify.head.loss import HeadCrossEntropy
+from marr_pipeline.rectify.objective import WeightedCrossEntropy
+from marr_pipeline.rectify.rows.resources import Resources
 
 
 def quantities(num_rows, num_classes, resources):

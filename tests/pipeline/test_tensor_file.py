@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import save_file
 
-from pipeline.errors import DataError
-from pipeline.tensor_file import read_tensor_file
+from marr_pipeline.errors import DataError
+from marr_pipeline.tensor_file import read_tensor_file
 
 CONTENT = {"a": torch.arange(6.0).reshape(2, 3), "n": 3, "b": {"c": torch.ones(2, dtype=torch.int)}}
 

@@ -11,8 +11,8 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 from matplotlib.transforms import Bbox
 
-from plots.curves import ClassCurves
-from plots.style import look
+from marr_pipeline.plots.curves import ClassCurves
+from marr_pipeline.plots.style import look
 
 
 @dataclass(frozen=True, kw_only=True)

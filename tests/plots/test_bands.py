@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from plots.bands import LABEL_GAP, spread_labels
+from marr_pipeline.plots.bands import LABEL_GAP, spread_labels
 
 
 def test_labels_with_room_stay_where_they_are_wanted():

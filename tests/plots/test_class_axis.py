@@ -3,8 +3,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from plots.class_axis import ClassAxis, GroupSpan
-from plots.errors import PlotError
+from marr_pipeline.plots.class_axis import ClassAxis, GroupSpan
+from marr_pipeline.plots.errors import PlotError
 
 
 def axis_of(counts: list[int], *, cut: int = 10, names: list[str] | None = None) -> ClassAxis:

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 from matplotlib.colors import to_hex
 
-from plots.colormap import lab_to_srgb, share_colormap
-from plots.style import text_color_on
+from marr_pipeline.plots.colormap import lab_to_srgb, share_colormap
+from marr_pipeline.plots.style import text_color_on
 
 
 @pytest.mark.parametrize(

@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 from matplotlib.patches import Rectangle
 
-from plots.confusion import confusion_figure, confusion_table
-from plots.errors import PlotError
-from plots.save import save_figure
+from marr_pipeline.plots.confusion import confusion_figure, confusion_table
+from marr_pipeline.plots.errors import PlotError
+from marr_pipeline.plots.save import save_figure
 
 CIFAR = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
 

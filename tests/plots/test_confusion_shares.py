@@ -1,7 +1,7 @@
 import numpy as np
 
-from plots.class_axis import ClassAxis
-from plots.confusion_shares import group_accuracies, row_shares
+from marr_pipeline.plots.class_axis import ClassAxis
+from marr_pipeline.plots.confusion_shares import group_accuracies, row_shares
 
 MATRIX = np.array([[3, 1, 0, 0], [0, 1, 1, 0], [0, 0, 0, 0], [2, 0, 0, 0]])
 

@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
-from plots.contact_sheet import contact_sheet_figure, contact_sheet_table
-from plots.errors import PlotError
-from plots.save import save_figure
+from marr_pipeline.plots.contact_sheet import contact_sheet_figure, contact_sheet_table
+from marr_pipeline.plots.errors import PlotError
+from marr_pipeline.plots.save import save_figure
 
 
 def make_images(num_rows, num_columns, *, height=8, width=8, channels=3):

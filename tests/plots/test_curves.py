@@ -4,11 +4,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from plots.curves import ClassCurves, curves_figure, curves_table
-from plots.errors import PlotError
-from plots.save import save_figure
-from plots.smoothing import running_mean
-from plots.training_counts import round_ranks
+from marr_pipeline.plots.curves import ClassCurves, curves_figure, curves_table
+from marr_pipeline.plots.errors import PlotError
+from marr_pipeline.plots.save import save_figure
+from marr_pipeline.plots.smoothing import running_mean
+from marr_pipeline.plots.training_counts import round_ranks
 
 CIFAR = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
 LONG_NAMES = [f"great white shark number {i}" for i in range(16)]

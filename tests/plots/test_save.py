@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from matplotlib.figure import Figure
 
-from plots.errors import PlotError
-from plots.save import save_figure
+from marr_pipeline.plots.errors import PlotError
+from marr_pipeline.plots.save import save_figure
 
 SIGNATURES = {".png": b"\x89PNG", ".pdf": b"%PDF", ".svg": b"<?xml"}
 
@@ -98,7 +98,7 @@ def test_a_disk_that_fills_up_keeps_the_old_pair(tmp_path, monkeypatch):
     def full(*_args: object, **_options: object) -> None:
         raise OSError(28, os.strerror(28))
 
-    monkeypatch.setattr("plots.save.csv.writer", full)
+    monkeypatch.setattr("marr_pipeline.plots.save.csv.writer", full)
     with pytest.raises(OSError, match="No space left"):
         save_figure(small_figure(), tmp_path / "a.png", {"x": [2]})
     assert (path.read_bytes(), numbers.read_bytes()) == before

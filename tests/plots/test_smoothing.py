@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from plots.smoothing import running_mean, smoothing_window
+from marr_pipeline.plots.smoothing import running_mean, smoothing_window
 
 
 @pytest.mark.parametrize(

@@ -4,14 +4,14 @@ import sys
 import matplotlib as mpl
 import pytest
 
-from plots.style import look, new_figure, shorten, text_width
+from marr_pipeline.plots.style import look, new_figure, shorten, text_width
 
 DRAW = """
 import sys
 import numpy as np
 from pathlib import Path
-from plots.confusion import confusion_figure, confusion_table
-from plots.save import save_figure
+from marr_pipeline.plots.confusion import confusion_figure, confusion_table
+from marr_pipeline.plots.save import save_figure
 counts = np.array([3, 1])
 groups = {"all": np.ones(2, bool)}
 arguments = {"class_counts": counts, "groups": groups}

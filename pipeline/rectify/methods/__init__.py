@@ -1,12 +1,12 @@
-"""Every post-hoc method by name. One more is one file here, and its name in `pipeline.names`."""
+"""Every post-hoc method by name. One more is one file here, and its name in `names`."""
 
-from pipeline.rectify.method import Method
-from pipeline.rectify.methods.affine import LWS, MARR, TEMPERATURE, VECTOR_SCALING
-from pipeline.rectify.methods.balanced_softmax_head import BALANCED_SOFTMAX_HEAD
-from pipeline.rectify.methods.closed_form import LOGIT_ADJUSTMENT, SOFTMAX, TAU_NORM
-from pipeline.rectify.methods.crt import CRT
-from pipeline.rectify.methods.disalign import DISALIGN
-from pipeline.rectify.methods.tde import TDE
+from marr_pipeline.rectify.method import Method
+from marr_pipeline.rectify.methods.affine import LWS, MARR, TEMPERATURE, VECTOR_SCALING
+from marr_pipeline.rectify.methods.balanced_softmax_head import BALANCED_SOFTMAX_HEAD
+from marr_pipeline.rectify.methods.closed_form import LOGIT_ADJUSTMENT, SOFTMAX, TAU_NORM
+from marr_pipeline.rectify.methods.crt import CRT
+from marr_pipeline.rectify.methods.disalign import DISALIGN
+from marr_pipeline.rectify.methods.tde import TDE
 
 METHODS: dict[str, Method] = {
     "softmax": SOFTMAX,

@@ -7,10 +7,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pipeline.rectify.affine import AffineFamily
-from pipeline.rectify.affine_fit import fit_affine
-from pipeline.rectify.method import Family, Method
-from pipeline.rectify.methods.class_balance import CLASS_BALANCED, CLASS_BALANCED_SAMPLING
+from marr_pipeline.rectify.affine.family import AffineFamily
+from marr_pipeline.rectify.affine.fit import fit_affine
+from marr_pipeline.rectify.method import Family, Method
+from marr_pipeline.rectify.methods.class_balance import CLASS_BALANCED, CLASS_BALANCED_SAMPLING
 
 
 def _temperature(weight_norm: Tensor) -> AffineFamily:

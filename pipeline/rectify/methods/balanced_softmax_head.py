@@ -8,11 +8,11 @@ By default the minimum; `official` is the released code's SGD over samples as th
 fresh head. Its schedule is stated for CIFAR and Places-LT alone (`official_schedules`).
 """
 
-from pipeline.rectify.head_fit import fit_head
-from pipeline.rectify.inputs import FitInputs
-from pipeline.rectify.method import FitContext, Method, Outcome
-from pipeline.rectify.settings import RectifySettings
-from pipeline.rectify.weighting import log_prior
+from marr_pipeline.rectify.head.fit import fit_head
+from marr_pipeline.rectify.inputs import FitInputs
+from marr_pipeline.rectify.method import FitContext, Method, Outcome
+from marr_pipeline.rectify.settings import RectifySettings
+from marr_pipeline.rectify.weighting import log_prior
 
 
 def _fit(inputs: FitInputs, settings: RectifySettings, context: FitContext) -> Outcome:

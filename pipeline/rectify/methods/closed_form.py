@@ -5,12 +5,12 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from pipeline.rectify.head import HeadFacts
-from pipeline.rectify.inputs import FitInputs
-from pipeline.rectify.method import ClosedForm, FitContext, Method, Outcome
-from pipeline.rectify.rectifier import Rectifier
-from pipeline.rectify.settings import RectifySettings
-from pipeline.rectify.solvers.result import FitStatus
+from marr_pipeline.optim.result import FitStatus
+from marr_pipeline.rectify.head_facts import HeadFacts
+from marr_pipeline.rectify.inputs import FitInputs
+from marr_pipeline.rectify.method import ClosedForm, FitContext, Method, Outcome
+from marr_pipeline.rectify.rectifier import Rectifier
+from marr_pipeline.rectify.settings import RectifySettings
 
 Warnings = Callable[[FitInputs, RectifySettings], tuple[str, ...]]
 

@@ -5,9 +5,9 @@ sampling, four images a class draw, and SGD from a fresh head (`sampling`, `offi
 Its CIFAR schedule, of which Kang et al. have none, is that of the decoupled Balanced Softmax.
 """
 
-from pipeline.rectify.head_fit import fit_head
-from pipeline.rectify.method import Method
-from pipeline.rectify.methods.class_balance import CLASS_BALANCED, CLASS_BALANCED_SAMPLING
+from marr_pipeline.rectify.head.fit import fit_head
+from marr_pipeline.rectify.method import Method
+from marr_pipeline.rectify.methods.class_balance import CLASS_BALANCED, CLASS_BALANCED_SAMPLING
 
 CRT = Method(
     fit=fit_head,

@@ -13,8 +13,8 @@ weight decay on s itself, which pulls the new logits to 0. `official` is the rel
 start, its schedule, its weighted mean within each batch.
 """
 
-from pipeline.rectify.confidence_fit import fit_confidence
-from pipeline.rectify.method import Method
+from marr_pipeline.rectify.confidence.fit import fit_confidence
+from marr_pipeline.rectify.method import Method
 
 DISALIGN = Method(
     fit=fit_confidence,

@@ -14,12 +14,12 @@ a feature with c is 1. All of them are meant for their head; on a plain one try 
 import torch
 from torch import Tensor
 
-from pipeline.errors import DataError
-from pipeline.rectify.head_rectifier import HeadRectifier
-from pipeline.rectify.inputs import FitInputs
-from pipeline.rectify.method import FitContext, Method, Outcome
-from pipeline.rectify.settings import RectifySettings
-from pipeline.rectify.solvers.result import FitStatus
+from marr_pipeline.errors import DataError
+from marr_pipeline.optim.result import FitStatus
+from marr_pipeline.rectify.head.rectifier import HeadRectifier
+from marr_pipeline.rectify.inputs import FitInputs
+from marr_pipeline.rectify.method import FitContext, Method, Outcome
+from marr_pipeline.rectify.settings import RectifySettings
 
 STATED_ALPHA = {
     "cifar10-lt": 1.0,

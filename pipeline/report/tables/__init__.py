@@ -2,10 +2,10 @@
 
 from collections.abc import Callable
 
-from pipeline.report.tables.latex import latex_table
-from pipeline.report.tables.markdown import markdown_table
-from pipeline.report.tables.table import Table
-from pipeline.report.tables.terminal import terminal_table
+from marr_pipeline.report.tables.latex import latex_table
+from marr_pipeline.report.tables.markdown import markdown_table
+from marr_pipeline.report.tables.table import Table
+from marr_pipeline.report.tables.terminal import terminal_table
 
 TEXT_FORMATS: dict[str, Callable[[Table], str]] = {
     "terminal": terminal_table,

@@ -3,11 +3,11 @@
 from collections.abc import Mapping
 from dataclasses import replace
 
-from pipeline.report.comparison import REFERENCES
-from pipeline.report.estimate import Estimate
-from pipeline.report.method_report import Report, difference_key
-from pipeline.report.tables.metrics import METRIC_COLUMNS
-from pipeline.report.tables.table import Cell, Column, Table
+from marr_pipeline.report.comparison import REFERENCES
+from marr_pipeline.report.estimate import Estimate
+from marr_pipeline.report.method_report import Report, difference_key
+from marr_pipeline.report.tables.metrics import METRIC_COLUMNS
+from marr_pipeline.report.tables.table import Cell, Column, Table
 
 HARMONIC = Column(key="harmonic_mean", heading="harmonic", best="largest")
 DIFFERENCE_COLUMNS = tuple(

@@ -4,8 +4,8 @@ import csv
 import io
 import math
 
-from pipeline.report.estimate import Estimate
-from pipeline.report.tables.table import Cell, Table
+from marr_pipeline.report.estimate import Estimate
+from marr_pipeline.report.tables.table import Cell, Table
 
 
 def csv_table(table: Table) -> str:

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterable
 
-from pipeline.report.tables.table import NOTHING, Table
+from marr_pipeline.report.tables.table import NOTHING, Table
 
 SPECIAL = {
     "\\": r"\textbackslash{}",

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from pipeline.report.tables.table import Table
+from marr_pipeline.report.tables.table import Table
 
 
 def markdown_table(table: Table) -> str:

@@ -2,10 +2,10 @@
 
 from collections.abc import Mapping
 
-from pipeline.report.estimate import Estimate
-from pipeline.report.metrics import Metrics
-from pipeline.report.tables.table import Cell, Column, Table
-from pipeline.report.tables.terminal import terminal_table
+from marr_pipeline.report.estimate import Estimate
+from marr_pipeline.report.metrics import Metrics
+from marr_pipeline.report.tables.table import Cell, Column, Table
+from marr_pipeline.report.tables.terminal import terminal_table
 
 METRIC_COLUMNS = (
     Column(key="overall", heading="overall", best="largest"),

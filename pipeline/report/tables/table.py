@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from pipeline.report.estimate import Estimate
+from marr_pipeline.report.estimate import Estimate
 
 Notation = Literal["percent", "difference", "decimal", "correlation", "seconds", "count", "text"]
 Cell = Estimate | str | None

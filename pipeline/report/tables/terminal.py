@@ -2,7 +2,7 @@
 
 import textwrap
 
-from pipeline.report.tables.table import Table
+from marr_pipeline.report.tables.table import Table
 
 GAP = 2
 

@@ -6,13 +6,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from pipeline.backbone import RECIPES
-from pipeline.backbone.recipe import plan_recipe
-from pipeline.backbone.record import TrainingPlan
-from pipeline.backbone.train import TrainedBackbone, train_backbone
-from pipeline.data import load_dataset
-from pipeline.data.images import LongTailedDataset
-from pipeline.progress import Progress, silent
+from marr_pipeline.backbone import RECIPES
+from marr_pipeline.backbone.checkpoints.record import TrainingPlan
+from marr_pipeline.backbone.training.recipe import plan_recipe
+from marr_pipeline.backbone.training.train import TrainedBackbone, train_backbone
+from marr_pipeline.data import load_dataset
+from marr_pipeline.data.images import LongTailedDataset
+from marr_pipeline.progress import Progress, silent
 
 
 @pytest.fixture(scope="package", autouse=True)

@@ -9,16 +9,16 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.backbone.batches import (
+from marr_pipeline.backbone.training.batches import (
     StepBatches,
     batch_size_of,
     check_batches,
     plan_passes,
     share_passes,
 )
-from pipeline.data.views import ViewPass
-from pipeline.distributed import ALONE, Ranks
-from pipeline.errors import ConfigError, DataError
+from marr_pipeline.data.views import ViewPass
+from marr_pipeline.distributed import ALONE, Ranks
+from marr_pipeline.errors import ConfigError, DataError
 
 
 @pytest.mark.parametrize(("num_samples", "batch_size"), [(1000, 512), (1025, 512), (7, 3), (5, 5)])

@@ -5,16 +5,20 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.backbone.checkpoint import (
+from marr_pipeline.backbone.checkpoints.checkpoint import (
     Checkpoint,
     load_checkpoint,
     restore_backbone,
     write_checkpoint,
 )
-from pipeline.backbone.record import TrainingRecord, check_same_dataset, record_differences
-from pipeline.backbone.selection import Selected
-from pipeline.data import load_dataset
-from pipeline.errors import DataError, PipelineError
+from marr_pipeline.backbone.checkpoints.record import (
+    TrainingRecord,
+    check_same_dataset,
+    record_differences,
+)
+from marr_pipeline.backbone.training.selection import Selected
+from marr_pipeline.data import load_dataset
+from marr_pipeline.errors import DataError, PipelineError
 
 
 @pytest.fixture
@@ -123,7 +127,7 @@ def test_a_plain_pickle_is_refused(tmp_path):
 
 def test_a_newer_version_is_refused(checkpoint, tmp_path, monkeypatch):
     path = tmp_path / "new.pt"
-    monkeypatch.setattr("pipeline.backbone.checkpoint.FORMAT_VERSION", "2.0")
+    monkeypatch.setattr("marr_pipeline.backbone.checkpoints.checkpoint.FORMAT_VERSION", "2.0")
     write_checkpoint(path, checkpoint)
     monkeypatch.undo()
     with pytest.raises(DataError, match=r"version 1\.0 expected, got 2\.0"):

@@ -6,9 +6,9 @@ from torch import nn
 from torchvision import models
 from torchvision.models import VisionTransformer
 
-from pipeline.backbone import build_backbone
-from pipeline.backbone.classifier import check_images, cut_classifier
-from pipeline.errors import ConfigError
+from marr_pipeline.backbone import build_backbone
+from marr_pipeline.backbone.networks.classifier import check_images, cut_classifier
+from marr_pipeline.errors import ConfigError
 
 # One of each place of the last linear layer that is fast enough: fc, classifier, classifier.1, .3.
 NETWORKS = ("resnet18", "regnet_y_400mf", "densenet121", "efficientnet_b0", "mobilenet_v3_small")

@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch import nn
 
-from pipeline.backbone import BACKBONES
-from pipeline.backbone.checkpoint import load_checkpoint
-from pipeline.backbone.classifier import build_classifier
-from pipeline.backbone.dropout import borrowed_generators, seed_dropout
+from marr_pipeline.backbone import BACKBONES
+from marr_pipeline.backbone.checkpoints.checkpoint import load_checkpoint
+from marr_pipeline.backbone.networks.classifier import build_classifier
+from marr_pipeline.backbone.networks.dropout import borrowed_generators, seed_dropout
 
 
 def with_dropout(num_classes, *, in_channels, seed):

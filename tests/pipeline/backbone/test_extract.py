@@ -7,17 +7,17 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.backbone.extract import (
+from marr_pipeline.backbone.extract import (
     BlockPlace,
     extract_split,
     head_arrays,
     plan_blocks,
     transform_record,
 )
-from pipeline.data import AUGMENTATIONS
-from pipeline.data.augment import augment_batch, draw_view
-from pipeline.data.normalise import normalise
-from pipeline.errors import ConfigError
+from marr_pipeline.data import AUGMENTATIONS
+from marr_pipeline.data.augment import augment_batch, draw_view
+from marr_pipeline.data.normalise import normalise
+from marr_pipeline.errors import ConfigError
 
 VIEWS = ("clean", "augmented", "augmented")
 

@@ -8,12 +8,12 @@ from safetensors.torch import save_file
 from torch import nn
 from torch.nn.functional import avg_pool2d, batch_norm, conv2d, linear, pad, relu
 
-from pipeline.backbone import build_backbone
-from pipeline.backbone.detect import detect_backbone
-from pipeline.backbone.foreign import CONTAINERS, foreign_tensors, tensors_digest
-from pipeline.backbone.matching import HEAD_NAMES, WRAPPERS, match_tensors
-from pipeline.errors import DataError
-from pipeline.tensor_file import read_tensor_file
+from marr_pipeline.backbone import build_backbone
+from marr_pipeline.backbone.checkpoints.foreign import CONTAINERS, foreign_tensors, tensors_digest
+from marr_pipeline.backbone.checkpoints.matching import HEAD_NAMES, WRAPPERS, match_tensors
+from marr_pipeline.backbone.networks.detect import detect_backbone
+from marr_pipeline.errors import DataError
+from marr_pipeline.tensor_file import read_tensor_file
 
 NUM_CLASSES = 5
 

@@ -8,12 +8,12 @@ import pytest
 import torch
 from torchvision import models
 
-from pipeline.backbone import build_backbone
-from pipeline.backbone.checkpoint import load_checkpoint
-from pipeline.backbone.initial import pretrained_weights, weights_of_checkpoint
-from pipeline.backbone.record import record_differences
-from pipeline.backbone.torchvision_networks import torchvision_weights
-from pipeline.errors import ConfigError, DataError, PipelineError
+from marr_pipeline.backbone import build_backbone
+from marr_pipeline.backbone.checkpoints.checkpoint import load_checkpoint
+from marr_pipeline.backbone.checkpoints.initial import pretrained_weights, weights_of_checkpoint
+from marr_pipeline.backbone.checkpoints.record import record_differences
+from marr_pipeline.backbone.networks.torchvision_networks import torchvision_weights
+from marr_pipeline.errors import ConfigError, DataError, PipelineError
 
 SMALL = "shufflenet_v2_x0_5"
 

@@ -5,10 +5,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.backbone import BACKBONES, build_backbone
-from pipeline.backbone.detect import detect_backbone
-from pipeline.backbone.matching import MAX_LISTED, match_tensors
-from pipeline.errors import DataError
+from marr_pipeline.backbone import BACKBONES, build_backbone
+from marr_pipeline.backbone.checkpoints.matching import MAX_LISTED, match_tensors
+from marr_pipeline.backbone.networks.detect import detect_backbone
+from marr_pipeline.errors import DataError
 
 WHERE = "theirs.pt"
 

@@ -6,8 +6,8 @@ import os
 
 import pytest
 
-from pipeline.backbone.metrics_log import metrics_path, open_metrics
-from pipeline.errors import PipelineError
+from marr_pipeline.backbone.training.metrics_log import metrics_path, open_metrics
+from marr_pipeline.errors import PipelineError
 
 
 @pytest.fixture

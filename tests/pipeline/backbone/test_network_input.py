@@ -2,12 +2,12 @@ import pytest
 import torch
 from torchvision import models
 
-from pipeline.backbone import BACKBONES, LARGE_BACKBONES, build_backbone, network_input
-from pipeline.backbone.torchvision_networks import classifier_names, torchvision_input
-from pipeline.data.normalisations import HALF, IMAGENET
-from pipeline.data.normalise import Normalisation, normalise
-from pipeline.errors import ConfigError
-from pipeline.names import TORCHVISION_BACKBONES, canonical_backbone
+from marr_pipeline.backbone import BACKBONES, LARGE_BACKBONES, build_backbone, network_input
+from marr_pipeline.backbone.networks.torchvision_networks import classifier_names, torchvision_input
+from marr_pipeline.data.normalisations import HALF, IMAGENET
+from marr_pipeline.data.normalise import Normalisation, normalise
+from marr_pipeline.errors import ConfigError
+from marr_pipeline.names import TORCHVISION_BACKBONES, canonical_backbone
 
 
 @pytest.mark.parametrize("name", BACKBONES)

@@ -5,11 +5,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.backbone import RECIPES
-from pipeline.backbone.recipe import RecipeTerms, plan_recipe
-from pipeline.data.images import PhaseOneDefaults
-from pipeline.errors import ConfigError
-from pipeline.names import LARGE_AUGMENTATIONS, SMALL_AUGMENTATIONS
+from marr_pipeline.backbone import RECIPES
+from marr_pipeline.backbone.training.recipe import RecipeTerms, plan_recipe
+from marr_pipeline.data.images import PhaseOneDefaults
+from marr_pipeline.errors import ConfigError
+from marr_pipeline.names import LARGE_AUGMENTATIONS, SMALL_AUGMENTATIONS
 
 CIFAR = PhaseOneDefaults(
     backbone="resnet32", augmentation="crop-flip", augmentations=SMALL_AUGMENTATIONS

@@ -2,10 +2,10 @@ import pytest
 import torch
 from torch import nn
 
-from pipeline import names
-from pipeline.backbone import BACKBONES, RECIPES, build_backbone
-from pipeline.backbone.resnet import BasicBlock
-from pipeline.errors import ConfigError
+from marr_pipeline import names
+from marr_pipeline.backbone import BACKBONES, RECIPES, build_backbone
+from marr_pipeline.backbone.networks.resnet import BasicBlock
+from marr_pipeline.errors import ConfigError
 
 
 def test_registries_hold_the_names_a_user_can_type():

@@ -5,13 +5,13 @@ import pytest
 import torch
 from torch import nn
 
-from pipeline.backbone.checkpoint import load_checkpoint, restore_backbone
-from pipeline.backbone.model import Backbone
-from pipeline.backbone.selection import balanced_accuracy, better
-from pipeline.data import load_dataset
-from pipeline.data.images import ImageSplit
-from pipeline.data.normalise import Normalisation
-from pipeline.errors import ConfigError
+from marr_pipeline.backbone.checkpoints.checkpoint import load_checkpoint, restore_backbone
+from marr_pipeline.backbone.networks.model import Backbone
+from marr_pipeline.backbone.training.selection import balanced_accuracy, better
+from marr_pipeline.data import load_dataset
+from marr_pipeline.data.images import ImageSplit
+from marr_pipeline.data.normalise import Normalisation
+from marr_pipeline.errors import ConfigError
 
 CPU = torch.device("cpu")
 UNCHANGED = Normalisation((0.0,), (1 / 255,))  # 1 / (255 std) = 1: pixels as they are

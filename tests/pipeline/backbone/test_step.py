@@ -6,13 +6,13 @@ import pytest
 import torch
 from torch import nn
 
-from pipeline.backbone import BACKBONES
-from pipeline.backbone.checkpoint import load_checkpoint
-from pipeline.backbone.classifier import build_classifier
-from pipeline.backbone.execution import Execution
-from pipeline.backbone.step import TrainingStep
-from pipeline.backbone.train import train_backbone
-from pipeline.errors import ConfigError
+from marr_pipeline.backbone import BACKBONES
+from marr_pipeline.backbone.checkpoints.checkpoint import load_checkpoint
+from marr_pipeline.backbone.networks.classifier import build_classifier
+from marr_pipeline.backbone.training.execution import Execution
+from marr_pipeline.backbone.training.step import TrainingStep
+from marr_pipeline.backbone.training.train import train_backbone
+from marr_pipeline.errors import ConfigError
 
 CPU = torch.device("cpu")
 
@@ -37,7 +37,7 @@ def take_step(plan, batches, *, batch_size, rate=0.5):
 @pytest.mark.parametrize("sizes", [[1, 19], [7, 6, 7], [3, 3, 3, 3, 3, 3, 2]])
 def test_uneven_micro_batches_have_the_gradient_of_the_whole(sizes, make_plan, monkeypatch):
     monkeypatch.setitem(BACKBONES, "resnet8", without_norms)
-    normalise = "pipeline.backbone.step.normalise"
+    normalise = "marr_pipeline.backbone.training.step.normalise"
     monkeypatch.setattr(normalise, lambda views, _: views.double() / 16)
     plan = make_plan()
     images, labels = plan.dataset.train.images[:20], plan.dataset.train.labels[:20]

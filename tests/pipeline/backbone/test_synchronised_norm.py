@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from pipeline.backbone.synchronised_norm import check_norms, synchronised_norms
-from pipeline.distributed import Ranks
-from pipeline.errors import ConfigError
+from marr_pipeline.backbone.training.synchronised_norm import check_norms, synchronised_norms
+from marr_pipeline.distributed import Ranks
+from marr_pipeline.errors import ConfigError
 
 CPU = torch.device("cpu")
 

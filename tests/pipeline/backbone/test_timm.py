@@ -3,8 +3,8 @@ import sys
 import pytest
 import torch
 
-from pipeline.backbone import build_backbone
-from pipeline.errors import ConfigError
+from marr_pipeline.backbone import build_backbone
+from marr_pipeline.errors import ConfigError
 
 
 def test_without_timm_the_extra_is_named(monkeypatch):

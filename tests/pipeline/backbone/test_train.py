@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.backbone.checkpoint import load_checkpoint
-from pipeline.backbone.interrupt import deferred_interrupt
-from pipeline.errors import ConfigError, DataError, PipelineError, TrainingError
+from marr_pipeline.backbone.checkpoints.checkpoint import load_checkpoint
+from marr_pipeline.backbone.training.interrupt import deferred_interrupt
+from marr_pipeline.errors import ConfigError, DataError, PipelineError, TrainingError
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 
@@ -78,11 +78,11 @@ import signal, sys
 from pathlib import Path
 import torch
 torch.set_num_threads(1)
-from pipeline.backbone import RECIPES
-from pipeline.backbone.recipe import plan_recipe
-from pipeline.backbone.record import TrainingPlan
-from pipeline.backbone.train import train_backbone
-from pipeline.data import load_dataset
+from marr_pipeline.backbone import RECIPES
+from marr_pipeline.backbone.training.recipe import plan_recipe
+from marr_pipeline.backbone.checkpoints.record import TrainingPlan
+from marr_pipeline.backbone.training.train import train_backbone
+from marr_pipeline.data import load_dataset
 
 data = load_dataset("digits-lt")
 recipe = plan_recipe("default", RECIPES["default"]("digits-lt"), num_samples=len(data.train),

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from cache import Head, SplitArrays, write_arrays
-from pipeline.cli.size import size_type
-from pipeline.rectify.blocks import CHUNK_LOGITS
-from pipeline.rectify.rectifier_file import load_rectifier
+from marr_pipeline.cache import Head, SplitArrays, write_arrays
+from marr_pipeline.cli.size import size_type
+from marr_pipeline.rectify.rectifier_file import load_rectifier
+from marr_pipeline.rectify.rows.blocks import CHUNK_LOGITS
 
 MEBIBYTE = 1024**2
 
@@ -92,7 +92,7 @@ def test_what_is_no_size_is_refused(text):
 
 PEAK = """
 import sys, threading, time
-from pipeline.cli import main
+from marr_pipeline.cli import main
 
 
 def anonymous():
@@ -158,7 +158,7 @@ def test_torchrun_fits_once_and_speaks_once(run, several_chunks, tmp_path):
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
     done = subprocess.run(
         [
-            *(*torchrun, "--nproc-per-node", "2", "-m", "pipeline", "rectify"),
+            *(*torchrun, "--nproc-per-node", "2", "-m", "marr_pipeline", "rectify"),
             *(str(several_chunks), "--tolerance", "1e-14", "--json", "-o", str(output)),
         ],
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"},

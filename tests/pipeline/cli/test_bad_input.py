@@ -10,7 +10,7 @@ import h5py
 import numpy as np
 import pytest
 
-PIPELINE = [sys.executable, "-m", "pipeline"]
+PIPELINE = [sys.executable, "-m", "marr_pipeline"]
 
 
 def test_missing_data_root_is_usage(run, tmp_path):

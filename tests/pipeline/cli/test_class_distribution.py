@@ -3,15 +3,15 @@ import json
 import numpy as np
 import pytest
 
-from pipeline import names
-from pipeline.cli.class_distribution import (
+from marr_pipeline import names
+from marr_pipeline.cli.compare import FORMAT_OF_SUFFIX
+from marr_pipeline.errors import DataError
+from marr_pipeline.workflows.class_distribution import (
     DESCRIPTIONS,
     asked_distribution,
     describe_distribution,
     split_population,
 )
-from pipeline.cli.compare import FORMAT_OF_SUFFIX
-from pipeline.errors import DataError
 
 COUNTS = np.array([60, 30, 10])
 

@@ -6,9 +6,9 @@ import matplotlib.image
 import numpy as np
 import pytest
 
-from cache import open_cache
-from pipeline import names
-from pipeline.cli import COMMANDS
+from marr_pipeline import names
+from marr_pipeline.cache import open_cache
+from marr_pipeline.cli import COMMANDS
 
 
 def test_every_command_has_help(run):

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest
 
-from cache import open_cache
-from pipeline.cli.cached import closed_form, evaluation_rows
-from pipeline.groups import shot_groups
+from marr_pipeline.cache import open_cache
+from marr_pipeline.groups import shot_groups
+from marr_pipeline.workflows.cached import closed_form, evaluation_rows
 
 QUICK = ("--methods", "temperature,marr,marr:paper", "--resamples", "200")
 KEYS = ["softmax", "logit-adjustment", "temperature", "marr", "marr:paper"]
@@ -55,8 +55,8 @@ def imported(run, archive):
 @pytest.fixture(scope="module")
 def document(digits_cache, tmp_path_factory):
     """The JSON of one comparison, shared by the tests that only read it."""
-    from pipeline.cli.comparing import ComparisonSettings, compare_caches
-    from pipeline.report.bootstrap import Bootstrap
+    from marr_pipeline.report.bootstrap import Bootstrap
+    from marr_pipeline.workflows.compare import ComparisonSettings, compare_caches
 
     settings = ComparisonSettings(methods=KEYS, bootstrap=Bootstrap(resamples=200))
     return compare_caches([digits_cache], settings).document()
@@ -253,8 +253,8 @@ def test_the_terminal_tables_are_narrow_enough_to_read(run, digits_cache):
 
 
 def test_a_fit_that_comes_to_nothing_leaves_the_others(run, imported, monkeypatch):
-    from pipeline.cli import comparing
-    from pipeline.errors import FitError
+    from marr_pipeline.errors import FitError
+    from marr_pipeline.workflows import compare as comparing
 
     def diverging(cached, key, **options):
         if key == "marr":

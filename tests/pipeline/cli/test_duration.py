@@ -1,6 +1,6 @@
 import pytest
 
-from pipeline.cli.duration import duration
+from marr_pipeline.workflows.duration import duration
 
 
 @pytest.mark.parametrize(

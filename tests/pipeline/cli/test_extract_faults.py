@@ -10,7 +10,7 @@ import pytest
 from resumable import assert_same_cache, names
 from warm import full_disk, wait_until
 
-from cache import open_cache, verify_cache
+from marr_pipeline.cache import open_cache, verify_cache
 
 VIEWS = 12
 NUM_ROWS = 482 * (1 + VIEWS) + 400

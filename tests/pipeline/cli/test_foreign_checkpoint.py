@@ -8,9 +8,9 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from cache import open_cache
-from pipeline.backbone import build_backbone
-from pipeline.backbone.checkpoint import load_checkpoint
+from marr_pipeline.backbone import build_backbone
+from marr_pipeline.backbone.checkpoints.checkpoint import load_checkpoint
+from marr_pipeline.cache import open_cache
 
 NUM_CLASSES = 10
 

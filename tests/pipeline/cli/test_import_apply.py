@@ -3,8 +3,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from cache import open_cache
-from pipeline.rectify.rectifier_file import load_rectifier
+from marr_pipeline.cache import open_cache
+from marr_pipeline.rectify.rectifier_file import load_rectifier
 
 
 @pytest.fixture

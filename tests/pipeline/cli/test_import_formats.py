@@ -7,7 +7,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from cache import open_cache, verify_cache
+from marr_pipeline.cache import open_cache, verify_cache
 
 LABELS = np.repeat(np.arange(4), [6, 4, 2, 1])
 IDS = np.arange(100, 113)

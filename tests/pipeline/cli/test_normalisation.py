@@ -5,10 +5,10 @@ import pytest
 import torch
 from PIL import Image
 
-from cache import open_cache
-from pipeline.backbone import build_backbone
-from pipeline.backbone.checkpoint import load_checkpoint
-from pipeline.cli.phase_one_options import BackboneName
+from marr_pipeline.backbone import build_backbone
+from marr_pipeline.backbone.checkpoints.checkpoint import load_checkpoint
+from marr_pipeline.cache import open_cache
+from marr_pipeline.cli.phase_one_options import BackboneName
 
 DIGITS = ("--dataset", "digits-lt")
 SHORT = (*DIGITS, "--iterations", 2, "--batch-size", 16)

@@ -1,7 +1,7 @@
 import pytest
 
-from pipeline.cli import progress
-from pipeline.cli.progress import ProgressLine
+from marr_pipeline.cli import progress
+from marr_pipeline.cli.progress import ProgressLine
 
 
 @pytest.fixture

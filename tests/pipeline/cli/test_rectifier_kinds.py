@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from cache import open_cache
-from pipeline.cli import main
-from pipeline.rectify.head_rectifier import HeadRectifier
-from pipeline.rectify.rectifier_file import load_rectifier
+from marr_pipeline.cache import open_cache
+from marr_pipeline.cli import main
+from marr_pipeline.rectify.head.rectifier import HeadRectifier
+from marr_pipeline.rectify.rectifier_file import load_rectifier
 
 KINDS = ("marr", "head", "disalign")
 

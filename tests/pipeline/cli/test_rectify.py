@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from cache import open_cache
-from pipeline.rectify.rectifier_file import load_rectifier
+from marr_pipeline.cache import open_cache
+from marr_pipeline.rectify.rectifier_file import load_rectifier
 
 METRICS = {
     "overall",
@@ -151,7 +151,7 @@ def test_unbounded_fit_is_written_and_says_so(run, separable_npz, tmp_path):
 
 
 def test_a_step_limit_is_exit_4(run, digits_cache, monkeypatch):
-    monkeypatch.setattr("pipeline.rectify.solvers.lbfgs.MAX_STEPS", 2)
+    monkeypatch.setattr("marr_pipeline.optim.lbfgs.MAX_STEPS", 2)
     done = run("rectify", digits_cache, "--preset", "paper", "--json")
     assert done.code == 4
     assert done.document["status"] == "step_limit"
@@ -172,7 +172,7 @@ def test_rectify_touches_no_image_and_no_network(digits_cache):
         "opened = []\n"
         "sys.addaudithook(lambda event, args: opened.append(str(args[0])) if event == 'open' "
         "else None)\n"
-        "from pipeline.cli import main\n"
+        "from marr_pipeline.cli import main\n"
         f"try: main(['rectify', {str(digits_cache)!r}, '--json'])\n"
         "except SystemExit as stop: assert stop.code == 0\n"
         "assert 'torchvision' not in sys.modules\n"

@@ -5,9 +5,9 @@ import re
 import numpy as np
 import pytest
 
-from cache import Head, SplitArrays, open_cache, write_arrays
-from pipeline.cli.seeds import check_seeds, other_differences
-from pipeline.errors import ConfigError, DataError
+from marr_pipeline.cache import Head, SplitArrays, open_cache, write_arrays
+from marr_pipeline.errors import ConfigError, DataError
+from marr_pipeline.workflows.seeds import check_seeds, other_differences
 
 CONFIG = {"seed": 0, "dataset": {"data_seed": 0}, "recipe": {"weight_decay": 5e-4}}
 

@@ -7,10 +7,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cache import open_cache
-from pipeline import names
-from pipeline.cli.cached import evaluation_rows
-from pipeline.cli.listing import ChoiceList, NumberList
+from marr_pipeline import names
+from marr_pipeline.cache import open_cache
+from marr_pipeline.cli.listing import ChoiceList, NumberList
+from marr_pipeline.workflows.cached import evaluation_rows
 
 
 def test_each_point_is_the_fit_of_rectify(run, digits_cache):

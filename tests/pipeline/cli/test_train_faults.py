@@ -149,7 +149,10 @@ def test_a_second_process_is_refused_and_the_first_is_not_disturbed(warm, whole,
     assert_same_training(path, whole("plain"))
 
 
-STEEP = "from pipeline.backbone.recipe import Recipe\nRecipe.learning_rate = lambda *_: {rate}\n"
+STEEP = (
+    "from marr_pipeline.backbone.training.recipe import Recipe\n"
+    "Recipe.learning_rate = lambda *_: {rate}\n"
+)
 
 
 def test_a_diverging_run_names_step_and_file(warm, tmp_path):

@@ -18,7 +18,7 @@ from trainings import (
 )
 from warm import start_ranks, wait_until
 
-from pipeline.backbone.checkpoint import load_checkpoint
+from marr_pipeline.backbone.checkpoints.checkpoint import load_checkpoint
 
 
 def train_together(warm, path, *options, size=2, prelude="", iterations=24):
@@ -129,7 +129,10 @@ def test_an_image_that_one_cannot_read_costs_no_step(warm, whole, tmp_path, brok
     assert_same_training(path, whole)
 
 
-STEEP = "from pipeline.backbone.recipe import Recipe\nRecipe.learning_rate = lambda *_: 1e30\n"
+STEEP = (
+    "from marr_pipeline.backbone.training.recipe import Recipe\n"
+    "Recipe.learning_rate = lambda *_: 1e30\n"
+)
 
 
 def test_divergence_is_said_once(warm, tmp_path):

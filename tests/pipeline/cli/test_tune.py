@@ -3,14 +3,14 @@ import pytest
 import torch
 from problems import make_inputs
 
-from cache import open_cache
-from pipeline import names
-from pipeline.cli.rectification import rectify_cache
-from pipeline.errors import LeakError
-from pipeline.rectify.grid import GAMMAS, L2S
-from pipeline.rectify.rectifier_file import load_rectifier
-from pipeline.rectify.settings import RectifySettings
-from pipeline.rectify.tuning import TuningOptions, cross_validate
+from marr_pipeline import names
+from marr_pipeline.cache import open_cache
+from marr_pipeline.errors import LeakError
+from marr_pipeline.rectify.rectifier_file import load_rectifier
+from marr_pipeline.rectify.settings import RectifySettings
+from marr_pipeline.rectify.tuning.grid import GAMMAS, L2S
+from marr_pipeline.rectify.tuning.tune import TuningOptions, cross_validate
+from marr_pipeline.workflows.rectify import rectify_cache
 
 GAMMA_ALONE = ("--tune", "auto", "--l2", "0.01", "--center", "zero")
 RECORD = {
@@ -158,7 +158,7 @@ def test_augmented_views_are_fitted_and_the_clean_one_is_scored(run, digits_cach
         seen.update(fitted=inputs.logits, scored=scored.logits)
         return cross_validate(inputs, scored, settings, **options)
 
-    monkeypatch.setattr("pipeline.cli.tuning.cross_validate", record)
+    monkeypatch.setattr("marr_pipeline.workflows.tuning.cross_validate", record)
     assert run("rectify", digits_cache, *GAMMA_ALONE).code == 0
     stored = torch.from_numpy(open_cache(digits_cache).split("train").logits)  # clean view first
     assert torch.equal(seen["fitted"], stored[1:])
@@ -172,7 +172,7 @@ def test_without_a_clean_view_all_views_are_scored(run, tmp_path, monkeypatch):
         shapes.append(tuple(scored.logits.shape))
         return cross_validate(inputs, scored, settings, **options)
 
-    monkeypatch.setattr("pipeline.cli.tuning.cross_validate", record)
+    monkeypatch.setattr("marr_pipeline.workflows.tuning.cross_validate", record)
     train = write_npz(tmp_path / "train.npz", seed=0, views=2)
     assert run("import", "--train", train, "-o", tmp_path / "own.h5").code == 0
     assert run("rectify", tmp_path / "own.h5", *GAMMA_ALONE).code == 0

@@ -6,9 +6,9 @@ import h5py
 import numpy as np
 import pytest
 
-from cache import Head, SplitArrays, open_cache, write_arrays
-from cache.checksums import raw_extents, walk_datasets
-from cache.seal import write_seal
+from marr_pipeline.cache import Head, SplitArrays, open_cache, write_arrays
+from marr_pipeline.cache.checksums import raw_extents, walk_datasets
+from marr_pipeline.cache.seal import write_seal
 
 NUM_CLASSES = 300
 

@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.cli.views import draw_views, rows_head_to_tail
-from pipeline.data import AUGMENTATIONS, load_dataset
-from pipeline.data.augment import augment_batch, draw_view
+from marr_pipeline.cli.views import draw_views, rows_head_to_tail
+from marr_pipeline.data import AUGMENTATIONS, load_dataset
+from marr_pipeline.data.augment import augment_batch, draw_view
 
 
 @pytest.fixture(scope="module")

@@ -6,8 +6,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.data import AUGMENTATIONS
-from pipeline.data.augment import (
+from marr_pipeline.data import AUGMENTATIONS
+from marr_pipeline.data.augment import (
     CROP_X,
     CROP_Y,
     CUT_X,
@@ -19,8 +19,8 @@ from pipeline.data.augment import (
     draw_epoch,
     draw_view,
 )
-from pipeline.errors import ConfigError
-from pipeline.names import LARGE_AUGMENTATIONS, SMALL_AUGMENTATIONS
+from marr_pipeline.errors import ConfigError
+from marr_pipeline.names import LARGE_AUGMENTATIONS, SMALL_AUGMENTATIONS
 
 
 @pytest.fixture(scope="module")

@@ -6,8 +6,8 @@ import pytest
 import torch
 from PIL import Image
 
-from pipeline.data.augment import APPLY, POLICY, SIGN, draw_view
-from pipeline.data.autoaugment import (
+from marr_pipeline.data.augment import APPLY, POLICY, SIGN, draw_view
+from marr_pipeline.data.autoaugment import (
     POLICIES,
     RELEASED,
     TORCHVISION,

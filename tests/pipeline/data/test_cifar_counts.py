@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.data import load_dataset
-from pipeline.data.longtail import long_tail_counts
-from pipeline.data.published import PUBLISHED, differences_from_published
+from marr_pipeline.data import load_dataset
+from marr_pipeline.data.longtail import long_tail_counts
+from marr_pipeline.data.published import PUBLISHED, differences_from_published
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 SHARED = Path(os.environ.get("MARR_DATA", REPOSITORY.parent / "shared" / "data"))

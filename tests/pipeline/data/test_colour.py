@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageEnhance, ImageOps
 
-from pipeline.data import colour
+from marr_pipeline.data import colour
 
 ENHANCERS = {
     "brightness": (colour.adjust_brightness, ImageEnhance.Brightness),

@@ -3,11 +3,11 @@ import pytest
 import torch
 from sklearn.datasets import load_digits
 
-from pipeline import names
-from pipeline.data import AUGMENTATIONS, DATASETS, load_dataset
-from pipeline.data.cifar import ORIGINALS
-from pipeline.errors import ConfigError, DataError
-from pipeline.groups import shot_groups
+from marr_pipeline import names
+from marr_pipeline.data import AUGMENTATIONS, DATASETS, load_dataset
+from marr_pipeline.data.cifar import ORIGINALS
+from marr_pipeline.errors import ConfigError, DataError
+from marr_pipeline.groups import shot_groups
 
 
 def test_registries_hold_the_names_a_user_can_type():

@@ -3,9 +3,9 @@ import pytest
 import torch
 from PIL import Image
 
-from pipeline.data import load_dataset
-from pipeline.data.decode import read_image
-from pipeline.errors import ConfigError, DataError
+from marr_pipeline.data import load_dataset
+from marr_pipeline.data.decode import read_image
+from marr_pipeline.errors import ConfigError, DataError
 
 
 def paint(path, value, size=(32, 32)):

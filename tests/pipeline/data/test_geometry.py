@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from pipeline.data.geometry import (
+from marr_pipeline.data.geometry import (
     FILL,
     OUTSIDE,
     copy_pixels,

@@ -6,10 +6,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.data import load_dataset
-from pipeline.data.images import ImageSplit, check_labels
-from pipeline.data.normalise import Normalisation, channel_statistics, normalise
-from pipeline.errors import ConfigError, DataError
+from marr_pipeline.data import load_dataset
+from marr_pipeline.data.images import ImageSplit, check_labels
+from marr_pipeline.data.normalise import Normalisation, channel_statistics, normalise
+from marr_pipeline.errors import ConfigError, DataError
 
 
 def split_of(images, labels):

@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 from PIL import Image, ImageEnhance, ImageOps
 from torchvision.transforms import v2
 
-from pipeline.data import AUGMENTATIONS
-from pipeline.data.augment import augment_batch, draw_epoch
-from pipeline.data.large import (
+from marr_pipeline.data import AUGMENTATIONS
+from marr_pipeline.data.augment import augment_batch, draw_epoch
+from marr_pipeline.data.large import (
     AREA,
     FLIP,
     JITTER,
@@ -23,7 +23,7 @@ from pipeline.data.large import (
     large_eval,
     large_view,
 )
-from pipeline.errors import ConfigError
+from marr_pipeline.errors import ConfigError
 
 CROP, JITTERED = AUGMENTATIONS["resized-crop-flip"], AUGMENTATIONS["resized-crop-jitter"]
 

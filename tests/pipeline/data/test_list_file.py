@@ -3,8 +3,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pipeline.data.list_file import read_list
-from pipeline.errors import DataError
+from marr_pipeline.data.list_file import read_list
+from marr_pipeline.errors import DataError
 
 names = st.text(st.characters(codec="utf-8", categories=["L", "N"]), min_size=1, max_size=8)
 

@@ -3,13 +3,13 @@ import dataclasses
 import numpy as np
 import pytest
 
-from pipeline.data import load_dataset
-from pipeline.data.listed import LISTED, listed_source
-from pipeline.data.published import PUBLISHED, differences_from_published
-from pipeline.data.source import SourceRequest
-from pipeline.errors import ConfigError, DataError
-from pipeline.groups import FEW_BELOW, MANY_ABOVE
-from pipeline.progress import silent
+from marr_pipeline.data import load_dataset
+from marr_pipeline.data.listed import LISTED, listed_source
+from marr_pipeline.data.published import PUBLISHED, differences_from_published
+from marr_pipeline.data.source import SourceRequest
+from marr_pipeline.errors import ConfigError, DataError
+from marr_pipeline.groups import FEW_BELOW, MANY_ABOVE
+from marr_pipeline.progress import silent
 
 LARGE = [name for name, ratio in PUBLISHED if ratio is None]
 

@@ -3,8 +3,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.data.longtail import hold_out, long_tail_counts, select_rows
-from pipeline.errors import ConfigError, DataError
+from marr_pipeline.data.longtail import hold_out, long_tail_counts, select_rows
+from marr_pipeline.errors import ConfigError, DataError
 
 CIFAR10 = {
     50: [5000, 3237, 2096, 1357, 878, 568, 368, 238, 154, 100],

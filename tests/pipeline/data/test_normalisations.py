@@ -5,10 +5,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.data import load_dataset
-from pipeline.data.normalisations import HALF, NORMALISATIONS, parse_normalisation
-from pipeline.data.normalise import Normalisation, normalise
-from pipeline.errors import ConfigError
+from marr_pipeline.data import load_dataset
+from marr_pipeline.data.normalisations import HALF, NORMALISATIONS, parse_normalisation
+from marr_pipeline.data.normalise import Normalisation, normalise
+from marr_pipeline.errors import ConfigError
 
 # Four significant digits are what `text` shows.
 SHARE = st.integers(0, 9_999).map(lambda number: number / 10_000)

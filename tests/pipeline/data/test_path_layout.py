@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.data.path_layout import (
+from marr_pipeline.data.path_layout import (
     LAYOUTS,
     as_listed,
     choose_layout,
@@ -14,7 +14,7 @@ from pipeline.data.path_layout import (
     places_256,
     replace_prefix,
 )
-from pipeline.errors import ConfigError
+from marr_pipeline.errors import ConfigError
 
 CLASS = "apartment_building-outdoor"
 FOLDERS = {

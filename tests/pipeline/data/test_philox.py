@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from pipeline.data.philox import philox, uniforms
+from marr_pipeline.data.philox import philox, uniforms
 
 FULL = 2**32 - 1
 

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.data import AUGMENTATIONS, load_dataset
-from pipeline.data.augment import draw_epoch, draw_view
-from pipeline.data.decode import open_image
-from pipeline.data.large import LARGE_NUM_DRAWS, large_eval, large_view
-from pipeline.data.stream import StreamedSplit
-from pipeline.data.views import RandomView, ViewPass
-from pipeline.errors import ConfigError, DataError, PipelineError
+from marr_pipeline.data import AUGMENTATIONS, load_dataset
+from marr_pipeline.data.augment import draw_epoch, draw_view
+from marr_pipeline.data.decode import open_image
+from marr_pipeline.data.large import LARGE_NUM_DRAWS, large_eval, large_view
+from marr_pipeline.data.stream import StreamedSplit
+from marr_pipeline.data.views import RandomView, ViewPass
+from marr_pipeline.errors import ConfigError, DataError, PipelineError
 
 SIZE = 72
 JITTER = AUGMENTATIONS["resized-crop-jitter"]

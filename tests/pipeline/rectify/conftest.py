@@ -2,7 +2,7 @@ import pytest
 import torch
 from problems import make_inputs
 
-from pipeline.rectify.inputs import FitInputs
+from marr_pipeline.rectify.inputs import FitInputs
 
 
 @pytest.fixture

@@ -7,9 +7,9 @@ import torch
 from problems import make_inputs
 from scipy.special import log_softmax
 
-from pipeline.rectify import balanced
-from pipeline.rectify.balanced import BalancedScores, sample_scores
-from pipeline.rectify.inputs import FitInputs
+from marr_pipeline.rectify.inputs import FitInputs
+from marr_pipeline.rectify.tuning import balanced
+from marr_pipeline.rectify.tuning.balanced import BalancedScores, sample_scores
 
 
 def pool(labels, scores, num_classes, reference=0, parts=1):

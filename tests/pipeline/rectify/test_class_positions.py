@@ -4,7 +4,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.rectify.class_positions import class_positions
+from marr_pipeline.rectify.rows.class_positions import class_positions
 
 
 @given(st.lists(st.integers(0, 6), max_size=60))

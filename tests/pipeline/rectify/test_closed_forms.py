@@ -9,11 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.special import softmax
 
-from pipeline.errors import ConfigError, DataError
-from pipeline.rectify.fit import fit_rectifier
-from pipeline.rectify.inputs import FitInputs
-from pipeline.rectify.settings import RectifySettings
-from pipeline.rectify.solvers.result import FitStatus
+from marr_pipeline.errors import ConfigError, DataError
+from marr_pipeline.optim.result import FitStatus
+from marr_pipeline.rectify.fit import fit_rectifier
+from marr_pipeline.rectify.inputs import FitInputs
+from marr_pipeline.rectify.settings import RectifySettings
 
 K, D, N = 5, 3, 40
 

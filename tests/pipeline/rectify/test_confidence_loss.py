@@ -9,12 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from reference import central_difference
 
-from pipeline.rectify.blocks import CHUNK_LOGITS
-from pipeline.rectify.confidence_loss import ConfidenceCrossEntropy
-from pipeline.rectify.confidence_rectifier import ConfidenceRectifier
-from pipeline.rectify.margins import affine_logits
-from pipeline.rectify.objective import WeightedCrossEntropy
-from pipeline.rectify.resources import Resources
+from marr_pipeline.rectify.confidence.loss import ConfidenceCrossEntropy
+from marr_pipeline.rectify.confidence.rectifier import ConfidenceRectifier
+from marr_pipeline.rectify.margins import affine_logits
+from marr_pipeline.rectify.objective import WeightedCrossEntropy
+from marr_pipeline.rectify.rows.blocks import CHUNK_LOGITS
+from marr_pipeline.rectify.rows.resources import Resources
 
 
 def weights_of(inputs, seed=3):

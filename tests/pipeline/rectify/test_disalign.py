@@ -11,16 +11,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import minimize as scipy_minimize
 
-from pipeline.errors import ConfigError, DataError
-from pipeline.rectify.confidence_fit import build_confidence_problem, confidence_start
-from pipeline.rectify.fit import fit_rectifier
-from pipeline.rectify.official_schedules import sgd_schedule
-from pipeline.rectify.presets import method_keys, preset_settings
-from pipeline.rectify.rectifier_file import load_rectifier
-from pipeline.rectify.rows import FeatureLogits
-from pipeline.rectify.solvers import lbfgs, sgd
-from pipeline.rectify.solvers.result import FitStatus
-from pipeline.rectify.weighting import class_weights
+from marr_pipeline.errors import ConfigError, DataError
+from marr_pipeline.optim import lbfgs, sgd
+from marr_pipeline.optim.result import FitStatus
+from marr_pipeline.rectify.confidence.fit import build_confidence_problem, confidence_start
+from marr_pipeline.rectify.fit import fit_rectifier
+from marr_pipeline.rectify.official_schedules import sgd_schedule
+from marr_pipeline.rectify.presets import method_keys, preset_settings
+from marr_pipeline.rectify.rectifier_file import load_rectifier
+from marr_pipeline.rectify.rows.source import FeatureLogits
+from marr_pipeline.rectify.weighting import class_weights
 
 K, D = 7, 4
 

@@ -6,14 +6,14 @@ import torch
 from problems import make_inputs
 from reference import reference_class_weights, reference_objective, reference_optimum
 
-from pipeline.errors import FitError
-from pipeline.rectify.affine_fit import build_problem, build_ridge
-from pipeline.rectify.fit import fit_rectifier
-from pipeline.rectify.inputs import FitInputs
-from pipeline.rectify.methods import METHODS
-from pipeline.rectify.rectifier import Rectifier
-from pipeline.rectify.settings import RectifySettings
-from pipeline.rectify.solvers.result import FitStatus
+from marr_pipeline.errors import FitError
+from marr_pipeline.optim.result import FitStatus
+from marr_pipeline.rectify.affine.fit import build_problem, build_ridge
+from marr_pipeline.rectify.fit import fit_rectifier
+from marr_pipeline.rectify.inputs import FitInputs
+from marr_pipeline.rectify.methods import METHODS
+from marr_pipeline.rectify.rectifier import Rectifier
+from marr_pipeline.rectify.settings import RectifySettings
 
 EXACT = RectifySettings(tolerance=1e-12)
 
@@ -232,7 +232,7 @@ def test_few_classes_and_few_rows(num_classes, num_samples):
 
 def test_newton_by_conjugate_gradients_reaches_the_same_optimum(inputs, monkeypatch):
     full = fit_rectifier(inputs, replace(EXACT, optimizer="newton"))
-    monkeypatch.setattr("pipeline.rectify.solvers.newton.FULL_UP_TO", 0)
+    monkeypatch.setattr("marr_pipeline.optim.newton.FULL_UP_TO", 0)
     conjugate = fit_rectifier(inputs, replace(EXACT, optimizer="newton"))
     assert conjugate.loss == pytest.approx(full.loss, abs=1e-11)
 

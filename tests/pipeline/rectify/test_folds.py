@@ -2,7 +2,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.rectify.folds import NEVER_HELD_OUT, stratified_folds
+from marr_pipeline.rectify.tuning.folds import NEVER_HELD_OUT, stratified_folds
 
 labels_strategy = st.lists(st.integers(0, 6), min_size=1, max_size=60).map(torch.tensor)
 deals = given(labels_strategy, st.integers(2, 6), st.integers(0, 99))

@@ -9,11 +9,11 @@ import pytest
 import torch
 from confidence_problems import make_featured_inputs
 
-from pipeline.rectify.fit import fit_rectifier
-from pipeline.rectify.head_rectifier import HeadRectifier
-from pipeline.rectify.presets import preset_settings
-from pipeline.rectify.rectifier import FORMAT_VERSION, Rectifier
-from pipeline.rectify.rectifier_file import KINDS, load_rectifier
+from marr_pipeline.rectify.fit import fit_rectifier
+from marr_pipeline.rectify.head.rectifier import HeadRectifier
+from marr_pipeline.rectify.presets import preset_settings
+from marr_pipeline.rectify.rectifier import FORMAT_VERSION, Rectifier
+from marr_pipeline.rectify.rectifier_file import KINDS, load_rectifier
 
 PAGE = (Path(__file__).parents[3] / "docs" / "rectifier-format.md").read_text(encoding="utf-8")
 (READ,) = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)

@@ -10,19 +10,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.linear_model import LogisticRegression
 
-from pipeline.errors import ConfigError, DataError
-from pipeline.rectify import head_curvature, scheduled_fit
-from pipeline.rectify.fit import fit_rectifier
-from pipeline.rectify.head_fit import build_head_problem, initial_head
-from pipeline.rectify.official_schedules import sgd_schedule
-from pipeline.rectify.presets import method_keys, preset_settings
-from pipeline.rectify.rectifier_file import load_rectifier
-from pipeline.rectify.resources import Resources
-from pipeline.rectify.settings import RectifySettings
-from pipeline.rectify.solvers.lbfgs import minimize
-from pipeline.rectify.solvers.result import FitStatus
-from pipeline.rectify.solvers.sgd import draw_batches
-from pipeline.rectify.weighting import class_weights
+from marr_pipeline.errors import ConfigError, DataError
+from marr_pipeline.optim.lbfgs import minimize
+from marr_pipeline.optim.result import FitStatus
+from marr_pipeline.optim.sgd import draw_batches
+from marr_pipeline.rectify import scheduled_fit
+from marr_pipeline.rectify.fit import fit_rectifier
+from marr_pipeline.rectify.head import curvature as head_curvature
+from marr_pipeline.rectify.head.fit import build_head_problem, initial_head
+from marr_pipeline.rectify.official_schedules import sgd_schedule
+from marr_pipeline.rectify.presets import method_keys, preset_settings
+from marr_pipeline.rectify.rectifier_file import load_rectifier
+from marr_pipeline.rectify.rows.resources import Resources
+from marr_pipeline.rectify.settings import RectifySettings
+from marr_pipeline.rectify.weighting import class_weights
 
 HEADS = ("crt", "balanced-softmax-head")
 SOLVERS = ("lbfgs", "newton")

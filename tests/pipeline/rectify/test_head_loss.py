@@ -6,11 +6,12 @@ import torch
 from head_problems import make_head_inputs
 from reference import central_difference
 
-from pipeline.errors import ConfigError
-from pipeline.rectify import blocks, head_loss
-from pipeline.rectify.head_loss import HeadCrossEntropy
-from pipeline.rectify.resources import Resources
-from pipeline.rectify.weighting import class_weights
+from marr_pipeline.errors import ConfigError
+from marr_pipeline.rectify.head import loss as head_loss
+from marr_pipeline.rectify.head.loss import HeadCrossEntropy
+from marr_pipeline.rectify.rows import blocks
+from marr_pipeline.rectify.rows.resources import Resources
+from marr_pipeline.rectify.weighting import class_weights
 
 K, D = 5, 4
 

@@ -4,14 +4,14 @@ import pytest
 import torch
 from problems import make_inputs
 
-from pipeline.rectify.affine_fit import build_problem
-from pipeline.rectify.fit import fit_rectifier
-from pipeline.rectify.methods import METHODS
-from pipeline.rectify.settings import RectifySettings
-from pipeline.rectify.solvers import coarse, lbfgs
-from pipeline.rectify.solvers.coarse import Coarsening
-from pipeline.rectify.solvers.curvature import inverse_hessian
-from pipeline.rectify.solvers.result import FitStatus
+from marr_pipeline.optim import coarse, lbfgs
+from marr_pipeline.optim.coarse import Coarsening
+from marr_pipeline.optim.curvature import inverse_hessian
+from marr_pipeline.optim.result import FitStatus
+from marr_pipeline.rectify.affine.fit import build_problem
+from marr_pipeline.rectify.fit import fit_rectifier
+from marr_pipeline.rectify.methods import METHODS
+from marr_pipeline.rectify.settings import RectifySettings
 
 EXACT = RectifySettings(tolerance=1e-11)
 

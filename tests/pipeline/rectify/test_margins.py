@@ -1,7 +1,7 @@
 import torch
 
-from pipeline.rectify.margins import affine_logits, margins
-from pipeline.rectify.methods import METHODS
+from marr_pipeline.rectify.margins import affine_logits, margins
+from marr_pipeline.rectify.methods import METHODS
 
 
 def test_margin_is_the_signed_distance_to_the_class_plane():

@@ -7,8 +7,8 @@ from problems import make_inputs
 from reference import central_difference
 from scipy.special import log_softmax
 
-from pipeline.rectify.blocks import CHUNK_LOGITS
-from pipeline.rectify.objective import WeightedCrossEntropy
+from marr_pipeline.rectify.objective import WeightedCrossEntropy
+from marr_pipeline.rectify.rows.blocks import CHUNK_LOGITS
 
 
 def make_loss(inputs, reduction="plain", seed=3):

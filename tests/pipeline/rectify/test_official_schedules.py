@@ -5,9 +5,9 @@ from dataclasses import replace
 
 import pytest
 
-from pipeline.rectify.official_schedules import sgd_schedule
-from pipeline.rectify.presets import preset_settings
-from pipeline.rectify.schedule import phase_two_schedule
+from marr_pipeline.optim.schedule import phase_two_schedule
+from marr_pipeline.rectify.official_schedules import sgd_schedule
+from marr_pipeline.rectify.presets import preset_settings
 
 SIZES = {"imagenet-lt": 115_846, "places-lt": 62_500, "inaturalist2018": 437_513}
 

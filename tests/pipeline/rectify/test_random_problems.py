@@ -8,9 +8,9 @@ import torch
 from problems import make_inputs
 from reference import reference_class_weights, reference_objective, reference_optimum
 
-from pipeline.rectify.fit import fit_rectifier
-from pipeline.rectify.settings import RectifySettings
-from pipeline.rectify.solvers.result import FitStatus
+from marr_pipeline.optim.result import FitStatus
+from marr_pipeline.rectify.fit import fit_rectifier
+from marr_pipeline.rectify.settings import RectifySettings
 
 CENTERS = ("zero", "identity", "logit-adjustment")
 REDUCTIONS = ("plain", "weighted")

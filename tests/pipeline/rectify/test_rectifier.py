@@ -2,12 +2,12 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from pipeline.errors import ConfigError, DataError
-from pipeline.rectify.fit import fit_rectifier
-from pipeline.rectify.presets import preset_settings
-from pipeline.rectify.rectifier import Rectifier
-from pipeline.rectify.rectifier_file import load_rectifier
-from pipeline.rectify.settings import PRESETS, RectifySettings
+from marr_pipeline.errors import ConfigError, DataError
+from marr_pipeline.rectify.fit import fit_rectifier
+from marr_pipeline.rectify.presets import preset_settings
+from marr_pipeline.rectify.rectifier import Rectifier
+from marr_pipeline.rectify.rectifier_file import load_rectifier
+from marr_pipeline.rectify.settings import PRESETS, RectifySettings
 
 
 def test_round_trip_keeps_every_number_and_setting(inputs, tmp_path):

@@ -11,12 +11,12 @@ from problems import make_inputs
 from reference import reference_class_weights, reference_objective
 from scipy.optimize import minimize
 
-from pipeline.rectify.affine_fit import build_problem
-from pipeline.rectify.fit import fit_rectifier
-from pipeline.rectify.methods import METHODS
-from pipeline.rectify.ridge import Ridge
-from pipeline.rectify.settings import RectifySettings
-from pipeline.rectify.solvers.result import FitStatus
+from marr_pipeline.optim.result import FitStatus
+from marr_pipeline.rectify.affine.fit import build_problem
+from marr_pipeline.rectify.fit import fit_rectifier
+from marr_pipeline.rectify.methods import METHODS
+from marr_pipeline.rectify.ridge import Ridge
+from marr_pipeline.rectify.settings import RectifySettings
 
 STRENGTHS = st.floats(1e-4, 1e4)
 TEMPERED = RectifySettings(

@@ -8,15 +8,15 @@ import pytest
 import torch
 from problems import make_inputs
 
-from pipeline.errors import ConfigError
-from pipeline.rectify import read_ahead
-from pipeline.rectify.blocks import CHUNK_LOGITS, Blocks
-from pipeline.rectify.fit import fit_rectifier
-from pipeline.rectify.objective import WeightedCrossEntropy
-from pipeline.rectify.resources import Resources
-from pipeline.rectify.rows import FeatureLogits, PickedRows, StoredLogits
-from pipeline.rectify.settings import RectifySettings
-from pipeline.rectify.workers import Workers
+from marr_pipeline.errors import ConfigError
+from marr_pipeline.rectify.fit import fit_rectifier
+from marr_pipeline.rectify.objective import WeightedCrossEntropy
+from marr_pipeline.rectify.rows import read_ahead
+from marr_pipeline.rectify.rows.blocks import CHUNK_LOGITS, Blocks
+from marr_pipeline.rectify.rows.resources import Resources
+from marr_pipeline.rectify.rows.source import FeatureLogits, PickedRows, StoredLogits
+from marr_pipeline.rectify.rows.workers import Workers
+from marr_pipeline.rectify.settings import RectifySettings
 
 LEAST_CHUNK = CHUNK_LOGITS["cpu"][0]
 
@@ -217,9 +217,10 @@ def test_every_chunk_is_asked_for_before_its_use(tmp_path, monkeypatch):
     mapped = on_disk(logits, tmp_path / "rows")
     loss = make_loss(mapped, make_labels(StoredLogits(logits)))
     asked = []
-    monkeypatch.setattr("pipeline.rectify.rows.READ_AHEAD_FROM", 0)
+    monkeypatch.setattr("marr_pipeline.rectify.rows.source.READ_AHEAD_FROM", 0)
     monkeypatch.setattr(
-        "pipeline.rectify.rows.ask_for_pages", lambda part: asked.append(part.data_ptr())
+        "marr_pipeline.rectify.rows.source.ask_for_pages",
+        lambda part: asked.append(part.data_ptr()),
     )
     loss.evaluate(*make_point(40), precise=False)
     expected = [mapped[chunk].data_ptr() for chunk in loss._chunks]

@@ -6,8 +6,8 @@ import pytest
 import torch
 from head_problems import make_head_inputs
 
-from pipeline.rectify.head_loss import HeadCrossEntropy
-from pipeline.rectify.sampling import (
+from marr_pipeline.rectify.head.loss import HeadCrossEntropy
+from marr_pipeline.rectify.rows.sampling import (
     class_balanced_batches,
     expected_weights,
     instance_batches,

@@ -1,6 +1,6 @@
 import pytest
 
-from pipeline.rectify.schedule import phase_two_schedule
+from marr_pipeline.optim.schedule import phase_two_schedule
 
 CIFAR_SIZES = {"c10-100": 12_406, "c10-200": 11_203, "c100-100": 10_847, "c100-200": 9_502}
 

@@ -4,11 +4,11 @@ import pytest
 import torch
 from head_problems import make_head_inputs
 
-from pipeline.errors import ConfigError, DataError
-from pipeline.rectify.fit import fit_rectifier
-from pipeline.rectify.rectifier_file import load_rectifier
-from pipeline.rectify.settings import RectifySettings
-from pipeline.rectify.solvers.result import FitStatus
+from marr_pipeline.errors import ConfigError, DataError
+from marr_pipeline.optim.result import FitStatus
+from marr_pipeline.rectify.fit import fit_rectifier
+from marr_pipeline.rectify.rectifier_file import load_rectifier
+from marr_pipeline.rectify.settings import RectifySettings
 
 TDE = RectifySettings(method="tde")
 

@@ -2,7 +2,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.rectify.thinning import thin_rows
+from marr_pipeline.rectify.rows.thinning import thin_rows
 
 labels_strategy = st.lists(st.integers(0, 6), min_size=1, max_size=80).map(torch.tensor)
 

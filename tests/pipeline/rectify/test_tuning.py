@@ -6,14 +6,14 @@ import torch
 from problems import make_inputs
 from scipy.special import log_softmax
 
-from pipeline import names
-from pipeline.errors import ConfigError, DataError
-from pipeline.rectify.fit import fit_rectifier
-from pipeline.rectify.folds import stratified_folds
-from pipeline.rectify.grid import GAMMAS, GridPoint, tuning_grid
-from pipeline.rectify.inputs import FitInputs
-from pipeline.rectify.settings import PRESETS, RectifySettings
-from pipeline.rectify.tuning import TuningOptions, cross_validate, tune_on_split
+from marr_pipeline import names
+from marr_pipeline.errors import ConfigError, DataError
+from marr_pipeline.rectify.fit import fit_rectifier
+from marr_pipeline.rectify.inputs import FitInputs
+from marr_pipeline.rectify.settings import PRESETS, RectifySettings
+from marr_pipeline.rectify.tuning.folds import stratified_folds
+from marr_pipeline.rectify.tuning.grid import GAMMAS, GridPoint, tuning_grid
+from marr_pipeline.rectify.tuning.tune import TuningOptions, cross_validate, tune_on_split
 
 SETTINGS = RectifySettings(gamma=1.2, l2=1e-2, center="zero")
 RIDGE_FIXED = TuningOptions(fixed=frozenset({"l2"}))

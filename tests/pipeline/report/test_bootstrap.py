@@ -2,18 +2,18 @@ import numpy as np
 import pytest
 from simulated_scores import simulate_calibrated, simulate_scores, true_summaries
 
-from pipeline.errors import ConfigError
-from pipeline.groups import shot_groups
-from pipeline.report import bootstrap as bootstrap_module
-from pipeline.report.bootstrap import (
+from marr_pipeline.errors import ConfigError
+from marr_pipeline.groups import shot_groups
+from marr_pipeline.report import bootstrap as bootstrap_module
+from marr_pipeline.report.bootstrap import (
     Bootstrap,
     bootstrap_interval,
     bootstrap_summaries,
     resample_counts,
 )
-from pipeline.report.metrics import SUMMARIES, measure
-from pipeline.report.population import as_sampled, under_distribution
-from pipeline.report.scores import SampleScores
+from marr_pipeline.report.metrics import SUMMARIES, measure
+from marr_pipeline.report.population import as_sampled, under_distribution
+from marr_pipeline.report.scores import SampleScores
 
 ACCURACY = np.array([0.9, 0.8, 0.7, 0.6, 0.5, 0.4])
 COUNTS = np.array([500, 200, 60, 40, 10, 5])

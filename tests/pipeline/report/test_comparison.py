@@ -2,14 +2,14 @@ import numpy as np
 import pytest
 from simulated_scores import simulate_scores
 
-from pipeline.report.bootstrap import Bootstrap
-from pipeline.report.class_curves import ClassAverages
-from pipeline.report.comparison import REFERENCES, WITHOUT_INTERVAL, compare_scores
-from pipeline.report.estimate import Estimate, over_seeds
-from pipeline.report.method_report import MethodReport, SeedReport
-from pipeline.report.metrics import SUMMARIES, measure
-from pipeline.report.population import as_sampled
-from pipeline.report.significance import paired_p_value
+from marr_pipeline.report.bootstrap import Bootstrap
+from marr_pipeline.report.class_curves import ClassAverages
+from marr_pipeline.report.comparison import REFERENCES, WITHOUT_INTERVAL, compare_scores
+from marr_pipeline.report.estimate import Estimate, over_seeds
+from marr_pipeline.report.method_report import MethodReport, SeedReport
+from marr_pipeline.report.metrics import SUMMARIES, measure
+from marr_pipeline.report.population import as_sampled
+from marr_pipeline.report.significance import paired_p_value
 
 COUNTS = np.array([500, 200, 60, 10, 5])
 LABELS = np.repeat(np.arange(5), 60)

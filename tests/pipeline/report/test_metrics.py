@@ -8,11 +8,11 @@ from hypothesis import strategies as st
 from scipy.special import log_softmax
 from sklearn.metrics import accuracy_score, confusion_matrix, f1_score
 
-from pipeline.report import scores as scores_module
-from pipeline.report.class_curves import class_averages, rank_correlation
-from pipeline.report.metrics import confusion_counts, measure
-from pipeline.report.scores import SampleScores, score_samples
-from pipeline.report.tables.metrics import metrics_table
+from marr_pipeline.report import scores as scores_module
+from marr_pipeline.report.class_curves import class_averages, rank_correlation
+from marr_pipeline.report.metrics import confusion_counts, measure
+from marr_pipeline.report.scores import SampleScores, score_samples
+from marr_pipeline.report.tables.metrics import metrics_table
 
 COUNTS = np.array([500, 100, 20, 19, 5])
 

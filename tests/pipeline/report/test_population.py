@@ -7,9 +7,9 @@ from hypothesis import strategies as st
 from simulated_scores import simulate_scores
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, f1_score
 
-from pipeline.errors import DataError
-from pipeline.report.metrics import measure
-from pipeline.report.population import as_sampled, reversed_distribution, under_distribution
+from marr_pipeline.errors import DataError
+from marr_pipeline.report.metrics import measure
+from marr_pipeline.report.population import as_sampled, reversed_distribution, under_distribution
 
 COUNTS = np.array([500, 100, 20, 19, 5])
 FREE_OF_POPULATION = ("many", "medium", "few", "worst_class", "harmonic_mean")

@@ -7,9 +7,9 @@ rows do not fit: OLTR's, which its authors made with other groups.
 import numpy as np
 import pytest
 
-from pipeline.groups import shot_groups
-from pipeline.report.metrics import group_mean, measure
-from pipeline.report.scores import SampleScores
+from marr_pipeline.groups import shot_groups
+from marr_pipeline.report.metrics import group_mean, measure
+from marr_pipeline.report.scores import SampleScores
 
 ROUNDING = 0.1 + 1e-9
 GROUP_SIZES = {"ImageNet-LT": (385, 479, 136), "Places-LT": (131, 163, 71)}

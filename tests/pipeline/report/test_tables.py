@@ -5,14 +5,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.names import TABLE_FORMATS
-from pipeline.report.estimate import Estimate
-from pipeline.report.tables import TEXT_FORMATS
-from pipeline.report.tables.delimited import csv_table
-from pipeline.report.tables.latex import latex_table
-from pipeline.report.tables.markdown import markdown_table
-from pipeline.report.tables.table import Column, Table, cell_text, number_text
-from pipeline.report.tables.terminal import terminal_table
+from marr_pipeline.names import TABLE_FORMATS
+from marr_pipeline.report.estimate import Estimate
+from marr_pipeline.report.tables import TEXT_FORMATS
+from marr_pipeline.report.tables.delimited import csv_table
+from marr_pipeline.report.tables.latex import latex_table
+from marr_pipeline.report.tables.markdown import markdown_table
+from marr_pipeline.report.tables.table import Column, Table, cell_text, number_text
+from marr_pipeline.report.tables.terminal import terminal_table
 
 NAN = float("nan")
 COLUMNS = (

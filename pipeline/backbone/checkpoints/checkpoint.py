@@ -1,0 +1,170 @@
+"""The file that `pipeline train` writes: complete or absent, tensors and plain values only.
+
+A zip of torch's, always read with `weights_only=True`. Its top level is a dict of
+
+    format           "marr-checkpoint"
+    format_version   "1.0"
+    model            state dict of the network, float32
+    optimizer        state dict of SGD, to go on training
+    scaler           state dict of the loss scaler; null unless trained in float16
+    step             steps done
+    finished         true once the recipe has run to its end; `model` is then what was kept
+    selected         the best weights on the tune split so far, with their step and balanced
+                     accuracy; null where the last ones are kept
+    config           `TrainingRecord.config`
+    rows             split name to (N,) int64, `TrainingRecord.rows`
+    provenance       torch version, device, memory layout, number of processes, UTC time; never
+                     compared
+
+Every draw is a function of the seed and the step, so no generator's state is kept.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, TypeGuard
+
+import torch
+from torch import Tensor
+
+from marr_pipeline.backbone import build_backbone
+from marr_pipeline.backbone.checkpoints.matching import match_tensors
+from marr_pipeline.backbone.checkpoints.record import TrainingRecord
+from marr_pipeline.backbone.networks.model import Backbone
+from marr_pipeline.backbone.training.selection import Selected
+from marr_pipeline.errors import ConfigError, DataError
+from marr_pipeline.files import replacing, unwritable
+from marr_pipeline.names import canonical_backbone
+from marr_pipeline.tensor_file import read_tensor_file
+
+FORMAT = "marr-checkpoint"
+FORMAT_VERSION = "1.0"
+KEYS = frozenset(
+    {"format_version", "model", "optimizer", "step", "finished", "config", "rows", "provenance"}
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checkpoint:
+    """The content of a checkpoint file, on the CPU; the fields are the module docstring's."""
+
+    model: dict[str, Tensor]
+    optimizer: dict[str, object]
+    step: int
+    finished: bool
+    selected: Selected | None
+    record: TrainingRecord
+    provenance: dict[str, str]
+    scaler: dict[str, object] | None = None
+
+
+def provenance(device: torch.device) -> dict[str, str]:
+    """What is worth knowing about a run and decides nothing."""
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    return {"torch": str(torch.__version__), "device": name, "time": now}
+
+
+def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
+    """Write `path` so that it is complete under its name or not there at all.
+
+    Raises:
+        PipelineError: the file cannot be written; an older one of that name is untouched.
+    """
+    content = {
+        "format": FORMAT,
+        "format_version": FORMAT_VERSION,
+        "model": checkpoint.model,
+        "optimizer": checkpoint.optimizer,
+        "scaler": checkpoint.scaler,
+        "step": checkpoint.step,
+        "finished": checkpoint.finished,
+        "selected": None if checkpoint.selected is None else vars(checkpoint.selected),
+        "config": checkpoint.record.config,
+        "rows": {name: torch.from_numpy(rows) for name, rows in checkpoint.record.rows.items()},
+        "provenance": checkpoint.provenance,
+    }
+    try:
+        with replacing(path) as partial, partial.open("wb") as file:
+            torch.save(content, file)
+    except RuntimeError as error:  # torch's word for a full disk
+        raise unwritable(path, error) from error
+
+
+def load_checkpoint(path: Path) -> Checkpoint:
+    """Read a checkpoint; runs no code that the file may contain.
+
+    Raises:
+        DataError: the file is cut short, is no checkpoint, or is not one of ours.
+    """
+    content = read_tensor_file(path)
+    if not is_checkpoint(content):
+        raise DataError(
+            f"{path}: a checkpoint of format {FORMAT} expected, got one of another program; only "
+            "those written by `pipeline train` and `pipeline extract` know how to go on"
+        )
+    return parse_checkpoint(content, where=str(path))
+
+
+def is_checkpoint(content: object) -> TypeGuard[Mapping[str, Any]]:
+    """Whether a file of this content was written by this program."""
+    return isinstance(content, Mapping) and content.get("format") == FORMAT
+
+
+def parse_checkpoint(content: Mapping[str, Any], *, where: str) -> Checkpoint:
+    """The checkpoint in the content of a file.
+
+    Args:
+        content: one of which `is_checkpoint` holds.
+        where: how errors name the file.
+
+    Raises:
+        DataError: parts of it are missing, or its version is a newer one.
+    """
+    missing = KEYS - set(content)
+    if missing:
+        raise DataError(
+            f"{where}: a whole checkpoint expected, got one without "
+            f"{', '.join(sorted(missing))}; train again"
+        )
+    version = str(content["format_version"])
+    if version.split(".")[0] != FORMAT_VERSION.split(".")[0]:
+        raise DataError(
+            f"{where}: checkpoint version {FORMAT_VERSION} expected, got {version}; "
+            "update this program or train again"
+        )
+    rows = {name: tensor.numpy() for name, tensor in content["rows"].items()}
+    config = content["config"]
+    return Checkpoint(
+        model=content["model"],
+        optimizer=content["optimizer"],
+        step=content["step"],
+        finished=content["finished"],
+        selected=None if content.get("selected") is None else Selected(**content["selected"]),
+        record=TrainingRecord({**config, "backbone": canonical_backbone(config["backbone"])}, rows),
+        provenance=content["provenance"],
+        scaler=content.get("scaler"),
+    )
+
+
+def restore_backbone(checkpoint: Checkpoint, *, where: str) -> Backbone:
+    """The network of a checkpoint, on the CPU.
+
+    Raises:
+        DataError: its tensors do not fit the backbone that its record names.
+    """
+    name, dataset = str(checkpoint.record.config["backbone"]), checkpoint.record.config["dataset"]
+    assert isinstance(dataset, Mapping)
+    try:
+        model = build_backbone(
+            name, len(dataset["class_names"]), in_channels=dataset["channels"], seed=0
+        )
+    except ConfigError as error:
+        raise DataError(
+            f"{where}: a checkpoint of a known backbone expected, got {name} ({error}); "
+            "install what it needs or train again"
+        ) from error
+    matched = match_tensors(checkpoint.model, model, new_head=False, where=where, backbone=name)
+    matched.load_into(model)
+    return model

@@ -1,0 +1,130 @@
+"""Networks of torchvision by its own names, with its weights if wanted, and ResNet-10."""
+
+import contextlib
+import pickle
+import re
+import sys
+from difflib import get_close_matches
+from functools import partial
+
+from torch import Tensor
+from torchvision import models
+from torchvision.models import WeightsEnum
+from torchvision.models.resnet import BasicBlock, ResNet
+
+from marr_pipeline.backbone.networks.classifier import Classifier, build_classifier
+from marr_pipeline.backbone.networks.network_input import NetworkInput
+from marr_pipeline.data.normalisations import HALF, IMAGENET
+from marr_pipeline.data.normalise import Normalisation
+from marr_pipeline.errors import ConfigError, PipelineError
+
+# Without these, the two return a tuple in training and warn about their own defaults.
+_SETTINGS: dict[str, dict[str, bool]] = {
+    name: {"aux_logits": False, "init_weights": True} for name in ("googlenet", "inception_v3")
+}
+# The first is what published results start from; the second has the image size of the network.
+_PREFERRED_WEIGHTS = ("IMAGENET1K_V1", "IMAGENET1K_SWAG_LINEAR_V1")
+# DenseNet's weights are older than the names of its layers.
+_OLD_DENSENET_NAME = re.compile(r"(denselayer\d+\.(?:norm|conv))\.(\d)")
+
+
+def classifier_names() -> list[str]:
+    """Of all classifiers that torchvision has."""
+    names: list[str] = models.list_models(module=models)
+    return names
+
+
+def torchvision_network(name: str, num_classes: int, *, in_channels: int, seed: int) -> Classifier:
+    """A classifier of torchvision with fresh weights.
+
+    Args:
+        name: one of `classifier_names`.
+        num_classes: K.
+        in_channels: 3.
+        seed: of the initial weights.
+
+    Raises:
+        ConfigError: an unknown network, one without a last linear layer, or images not of colour.
+    """
+    _check_name(name)
+    _check_channels(name, in_channels)
+    settings = _SETTINGS.get(name, {})
+    make = partial(models.get_model, name, weights=None, num_classes=num_classes, **settings)
+    return build_classifier(name, make, in_channels=in_channels, seed=seed)
+
+
+def resnet10(num_classes: int, *, in_channels: int, seed: int) -> Classifier:
+    """One basic block a stage: the small network of the ImageNet-LT literature, D = 512.
+
+    Raises:
+        ConfigError: images not of colour.
+    """
+    _check_channels("resnet10", in_channels)
+    make = partial(ResNet, BasicBlock, [1, 1, 1, 1], num_classes=num_classes)
+    return build_classifier("resnet10", make, in_channels=in_channels, seed=seed)
+
+
+def torchvision_weights(name: str) -> tuple[dict[str, Tensor], str]:
+    """Weights of a network that was trained on ImageNet, and their name.
+
+    They are downloaded by torchvision into `$TORCH_HOME` unless they are there.
+
+    Raises:
+        ConfigError: an unknown network.
+        PipelineError: the download failed.
+    """
+    weights = _weights(name)
+    try:
+        # Its download says on stdout that it begins.
+        with contextlib.redirect_stdout(sys.stderr):
+            state = weights.get_state_dict(
+                progress=False, check_hash=True, map_location="cpu", weights_only=True
+            )
+    except (OSError, RuntimeError, pickle.UnpicklingError) as error:
+        reason = "pickled objects" if isinstance(error, pickle.UnpicklingError) else error
+        raise PipelineError(
+            f"{weights.url}: pretrained weights expected, got: {reason}; download them elsewhere "
+            "into $TORCH_HOME/hub/checkpoints, or give --no-pretrained"
+        ) from error
+    if name.startswith("densenet"):
+        state = {_OLD_DENSENET_NAME.sub(r"\1\2", key): value for key, value in state.items()}
+    return state, str(weights)
+
+
+def torchvision_input(name: str) -> NetworkInput:
+    """The images that `torchvision_weights` are for; nothing is downloaded.
+
+    Raises:
+        ConfigError: an unknown network.
+    """
+    preset = _weights(name).transforms()
+    normalisation = Normalisation(tuple(preset.mean), tuple(preset.std))
+    if name in _SETTINGS:
+        normalisation = HALF  # which torchvision makes of ImageNet's inside the network
+    return NetworkInput(
+        image_size=preset.crop_size[0],
+        normalisation=None if normalisation == IMAGENET else normalisation,
+    )
+
+
+def _weights(name: str) -> WeightsEnum:
+    _check_name(name)
+    known = models.get_model_weights(name)
+    preferred = [known[key] for key in _PREFERRED_WEIGHTS if key in known.__members__]
+    return (preferred or [known.DEFAULT])[0]
+
+
+def _check_name(name: str) -> None:
+    known = classifier_names()
+    if name not in known:
+        close = get_close_matches(name, known, n=3)
+        hint = f"did you mean {' or '.join(close)}?" if close else "see its list of classifiers"
+        raise ConfigError(f"backbone: a classifier of torchvision expected, got {name}; {hint}")
+
+
+def _check_channels(name: str, in_channels: int) -> None:
+    if in_channels != 3:
+        raise ConfigError(
+            f"{name}: images of 3 channels expected, got {in_channels}; choose one of the "
+            "CIFAR networks"
+        )

@@ -1,0 +1,155 @@
+"""The state of a training in its checkpoint: taken over at the start, saved from time to time."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+
+from marr_pipeline.backbone.checkpoints.checkpoint import (
+    Checkpoint,
+    load_checkpoint,
+    provenance,
+    write_checkpoint,
+)
+from marr_pipeline.backbone.checkpoints.record import TrainingPlan, record_differences
+from marr_pipeline.backbone.networks.model import Backbone
+from marr_pipeline.backbone.training.execution import Execution
+from marr_pipeline.backbone.training.selection import Selected
+from marr_pipeline.backbone.training.step import TrainingStep
+from marr_pipeline.errors import DataError, PipelineError, TrainingError
+
+
+class SavedState:
+    """What `path` holds of the training of `model` by `plan`.
+
+    Args:
+        path: of the checkpoint; rank 0 writes it, all ranks read it.
+        plan: of the training.
+        model: the network, without wrappers.
+        training: its optimiser and scaler.
+        device: where it is trained.
+        execution: how, and by which processes.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        plan: TrainingPlan,
+        *,
+        model: Backbone,
+        training: TrainingStep,
+        device: torch.device,
+        execution: Execution,
+    ) -> None:
+        self._path = path
+        self._record = plan.record()
+        self._iterations = plan.recipe.iterations
+        self._model = model
+        self._training = training
+        self._device = device
+        self._execution = execution
+        self._ranks = execution.ranks
+        self._step: int | None = None
+
+    @property
+    def text(self) -> str:
+        """What is saved, for the user."""
+        if self._step is None:
+            return f"no step is saved in {self._path} yet"
+        return f"{self._path} holds step {self._step:,} of {self._iterations:,}"
+
+    @property
+    def _next(self) -> str:
+        """The same, and what the same command would do."""
+        is_begun = self._step is not None
+        does = "goes on from there" if is_begun else "begins anew"
+        return f"{self.text}, the same command {does}"
+
+    @contextmanager
+    def told(self) -> Iterator[None]:
+        """Within the block, what ends the training also says what is saved of it.
+
+        Ctrl-C says it in its text, an error that does not say it yet in a note.
+        """
+        try:
+            yield
+        except TrainingError:
+            raise
+        except PipelineError as error:
+            error.add_note(self._next)
+            raise
+        except KeyboardInterrupt as stop:
+            raise KeyboardInterrupt(self._next) from stop
+
+    def take_over(self, *, resume: bool) -> tuple[int, Selected | None]:
+        """Put the saved state into the model and the optimiser.
+
+        Args:
+            resume: false leaves the file alone until it is replaced.
+
+        Returns:
+            The step to go on at, and the best weights until then if they are chosen.
+
+        Raises:
+            DataError: the file is of another run, or no checkpoint.
+            PipelineError: the processes do not see the same file.
+        """
+        selected = None
+        with self._ranks.in_turn():
+            if resume and self._path.exists():
+                selected = self._restore()
+        first = self._step or 0
+        if len(set(self._ranks.gather(torch.tensor([first])).flatten().tolist())) > 1:
+            raise PipelineError(
+                f"{self._path}: the same file for every process expected, got several; put it on a "
+                "file system that all of them share"
+            )
+        return first, selected
+
+    def _restore(self) -> Selected | None:
+        stored = load_checkpoint(self._path)
+        differences = record_differences(stored.record, self._record)
+        if differences:
+            raise DataError(
+                f"{self._path}: a checkpoint of this very run expected, got one with "
+                f"{'; '.join(differences)}; give another -o, or --overwrite or --no-resume to "
+                "train anew"
+            )
+        self._model.load_state_dict(stored.model)
+        self._training.optimizer.load_state_dict(stored.optimizer)
+        if stored.scaler is not None:
+            self._training.scaler.load_state_dict(stored.scaler)
+        self._step = stored.step
+        return stored.selected
+
+    def save(self, step: int, selected: Selected | None) -> None:
+        """Write the state after `step` steps; ranks other than 0 have nothing to do.
+
+        Raises:
+            TrainingError: weights are not finite; the file is left as it was.
+            PipelineError: the file cannot be written; it is left as it was.
+        """
+        if not self._ranks.is_first:
+            return
+        self._check_weights(step)
+        state = Checkpoint(
+            model=self._model.state_dict(),
+            selected=selected,
+            optimizer=self._training.optimizer.state_dict(),
+            scaler=self._training.scaler.state_dict() or None,
+            step=step,
+            finished=step == self._iterations,
+            record=self._record,
+            provenance={**provenance(self._device), **self._execution.record()},
+        )
+        write_checkpoint(self._path, state)
+        self._step = step
+
+    def _check_weights(self, step: int) -> None:
+        """A finite loss can be followed by an infinite update; such a state is never saved."""
+        if not all(bool(parameter.isfinite().all()) for parameter in self._model.parameters()):
+            raise TrainingError(
+                f"training, step {step - 1}: finite weights expected, got overflow; {self.text}; "
+                "try a smaller learning rate or another seed"
+            )

@@ -1,0 +1,230 @@
+"""From a cache to what `rectify` and `report` take: the seam between the two phases."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from marr_pipeline.cache import Cache, CacheError, Split, ViewKind
+from marr_pipeline.errors import DataError
+from marr_pipeline.rectify.head_facts import HeadFacts
+from marr_pipeline.rectify.inputs import FitInputs
+from marr_pipeline.rectify.methods import METHODS
+from marr_pipeline.rectify.rectifier import Rectifier
+from marr_pipeline.rectify.rectifier_file import load_rectifier
+from marr_pipeline.rectify.rows.class_positions import class_positions
+from marr_pipeline.rectify.rows.source import FeatureLogits
+from marr_pipeline.rectify.settings import RectifySettings
+from marr_pipeline.report.class_curves import ClassAverages, class_averages
+from marr_pipeline.report.metrics import Metrics, measure
+from marr_pipeline.report.scores import SampleScores, score_samples
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationRows:
+    """One view of a split, ready to be scored under any rectifier.
+
+    Attributes:
+        logits: (N, K).
+        features: (N, D), if the cache has them.
+        labels: (N,) int64.
+        weight_norm: (K,) float64.
+        class_counts: (K,) int64, of the training list.
+    """
+
+    logits: Tensor
+    features: Tensor | None
+    labels: Tensor
+    weight_norm: npt.NDArray[np.float64]
+    class_counts: npt.NDArray[np.int64]
+
+    def every_other(self, first: int) -> "EvaluationRows":
+        """Every second sample of each class, from its sample 0 or 1 on."""
+        kept = class_positions(self.labels) % 2 == first
+        features = None if self.features is None else self.features[kept]
+        return replace(self, logits=self.logits[kept], features=features, labels=self.labels[kept])
+
+    def scores(self, rectifier: Rectifier) -> SampleScores:
+        """Prediction, confidence, loss and own logit of every sample, from centred shifts.
+
+        Raises:
+            DataError: the rectifier needs features, and there are none.
+        """
+        centred = rectifier.centred()
+
+        def rectified(rows: slice) -> Tensor:
+            features = None if self.features is None else self.features[rows]
+            return centred.apply(self.logits[rows], features)
+
+        return score_samples(rectified, self.labels, num_classes=len(self.class_counts))
+
+    def metrics(self, rectifier: Rectifier) -> Metrics:
+        """Every number of the tables."""
+        return measure(self.scores(rectifier), self.class_counts)
+
+    def averages(self, rectifier: Rectifier, scores: SampleScores | None = None) -> ClassAverages:
+        """Average logit and margin of each class, from the rectifier's scores if there are any."""
+        norm = rectifier.margin_norm(torch.from_numpy(self.weight_norm))
+        return class_averages(
+            self.scores(rectifier) if scores is None else scores,
+            margin_norm=norm.numpy(),
+            class_counts=self.class_counts,
+        )
+
+
+def fit_inputs(
+    cached: Cache, *, split: str, views: ViewKind, source: str, device: torch.device
+) -> tuple[FitInputs, list[str]]:
+    """The rows of a fit, and what of the request the cache could not give.
+
+    Args:
+        cached: an open cache.
+        split: the split to fit on.
+        views: `augmented`, `clean` or `all`; a cache without augmented views gives its clean one.
+        source: `logits`, or `features` to compute them anew from the head.
+        device: where the fit runs.
+
+    Raises:
+        CacheError: the cache lacks the split, the views or what `source` needs.
+    """
+    rows = cached.split(split)
+    warnings = []
+    if views == "augmented" and "augmented" not in rows.views:
+        warnings.append(
+            f"{cached.path}: split {split} has no augmented view, its clean one is fitted"
+        )
+        views = "clean"
+    chosen = rows.view_indices(views)
+    if not chosen:
+        raise CacheError(
+            f"{cached.path}: split {split} has the views {', '.join(rows.views)}, got "
+            f"--fit-views {views}; choose others or extract with --views"
+        )
+    head = head_facts(cached)
+    # Views of a kind stand together, so this is a slice and no copy.
+    chosen_views = slice(chosen[0], chosen[-1] + 1)
+    return (
+        FitInputs(
+            logits=_stored_logits(cached, rows, chosen_views).to(device)
+            if source == "logits"
+            else _feature_logits(cached, rows, chosen_views, device),
+            labels=torch.from_numpy(rows.labels),
+            weight_norm=head.weight_norm,
+            class_counts=torch.from_numpy(cached.class_counts),
+            prior_counts=head.prior_counts,
+            bias=head.bias,
+            weight=None if cached.head.weight is None else torch.from_numpy(cached.head.weight),
+            features=None
+            if rows.features is None
+            else torch.from_numpy(rows.features[chosen_views]).to(device),
+        ),
+        warnings,
+    )
+
+
+def evaluation_rows(cached: Cache, split: str) -> EvaluationRows:
+    """The clean view of a split; the first where none is clean.
+
+    Raises:
+        CacheError: the cache lacks the split.
+    """
+    rows = cached.split(split)
+    view = rows.clean_view
+    source = "features" if rows.logits is None else "logits"
+    return EvaluationRows(
+        logits=logits_of(cached, rows, slice(view, view + 1), source=source)[0],
+        features=None if rows.features is None else torch.from_numpy(rows.features[view]),
+        labels=torch.from_numpy(rows.labels),
+        weight_norm=cached.head.weight_norm,
+        class_counts=cached.class_counts,
+    )
+
+
+def logits_of(cached: Cache, rows: Split, views: slice, *, source: str) -> Tensor:
+    """(V, N, K) of some views: mapped from the file, or features @ weight.T + bias in float32."""
+    if source == "logits":
+        return _stored_logits(cached, rows, views)
+    logits = _feature_logits(cached, rows, views, torch.device("cpu"))
+    return logits.block(slice(0, logits.num_rows)).view(logits.shape)
+
+
+def _stored_logits(cached: Cache, rows: Split, views: slice) -> Tensor:
+    if rows.logits is None:
+        raise CacheError(
+            f"{cached.path}: split {rows.name} holds features alone; use --from features"
+        )
+    return torch.from_numpy(rows.logits[views])
+
+
+def _feature_logits(
+    cached: Cache, rows: Split, views: slice, device: torch.device
+) -> FeatureLogits:
+    weight, bias = cached.head.weight, cached.head.bias
+    if rows.features is None or weight is None:
+        missing = "features" if rows.features is None else "head weight"
+        raise CacheError(
+            f"{cached.path}: --from features needs features and the head's weight, got no "
+            f"{missing}; use --from logits"
+        )
+    return FeatureLogits(
+        features=torch.from_numpy(rows.features[views]).to(device),
+        weight=torch.from_numpy(weight),
+        bias=None if bias is None else torch.from_numpy(bias),
+    )
+
+
+def head_facts(cached: Cache) -> HeadFacts:
+    """What the cache knows of its head; unknown prior counts are the training counts."""
+    head = cached.head
+    counts = cached.class_counts.astype(np.float64)
+    return HeadFacts(
+        weight_norm=torch.from_numpy(head.weight_norm),
+        prior_counts=torch.from_numpy(counts if head.prior_counts is None else head.prior_counts),
+        bias=None if head.bias is None else torch.from_numpy(head.bias),
+    )
+
+
+def dataset_name(cached: Cache) -> str | None:
+    """The dataset that phase one used; None for an imported cache."""
+    if "provenance" not in cached.meta_keys:
+        return None
+    provenance = cached.meta("provenance")
+    return str(provenance["dataset"]) if isinstance(provenance, dict) else None
+
+
+def closed_form(cached: Cache, method: str) -> Rectifier:
+    """`softmax` or `logit-adjustment`: what every report shows beside a fit."""
+    rule = METHODS[method].closed_form
+    assert rule is not None
+    scale, shift = rule(head_facts(cached), RectifySettings(method=method))
+    return Rectifier(scale=scale, shift=shift, metadata={"method": method})
+
+
+def rectifier_for(cached: Cache, path: Path, *, any_head: bool) -> Rectifier:
+    """A rectifier file that fits this cache's head.
+
+    Raises:
+        DataError: not a rectifier, or one of another head.
+    """
+    rectifier = load_rectifier(path)
+    if rectifier.num_classes != cached.num_classes:
+        raise DataError(
+            f"{path}: a rectifier of {cached.num_classes} classes expected, as in {cached.path}, "
+            f"got {rectifier.num_classes}; fit one on this cache"
+        )
+    width = None if cached.head.weight is None else cached.head.weight.shape[1]
+    if rectifier.num_features is not None and width not in (None, rectifier.num_features):
+        raise DataError(
+            f"{path}: a rectifier of {width} features expected, as {cached.path} has, got one of "
+            f"{rectifier.num_features}; fit one on this cache"
+        )
+    head = rectifier.metadata.get("head_fingerprint")
+    if head != cached.head_fingerprint and not any_head:
+        raise DataError(
+            f"{path}: a rectifier of this cache's head {cached.head_fingerprint[:12]} expected, "
+            f"got one of {str(head)[:12]}; fit one on {cached.path}, or use --any-head"
+        )
+    return rectifier

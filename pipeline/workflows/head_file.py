@@ -1,0 +1,135 @@
+"""The head of an import: weight and bias, or norms, and counts, from the files that users have.
+
+K classes, D features.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from marr_pipeline import cache
+from marr_pipeline.errors import DataError
+from marr_pipeline.workflows.tensor_files import read_tensors
+
+HEAD_ARRAYS = ("weight", "bias", "weight_norm", "class_counts", "prior_counts", "class_names")
+_GROUP = "head/"
+# Norms that were computed in float32 from a float16 weight agree with ours within this.
+_NORM_TOLERANCE = 1e-3
+
+
+def read_head(path: Path) -> dict[str, npt.NDArray[Any]]:
+    """Arrays named in `HEAD_ARRAYS` of an `.npz`, `.safetensors` or torch state dict.
+
+    In a state dict the names may carry a prefix, as in `fc.weight`, if that is the only one; in the
+    single file of `pipeline export-npz` they carry `head/`.
+
+    Raises:
+        CacheError: an `.npz` that is damaged or holds objects.
+        DataError: unreadable, or neither `weight` nor `weight_norm` in it.
+    """
+    arrays = cache.read_npz(path) if path.suffix == ".npz" else read_tensors(path)
+    named = {name.removeprefix(_GROUP): array for name, array in arrays.items()}
+    found = {name: named[name] for name in HEAD_ARRAYS if name in named}
+    prefixes = {name.rpartition(".")[0] for name in arrays if name.endswith(".weight")}
+    if not {"weight", "weight_norm"} & set(found) and len(prefixes) == 1:
+        (prefix,) = prefixes
+        found |= {
+            name: arrays[f"{prefix}.{name}"]
+            for name in ("weight", "bias")
+            if f"{prefix}.{name}" in arrays
+        }
+    if not {"weight", "weight_norm"} & set(found):
+        raise DataError(
+            f"{path}: an array 'weight' (K, D) or 'weight_norm' (K,) expected, got "
+            f"{', '.join(sorted(arrays)) or 'nothing'}; rename the head's"
+        )
+    return found
+
+
+def build_head(
+    given: Mapping[str, npt.NDArray[Any]], *, num_classes: int, where: str
+) -> cache.Head:
+    """The head of K classes that the arrays of `read_head` describe.
+
+    Raises:
+        CacheError: shapes or values that no head has.
+        DataError: arrays that contradict each other or the logits.
+    """
+    for name, array in given.items():
+        if array.ndim == 0 or len(array) != num_classes:
+            raise DataError(
+                f"{where}: {name} of {num_classes} classes expected, as in the logits, got shape "
+                f"{array.shape}; are head and logits of the same model?"
+            )
+        if name != "class_names" and array.dtype.kind not in "fiu":
+            raise DataError(f"{where}: {name} as numbers expected, got {array.dtype}; convert it")
+    bias, prior, norms = (given.get(name) for name in ("bias", "prior_counts", "weight_norm"))
+    norms = None if norms is None else norms.astype(np.float64)
+    try:
+        if "weight" not in given:
+            assert norms is not None  # `read_head` asks for one of the two
+            if bias is not None and bias.dtype != np.float64:
+                bias = bias.astype(np.float32)
+            return cache.Head(
+                weight_norm=norms,
+                bias=bias,
+                prior_counts=None if prior is None else prior.astype(np.float64),
+            )
+        head = cache.Head.from_linear(given["weight"], bias, prior_counts=prior)
+    except cache.CacheError as error:
+        raise cache.CacheError(f"{where}: {error}") from error
+    if norms is not None and not np.allclose(norms, head.weight_norm, rtol=_NORM_TOLERANCE):
+        row = int(np.abs(norms - head.weight_norm).argmax())
+        raise DataError(
+            f"{where}: weight_norm = norm of each row of weight expected, got {norms[row]:.6g} "
+            f"instead of {head.weight_norm[row]:.6g} for class {row}; leave one of the two out"
+        )
+    return head
+
+
+def class_counts(
+    given: Mapping[str, npt.NDArray[Any]],
+    labels: npt.NDArray[np.int64],
+    *,
+    num_classes: int,
+    where: str,
+) -> tuple[npt.NDArray[np.int64], list[str]]:
+    """Training images per class (K,), and what of them needs a look.
+
+    Args:
+        given: arrays of `read_head`; without `class_counts` the labels are counted.
+        labels: (N,) of the train split.
+        num_classes: K.
+        where: how errors name the head's file.
+
+    Raises:
+        DataError: not K whole numbers, or a class has rows but no images.
+    """
+    rows = np.bincount(labels, minlength=num_classes)
+    if "class_counts" not in given:
+        return rows, []
+    stored = given["class_counts"]
+    is_count = np.isfinite(stored) & (stored >= 0) & (stored == np.floor(stored))
+    if not is_count.all():
+        raise DataError(
+            f"{where}: class_counts as whole numbers of at least 0 expected, got "
+            f"{stored[~is_count][0]}; count the training images"
+        )
+    counts = stored.astype(np.int64)
+    is_impossible = (counts == 0) & (rows > 0)
+    if is_impossible.any():
+        row = int(is_impossible.argmax())
+        raise DataError(
+            f"{where}: class_counts of at least 1 for every class in train expected, got 0 for "
+            f"class {row}, which has {rows[row]} rows; are counts and labels in one class order?"
+        )
+    if np.array_equal(counts, rows):
+        return counts, []
+    row = int((counts != rows).argmax())
+    return counts, [
+        f"class_counts of {where} are not the labels' of train (class {row}: {counts[row]:,} "
+        f"given, {rows[row]:,} rows); those given are kept"
+    ]

@@ -1,0 +1,251 @@
+"""Phase two joined: a cache through a fit to a rectifier, its metrics and its document."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from marr_pipeline.cache import Cache, open_cache
+from marr_pipeline.device import resolve_device
+from marr_pipeline.errors import ConfigError
+from marr_pipeline.groups import shot_groups
+from marr_pipeline.optim.result import FitStatus
+from marr_pipeline.progress import Progress, silent
+from marr_pipeline.rectify.fit import Fit, fit_rectifier
+from marr_pipeline.rectify.methods import METHODS, OWN_SETTINGS
+from marr_pipeline.rectify.presets import preset_settings
+from marr_pipeline.rectify.rows.resources import UNLIMITED, Resources
+from marr_pipeline.rectify.settings import RectifySettings
+from marr_pipeline.rectify.tuning.result import Tuning
+from marr_pipeline.rectify.tuning.tune import TuningOptions
+from marr_pipeline.report.metrics import Metrics
+from marr_pipeline.workflows.cached import closed_form, dataset_name, evaluation_rows, fit_inputs
+from marr_pipeline.workflows.method_fit import check_needs, fit_metadata
+from marr_pipeline.workflows.tuning import describe_tuning, tune_on_cache
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rectification:
+    """A fit on a cache, with what it is worth.
+
+    Attributes:
+        cache: the file.
+        settings: of the fit, tuned ones where there was tuning.
+        fit: rectifier, status and certificate.
+        metrics: `before`, `logit_adjustment` and `after` on the evaluation split; empty without
+            one.
+        summary: K, rows and groups, for the header.
+        warnings: for results that stand but need a look.
+        tuning: how gamma, l2 and centre were chosen, if they were.
+        path: where the rectifier was written, if it was.
+    """
+
+    cache: Path
+    settings: RectifySettings
+    fit: Fit
+    metrics: Mapping[str, Metrics]
+    summary: str
+    warnings: list[str]
+    tuning: Tuning | None = None
+    path: Path | None = None
+
+    @property
+    def is_unsolved(self) -> bool:
+        """Whether the fit stopped at a limit or has no minimum."""
+        return self.fit.status in (FitStatus.STEP_LIMIT, FitStatus.UNBOUNDED)
+
+    def header(self) -> list[str]:
+        """What was fitted, on what."""
+        tuned = [] if self.tuning is None else [describe_tuning(self.tuning, self.settings)]
+        return [self.summary, *tuned, describe_settings(self.settings)]
+
+    def table_rows(self) -> dict[str, Metrics]:
+        """The metrics by the names that a table shows."""
+        if not self.metrics:
+            return {}
+        names = ("softmax", "logit adjustment", f"after {self.settings.method}")
+        keys = ("before", "logit_adjustment", "after")
+        return {name: self.metrics[key] for name, key in zip(names, keys, strict=True)}
+
+    def certificate(self) -> str:
+        """How the fit ended, in one line."""
+        fit = self.fit
+        if fit.loss is None:
+            return f"{fit.status}: nothing to fit"
+        if fit.gap_bound is None:
+            gap = f"no bound {'without a ridge' if self.settings.l2 == 0 else 'on this loss'}"
+        else:
+            gap = f"<= {fit.gap_bound:.1e}"
+        return (
+            f"{fit.status} ({self.settings.optimizer}): loss {fit.loss:.6f}, gap {gap}, gradient "
+            f"{fit.gradient_norm:.1e}, {fit.passes:.0f} passes, {fit.seconds:.3f} s"
+        )
+
+    def document(self) -> dict[str, Any]:
+        """The JSON document of `pipeline rectify`."""
+        fit, settings = self.fit, self.settings
+        omega = fit.rectifier.own.get("omega")
+        return {
+            "command": "rectify",
+            "method": settings.method,
+            "optimizer": None if fit.status is FitStatus.CLOSED_FORM else settings.optimizer,
+            "preset": settings.preset,
+            "gamma": settings.gamma,
+            "l2": settings.l2,
+            "center": settings.center,
+            "scale_l2": settings.scale_l2 if settings.center == "tempered" else None,
+            "reduction": settings.reduction,
+            "status": str(fit.status),
+            "loss": fit.loss,
+            "grad_norm": fit.gradient_norm,
+            "gap_bound": fit.gap_bound,
+            "passes": fit.passes,
+            "seconds": fit.seconds,
+            "omega": None
+            if omega is None
+            else {
+                "min": float(omega.min()),
+                "max": float(omega.max()),
+                "mean": float(omega.mean()),
+            },
+            "tuning": None if self.tuning is None else self.tuning.record(),
+            "warnings": self.warnings,
+            "metrics": {
+                name: self.metrics[name].record() if self.metrics else None
+                for name in ("before", "logit_adjustment", "after")
+            },
+            "rectifier": self.path,
+        }
+
+
+def describe_settings(settings: RectifySettings) -> str:
+    """The objective of a fit, or the rule of a method in closed form, in one line."""
+    method = METHODS[settings.method]
+    if not method.is_fitted:
+        own = {name: getattr(settings, name) for name in method.own_settings}
+        numbers = [f"{name} {value:g}" for name, value in own.items() if isinstance(value, float)]
+        return ": ".join([settings.method, *numbers])
+    scale = f" (scale {settings.scale_l2:g})" if settings.center == "tempered" else ""
+    return (
+        f"{settings.method} ({settings.preset}): gamma {settings.gamma:g}, l2 {settings.l2:g} to "
+        f"{settings.center}{scale}, {settings.reduction} mean, {settings.fit_split} "
+        f"{settings.fit_views} views"
+        + (f", {settings.sampling} sampling" if settings.sampling != "instance" else "")
+        + (f", {settings.form} form" if "form" in method.own_settings else "")
+    )
+
+
+def resolve_settings(path: Path, preset: str, overrides: Mapping[str, Any]) -> RectifySettings:
+    """A preset for the dataset of a cache, with the options that were given (not None).
+
+    Raises:
+        ConfigError: a setting is out of range, or of another method.
+    """
+    given = {name: value for name, value in overrides.items() if value is not None}
+    method = given.get("method", "marr")
+    for name in OWN_SETTINGS:
+        if name in given and name not in METHODS[method].own_settings:
+            owners = [key for key, value in METHODS.items() if name in value.own_settings]
+            raise ConfigError(
+                f"--{name.replace('_', '-')}: --method {' or '.join(owners)} expected, got "
+                f"{method}; leave it out or choose another method"
+            )
+    return preset_settings(preset, dataset=dataset_name(open_cache(path)), **given)
+
+
+def rectify_cache(
+    path: Path,
+    settings: RectifySettings,
+    *,
+    source: str | None = None,
+    tuning_options: TuningOptions | None = None,
+    eval_split: str = "test",
+    device: str = "cpu",
+    progress: Progress = silent,
+    tuning_progress: Progress = silent,
+    resources: Resources = UNLIMITED,
+) -> Rectification:
+    """Read, tune if asked to, fit, score.
+
+    Args:
+        path: the cache.
+        settings: what is minimised and how.
+        source: `logits` or `features`; None takes the logits where there are some.
+        tuning_options: how to choose gamma, l2 and centre; None keeps those of the settings.
+        eval_split: split that is scored; without it there are no metrics, and a warning.
+        device: where the fit runs.
+        progress: told the passes of the fit, or the iterations of sgd.
+        tuning_progress: told the fits of tuning.
+        resources: bound on the fit's memory, and the processes that share its rows; only the
+            first of them scores.
+
+    Raises:
+        CacheError: the cache is invalid or lacks what the settings ask for.
+        ConfigError: a setting that this cache cannot bear.
+        LeakError: tuning would choose on test samples.
+        FitError: the loss ran out of finite numbers.
+    """
+    cached = open_cache(path)
+    check_needs(cached, settings.method, split=settings.fit_split)
+    if source is None:
+        source = "features" if cached.split(settings.fit_split).logits is None else "logits"
+    inputs, warnings = fit_inputs(
+        cached,
+        split=settings.fit_split,
+        views=settings.fit_views,
+        source=source,
+        device=resolve_device(device),
+    )
+    tuning = None
+    if tuning_options is not None:
+        tuning, tuning_warnings = tune_on_cache(
+            cached,
+            inputs,
+            settings,
+            options=tuning_options,
+            eval_split=eval_split,
+            device=inputs.logits.device,
+            progress=tuning_progress,
+        )
+        settings = tuning.chosen.point.applied_to(settings)
+        warnings += tuning_warnings
+    fit = fit_rectifier(
+        inputs,
+        settings,
+        dataset=dataset_name(cached),
+        metadata=fit_metadata(cached, tuning=None if tuning is None else tuning.summary()),
+        progress=progress,
+        resources=resources,
+    )
+    metrics: dict[str, Metrics] = {}
+    if eval_split in cached.split_names and resources.ranks.is_first:
+        rows = evaluation_rows(cached, eval_split)
+        metrics = {
+            "before": rows.metrics(closed_form(cached, "softmax")),
+            "logit_adjustment": rows.metrics(closed_form(cached, "logit-adjustment")),
+            "after": rows.metrics(fit.rectifier),
+        }
+    elif eval_split not in cached.split_names:
+        have = ", ".join(cached.split_names)
+        warnings.append(f"{path}: no split {eval_split} to score on, it has {have}")
+    if cached.head.weight is None and bool((cached.head.weight_norm == 1).all()):
+        warnings.append("no weight norms in this cache: with all of them 1, marr is vector scaling")
+    return Rectification(
+        cache=path,
+        settings=settings,
+        fit=fit,
+        metrics=metrics,
+        summary=_summary(cached, inputs.num_views, len(inputs.labels)),
+        warnings=warnings + list(fit.warnings),
+        tuning=tuning,
+    )
+
+
+def _summary(cached: Cache, num_views: int, num_samples: int) -> str:
+    counts = cached.class_counts
+    groups = [f"{name} {members.sum()}" for name, members in shot_groups(counts).items()]
+    return (
+        f"{cached.path}: {cached.num_classes} classes of {counts.max():,} to {counts.min():,} "
+        f"images ({', '.join(groups)}); {num_views} x {num_samples:,} rows; "
+        f"cache {cached.fingerprint[:12]}"
+    )
