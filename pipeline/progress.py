@@ -1,6 +1,18 @@
-"""How long work tells its caller how far it is; what is shown is the caller's choice."""
+"""How long work tells how far it is: to whom, and as what on stderr.
 
+A library function takes a `Progress` and shows nothing by itself; a command gives it a
+`ProgressLine`, one line that moves on a terminal and sparse lines elsewhere.
+"""
+
+import shutil
+import sys
+import time
 from typing import Protocol
+
+QUIET_SECONDS = 1.0
+"""Work shorter than this shows nothing."""
+TERMINAL_SECONDS = 0.2
+LOG_SECONDS = 30.0
 
 
 class Progress(Protocol):
@@ -15,3 +27,69 @@ class Progress(Protocol):
 
 def silent(done: int, total: int, note: str = "") -> None:
     """The default of every library function: nothing is shown."""
+
+
+class ProgressLine:
+    """A `Progress` for one piece of work, or for several one after the other.
+
+    Elsewhere than on a terminal a line comes at every tenth of the work, but not within
+    `QUIET_SECONDS` of the last one, and at least every `LOG_SECONDS`. Rates count from the first
+    call, so that a resumed run shows its own speed.
+    """
+
+    def __init__(self, label: str, *, unit: str = "") -> None:
+        self._label = label
+        self._unit = unit
+        self._is_terminal = sys.stderr.isatty()
+        self._begin = self._last = 0.0
+        self._first = self._done = sys.maxsize
+        self._tenths = 0
+        self._is_shown = False
+
+    def __call__(self, done: int, total: int, note: str = "") -> None:
+        """Show `done` of `total` (where known), the rate, the time left and a note."""
+        now = time.monotonic()
+        if done < self._done:  # the first call, or the next piece of work
+            self._begin = self._last = now
+            self._first, self._tenths, self._is_shown = done, 10 * done // max(total, 1), False
+        self._done = done
+        is_finished = done >= total > 0
+        if not (self._is_shown if is_finished else self._is_due(now, done, total)):
+            return
+        self._last, self._tenths, self._is_shown = now, 10 * done // max(total, 1), True
+        seconds = now - self._begin
+        rate = (done - self._first) / seconds
+        text = f"{self._label}: {done:,}{f'/{total:,}' if total else ''}{self._unit}"
+        if total:
+            text += f"  {rate:,.0f}/s" if rate >= 10 else f"  {rate:.2g}/s"
+        if is_finished or not total:
+            text += f"  {seconds:.1f} s"
+        elif rate > 0:
+            text += f"  {duration((total - done) / rate)} left"
+        self._show(f"{text}  {note}" if note else text, ends=is_finished)
+
+    def _is_due(self, now: float, done: int, total: int) -> bool:
+        since = now - self._last
+        if self._is_terminal:
+            return now - self._begin >= QUIET_SECONDS and since >= TERMINAL_SECONDS
+        is_new_tenth = total > 0 and 10 * done // max(total, 1) > self._tenths
+        return since >= LOG_SECONDS or (is_new_tenth and since >= QUIET_SECONDS)
+
+    def _show(self, text: str, *, ends: bool) -> None:
+        if not self._is_terminal:
+            print(text, file=sys.stderr, flush=True)
+            return
+        width = shutil.get_terminal_size().columns - 1
+        line = "\r\x1b[2K" + text[:width]
+        print(line, file=sys.stderr, end="\n" if ends else "", flush=True)
+
+
+def duration(seconds: float) -> str:
+    """Such as 40 s, 12 min or 9 h 44 min; rounded."""
+    if round(seconds) < 120:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    if minutes < 120:
+        return f"{minutes} min"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours:,} h {minutes} min"

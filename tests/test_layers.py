@@ -33,7 +33,6 @@ ALLOWED = {
     "marr_pipeline.report": FOUNDATIONS,
     "marr_pipeline.workflows": FOUNDATIONS
     | {
-        "marr_pipeline.cli",
         "marr_pipeline.cache",
         "marr_pipeline.plots",
         "marr_pipeline.data",

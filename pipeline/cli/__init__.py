@@ -14,7 +14,14 @@ from types import FrameType
 import click
 
 from marr_pipeline import __version__
-from marr_pipeline.cli.command import CONTEXT_SETTINGS
+from marr_pipeline.cli.command import (
+    CONTEXT_SETTINGS,
+    EXIT_FAILED,
+    EXIT_INTERRUPTED,
+    EXIT_INVALID,
+    EXIT_LEAK,
+    EXIT_USAGE,
+)
 
 COMMANDS = {
     "demo": "marr_pipeline.cli.demo",
@@ -31,15 +38,6 @@ COMMANDS = {
     "sweep": "marr_pipeline.cli.sweep",
     "plot": "marr_pipeline.cli.plot",
 }
-
-EXIT_FAILED, EXIT_USAGE, EXIT_INVALID, EXIT_UNSOLVED, EXIT_LEAK, EXIT_INTERRUPTED = (
-    1,
-    2,
-    3,
-    4,
-    5,
-    130,
-)
 
 EXIT_CODES = (
     ("marr_pipeline.errors", "ConfigError", EXIT_USAGE),

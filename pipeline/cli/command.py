@@ -1,20 +1,33 @@
-"""What every command shares: `--config`, `--debug`, `--json` and how documents are printed."""
+"""What every command shares: `--config`, `--debug`, exit codes, how it speaks, and in how many
+processes it runs.
+"""
 
 import json
 import math
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import timedelta
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from marr_pipeline.cli.inputs import input_type
+from marr_pipeline.cli.options import input_type
 
+if TYPE_CHECKING:
+    import torch
+
+    from marr_pipeline.distributed import Ranks
+
+EXIT_FAILED, EXIT_USAGE, EXIT_INVALID, EXIT_UNSOLVED, EXIT_LEAK = 1, 2, 3, 4, 5
+EXIT_INTERRUPTED = 130
 SCHEMA_VERSION = 1
 CONTEXT_SETTINGS = {"show_default": True, "help_option_names": ["-h", "--help"]}
 """Of every command and group."""
+PATIENCE = timedelta(hours=6)
+"""One process may be that much later than the others, with its images or its rows."""
 
 
 class Command(click.Command):
@@ -42,11 +55,6 @@ class Command(click.Command):
         ]
 
 
-json_option = click.option(
-    "--json", "as_json", is_flag=True, help="One JSON document on stdout in place of the table."
-)
-
-
 def command(name: str) -> Callable[[Callable[..., Any]], click.Command]:
     """Decorator: a click command of this program."""
     return click.command(name, cls=Command, context_settings=CONTEXT_SETTINGS)
@@ -62,10 +70,35 @@ def note(message: str) -> None:
     click.echo(message, err=True)
 
 
-def warn(warnings: tuple[str, ...] | list[str]) -> None:
+def warn(warnings: Sequence[str]) -> None:
     """Results that stand but need a look."""
     for warning in warnings:
         note(f"warning: {warning}")
+
+
+@contextmanager
+def together(device: "torch.device", *, sums: bool) -> Iterator["Ranks"]:
+    """Join the other processes until the block ends.
+
+    Args:
+        device: where the work runs.
+        sums: whether tensors on it will travel.
+
+    Raises:
+        click.exceptions.Exit: another process has ended and has said why, or every process was
+            interrupted and the first one says so.
+    """
+    from marr_pipeline.distributed import LostRankError, joined_ranks
+
+    with joined_ranks(device, sums=sums, patience=PATIENCE) as ranks:
+        try:
+            yield ranks
+        except LostRankError as error:
+            raise click.exceptions.Exit(EXIT_FAILED) from error
+        except KeyboardInterrupt as error:
+            if ranks.is_first:
+                raise
+            raise click.exceptions.Exit(EXIT_INTERRUPTED) from error
 
 
 def _finite(value: Any) -> Any:

@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from marr_pipeline.cli.command import command, note
-from marr_pipeline.cli.outputs import output_type
+from marr_pipeline.cli.options import output_type
 
 
 @command("demo")

@@ -7,13 +7,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from marr_pipeline import names
-from marr_pipeline.cli.command import command, json_option, note, print_json, warn
-from marr_pipeline.cli.inputs import input_type
-from marr_pipeline.cli.outputs import check_output, output_type
+from marr_pipeline.cli.command import command, note, print_json, together, warn
+from marr_pipeline.cli.options import WordOrFile, check_output, input_type, json_option, output_type
 from marr_pipeline.cli.phase_one_options import phase_one_options
-from marr_pipeline.cli.progress import ProgressLine
-from marr_pipeline.cli.together import together
-from marr_pipeline.cli.word_or_file import WordOrFile
+from marr_pipeline.progress import ProgressLine
 
 if TYPE_CHECKING:
     from marr_pipeline.distributed import Ranks

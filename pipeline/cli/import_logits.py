@@ -4,9 +4,8 @@ from pathlib import Path
 
 import click
 
-from marr_pipeline.cli.command import command, json_option, note, print_json, warn
-from marr_pipeline.cli.inputs import input_type
-from marr_pipeline.cli.outputs import check_output, output_type
+from marr_pipeline.cli.command import command, note, print_json, warn
+from marr_pipeline.cli.options import check_output, input_type, json_option, output_type
 
 
 @command("import")

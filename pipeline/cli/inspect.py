@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from marr_pipeline.cli.command import command, json_option, print_json
-from marr_pipeline.cli.inputs import input_type
+from marr_pipeline.cli.command import command, print_json
+from marr_pipeline.cli.options import input_type, json_option
 
 if TYPE_CHECKING:
     from marr_pipeline.cache import Split

@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 import click
 
 from marr_pipeline import names
-from marr_pipeline.cli.inputs import input_folder_type, input_type
+from marr_pipeline.cli.options import input_folder_type, input_type
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 

@@ -7,8 +7,7 @@ import click
 
 from marr_pipeline import names
 from marr_pipeline.cli.command import command, note
-from marr_pipeline.cli.inputs import input_type
-from marr_pipeline.cli.outputs import check_output, output_type
+from marr_pipeline.cli.options import check_output, input_type, output_type
 
 if TYPE_CHECKING:
     from marr_pipeline.cli.evaluate import Evaluation

@@ -8,13 +8,9 @@ from typing import TYPE_CHECKING, Any, Literal
 import click
 
 from marr_pipeline import names
-from marr_pipeline.cli import EXIT_UNSOLVED
-from marr_pipeline.cli.command import command, json_option, note, print_json, warn
-from marr_pipeline.cli.inputs import input_type
-from marr_pipeline.cli.outputs import check_output, output_type
-from marr_pipeline.cli.progress import ProgressLine
-from marr_pipeline.cli.size import size_type
-from marr_pipeline.progress import silent
+from marr_pipeline.cli.command import EXIT_UNSOLVED, command, note, print_json, warn
+from marr_pipeline.cli.options import check_output, input_type, json_option, output_type, size_type
+from marr_pipeline.progress import ProgressLine, silent
 
 if TYPE_CHECKING:
     from marr_pipeline.rectify.tuning.tune import TuningOptions

@@ -6,10 +6,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from marr_pipeline import names
-from marr_pipeline.cli.command import command, json_option, note, print_json, warn
-from marr_pipeline.cli.inputs import input_type
-from marr_pipeline.cli.listing import ChoiceList, NumberList
-from marr_pipeline.cli.progress import ProgressLine
+from marr_pipeline.cli.command import command, note, print_json, warn
+from marr_pipeline.cli.options import ChoiceList, NumberList, input_type, json_option
+from marr_pipeline.progress import ProgressLine
 
 if TYPE_CHECKING:
     from marr_pipeline.workflows.sweep import Half, Sweep

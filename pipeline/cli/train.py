@@ -5,11 +5,9 @@ from typing import Any
 
 import click
 
-from marr_pipeline.cli.command import command, json_option, note, print_json
-from marr_pipeline.cli.inputs import input_type
-from marr_pipeline.cli.outputs import check_output, output_type
+from marr_pipeline.cli.command import command, note, print_json, together
+from marr_pipeline.cli.options import check_output, input_type, json_option, output_type
 from marr_pipeline.cli.phase_one_options import phase_one_options
-from marr_pipeline.cli.together import together
 
 
 @command("train")

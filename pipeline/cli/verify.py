@@ -4,10 +4,9 @@ from pathlib import Path
 
 import click
 
-from marr_pipeline.cli import EXIT_INVALID
-from marr_pipeline.cli.command import command, json_option, note, print_json
-from marr_pipeline.cli.inputs import input_type
-from marr_pipeline.cli.progress import ProgressLine
+from marr_pipeline.cli.command import EXIT_INVALID, command, note, print_json
+from marr_pipeline.cli.options import input_type, json_option
+from marr_pipeline.progress import ProgressLine
 
 
 @command("verify")

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from marr_pipeline.cli.command import command, note
-from marr_pipeline.cli.outputs import check_output, output_type
+from marr_pipeline.cli.options import check_output, output_type
 from marr_pipeline.cli.phase_one_options import augmentation_option, data_options
 from marr_pipeline.cli.plot import SUFFIXES
-from marr_pipeline.cli.progress import ProgressLine
+from marr_pipeline.progress import ProgressLine
 
 if TYPE_CHECKING:
     import numpy as np

@@ -15,7 +15,7 @@ from marr_pipeline.backbone.extract import extract_split
 from marr_pipeline.backbone.networks.model import Backbone
 from marr_pipeline.backbone.training.execution import Execution
 from marr_pipeline.backbone.training.train import train_backbone
-from marr_pipeline.workflows.duration import duration
+from marr_pipeline.progress import duration
 from marr_pipeline.workflows.phase_one import Network
 
 TRIAL_STEPS = 4

@@ -8,11 +8,10 @@ from marr_pipeline.backbone.checkpoints.checkpoint import load_checkpoint
 from marr_pipeline.backbone.checkpoints.record import TrainingPlan, record_differences
 from marr_pipeline.backbone.training.execution import Execution
 from marr_pipeline.backbone.training.train import TrainedBackbone, train_backbone
-from marr_pipeline.cli.progress import ProgressLine
 from marr_pipeline.device import resolve_device
 from marr_pipeline.distributed import ALONE, LostRankError, Ranks
 from marr_pipeline.errors import DataError, PipelineError
-from marr_pipeline.progress import silent
+from marr_pipeline.progress import ProgressLine, silent
 from marr_pipeline.workflows.phase_one import PhaseOneRequest, describe_plan, plan_training
 
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from marr_pipeline.cache import Head, SplitArrays, write_arrays
-from marr_pipeline.cli.size import size_type
+from marr_pipeline.cli.options import size_type
 from marr_pipeline.rectify.rectifier_file import load_rectifier
 from marr_pipeline.rectify.rows.blocks import CHUNK_LOGITS
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from marr_pipeline import names
 from marr_pipeline.cache import open_cache
-from marr_pipeline.cli.listing import ChoiceList, NumberList
+from marr_pipeline.cli.options import ChoiceList, NumberList
 from marr_pipeline.workflows.cached import evaluation_rows
 
 

@@ -1,7 +1,7 @@
 import pytest
 
-from marr_pipeline.cli import progress
-from marr_pipeline.cli.progress import ProgressLine
+from marr_pipeline import progress
+from marr_pipeline.progress import ProgressLine, duration
 
 
 @pytest.fixture
@@ -70,3 +70,20 @@ def test_a_slow_rate_is_not_rounded_to_nothing(clock, capsys):
         "comparing: 1/5 methods  0.1/s  40 s left",
         "comparing: 2/5 methods  0.0056/s  9 min left",
     ]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0.2, "0 s"),
+        (119.4, "119 s"),
+        (119.6, "2 min"),
+        (40 * 60, "40 min"),
+        (119.4 * 60, "119 min"),
+        (119.6 * 60, "2 h 0 min"),
+        (35_030, "9 h 44 min"),
+        (4_000_000, "1,111 h 7 min"),
+    ],
+)
+def test_seconds_as_people_say_them(seconds, text):
+    assert duration(seconds) == text

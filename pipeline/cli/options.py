@@ -1,0 +1,137 @@
+"""Types and options that several commands share: paths, sizes, lists, and words or files.
+
+A path that a command reads and that does not exist is a usage error (exit code 2); one that it
+cannot write is a failure (exit code 1), said before any work is done for it.
+"""
+
+import math
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+
+from marr_pipeline.files import check_writable
+
+input_type = click.Path(exists=True, dir_okay=False, path_type=Path)
+input_folder_type = click.Path(exists=True, file_okay=False, path_type=Path)
+output_type = click.Path(path_type=Path)
+"""Existence and permission are `check_output`'s matter."""
+
+json_option = click.option(
+    "--json", "as_json", is_flag=True, help="One JSON document on stdout in place of the table."
+)
+any_head_option = click.option(
+    "--any-head", is_flag=True, help="Accept a rectifier fitted on another head."
+)
+
+UNITS = {"": 1, "K": 1024, "M": 1024**2, "G": 1024**3, "T": 1024**4}
+"""Of sizes of memory."""
+
+
+def check_output(path: Path, *, suffixes: tuple[str, ...] = ()) -> None:
+    """Refuse an output before any work is done for it.
+
+    Raises:
+        click.UsageError: another suffix than the format's.
+        PipelineError: the folder is missing or not writable, or the name is a folder's.
+    """
+    if suffixes and path.suffix not in suffixes:
+        raise click.UsageError(
+            f"-o {path}: a name ending in {' or '.join(suffixes)} expected, got '{path.suffix}'"
+        )
+    check_writable(path)
+
+
+class Size(click.ParamType[int]):
+    """Bytes, with a suffix for binary multiples: 64M, 1.5G."""
+
+    name = "size"
+
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> int:
+        """Bytes of `2G`, `1.5G`, `64MiB`, `1000000`; a plain number is a number of bytes."""
+        found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?)(?:i?B)?", str(value).strip(), re.I)
+        if found is None:
+            self.fail(f"a size such as 64M or 2G expected, got {value!r}", param, ctx)
+        return int(float(found[1]) * UNITS[found[2].upper()])
+
+
+class NumberList(click.ParamType[tuple[float, ...]]):
+    """Numbers with commas between them, or `first:last:step` with both ends."""
+
+    name = "numbers"
+
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[float, ...]:
+        """The numbers, in the order given."""
+        if isinstance(value, tuple):
+            return value
+        text = str(value)
+        try:
+            if ":" in text:
+                first, last, step = (float(part) for part in text.split(":"))
+                return _range(first, last, step)
+            return tuple(float(part) for part in text.split(","))
+        except (ValueError, ZeroDivisionError):
+            self.fail(f"numbers such as 0,1,1.2 or 0:1.6:0.2 expected, got {text!r}", param, ctx)
+
+
+class ChoiceList(click.ParamType[tuple[str, ...]]):
+    """Names out of a choice, with commas between them."""
+
+    name = "names"
+
+    def __init__(self, choices: Sequence[str]) -> None:
+        self._choices = tuple(choices)
+
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[str, ...]:
+        """The names, in the order given."""
+        if isinstance(value, tuple):
+            return value
+        chosen = tuple(str(value).split(","))
+        unknown = [name for name in chosen if name not in self._choices]
+        if unknown:
+            known = ", ".join(self._choices)
+            self.fail(f"names out of {known} expected, got {unknown[0]!r}", param, ctx)
+        return chosen
+
+    def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str:
+        """What help shows."""
+        return f"[{'|'.join(self._choices)}],..."
+
+
+def _range(first: float, last: float, step: float) -> tuple[float, ...]:
+    count = round((last - first) / step, 6)
+    if not 0 <= count < math.inf:
+        raise ValueError
+    # Rounded, so that 0:1.6:0.2 has 0.6 and not 0.6000000000000001.
+    return tuple(round(first + index * step, 12) for index in range(math.floor(count) + 1))
+
+
+class WordOrFile(click.ParamType[str]):
+    """The word or the path, as it was typed; in `./uniform` a file may have a word's name."""
+
+    name = "word or file"
+
+    def __init__(self, words: Sequence[str]) -> None:
+        self._words = tuple(words)
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """The word or the path itself."""
+        if value not in self._words and not Path(value).is_file():
+            words = ", ".join(self._words)
+            self.fail(f"{words} or a file expected, got {value}, which does not exist", param, ctx)
+        return value
+
+    def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str:
+        """What help shows."""
+        return f"[{'|'.join(self._words)}|FILE]"
+
+
+size_type = Size()
+numbers_type = NumberList()
