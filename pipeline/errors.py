@@ -8,11 +8,11 @@ class PipelineError(Exception):
     """Base of every error that a user's input, files or settings can cause."""
 
 
-class ConfigError(PipelineError):
+class ConfigError(PipelineError, ValueError):
     """A setting is out of range or contradicts another one."""
 
 
-class DataError(PipelineError):
+class DataError(PipelineError, ValueError):
     """Images, labels, logits or a file that exist but cannot be used."""
 
 

@@ -3,6 +3,7 @@
 import json
 from dataclasses import dataclass
 
+import numpy as np
 import pytest
 from hypothesis import settings
 
@@ -31,6 +32,11 @@ class Run:
         lines = [line for line in self.err.splitlines() if line.startswith(("error:", "Error:"))]
         assert len(lines) == 1, self.err
         return lines[0]
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(0)
 
 
 @pytest.fixture

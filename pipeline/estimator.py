@@ -1,0 +1,333 @@
+"""`MarginRectifier`: phase two as a scikit-learn estimator, on logits in memory.
+
+N samples, K classes, V views, D features. The columns of X are the classes, so that X is what a
+classifier's `decision_function` or the last layer of a network gives.
+"""
+
+import json
+import warnings
+from collections.abc import Hashable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from sklearn.base import BaseEstimator, ClassifierMixin, TransformerMixin
+from sklearn.utils import check_array
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_data
+from torch import Tensor
+
+from marr_pipeline.errors import ConfigError, DataError
+from marr_pipeline.rectify.fit import Fit as FitResult
+from marr_pipeline.rectify.fit import fit_rectifier
+from marr_pipeline.rectify.fold import fold_
+from marr_pipeline.rectify.inputs import FitInputs
+from marr_pipeline.rectify.presets import preset_settings
+from marr_pipeline.rectify.rectifier import Rectifier
+from marr_pipeline.rectify.rectifier_file import load_rectifier
+from marr_pipeline.rectify.settings import Center, Optimizer
+
+Array = npt.NDArray[Any]
+
+
+class RectifierWarning(UserWarning):
+    """A fit that stands but needs a look: a step limit, no minimum, classes without images."""
+
+
+class MarginRectifier(ClassifierMixin, TransformerMixin, BaseEstimator):  # type: ignore[misc]
+    """Logits of a classifier trained on imbalanced data to logits for balanced classes.
+
+    `MarginRectifier()` fits what `pipeline rectify` without options fits. Parameters that are None
+    take the value that the preset has for the method.
+
+    Args:
+        method: one of `marr_pipeline.names.METHODS`.
+        preset: `default`, `paper`, `official`, or another one that the method has.
+        gamma: exponent of the class weights U_j ~ n_j^-gamma (paper, equation 12).
+        l2: strength of the ridge, in loss units.
+        center: where the ridge pulls to.
+        optimizer: `lbfgs`, `newton` or `sgd`.
+        tolerance: on the bound of F - F*, in loss units.
+        seed: of `sgd`'s batches.
+
+    Attributes:
+        classes_: (K,) label of every column.
+        n_features_in_: K.
+        result_: how the fit ended, with its certificate.
+        rectifier_: scale (K,) and shift (K,), and whatever the method has beside them.
+    """
+
+    def __init__(
+        self,
+        method: str = "marr",
+        preset: str = "default",
+        *,
+        gamma: float | None = None,
+        l2: float | None = None,
+        center: Center | None = None,
+        optimizer: Optimizer | None = None,
+        tolerance: float = 1e-6,
+        seed: int = 0,
+    ) -> None:
+        self.method = method
+        self.preset = preset
+        self.gamma = gamma
+        self.l2 = l2
+        self.center = center
+        self.optimizer = optimizer
+        self.tolerance = tolerance
+        self.seed = seed
+
+    def fit(
+        self,
+        X: Any,
+        y: Any,
+        *,
+        classes: Sequence[Hashable] | None = None,
+        weight_norm: Any = None,
+        class_counts: Any = None,
+        prior_counts: Any = None,
+        features: Any = None,
+    ) -> Self:
+        """Fit on the logits of labelled samples.
+
+        Args:
+            X: logits (N, K), or (V, N, K) of several views of the samples: array, tensor or data
+                frame. Scores (N,) or (N, 1) of a binary classifier stand for the columns [0, z].
+            y: labels (N,). Names of X's columns, or integers 0..K-1 that are its positions, also
+                where a class is absent; others as `classes` says, or sorted where there are just K.
+            classes: label of every column, (K,).
+            weight_norm: norms (K,) of the rows of the head's weight; without them every norm is 1,
+                and `marr` is vector scaling.
+            class_counts: (K,) images the classifier was trained on; without them those of y.
+            prior_counts: (K,) that its logits stand for, where they differ from `class_counts`.
+            features: (N, D), or (V, N, D), for methods that need them.
+
+        Raises:
+            DataError: X, y and the rest contradict each other.
+            ConfigError: a parameter is out of range.
+            FitError: the loss ran out of finite numbers.
+        """
+        settings = preset_settings(self.preset, method=self.method, **self._own_settings())
+        logits = self._logits(X, reset=True)
+        num_classes = logits.shape[-1]
+        labels, self.classes_ = _labels_of(y, num_classes, _columns_of(X), classes)
+        counts = np.bincount(labels, minlength=num_classes)
+        known = {"class_counts": class_counts, "prior_counts": prior_counts}
+        vectors = {name: _vector(value, name) for name, value in known.items()}
+        trained_on = counts if vectors["class_counts"] is None else vectors["class_counts"]
+        prior = trained_on if vectors["prior_counts"] is None else vectors["prior_counts"]
+        norm = _vector(weight_norm, "weight_norm")
+        self.result_: FitResult = fit_rectifier(
+            FitInputs(
+                logits=logits if logits.ndim == 3 else logits[None],
+                labels=torch.from_numpy(labels),
+                weight_norm=torch.from_numpy(np.ones(num_classes) if norm is None else norm),
+                class_counts=torch.from_numpy(trained_on.astype(np.int64)),
+                prior_counts=torch.from_numpy(prior),
+                features=_feature_views(features),
+            ),
+            settings,
+        )
+        self.rectifier_ = _with_classes(self.result_.rectifier, self.classes_)
+        for message in self.result_.warnings:
+            warnings.warn(message, RectifierWarning, stacklevel=2)
+        return self
+
+    def transform(self, X: Any, features: Any = None) -> Any:
+        """Rectified logits (N, K), in the kind of array that X is.
+
+        Args:
+            X: logits (N, K), or scores as `fit` takes them.
+            features: (N, D), for methods that need them.
+
+        Raises:
+            DataError: X is of another number of classes, or features are missing.
+        """
+        rectified = self._rectified(X, features)
+        return _in_kind_of(X, rectified, self.classes_)
+
+    def predict(self, X: Any, features: Any = None) -> Any:
+        """Labels (N,) of the largest rectified logits; a tensor where X is one and they are numbers.
+
+        Args:
+            X: as `transform` takes it.
+            features: (N, D), for methods that need them.
+        """
+        columns = self._rectified(X, features).argmax(dim=-1).numpy()
+        chosen = self.classes_[columns]
+        is_tensor = isinstance(X, Tensor) and chosen.dtype.kind in "iufb"
+        return torch.from_numpy(chosen).to(X.device) if is_tensor else chosen
+
+    def predict_proba(self, X: Any, features: Any = None) -> Any:
+        """Probabilities (N, K), for classes that are equally common, in the kind of array X is.
+
+        Args:
+            X: as `transform` takes it.
+            features: (N, D), for methods that need them.
+        """
+        probabilities = torch.softmax(self._rectified(X, features), dim=-1)
+        return _in_kind_of(X, probabilities, self.classes_)
+
+    def get_feature_names_out(self, input_features: Any = None) -> Array:
+        """Names (K,) of the columns of `transform`: the classes."""
+        check_is_fitted(self)
+        return np.asarray([str(label) for label in self.classes_], dtype=object)
+
+    def fold_(self, linear: torch.nn.Linear) -> torch.nn.Linear:
+        """Put the rectifier into the head whose logits it was fitted on, in place; see `fold`."""
+        check_is_fitted(self)
+        return fold_(linear, self.rectifier_)
+
+    def save(self, path: str | Path) -> None:
+        """Write the rectifier as `pipeline rectify -o` does, with the labels of its columns."""
+        check_is_fitted(self)
+        self.rectifier_.save(Path(path))
+
+    @classmethod
+    def load(cls, path: str | Path) -> Self:
+        """A fitted estimator of a rectifier file, by `save` or by `pipeline rectify -o`.
+
+        Raises:
+            DataError: not a rectifier, of a newer version, or damaged.
+        """
+        rectifier = load_rectifier(Path(path))
+        parameters = cls._get_param_names()
+        stored = {name: value for name, value in rectifier.metadata.items() if name in parameters}
+        made = cls(**stored)
+        made.rectifier_ = rectifier
+        labels = rectifier.metadata.get("classes", list(range(rectifier.num_classes)))
+        made.classes_ = np.asarray(labels)
+        made.n_features_in_ = rectifier.num_classes
+        return made
+
+    def _own_settings(self) -> dict[str, Any]:
+        """Parameters that were given, beside method and preset."""
+        own = {name: getattr(self, name) for name in self._get_param_names()}
+        return {
+            name: value
+            for name, value in own.items()
+            if value is not None and name not in ("method", "preset")
+        }
+
+    def _rectified(self, X: Any, features: Any) -> Tensor:
+        """(N, K) float64."""
+        check_is_fitted(self)
+        logits = self._logits(X, reset=False)
+        known = None if features is None else torch.from_numpy(_numbers(features, "features"))
+        return self.rectifier_.apply(logits, known)
+
+    def _logits(self, X: Any, *, reset: bool) -> Tensor:
+        """(N, K) or (V, N, K) on the CPU; scores of a binary classifier as two columns."""
+        given = X.detach().cpu().numpy() if isinstance(X, Tensor) else X
+        shape = np.asarray(given).shape
+        if len(shape) == 3 and reset:
+            views = _numbers(given, "X")
+            self.n_features_in_ = shape[-1]
+            return torch.from_numpy(views)
+        is_binary = len(shape) == 1 or shape[1:] == (1,)
+        if is_binary and (reset or self.n_features_in_ == 2):
+            scores = _numbers(given, "X").reshape(-1)
+            given = np.stack([np.zeros_like(scores), scores], axis=1)
+        checked = validate_data(self, given, reset=reset, dtype=[np.float64, np.float32])
+        return torch.from_numpy(np.ascontiguousarray(checked))
+
+
+def _numbers(values: Any, name: str) -> Array:
+    """Finite floating-point numbers, float32 where they are, of any shape."""
+    values = values.detach().cpu() if isinstance(values, Tensor) else values
+    checked: Array = check_array(
+        values, dtype=[np.float64, np.float32], allow_nd=True, ensure_2d=False, input_name=name
+    )
+    return np.ascontiguousarray(checked)
+
+
+def _vector(values: Any, name: str) -> Array | None:
+    return None if values is None else _numbers(values, name).astype(np.float64)
+
+
+def _feature_views(features: Any) -> Tensor | None:
+    """(V, N, D) of (N, D) or (V, N, D)."""
+    if features is None:
+        return None
+    array = torch.from_numpy(_numbers(features, "features"))
+    return array if array.ndim == 3 else array[None]
+
+
+def _columns_of(X: Any) -> list[Hashable] | None:
+    """Names of a data frame's columns; None for an array."""
+    return list(X.columns) if hasattr(X, "columns") else None
+
+
+def _labels_of(
+    y: Any, num_classes: int, columns: list[Hashable] | None, classes: Sequence[Hashable] | None
+) -> tuple[npt.NDArray[np.int64], Array]:
+    """Column (N,) of every sample, and the label (K,) of every column.
+
+    Raises:
+        DataError: labels that no rule maps to columns.
+    """
+    labels = column_or_1d(y.detach().cpu().numpy() if isinstance(y, Tensor) else y, warn=True)
+    check_classification_targets(labels)
+    if classes is not None:
+        if len(set(classes)) != num_classes:
+            raise DataError(
+                f"classes: {num_classes} different labels expected, one a column of X, got "
+                f"{len(classes)} with {len(set(classes))} different ones"
+            )
+        return _positions(labels, list(classes)), np.asarray(list(classes))
+    found = np.unique(labels)
+    if columns is not None and set(found.tolist()) <= set(columns):
+        return _positions(labels, columns), np.asarray(columns)
+    is_whole = labels.dtype.kind in "iu" or (
+        labels.dtype.kind == "f" and bool((labels == np.floor(labels)).all())
+    )
+    if is_whole and found[0] >= 0 and found[-1] < num_classes:
+        return labels.astype(np.int64), np.arange(num_classes).astype(labels.dtype)
+    if len(found) == num_classes:
+        return np.searchsorted(found, labels).astype(np.int64), found
+    shown = ", ".join(str(label) for label in found[:3])
+    raise DataError(
+        f"y: names of X's columns, integers 0..{num_classes - 1} or just {num_classes} different "
+        f"labels expected, as X has {num_classes} columns, got {len(found)} ({shown}, ...); "
+        "name the columns' labels with classes=[...]"
+    )
+
+
+def _positions(labels: Array, known: list[Hashable]) -> npt.NDArray[np.int64]:
+    position = {label: index for index, label in enumerate(known)}
+    unknown = sorted({str(label) for label in labels.tolist() if label not in position})
+    if unknown:
+        raise DataError(
+            f"y: labels out of {', '.join(str(label) for label in known[:5])}"
+            f"{', ...' if len(known) > 5 else ''} expected, got {', '.join(unknown[:3])}"
+        )
+    return np.asarray([position[label] for label in labels.tolist()], dtype=np.int64)
+
+
+def _with_classes(rectifier: Rectifier, classes: Array) -> Rectifier:
+    """With the labels of its columns, where a file can hold them."""
+    labels = classes.tolist()
+    try:
+        json.dumps(labels)
+    except TypeError as error:
+        raise ConfigError(
+            f"classes: numbers or text expected as labels, got {type(labels[0]).__name__}"
+        ) from error
+    return replace(rectifier, metadata={**rectifier.metadata, "classes": labels})
+
+
+def _in_kind_of(X: Any, values: Tensor, classes: Array) -> Any:
+    """Numbers (N, K) float64 as the array, tensor or data frame that X is, in its precision."""
+    if isinstance(X, Tensor):
+        dtype = X.dtype if X.dtype in (torch.float32, torch.float64) else torch.float32
+        return values.to(device=X.device, dtype=dtype)
+    array = values.numpy()
+    if not hasattr(X, "columns"):
+        return array.astype(np.float32) if getattr(X, "dtype", None) == np.float32 else array
+    if hasattr(X, "index"):
+        return type(X)(array, index=X.index, columns=classes)
+    return type(X)(array, schema=[str(label) for label in classes])

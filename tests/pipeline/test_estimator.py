@@ -1,0 +1,221 @@
+"""MarginRectifier: phase two in scikit-learn's terms, and the same numbers as the command's."""
+
+import warnings
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from sklearn.base import clone
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import cross_val_score
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer
+from sklearn.utils.estimator_checks import parametrize_with_checks
+
+from marr_pipeline import MarginRectifier
+from marr_pipeline.cache import open_cache
+from marr_pipeline.errors import ConfigError, DataError
+from marr_pipeline.rectify.rectifier_file import load_rectifier
+
+COLUMNS_ARE_CLASSES = "the columns of X are the classes, and this check has 3 classes in 2 columns"
+EXPECTED_FAILURES = dict.fromkeys(
+    (
+        "check_estimators_overwrite_params",
+        "check_estimators_fit_returns_self",
+        "check_readonly_memmap_input",
+        "check_classifiers_classes",
+        "check_classifiers_train",
+    ),
+    COLUMNS_ARE_CLASSES,
+)
+
+
+@parametrize_with_checks(
+    [MarginRectifier()], expected_failed_checks=lambda estimator: EXPECTED_FAILURES
+)
+def test_it_is_an_estimator_of_scikit_learn(estimator, check):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the checks' own rows are few and separable
+        check(estimator)
+
+
+@pytest.fixture
+def rows(rng):
+    """Logits (N, 4) of a long-tailed sample whose rare classes are scored too low, and labels."""
+    labels = rng.choice(4, size=600, p=[0.6, 0.25, 0.1, 0.05])
+    logits = rng.normal(size=(600, 4)) + 1.5 * np.eye(4)[labels] - [0, 0.3, 0.8, 1.5]
+    return logits, labels
+
+
+def test_without_options_it_is_the_command_without_options(digits_cache, digits_rectifier):
+    cached = open_cache(digits_cache)
+    train = cached.split("train")
+    fitted = MarginRectifier().fit(
+        train.logits[[view == "augmented" for view in train.views]],
+        train.labels,
+        weight_norm=cached.head.weight_norm,
+        class_counts=cached.class_counts,
+    )
+    expected = load_rectifier(digits_rectifier)
+    torch.testing.assert_close(fitted.rectifier_.scale, expected.scale, rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(fitted.rectifier_.shift, expected.shift, rtol=1e-9, atol=1e-9)
+    assert fitted.result_.gap_bound <= 1e-6
+
+
+def test_rare_classes_gain(rows):
+    logits, labels = rows
+    before, after = logits.argmax(axis=1), MarginRectifier().fit(logits, labels).predict(logits)
+    rare = labels == 3
+    assert (after[rare] == 3).mean() > (before[rare] == 3).mean()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_tensor_gives_a_tensor(rows, dtype):
+    logits, labels = torch.from_numpy(rows[0]).to(dtype), torch.from_numpy(rows[1])
+    fitted = MarginRectifier().fit(logits, labels)
+    rectified = fitted.transform(logits)
+    assert rectified.dtype == dtype
+    assert torch.equal(fitted.predict(logits), rectified.argmax(dim=1))
+    ones = torch.ones(600, dtype=dtype)
+    torch.testing.assert_close(fitted.predict_proba(logits).sum(dim=1), ones)
+
+
+def test_a_data_frame_gives_a_data_frame_and_its_columns_name_the_labels(rows):
+    logits, labels = rows
+    animals = ["cat", "dog", "owl", "yak"]
+    index = [f"image {number}" for number in range(600)]
+    frame = pd.DataFrame(logits, columns=animals, index=index)
+    fitted = MarginRectifier().fit(frame, np.asarray(animals)[labels])
+    assert list(fitted.classes_) == animals
+    assert set(fitted.predict(frame)) <= set(animals)
+    rectified = fitted.transform(frame)
+    assert list(rectified.columns) == animals
+    assert list(rectified.index) == index
+    plain = MarginRectifier().fit(logits, labels).transform(logits)
+    np.testing.assert_allclose(rectified.to_numpy(), plain, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("names", "classes", "expected"),
+    [
+        pytest.param([0, 1, 3], None, [0, 1, 2, 3], id="positions, one class absent"),
+        pytest.param([5, 7, 9, 12], None, [5, 7, 9, 12], id="as many as columns, sorted"),
+        pytest.param(["b", "a", "d", "c"], None, list("abcd"), id="text, sorted"),
+        pytest.param(["b", "a"], ["d", "c", "b", "a"], list("dcba"), id="as they are named"),
+    ],
+)
+def test_labels_find_their_columns(rng, names, classes, expected):
+    labels = np.asarray(names)[rng.integers(len(names), size=200)]
+    column = {label: index for index, label in enumerate(expected)}
+    logits = rng.normal(size=(200, 4)) + 3 * np.eye(4)[[column[each] for each in labels.tolist()]]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # absent classes
+        fitted = MarginRectifier().fit(logits, labels, classes=classes)
+    assert list(fitted.classes_) == expected
+    assert (fitted.predict(logits) == labels).mean() > 0.7
+
+
+def test_integer_columns_are_names_before_positions(rows):
+    logits, labels = rows
+    frame = pd.DataFrame(logits, columns=[3, 2, 1, 0])
+    fitted = MarginRectifier().fit(frame, 3 - labels)
+    np.testing.assert_array_equal(fitted.classes_, [3, 2, 1, 0])
+    expected = MarginRectifier().fit(logits, labels).predict(logits)
+    np.testing.assert_array_equal(fitted.predict(frame), 3 - expected)
+
+
+@pytest.mark.parametrize("shape", [(400,), (400, 1)])
+def test_scores_of_a_binary_classifier_are_two_columns(rng, shape):
+    labels = (rng.random(400) < 0.1).astype(int)
+    scores = rng.normal(size=400) + 2 * labels - 2
+    two_columns = np.stack([np.zeros(400), scores], axis=1)
+    expected = MarginRectifier().fit(two_columns, labels).predict_proba(two_columns)
+    fitted = MarginRectifier().fit(scores.reshape(shape), labels)
+    np.testing.assert_array_equal(fitted.predict_proba(scores.reshape(shape)), expected)
+
+
+def test_several_views_are_rows_of_one_fit(rows):
+    logits, labels = rows
+    twice = MarginRectifier().fit(np.stack([logits, logits]), labels)
+    once = MarginRectifier().fit(logits, labels)
+    torch.testing.assert_close(twice.rectifier_.scale, once.rectifier_.scale, atol=1e-3, rtol=0)
+    assert twice.n_features_in_ == 4
+
+
+def test_a_head_takes_features(rows, rng):
+    logits, labels = rows
+    features = np.eye(4)[labels] + rng.normal(size=(600, 4))
+    fitted = MarginRectifier("crt").fit(logits, labels, features=features)
+    assert fitted.transform(logits, features=features).shape == (600, 4)
+    with pytest.raises(DataError, match="features: those of every sample expected"):
+        fitted.predict(logits)
+
+
+def test_it_works_in_a_pipeline_and_under_cross_validation(rng):
+    labels = rng.choice(["many", "few", "some"], size=300, p=[0.7, 0.1, 0.2])
+    features = rng.normal(size=(300, 5))
+    features[:, 0] += np.select([labels == "few", labels == "some"], [1.5, 3.0])
+    model = LogisticRegression().fit(features, labels)
+    rectified = make_pipeline(FunctionTransformer(model.decision_function), MarginRectifier())
+    scores = cross_val_score(rectified, features, labels, scoring="balanced_accuracy", cv=3)
+    plain = cross_val_score(model, features, labels, scoring="balanced_accuracy", cv=3)
+    assert scores.mean() > plain.mean()
+
+
+def test_a_clone_has_the_parameters_and_no_fit(rows):
+    fitted = MarginRectifier("logit-adjustment", tolerance=1e-8).fit(*rows)
+    copied = clone(fitted)
+    assert copied.get_params() == fitted.get_params()
+    assert not hasattr(copied, "rectifier_")
+
+
+@pytest.mark.parametrize("labels", ["numbers", "text"])
+def test_what_is_saved_is_loaded(rows, tmp_path, labels):
+    logits, columns = rows
+    given = columns if labels == "numbers" else np.asarray(["a", "b", "c", "d"])[columns]
+    fitted = MarginRectifier(gamma=0.8, l2=0.1).fit(logits, given)
+    fitted.save(tmp_path / "marr.safetensors")
+    loaded = MarginRectifier.load(tmp_path / "marr.safetensors")
+    np.testing.assert_array_equal(loaded.predict(logits), fitted.predict(logits))
+    assert (loaded.gamma, loaded.l2, loaded.method) == (0.8, 0.1, "marr")
+
+
+@pytest.mark.parametrize("has_bias", [True, False])
+@pytest.mark.parametrize("method", ["marr", "crt"])
+def test_folded_it_costs_nothing(rows, rng, method, has_bias):
+    _, labels = rows
+    features = torch.from_numpy(np.eye(4)[labels] + rng.normal(size=(600, 4))).float()
+    linear = torch.nn.Linear(4, 4, bias=has_bias)
+    with torch.no_grad():
+        logits = linear(features)
+    norm = torch.linalg.vector_norm(linear.weight, dim=1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a head drawn at random may rank classes the wrong way
+        fitted = MarginRectifier(method).fit(logits, labels, weight_norm=norm, features=features)
+    expected = fitted.transform(logits, features=features)
+    assert fitted.fold_(linear) is linear
+    with torch.no_grad():
+        torch.testing.assert_close(linear(features), expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        pytest.param({"y": [0, 1, 2, 4, 5]}, "integers 0..3 or just 4 different", id="labels"),
+        pytest.param({"classes": list("abc")}, "4 different labels expected", id="too few classes"),
+        pytest.param({"classes": list("abcd")}, "got 0, 1, 2", id="other classes"),
+        pytest.param({"weight_norm": [1.0]}, r"weight_norm: shape \(4,\) expected", id="norms"),
+        pytest.param({"class_counts": [3, 2]}, r"class_counts: shape \(4,\) expected", id="counts"),
+        pytest.param({"X": np.full((5, 4), np.nan)}, "NaN", id="NaN"),
+    ],
+)
+def test_what_does_not_fit_together_is_refused(change, message):
+    given = {"X": np.arange(20.0).reshape(5, 4), "y": [0, 1, 2, 3, 3], **change}
+    with pytest.raises(ValueError, match=message):
+        MarginRectifier().fit(given.pop("X"), given.pop("y"), **given)
+
+
+def test_a_setting_out_of_range_is_a_config_error(rows):
+    with pytest.raises(ConfigError, match="l2: a number >= 0 expected, got -1"):
+        MarginRectifier(l2=-1).fit(*rows)
