@@ -151,7 +151,7 @@ class MarginRectifier(ClassifierMixin, TransformerMixin, BaseEstimator):  # type
         return _in_kind_of(X, rectified, self.classes_)
 
     def predict(self, X: Any, features: Any = None) -> Any:
-        """Labels (N,) of the largest rectified logits; a tensor where X is one and they are numbers.
+        """Labels (N,) of the largest rectified logits; numbers as a tensor where X is one.
 
         Args:
             X: as `transform` takes it.
