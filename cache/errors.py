@@ -22,8 +22,3 @@ class StaleCacheError(CacheError):
 
 class CacheWriteError(CacheError):
     """The file cannot be written: folder missing or read-only, disk full, or a second writer."""
-
-
-def first_line(error: Exception) -> str:
-    """What an error of a library says, on one line; its kind if it says nothing."""
-    return (str(error).splitlines() or [type(error).__name__])[0]

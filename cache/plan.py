@@ -202,3 +202,27 @@ def check_strings(strings: Sequence[str], count: int, *, where: str) -> None:
             raise CacheError(
                 f"{where}: valid Unicode without NUL expected, got {string!a} at {index}; rename it"
             )
+
+
+def check_labels(
+    labels: npt.NDArray[np.int64], num_classes: int, *, where: str
+) -> npt.NDArray[np.int64]:
+    """The labels (N,), if all lie in 0..K-1.
+
+    Raises:
+        CacheError: one does not; it names the first.
+    """
+    is_outside = (labels < 0) | (labels >= num_classes)
+    if is_outside.any():
+        row = int(is_outside.argmax())
+        counts_from_one = labels.min() == 1 and labels.max() == num_classes
+        advice = (
+            "they seem to count from 1: subtract 1"
+            if counts_from_one
+            else "do logits and labels use the same class list?"
+        )
+        raise CacheError(
+            f"{where}: class ids in 0..{num_classes - 1} expected, got {labels[row]} in row {row}; "
+            f"{advice}"
+        )
+    return labels

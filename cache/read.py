@@ -16,14 +16,13 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 
-from marr_pipeline.cache.convert import check_labels
 from marr_pipeline.cache.errors import CacheError
 from marr_pipeline.cache.extent import map_file
 from marr_pipeline.cache.fingerprint import fingerprint, require_same
 from marr_pipeline.cache.head import Head
 from marr_pipeline.cache.mapped import MappedFile, Source, parse_document, read_strings
 from marr_pipeline.cache.opening import opened
-from marr_pipeline.cache.plan import check_class_counts, check_views
+from marr_pipeline.cache.plan import check_class_counts, check_labels, check_views
 from marr_pipeline.cache.schema import (
     CLASS_COUNTS,
     CLASS_NAMES,

@@ -16,7 +16,6 @@ from typing import Literal, Self
 import numpy as np
 import numpy.typing as npt
 
-from marr_pipeline.cache.convert import check_labels
 from marr_pipeline.cache.coverage import RowCoverage
 from marr_pipeline.cache.errors import CacheError, CacheWriteError
 from marr_pipeline.cache.head import Head
@@ -24,7 +23,7 @@ from marr_pipeline.cache.journal import BlockRecord, Journal, read_journal
 from marr_pipeline.cache.layout import create_file, seal_file
 from marr_pipeline.cache.partial import PartialFile, check_space, write_errors
 from marr_pipeline.cache.partner import PartnerWriter
-from marr_pipeline.cache.plan import CachePlan, SplitPlan, check_strings
+from marr_pipeline.cache.plan import CachePlan, SplitPlan, check_labels, check_strings
 from marr_pipeline.cache.remains import (
     check_no_owner,
     claimed_blocks,

@@ -4,6 +4,7 @@ V views, N samples, K classes, D features.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -11,12 +12,30 @@ import numpy as np
 import numpy.typing as npt
 
 from marr_pipeline.cache.blocks import row_ranges
-from marr_pipeline.cache.convert import SplitArrays
 from marr_pipeline.cache.errors import CacheError
 from marr_pipeline.cache.head import Head
 from marr_pipeline.cache.plan import SplitPlan
 from marr_pipeline.cache.schema import VIEW_AUGMENTED
 from marr_pipeline.cache.write import CacheWriter
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class SplitArrays:
+    """The rows of one split, in memory or mapped from a file.
+
+    Attributes:
+        logits: (V, N, K) floating, converted to the cache's type block by block when written.
+        labels: (N,) int64, class ids.
+        features: (V, N, D) floating, or None.
+        ids: N strings or (N,) int64, or None.
+        views: V kinds of view; None means all "augmented", as views of unknown origin are.
+    """
+
+    logits: npt.NDArray[np.floating]
+    labels: npt.NDArray[np.int64]
+    features: npt.NDArray[np.floating] | None = None
+    ids: list[str] | npt.NDArray[np.int64] | None = None
+    views: tuple[str, ...] | None = None
 
 
 def write_arrays(

@@ -26,3 +26,8 @@ class TrainingError(PipelineError):
 
 class LeakError(PipelineError):
     """A choice would have been made on the test split."""
+
+
+def first_line(error: Exception) -> str:
+    """What an error of a library says, on one line; its kind if it says nothing."""
+    return (str(error).splitlines() or [type(error).__name__])[0]

@@ -35,8 +35,8 @@ def apply_rectifier(
     from marr_pipeline.cache import open_cache
     from marr_pipeline.errors import DataError
     from marr_pipeline.rectify.rectifier_file import load_rectifier
+    from marr_pipeline.workflows.arrays.files import read_logits
     from marr_pipeline.workflows.cached import evaluation_rows, rectifier_for
-    from marr_pipeline.workflows.import_logits import read_logits
 
     arrays: dict[str, Any] = {}
     if source.suffix == ".npz":

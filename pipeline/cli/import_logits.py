@@ -49,7 +49,8 @@ def cli_command(
     split: the clean one is scored, or else the first.
     """
     from marr_pipeline.cache import open_cache
-    from marr_pipeline.workflows.import_logits import SplitFiles, import_arrays
+    from marr_pipeline.workflows.arrays.files import SplitFiles
+    from marr_pipeline.workflows.import_logits import import_arrays
 
     check_output(output, suffixes=(".h5", ".hdf5"))
     files = {}

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from marr_pipeline import cache
-from marr_pipeline.errors import DataError
+from marr_pipeline.errors import DataError, first_line
+from marr_pipeline.workflows.arrays.files import read_npz
 
 
 def read_class_numbers(
@@ -44,7 +44,7 @@ def read_class_numbers(
 def _read(path: Path, keys: Sequence[str]) -> npt.NDArray[np.float64]:
     found: Any
     if path.suffix == ".npz":
-        found = _named(path, cache.read_npz(path), keys)
+        found = _named(path, read_npz(path), keys)
     else:
         try:
             if path.suffix == ".npy":
@@ -75,5 +75,5 @@ def _named(path: Path, found: dict[str, Any], keys: Sequence[str]) -> Any:
 def _unreadable(path: Path, error: Exception) -> DataError:
     return DataError(
         f"{path}: one number a class expected as .npz, .npy, .json or text, got: "
-        f"{next(iter(str(error).splitlines()), type(error).__name__)}; write them so"
+        f"{first_line(error)}; write them so"
     )

@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from marr_pipeline.cache import (
+    CacheError,
     CacheWriter,
     Head,
     SplitArrays,
@@ -207,3 +208,25 @@ def test_the_same_arrays_make_the_same_bytes_but_for_the_time(tmp_path: Path, sp
     assert one.fingerprint == two.fingerprint
     differing = {key for key in one.attributes if one.attributes[key] != two.attributes[key]}
     assert differing <= {"created_utc"}
+
+
+ROWS, IDS = np.zeros((6, 3), np.float32), np.zeros(6, np.int64)
+
+
+@pytest.mark.parametrize(
+    ("arrays", "message"),
+    [
+        (SplitArrays(logits=ROWS, labels=IDS), r"logits \(V, N, K\) expected, got \(6, 3\)"),
+        (
+            SplitArrays(logits=ROWS[None], labels=IDS, features=ROWS),
+            r"features \(1, 6, D\) expected",
+        ),
+        (
+            SplitArrays(logits=ROWS[None], labels=IDS, views=("clean", "augmented")),
+            "1 names of views expected, got 2",
+        ),
+    ],
+)
+def test_arrays_that_do_not_fit_each_other(tmp_path, settings, arrays, message):
+    with pytest.raises(CacheError, match=message):
+        write_arrays(tmp_path / "x.h5", splits={"train": arrays}, **settings)

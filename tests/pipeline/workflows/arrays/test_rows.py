@@ -6,16 +6,12 @@ import numpy as np
 import pytest
 from scipy.special import log_softmax, softmax
 
-from marr_pipeline.cache import (
-    CacheError,
-    Head,
-    SplitArrays,
-    map_npy,
-    open_cache,
-    split_arrays,
-    write_arrays,
-)
-from marr_pipeline.cache.blocks import BLOCK_BYTES
+from marr_pipeline.cache import CacheError, Head, open_cache, row_ranges, write_arrays
+from marr_pipeline.errors import DataError
+from marr_pipeline.workflows.arrays.files import map_npy
+from marr_pipeline.workflows.arrays.rows import split_arrays
+
+BLOCK_BYTES = next(row_ranges(1 << 30, 1))[1]
 
 LOGITS = np.random.default_rng(0).standard_normal((6, 3))
 LABELS = np.array([0, 1, 2, 0, 1, 2])
@@ -86,11 +82,11 @@ def test_a_row_of_a_later_block_is_named():
     num_rows = 2 * BLOCK_BYTES // (4 * width) + 5
     logits = np.zeros((num_rows, width), np.float32)
     logits[-2, 7] = np.inf
-    with pytest.raises(CacheError, match=f"got inf in row {num_rows - 2}; remove"):
+    with pytest.raises(DataError, match=f"got inf in row {num_rows - 2}; remove"):
         read(logits=logits, labels=np.zeros(num_rows, int))
 
 
-def test_mapped_arrays_become_a_cache_without_lying_in_memory(tmp_path, settings):
+def test_mapped_arrays_become_a_cache_without_lying_in_memory(tmp_path):
     """float64, so that every block is converted: the whole would be 12 blocks."""
     width = 256
     num_rows = 12 * BLOCK_BYTES // (8 * width)
@@ -98,14 +94,17 @@ def test_mapped_arrays_become_a_cache_without_lying_in_memory(tmp_path, settings
     logits[:] = np.arange(width) - 1
     logits.flush()
     raw = {"logits": map_npy(tmp_path / "l.npy"), "labels": np.zeros(num_rows, np.int64)}
-    plain = {
+    settings = {
         "class_counts": np.ones(width, int),
         "head": Head(weight_norm=np.ones(width)),
-        "class_names": None,
+        "parts": {},
+        "meta": {},
+        "creator": "tests",
+        "libraries": {},
     }
     tracemalloc.start()
     arrays = split_arrays(raw, where="l")
-    write_arrays(tmp_path / "x.h5", splits={"train": arrays}, **{**settings, **plain})
+    write_arrays(tmp_path / "x.h5", splits={"train": arrays}, **settings)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 4 * BLOCK_BYTES
@@ -163,26 +162,7 @@ def with_nan(row):
     ],
 )
 def test_refusals_name_the_file(arrays, message):
-    with pytest.raises(CacheError, match=message) as caught:
+    with pytest.raises((CacheError, DataError), match=message) as caught:
         read(**arrays)
     assert str(caught.value).startswith("t.npz: ")
     assert "\n" not in str(caught.value)
-
-
-@pytest.mark.parametrize(
-    ("arrays", "message"),
-    [
-        (SplitArrays(logits=LOGITS, labels=LABELS), r"logits \(V, N, K\) expected, got \(6, 3\)"),
-        (
-            SplitArrays(logits=LOGITS[None], labels=LABELS, features=LOGITS),
-            r"features \(1, 6, D\) expected",
-        ),
-        (
-            SplitArrays(logits=LOGITS[None], labels=LABELS, views=("clean", "augmented")),
-            "1 names of views expected, got 2",
-        ),
-    ],
-)
-def test_arrays_that_do_not_fit_each_other(tmp_path, settings, arrays, message):
-    with pytest.raises(CacheError, match=message):
-        write_arrays(tmp_path / "x.h5", splits={"train": arrays}, **settings)

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from marr_pipeline.cache.errors import CacheError, first_line
+from marr_pipeline.errors import DataError, first_line
 
 _LABEL, _ID = "label", "id"
 _COUNTING = re.compile(r"(?:logits?|class)?[ _.]?(\d+)", re.IGNORECASE)
@@ -31,18 +31,18 @@ def read_csv(path: Path) -> dict[str, npt.NDArray[Any]]:
     """`labels` (N,), `logits` (N, K) float32 and, if there, `ids` and `class_names`.
 
     Raises:
-        CacheError: no such header, or a cell that is no number; it names line and column.
+        DataError: no such header, or a cell that is no number; it names line and column.
     """
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             columns = [name.strip() for name in next(csv.reader(file), [])]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise CacheError(f"{path}: {_EXPECTED}, got {first_line(error)}; {_ADVICE}") from error
+        raise DataError(f"{path}: {_EXPECTED}, got {first_line(error)}; {_ADVICE}") from error
     if columns.count(_LABEL) != 1 or len(set(columns)) < len(columns):
         shown = ", ".join(columns[:_SHOWN_COLUMNS]) + (
             ", ..." if len(columns) > _SHOWN_COLUMNS else ""
         )
-        raise CacheError(
+        raise DataError(
             f"{path}: a header row with one column 'label' and a name of its own for each other "
             f"column expected, got {shown or 'nothing'}; {_ADVICE}"
         )
@@ -87,11 +87,11 @@ def _read_numbers(path: Path, columns: list[str]) -> tuple[npt.NDArray[np.float3
             )
     except (OSError, ValueError) as error:
         reason = _bad_cell(path, columns) or first_line(error)
-        raise CacheError(f"{path}: {_EXPECTED}, got {reason}; {_ADVICE}") from error
+        raise DataError(f"{path}: {_EXPECTED}, got {reason}; {_ADVICE}") from error
     if numbers.size == 0:
-        raise CacheError(f"{path}: at least one row below the header expected, got none; add rows")
+        raise DataError(f"{path}: at least one row below the header expected, got none; add rows")
     if numbers.shape[1] != len(columns):
-        raise CacheError(f"{path}: {_EXPECTED}, got {_bad_cell(path, columns)}; {_ADVICE}")
+        raise DataError(f"{path}: {_EXPECTED}, got {_bad_cell(path, columns)}; {_ADVICE}")
     return numbers, ids
 
 
@@ -136,7 +136,7 @@ def _class_names(names: list[str], *, where: str) -> list[str] | None:
         return names
     for place, number in enumerate(numbers, start=min(numbers[0], 1)):
         if number != place:
-            raise CacheError(
+            raise DataError(
                 f"{where}: columns of logits in class order expected, got column {number} where "
                 f"{place} was due; sort them by number"
             )

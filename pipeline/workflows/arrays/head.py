@@ -1,6 +1,8 @@
 """The head of an import: weight and bias, or norms, and counts, from the files that users have.
 
-K classes, D features.
+N samples, K classes, D features. A wrong head is the costliest mistake of an import: the fit would
+run, and its margins would be another model's. So it is compared with the logits where features
+allow it.
 """
 
 from collections.abc import Mapping
@@ -12,25 +14,30 @@ import numpy.typing as npt
 
 from marr_pipeline import cache
 from marr_pipeline.errors import DataError
-from marr_pipeline.workflows.tensor_files import read_tensors
+from marr_pipeline.workflows.arrays.files import read_npz, read_tensors
 
 HEAD_ARRAYS = ("weight", "bias", "weight_norm", "class_counts", "prior_counts", "class_names")
 _GROUP = "head/"
 # Norms that were computed in float32 from a float16 weight agree with ours within this.
 _NORM_TOLERANCE = 1e-3
+# Of the logits' size. bfloat16 arithmetic differs by 0.3 %, another head by tens of percent.
+_TOLERANCE = 0.02
+_CHECKED_ROWS = 128
+_TINY = float(np.finfo(np.float32).tiny)  # in place of a size of 0
+
+_Matrix = npt.NDArray[np.float64]
 
 
 def read_head(path: Path) -> dict[str, npt.NDArray[Any]]:
     """Arrays named in `HEAD_ARRAYS` of an `.npz`, `.safetensors` or torch state dict.
 
-    In a state dict the names may carry a prefix, as in `fc.weight`, if that is the only one; in the
-    single file of `pipeline export-npz` they carry `head/`.
+    In a state dict the names may carry a prefix, as in `fc.weight`, if that is the only one; in a
+    single file for everything they carry `head/`.
 
     Raises:
-        CacheError: an `.npz` that is damaged or holds objects.
-        DataError: unreadable, or neither `weight` nor `weight_norm` in it.
+        DataError: unreadable, it holds objects, or neither `weight` nor `weight_norm` in it.
     """
-    arrays = cache.read_npz(path) if path.suffix == ".npz" else read_tensors(path)
+    arrays = read_npz(path) if path.suffix == ".npz" else read_tensors(path)
     named = {name.removeprefix(_GROUP): array for name, array in arrays.items()}
     found = {name: named[name] for name in HEAD_ARRAYS if name in named}
     prefixes = {name.rpartition(".")[0] for name in arrays if name.endswith(".weight")}
@@ -55,8 +62,7 @@ def build_head(
     """The head of K classes that the arrays of `read_head` describe.
 
     Raises:
-        CacheError: shapes or values that no head has.
-        DataError: arrays that contradict each other or the logits.
+        DataError: shapes or values that no head has, or that contradict each other or the logits.
     """
     for name, array in given.items():
         if array.ndim == 0 or len(array) != num_classes:
@@ -80,7 +86,7 @@ def build_head(
             )
         head = cache.Head.from_linear(given["weight"], bias, prior_counts=prior)
     except cache.CacheError as error:
-        raise cache.CacheError(f"{where}: {error}") from error
+        raise DataError(f"{where}: {error}") from error
     if norms is not None and not np.allclose(norms, head.weight_norm, rtol=_NORM_TOLERANCE):
         row = int(np.abs(norms - head.weight_norm).argmax())
         raise DataError(
@@ -133,3 +139,74 @@ def class_counts(
         f"class_counts of {where} are not the labels' of train (class {row}: {counts[row]:,} "
         f"given, {rows[row]:,} rows); those given are kept"
     ]
+
+
+def check_head_makes_logits(head: cache.Head, arrays: cache.SplitArrays, *, where: str) -> None:
+    """Compare logits with features @ weight.T + bias on rows spread over each view.
+
+    Without features or a weight there is nothing to compare.
+
+    Args:
+        head: of K classes.
+        arrays: the rows of a split, K classes.
+        where: how the error names the split.
+
+    Raises:
+        DataError: they differ by more than rounding; it says how.
+    """
+    if head.weight is None or arrays.features is None:
+        return
+    num_samples, num_features = arrays.features.shape[1:]
+    if num_features != head.num_features:
+        raise DataError(
+            f"{where}: features as wide as the head's weight ({head.num_features}) expected, got "
+            f"{num_features}; give the input of the head"
+        )
+    rows = np.unique(np.linspace(0, num_samples - 1, _CHECKED_ROWS).astype(np.int64))
+    weight = head.weight.astype(np.float64)
+    for logits, features in zip(arrays.logits, arrays.features, strict=True):
+        given = logits[rows].astype(np.float64)
+        linear = features[rows].astype(np.float64) @ weight.T
+        made = linear if head.bias is None else linear + head.bias
+        tolerance = _TOLERANCE * max(_rms(given), _TINY)
+        if _rms(given - made) > tolerance:
+            row, column = np.unravel_index(np.abs(given - made).argmax(), made.shape)
+            raise DataError(
+                f"{where}: logits = features @ weight.T + bias expected, got "
+                f"{given[row, column]:.5g} instead of {made[row, column]:.5g} in row {rows[row]}, "
+                f"class {column}; {_difference(given, linear, head, tolerance)}"
+            )
+
+
+def _difference(given: _Matrix, linear: _Matrix, head: cache.Head, tolerance: float) -> str:
+    """What would explain the logits (N, K) from features @ weight.T, in words."""
+    rest = given - linear
+    if _rms(rest) <= tolerance:
+        return "they are made without the bias: leave it out, or give the logits with it"
+    if _rms(rest - rest.mean(axis=0)) <= tolerance:
+        given_bias = "lacks" if head.bias is None else "has another one"
+        return f"a bias for each class explains them, but the head {given_bias}: give their own"
+    made = linear if head.bias is None else linear + head.bias
+    scale = float((given * made).sum()) / max(float((made * made).sum()), _TINY)
+    if _rms(given - scale * made) <= tolerance:
+        return f"they are {scale:.3g} times as large: give weight and bias that are scaled alike"
+    order = _class_order(given, made, tolerance)
+    if order is not None:
+        column = int(np.flatnonzero(order != np.arange(len(order)))[0])
+        return (
+            f"the classes are in another order (class {column} of the logits is class "
+            f"{order[column]} of the head): give both in one order"
+        )
+    return "they are of another model, or the features are not the head's input"
+
+
+def _class_order(given: _Matrix, made: _Matrix, tolerance: float) -> npt.NDArray[np.intp] | None:
+    """The head's class for each column of the logits, if its classes in that order make them."""
+    one, other = (values - values.mean(axis=0) for values in (given, made))
+    norms = np.linalg.norm(one, axis=0)[:, None] * np.linalg.norm(other, axis=0)
+    order = (one.T @ other / np.maximum(norms, _TINY)).argmax(axis=1)
+    return order if _rms(given - made[:, order]) <= tolerance else None
+
+
+def _rms(values: _Matrix) -> float:
+    return float(np.sqrt(np.mean(values * values)))

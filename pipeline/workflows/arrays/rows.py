@@ -1,41 +1,29 @@
-"""Arrays of others, checked and brought into the cache's form.
+"""The rows of a split, checked and brought into the cache's form.
 
-V views, N samples, K classes, D features.
+V views, N samples, K classes, D features. Probabilities, percentages and one-hot rows in place of
+logits go through a fit without an error and give a wrong answer, so they are refused. Each is
+recognised only if every row is so: logits of a real network that sum to 1 in each row and are
+nowhere negative do not occur.
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from marr_pipeline.cache.blocks import row_ranges
-from marr_pipeline.cache.errors import CacheError
-from marr_pipeline.cache.finite import first_not_finite
-from marr_pipeline.cache.logit_evidence import LogitEvidence
-from marr_pipeline.cache.plan import check_views
+from marr_pipeline.cache import (
+    SplitArrays,
+    check_labels,
+    check_views,
+    first_not_finite,
+    row_ranges,
+)
+from marr_pipeline.errors import DataError
 
 _STORED_AS_IS = (np.float16, np.float32)
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class SplitArrays:
-    """The rows of one split, in memory or mapped from a file.
-
-    Attributes:
-        logits: (V, N, K) floating, converted to the cache's type block by block when written.
-        labels: (N,) int64, class ids.
-        features: (V, N, D) floating, or None.
-        ids: N strings or (N,) int64, or None.
-        views: V kinds of view; None means all "augmented", as views of unknown origin are.
-    """
-
-    logits: npt.NDArray[np.floating]
-    labels: npt.NDArray[np.int64]
-    features: npt.NDArray[np.floating] | None = None
-    ids: list[str] | npt.NDArray[np.int64] | None = None
-    views: tuple[str, ...] | None = None
+# Probabilities stored as float16 still sum to 1 within this.
+_SUM_TOLERANCE = 1e-3
 
 
 def split_arrays(arrays: Mapping[str, npt.NDArray[Any]], *, where: str) -> SplitArrays:
@@ -49,35 +37,36 @@ def split_arrays(arrays: Mapping[str, npt.NDArray[Any]], *, where: str) -> Split
         where: how errors name the file.
 
     Raises:
-        CacheError: an array is missing, misshapen or unfit; it names the row.
+        DataError: an array is missing, misshapen or unfit; it names the row.
+        CacheError: labels or views that no cache holds.
     """
     missing = [key for key in ("logits", "labels") if key not in arrays]
     if missing:
-        raise CacheError(
+        raise DataError(
             f"{where}: arrays 'logits' and 'labels' expected, got {', '.join(arrays) or 'none'}; "
             f"save {' and '.join(missing)} under that name"
         )
     logits = _as_views(arrays["logits"], where=f"{where}: logits")
     num_views, num_samples, num_classes = logits.shape
     if num_classes < 2:
-        raise CacheError(
+        raise DataError(
             f"{where}: logits: at least 2 classes expected, got 1; check the axes, and give one "
             "number for each class, not the predicted class"
         )
     labels = _as_labels(arrays["labels"], num_samples, num_classes, where=f"{where}: labels")
-    evidence = LogitEvidence(where=f"{where}: logits")
-    for block in finite_blocks(logits, where=f"{where}: logits"):
+    evidence = _LogitEvidence(where=f"{where}: logits")
+    for block in _finite_blocks(logits, where=f"{where}: logits"):
         evidence.add(block)
     evidence.refuse_what_is_no_logit()
     features = None
     if "features" in arrays:
         features = _as_views(arrays["features"], where=f"{where}: features")
         if features.shape[:2] != (num_views, num_samples):
-            raise CacheError(
+            raise DataError(
                 f"{where}: features of {num_views} views and {num_samples} rows, as the logits "
                 f"have, expected, got {features.shape[0]} and {features.shape[1]}; save both alike"
             )
-        for _ in finite_blocks(features, where=f"{where}: features"):
+        for _ in _finite_blocks(features, where=f"{where}: features"):
             pass  # reading it is the check
     return SplitArrays(
         logits=logits,
@@ -90,13 +79,13 @@ def split_arrays(arrays: Mapping[str, npt.NDArray[Any]], *, where: str) -> Split
     )
 
 
-def finite_blocks(
+def _finite_blocks(
     values: npt.NDArray[np.floating], *, where: str
 ) -> Iterator[npt.NDArray[np.floating]]:
     """Blocks (B, W) of rows (V, N, W), as they would be stored: float32 or float16, all finite.
 
     Raises:
-        CacheError: a number is not finite in the stored type; it names the row.
+        DataError: a number is not finite in the stored type; it names the row.
     """
     stored = values.dtype if values.dtype in _STORED_AS_IS else np.dtype(np.float32)
     for view, rows in enumerate(values):
@@ -106,7 +95,7 @@ def finite_blocks(
             place = first_not_finite(block)
             if place is not None:
                 row, column = place
-                raise CacheError(
+                raise DataError(
                     f"{where}: finite {stored.name} expected, got {block[row, column]} in row "
                     f"{start + row}{f' of view {view}' if len(values) > 1 else ''}; "
                     "remove or repair such rows"
@@ -117,12 +106,12 @@ def finite_blocks(
 def _as_views(array: npt.NDArray[Any], *, where: str) -> npt.NDArray[np.floating]:
     """(N, W) or (V, N, W) -> (V, N, W), floating, without a copy."""
     if array.ndim not in (2, 3) or array.size == 0:
-        raise CacheError(
+        raise DataError(
             f"{where}: shape (samples, width) or (views, samples, width) without an empty axis "
             f"expected, got {array.shape}; reshape it"
         )
     if array.dtype.kind != "f":
-        raise CacheError(f"{where}: floating numbers expected, got {array.dtype}; convert it")
+        raise DataError(f"{where}: floating numbers expected, got {array.dtype}; convert it")
     return array if array.ndim == 3 else array[None]
 
 
@@ -135,44 +124,20 @@ def _as_labels(
             advice = "these look like one-hot rows: save labels.argmax(1)"
         elif array.shape == (num_classes,):
             advice = "the logits look transposed: save them as (samples, classes)"
-        raise CacheError(
+        raise DataError(
             f"{where}: shape ({num_samples},), one for each row of logits, expected, "
             f"got {array.shape}; {advice}"
         )
     if array.dtype.kind not in "iu":
-        raise CacheError(f"{where}: integers expected, got {array.dtype}; save class ids")
+        raise DataError(f"{where}: integers expected, got {array.dtype}; save class ids")
     return check_labels(array.astype(np.int64), num_classes, where=where)
-
-
-def check_labels(
-    labels: npt.NDArray[np.int64], num_classes: int, *, where: str
-) -> npt.NDArray[np.int64]:
-    """The labels (N,), if all lie in 0..K-1.
-
-    Raises:
-        CacheError: one does not; it names the first.
-    """
-    is_outside = (labels < 0) | (labels >= num_classes)
-    if is_outside.any():
-        row = int(is_outside.argmax())
-        counts_from_one = labels.min() == 1 and labels.max() == num_classes
-        advice = (
-            "they seem to count from 1: subtract 1"
-            if counts_from_one
-            else "do logits and labels use the same class list?"
-        )
-        raise CacheError(
-            f"{where}: class ids in 0..{num_classes - 1} expected, got {labels[row]} in row {row}; "
-            f"{advice}"
-        )
-    return labels
 
 
 def _as_ids(
     array: npt.NDArray[Any], num_samples: int, *, where: str
 ) -> list[str] | npt.NDArray[np.int64]:
     if array.shape != (num_samples,) or array.dtype.kind not in "iuUS":
-        raise CacheError(
+        raise DataError(
             f"{where}: {num_samples} strings or integers expected, got {array.dtype} "
             f"{array.shape}; save one for each row"
         )
@@ -182,7 +147,7 @@ def _as_ids(
     if len(first) < num_samples:
         value = array[first[counts.argmax()]]
         rows = np.flatnonzero(array == value)
-        raise CacheError(
+        raise DataError(
             f"{where}: every id once expected, got {ids[rows[0]]} in rows {rows[0]} and {rows[1]}; "
             "is a sample in the file twice?"
         )
@@ -193,24 +158,72 @@ def as_strings(array: npt.NDArray[Any], *, where: str) -> list[str]:
     """Strings of an array (N,) of text or of UTF-8 bytes.
 
     Raises:
-        CacheError: numbers, another shape, or bytes that are no UTF-8.
+        DataError: numbers, another shape, or bytes that are no UTF-8.
     """
     if array.ndim != 1 or array.dtype.kind not in "US":
-        raise CacheError(
+        raise DataError(
             f"{where}: a list of strings expected, got {array.dtype} {array.shape}; save strings"
         )
     try:
         return [str(i, "utf-8") if isinstance(i, bytes) else str(i) for i in array.tolist()]
     except UnicodeDecodeError as error:
-        raise CacheError(f"{where}: UTF-8 expected, got {error.reason}; save strings") from error
+        raise DataError(f"{where}: UTF-8 expected, got {error.reason}; save strings") from error
 
 
 def _as_kinds(array: npt.NDArray[Any], num_views: int, *, where: str) -> tuple[str, ...]:
     kinds = as_strings(array, where=where)
     if len(kinds) != num_views:
-        raise CacheError(
+        raise DataError(
             f"{where}: {num_views} kinds of view expected, as many as the logits have, "
             f"got {len(kinds)}; name each view"
         )
     check_views(kinds, where=where)
     return tuple(kinds)
+
+
+class _LogitEvidence:
+    """What all rows seen so far have in common.
+
+    Args:
+        where: how the error names them.
+    """
+
+    def __init__(self, *, where: str) -> None:
+        self._where = where
+        self._low, self._high = np.inf, -np.inf
+        self._low_sum, self._high_sum = np.inf, -np.inf
+        self._is_binary = True
+
+    def add(self, rows: npt.NDArray[np.floating]) -> None:
+        """Look at finite rows (B, K)."""
+        if self._low < 0:
+            return  # one negative number settles it
+        self._low = min(self._low, float(rows.min()))
+        self._high = max(self._high, float(rows.max()))
+        sums = rows.sum(axis=1, dtype=np.float64)
+        self._low_sum = min(self._low_sum, float(sums.min()))
+        self._high_sum = max(self._high_sum, float(sums.max()))
+        self._is_binary = self._is_binary and bool(((rows == 0) | (rows == 1)).all())
+
+    def refuse_what_is_no_logit(self) -> None:
+        """Raise if the rows are of a known other kind.
+
+        Raises:
+            DataError: they are; it says of which.
+        """
+        if self._is_binary and self._sums_to(1):
+            found = "one-hot rows (a single 1 in each)"
+        elif self._high <= 1 and self._sums_to(1):
+            found = "probabilities (all within 0..1, every row sums to 1)"
+        elif self._high <= 100 and self._sums_to(100):
+            found = "percentages (all within 0..100, every row sums to 100)"
+        else:
+            return
+        raise DataError(
+            f"{self._where}: logits expected, got what looks like {found}; give the values before "
+            "the softmax, or log-probabilities"
+        )
+
+    def _sums_to(self, total: float) -> bool:
+        error = max(abs(self._low_sum - total), abs(self._high_sum - total))
+        return self._low >= 0 and error <= _SUM_TOLERANCE * total

@@ -7,7 +7,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from marr_pipeline.cache import CacheError, read_csv, split_arrays
+from marr_pipeline.errors import DataError
+from marr_pipeline.workflows.arrays.rows import split_arrays
+from marr_pipeline.workflows.arrays.table import read_csv
 
 TABLE = "id,label,cat,dog,owl\nimg_1.png,0,3.25,-1.5,0.75\nimg_2.png,2,1e-3,2,-3\n"
 
@@ -113,7 +115,7 @@ def test_any_float32_comes_back(tmp_path, rows):
 )
 def test_what_is_no_such_table(table, text, message):
     path = table(text)
-    with pytest.raises(CacheError, match=message) as caught:
+    with pytest.raises(DataError, match=message) as caught:
         read_csv(path)
     assert str(caught.value).startswith(f"{path}: ")
     assert "\n" not in str(caught.value)
@@ -121,12 +123,12 @@ def test_what_is_no_such_table(table, text, message):
 
 @pytest.mark.parametrize("encoding", ["utf-16", "latin-1"])
 def test_another_encoding(table, encoding):
-    with pytest.raises(CacheError, match="comma-separated UTF-8 text expected"):
+    with pytest.raises(DataError, match="comma-separated UTF-8 text expected"):
         read_csv(table(TABLE.replace("cat", "dög"), encoding))
 
 
 @pytest.mark.parametrize(("label", "got"), [("0.5", "float32"), ("nan", "float32")])
 def test_a_label_that_is_no_class_id_is_refused_as_in_any_file(table, label, got):
     arrays = read_csv(table(f"label,a,b\n0,1,2\n{label},3,4\n"))
-    with pytest.raises(CacheError, match=f"labels: integers expected, got {got}"):
+    with pytest.raises(DataError, match=f"labels: integers expected, got {got}"):
         split_arrays(arrays, where="t.csv")

@@ -3,7 +3,9 @@
 import numpy as np
 import pytest
 
-from marr_pipeline.cache import CacheError, Head, SplitArrays, check_head_makes_logits
+from marr_pipeline.cache import Head, SplitArrays
+from marr_pipeline.errors import DataError
+from marr_pipeline.workflows.arrays.head import check_head_makes_logits
 
 RNG = np.random.default_rng(0)
 WEIGHT = RNG.standard_normal((5, 8))
@@ -56,7 +58,7 @@ def test_without_features_or_weight_there_is_nothing_to_compare():
     ],
 )
 def test_what_differs_is_said(logits, head, message):
-    with pytest.raises(CacheError, match=message) as caught:
+    with pytest.raises(DataError, match=message) as caught:
         check(logits, **head)
     assert str(caught.value).startswith("t.npz: ")
     assert "\n" not in str(caught.value)
@@ -66,5 +68,5 @@ def test_the_largest_difference_is_named():
     logits = (LINEAR + BIAS).copy()
     logits[1] = RNG.permutation(logits[1])
     logits[1, 299, 3] = 1000
-    with pytest.raises(CacheError, match=r"got 1000 instead of .* in row 299, class 3"):
+    with pytest.raises(DataError, match=r"got 1000 instead of .* in row 299, class 3"):
         check(logits)
