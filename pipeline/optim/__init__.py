@@ -1,4 +1,4 @@
-"""Two ways to the minimum of a `Problem`; from outside they are alike."""
+"""Two ways to the minimum of an `AffineProblem`; from outside they are alike."""
 
 from collections.abc import Callable
 
@@ -7,11 +7,11 @@ from torch import Tensor
 from marr_pipeline.optim.coarse import minimize_lbfgs
 from marr_pipeline.optim.newton import minimize_newton
 from marr_pipeline.optim.result import Solution
-from marr_pipeline.rectify.problem import Problem
+from marr_pipeline.rectify.affine.problem import AffineProblem
 
 __all__ = ["SOLVERS", "Solution", "Solver", "minimize_lbfgs", "minimize_newton"]
 
-Solver = Callable[[Problem, Tensor, float], Solution]
+Solver = Callable[[AffineProblem, Tensor, float], Solution]
 
 SOLVERS: dict[str, Solver] = {"lbfgs": minimize_lbfgs, "newton": minimize_newton}
 """Deterministic solvers by name: (problem, start (P,), tolerance) -> Solution. `sgd` follows a

@@ -60,8 +60,6 @@ class Coarsening:
         few = self.problem
         aim = few.tolerance_met(DROP * few.evaluate(theta, precise=False).gradient)
         point, steps = descend(few, theta, max(aim, tolerance), precise=False)
-        if few is not self._problem:
-            self._problem.passes += few.passes * few.num_rows / self._problem.num_rows
         is_taken = point.is_finite and (self._is_convex or self._is_lower(point.theta, theta))
         return point.theta if is_taken else theta, self.metric(point), steps
 

@@ -15,7 +15,7 @@ from marr_pipeline.optim.curvature import FLATNESS, inverse_hessian
 from marr_pipeline.optim.result import Solution, conclude
 from marr_pipeline.optim.search import ROUNDING, search_step
 from marr_pipeline.optim.solvable import Point, Solvable
-from marr_pipeline.rectify.problem import Problem
+from marr_pipeline.rectify.affine.problem import AffineProblem
 
 FULL_UP_TO = 300
 """Classes. At 10,847 x 100 a Hessian takes 3 passes, at 115,846 x 1000 about 38."""
@@ -25,7 +25,7 @@ PATIENCE = 2
 """Steps in which neither loss nor gradient falls, after which float32 arithmetic gives way."""
 
 
-def minimize_newton(problem: Problem, start: Tensor, tolerance: float) -> Solution:
+def minimize_newton(problem: AffineProblem, start: Tensor, tolerance: float) -> Solution:
     """Minimise from `start` (P,) until `problem.is_solved` at `tolerance`."""
     newton_step = _full_step if problem.family.num_classes <= FULL_UP_TO else _conjugate_step
     point, steps = descend_newton(
@@ -70,12 +70,12 @@ def descend_newton(
     return point, MAX_STEPS
 
 
-def _full_step(problem: Problem, point: Point) -> Tensor:
+def _full_step(problem: AffineProblem, point: Point) -> Tensor:
     """-H^-1 g."""
     return -inverse_hessian(problem, point.theta)(point.gradient)
 
 
-def _conjugate_step(problem: Problem, point: Point) -> Tensor:
+def _conjugate_step(problem: AffineProblem, point: Point) -> Tensor:
     """-H^-1 g by conjugate gradients, to the accuracy that a superlinear rate needs."""
     return conjugate_gradients(
         lambda step: problem.hessian_product(point.theta, step),

@@ -17,34 +17,14 @@ float64 always. Chunks' sums are added in order, so a result does not depend on 
 threads.
 """
 
-from dataclasses import dataclass
 from functools import partial
 
 import torch
 from torch import Tensor
 
 from marr_pipeline.rectify.rows.resources import UNLIMITED, Resources
-from marr_pipeline.rectify.rows.source import PickedRows, Rows
-from marr_pipeline.rectify.rows.thinning import thin_rows
-from marr_pipeline.rectify.rows.weighted_rows import Reduction, WeightedRows
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """Loss and gradient at one scale and shift.
-
-    Attributes:
-        loss: L, without any ridge.
-        scale_gradient: (K,) float64 on the CPU.
-        shift_gradient: (K,) float64 on the CPU.
-        largest_row_loss: of the rows whose weight is not 0. Below log 2 every row's own label has
-            more than half of the probability, which proves that the rows can be separated.
-    """
-
-    loss: float
-    scale_gradient: Tensor
-    shift_gradient: Tensor
-    largest_row_loss: float
+from marr_pipeline.rectify.rows.source import Rows
+from marr_pipeline.rectify.rows.weighted_rows import Evaluation, Reduction, WeightedRows
 
 
 class WeightedCrossEntropy(WeightedRows):
@@ -73,50 +53,19 @@ class WeightedCrossEntropy(WeightedRows):
         resources: Resources = UNLIMITED,
     ) -> None:
         super().__init__(logits, labels, class_weights, reduction=reduction, resources=resources)
-        self._label_scale = self._weights * self._sum_own_logits()
+        own_logits = self._sum(self._chunk_own_logits, self.num_classes)
+        self._of_labels = torch.stack([self._weights * own_logits, self._label_shift])
 
     def evaluate(self, scale: Tensor, shift: Tensor, *, precise: bool) -> Evaluation:
-        """Loss and gradient at scale (K,), shift (K,), in one pass over the rows."""
+        """Loss and gradient (2, K), by scale and by shift, in one pass over the rows."""
         scale, shift = self._place(torch.float64 if precise else torch.float32, scale, shift)
-        sums = self._zeros(2, self.num_classes)
-        loss, largest = self._zeros(1), self._zeros(1)
-        for part in self._over_chunks(lambda chunk: self._chunk_gradient(chunk, scale, shift)):
-            sums += part[0]
-            loss += part[1]
-            torch.maximum(largest, part[2], out=largest)
-        gathered = self._ranks.gather(torch.cat([sums.flatten(), loss, largest]))
-        scale_sum, shift_sum = gathered[:, :-2].sum(0).view(2, -1)
-        return Evaluation(
-            loss=float(gathered[:, -2].sum()) / self._divisor,
-            scale_gradient=((scale_sum - self._label_scale) / self._divisor).cpu(),
-            shift_gradient=((shift_sum - self._label_shift) / self._divisor).cpu(),
-            largest_row_loss=float(gathered[:, -1].max()),
-        )
+        chunk_gradient = partial(self._chunk_gradient, scale=scale, shift=shift)
+        return self._evaluate(chunk_gradient, 2, self.num_classes, of_labels=self._of_labels)
 
     @property
     def logits(self) -> Tensor:
         """(R, K): the stored logits themselves, or all that a head makes of stored features."""
         return self.rows.block(slice(0, self.num_rows))
-
-    def subset(self, rows: Tensor) -> "WeightedCrossEntropy":
-        """The same loss over some rows (B,) int64 alone, in this process alone."""
-        labels = self._labels[rows.to(self.device), 0]
-        logits = self.rows.take(rows)
-        return WeightedCrossEntropy(logits, labels, self._weights, reduction=self._reduction)
-
-    def thin(self, rows_per_class: int) -> "WeightedCrossEntropy":
-        """An estimate of this loss from at most that many rows of each class; see `thinning`."""
-        labels = self._labels[:, 0].cpu()
-        rows, stands_for = thin_rows(labels, self.num_classes, rows_per_class)
-        few = WeightedCrossEntropy(
-            self.rows.take(rows) if self.memory is None else PickedRows(self.rows, rows),
-            labels[rows],
-            self._weights * stands_for.to(self.device),
-            reduction=self._reduction,
-            resources=Resources(memory=self.memory),
-        )
-        few._divisor = self._divisor
-        return few
 
     def hessian(self, scale: Tensor, shift: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Blocks scale-scale, scale-shift, shift-shift (K, K) float64 of the Hessian.
@@ -125,10 +74,9 @@ class WeightedCrossEntropy(WeightedRows):
         `hessian_product` is the cheaper way to a Newton step.
         """
         scale, shift = self._place(torch.float32, scale, shift)
-        total = self._zeros(3, self.num_classes, self.num_classes)
-        for part in self._over_chunks(lambda chunk: self._chunk_hessian(chunk, scale, shift)):
-            total += part
-        scale_scale, mixed, shift_shift = self._ranks.gather(total).sum(0).cpu() / self._divisor
+        chunk_hessian = partial(self._chunk_hessian, scale=scale, shift=shift)
+        total = self._sum(chunk_hessian, 3, self.num_classes, self.num_classes)
+        scale_scale, mixed, shift_shift = total.cpu() / self._divisor
         return scale_scale, mixed, shift_shift
 
     def hessian_product(
@@ -137,10 +85,8 @@ class WeightedCrossEntropy(WeightedRows):
         """Hessian times the step (scale_step, shift_step), each (K,), in one pass."""
         point = self._place(torch.float32, scale, shift)
         step = self._place(torch.float32, scale_step, shift_step)
-        total = self._zeros(2, self.num_classes)
-        for part in self._over_chunks(lambda chunk: self._chunk_product(chunk, point, step)):
-            total += part
-        scale_part, shift_part = self._ranks.gather(total).sum(0).cpu() / self._divisor
+        chunk_product = partial(self._chunk_product, point=point, step=step)
+        scale_part, shift_part = self._sum(chunk_product, 2, self.num_classes).cpu() / self._divisor
         return scale_part, shift_part
 
     def is_separated(self, scale: Tensor, shift: Tensor) -> bool:
@@ -170,10 +116,8 @@ class WeightedCrossEntropy(WeightedRows):
             torch.gather(probability, 1, block_labels, out=block_own)
             torch.mv(probability.T, block_weight, out=one_sum)
             torch.mv(probability.mul_(x).T, block_weight, out=logit_sum)
-        loss = self._own_label_loss(own[:, 0], chunk, partial(self._rectified, scale, shift))
         sums = torch.stack([by_logit, by_one]).sum(1, dtype=torch.float64)
-        counted = loss if self._all_count else torch.where(weight > 0, loss, 0.0)
-        return sums, self._row_weights[chunk] @ loss, counted.max()
+        return sums, *self._chunk_loss(own[:, 0], chunk, partial(self._rectified, scale, shift))
 
     def _chunk_hessian(self, chunk: slice, scale: Tensor, shift: Tensor) -> Tensor:
         """(3, K, K): scale-scale, scale-shift, shift-shift."""
@@ -205,16 +149,18 @@ class WeightedCrossEntropy(WeightedRows):
             total[0] += torch.mv(change.mul_(x).T, weight)
         return total
 
+    def _over(self, rows: Tensor, weights: Tensor, resources: Resources) -> "WeightedCrossEntropy":
+        return WeightedCrossEntropy(
+            self._picked(self.rows, rows, resources),
+            self._labels[rows, 0],
+            weights,
+            reduction=self._reduction,
+            resources=resources,
+        )
+
     def _rectified(self, scale: Tensor, shift: Tensor, rows: Tensor) -> Tensor:
         """Rectified logits (B, K) float64 of the rows `rows` (B,)."""
         return torch.addcmul(shift.double(), self.rows.take(rows).double(), scale.double())
-
-    def _sum_own_logits(self) -> Tensor:
-        """sum_{i: y_i = j} x_ij, (K,) float64."""
-        total = self._zeros(self.num_classes)
-        for part in self._over_chunks(self._chunk_own_logits):
-            total += part
-        return self._ranks.gather(total).sum(0)
 
     def _chunk_own_logits(self, chunk: slice) -> Tensor:
         total = self._zeros(self.num_classes)

@@ -48,7 +48,7 @@ def quantities(num_rows, num_classes, resources):
         "head_product": of_head.hessian(head)(head * shift[:, None]).numpy(),
         "loss": found.loss,
         "largest": found.largest_row_loss,
-        "gradient": torch.cat([found.scale_gradient, found.shift_gradient]).numpy(),
+        "gradient": found.gradient.flatten().numpy(),
         "hessian": torch.stack(loss.hessian(scale, shift)).numpy(),
         "product": torch.cat(loss.hessian_product(scale, shift, shift, scale)).numpy(),
         "separated": loss.is_separated(scale, shift),

@@ -10,10 +10,10 @@ from marr_pipeline.optim.result import FitStatus
 from marr_pipeline.optim.sgd import refuse_partners
 from marr_pipeline.progress import Progress, silent
 from marr_pipeline.rectify.affine.family import AffineFamily
+from marr_pipeline.rectify.affine.problem import AffineProblem
 from marr_pipeline.rectify.inputs import FitInputs
 from marr_pipeline.rectify.method import Family, FitContext, Outcome
 from marr_pipeline.rectify.objective import WeightedCrossEntropy
-from marr_pipeline.rectify.problem import Problem
 from marr_pipeline.rectify.rectifier import Rectifier
 from marr_pipeline.rectify.ridge import Ridge
 from marr_pipeline.rectify.rows.resources import UNLIMITED, Resources
@@ -65,7 +65,7 @@ def build_problem(
     sampling: Sampling = "instance",
     resources: Resources = UNLIMITED,
     progress: Progress = silent,
-) -> Problem:
+) -> AffineProblem:
     """F of the settings over all rows of the inputs.
 
     Args:
@@ -84,7 +84,7 @@ def build_problem(
     )
     loss = WeightedCrossEntropy(*inputs.source(), weights, reduction=reduction, resources=resources)
     ridge = build_ridge(family, settings, inputs.log_prior)
-    return Problem(loss, family, ridge, progress=progress)
+    return AffineProblem(loss, family, ridge, progress=progress)
 
 
 def build_ridge(family: AffineFamily, settings: RectifySettings, log_prior: Tensor) -> Ridge:
@@ -107,14 +107,14 @@ def build_ridge(family: AffineFamily, settings: RectifySettings, log_prior: Tens
     return Ridge(l2=settings.l2, center=center, scale_l2=scale_l2)
 
 
-def starting_point(problem: Problem, settings: RectifySettings) -> Tensor:
+def starting_point(problem: AffineProblem, settings: RectifySettings) -> Tensor:
     """theta (P,) where a fit begins: logit adjustment if that is what it is pulled to."""
     is_adjusted = settings.center in ("logit-adjustment", "tempered")
     return problem.ridge.center if is_adjusted else problem.family.identity()
 
 
 def _solve(
-    problem: Problem, inputs: FitInputs, settings: RectifySettings, context: FitContext
+    problem: AffineProblem, inputs: FitInputs, settings: RectifySettings, context: FitContext
 ) -> Solution:
     if settings.optimizer != "sgd":
         start = starting_point(problem, settings)
@@ -131,7 +131,7 @@ def _solve(
     )
 
 
-def _centre_shift(problem: Problem, solution: Solution) -> Tensor:
+def _centre_shift(problem: AffineProblem, solution: Solution) -> Tensor:
     """theta in the gauge sum of shifts = 0: without a ridge the loss does not fix that sum."""
     theta, family = solution.point.theta, problem.family
     if family.shift_unit is None or not bool(family.free.all()):

@@ -18,7 +18,6 @@ Blocks, arithmetic and sums are those of `objective`; features are read block by
 copied whole.
 """
 
-from dataclasses import dataclass
 from functools import partial
 
 import torch
@@ -27,24 +26,8 @@ from torch import Tensor
 from marr_pipeline.rectify.margins import affine_logits, mixed_logits
 from marr_pipeline.rectify.objective import add_softmax_curvature
 from marr_pipeline.rectify.rows.resources import UNLIMITED, Resources
-from marr_pipeline.rectify.rows.source import PickedRows, Rows, StoredLogits
-from marr_pipeline.rectify.rows.thinning import thin_rows
-from marr_pipeline.rectify.rows.weighted_rows import Reduction, WeightedRows
-
-
-@dataclass(frozen=True)
-class ConfidenceEvaluation:
-    """Loss and gradient at one theta.
-
-    Attributes:
-        loss: L, without any ridge.
-        gradient: (P,) float64 on the CPU.
-        largest_row_loss: of the rows whose weight is not 0.
-    """
-
-    loss: float
-    gradient: Tensor
-    largest_row_loss: float
+from marr_pipeline.rectify.rows.source import Rows, StoredLogits
+from marr_pipeline.rectify.rows.weighted_rows import Evaluation, Reduction, WeightedRows
 
 
 class ConfidenceCrossEntropy(WeightedRows):
@@ -94,21 +77,10 @@ class ConfidenceCrossEntropy(WeightedRows):
         sizes = [self.num_classes, self.num_classes, self.num_features, 1]
         return torch.split_with_sizes(theta, sizes)
 
-    def evaluate(self, theta: Tensor, *, precise: bool) -> ConfidenceEvaluation:
+    def evaluate(self, theta: Tensor, *, precise: bool) -> Evaluation:
         """Loss and gradient at theta (P,), in one pass over the rows."""
         point = self._place(torch.float64 if precise else torch.float32, *self.split(theta))
-        sums = self._zeros(self.num_parameters)
-        loss, largest = self._zeros(1), self._zeros(1)
-        for part in self._over_chunks(partial(self._chunk_gradient, point=point)):
-            sums += part[0]
-            loss += part[1]
-            torch.maximum(largest, part[2], out=largest)
-        gathered = self._ranks.gather(torch.cat([sums, loss, largest]))
-        return ConfidenceEvaluation(
-            loss=float(gathered[:, -2].sum()) / self._divisor,
-            gradient=(gathered[:, :-2].sum(0) / self._divisor).cpu(),
-            largest_row_loss=float(gathered[:, -1].max()),
-        )
+        return self._evaluate(partial(self._chunk_gradient, point=point), self.num_parameters)
 
     def is_separated(self, scale: Tensor, shift: Tensor) -> bool:
         """Whether every row that counts has its own label strictly on top in s * x + t."""
@@ -128,32 +100,17 @@ class ConfidenceCrossEntropy(WeightedRows):
         matrix: Tensor = self._ranks.gather(total).sum(0).cpu() / self._divisor
         return matrix
 
-    def subset(self, rows: Tensor) -> "ConfidenceCrossEntropy":
-        """The same loss over some rows (B,) int64 alone, in this process alone."""
-        rows = rows.to(self.device)
+    def _over(
+        self, rows: Tensor, weights: Tensor, resources: Resources
+    ) -> "ConfidenceCrossEntropy":
         return ConfidenceCrossEntropy(
-            self.rows.take(rows),
-            self._features.take(rows),
+            self._picked(self.rows, rows, resources),
+            self._picked(self._features, rows, resources),
             self._labels[rows, 0],
-            self._weights,
+            weights,
             reduction=self._reduction,
+            resources=resources,
         )
-
-    def thin(self, rows_per_class: int) -> "ConfidenceCrossEntropy":
-        """An estimate of this loss from at most that many rows of each class; see `thinning`."""
-        labels = self._labels[:, 0].cpu()
-        rows, stands_for = thin_rows(labels, self.num_classes, rows_per_class)
-        is_bound = self.memory is not None
-        few = ConfidenceCrossEntropy(
-            PickedRows(self.rows, rows) if is_bound else self.rows.take(rows),
-            PickedRows(self._features, rows) if is_bound else self._features.take(rows),
-            labels[rows],
-            self._weights * stands_for.to(self.device),
-            reduction=self._reduction,
-            resources=Resources(memory=self.memory),
-        )
-        few._divisor = self._divisor
-        return few
 
     def _chunk_gradient(
         self, chunk: slice, point: tuple[Tensor, ...]
@@ -180,10 +137,7 @@ class ConfidenceCrossEntropy(WeightedRows):
             slope.mul_(mixed_weight).mul_(1.0 - confidence)
             by_direction += torch.mv(features.T, slope)
             by_bias += slope.sum(dtype=torch.float64)
-        loss = self._own_label_loss(own, chunk, partial(self._mixed, point))
-        weight = self._row_weights[chunk]
-        counted = loss if self._all_count else torch.where(weight > 0, loss, 0.0)
-        return sums, weight @ loss, counted.max()
+        return sums, *self._chunk_loss(own, chunk, partial(self._mixed, point))
 
     def _chunk_hessian(self, chunk: slice, point: tuple[Tensor, ...]) -> Tensor:
         """S times the Gauss-Newton matrix (P, P) of a chunk."""

@@ -21,6 +21,7 @@ from marr_pipeline.rectify.head.problem import HeadProblem
 from marr_pipeline.rectify.head.rectifier import HeadRectifier
 from marr_pipeline.rectify.inputs import FitInputs
 from marr_pipeline.rectify.method import FitContext, Outcome
+from marr_pipeline.rectify.ridge import Ridge
 from marr_pipeline.rectify.rows.resources import UNLIMITED, Resources
 from marr_pipeline.rectify.rows.sampling import Sampling, expected_weights
 from marr_pipeline.rectify.scheduled_fit import follow_schedule
@@ -108,7 +109,8 @@ def build_head_problem(
         offset=offset,
         resources=resources,
     )
-    return HeadProblem(loss, l2=settings.l2, progress=progress)
+    ridge = Ridge(l2=settings.l2, center=torch.zeros((), dtype=torch.float64))
+    return HeadProblem(loss, ridge, progress=progress)
 
 
 def initial_head(num_classes: int, num_features: int, *, seed: int) -> Tensor:

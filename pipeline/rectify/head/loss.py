@@ -17,7 +17,6 @@ type; no more than a block of them is ever converted.
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from functools import partial
 
 import torch
@@ -26,28 +25,12 @@ from torch import Tensor
 from marr_pipeline.rectify.rows.blocks import BLOCK_BYTES, cut
 from marr_pipeline.rectify.rows.resources import UNLIMITED, Resources
 from marr_pipeline.rectify.rows.source import FeatureLogits
-from marr_pipeline.rectify.rows.thinning import thin_rows
-from marr_pipeline.rectify.rows.weighted_rows import Reduction, WeightedRows
+from marr_pipeline.rectify.rows.weighted_rows import Evaluation, Reduction, WeightedRows
 
 MIN_BLOCK_ROWS = 256
 """A product of fewer rows mostly waits for the head to come from memory."""
 KEPT_BYTES = 2**30
 """Of probabilities that a Hessian keeps; without them each of its products takes another half."""
-
-
-@dataclass(frozen=True)
-class HeadEvaluation:
-    """Loss and gradient at one head.
-
-    Attributes:
-        loss: L, without any ridge.
-        gradient: (K, D + 1) float64 on the CPU, the bias's last.
-        largest_row_loss: of the rows whose weight is not 0.
-    """
-
-    loss: float
-    gradient: Tensor
-    largest_row_loss: float
 
 
 class HeadCrossEntropy(WeightedRows):
@@ -97,49 +80,11 @@ class HeadCrossEntropy(WeightedRows):
         """Largest difference between two classes' offsets."""
         return float(self._offset.max() - self._offset.min())
 
-    def evaluate(self, head: Tensor, *, precise: bool) -> HeadEvaluation:
-        """Loss and gradient at a head (K, D + 1), in one pass over the rows."""
+    def evaluate(self, head: Tensor, *, precise: bool) -> Evaluation:
+        """Loss and gradient at a head (K, D + 1), the bias's last, in one pass over the rows."""
         dtype = torch.float64 if precise else torch.float32
         head, offset = self._place(dtype, head, self._offset)
-        gradient = self._zeros(self.num_classes, self.num_features + 1)
-        loss, largest = self._zeros(1), self._zeros(1)
-        for part in self._over_chunks(partial(self._chunk_gradient, head, offset)):
-            gradient += part[0]
-            loss += part[1]
-            torch.maximum(largest, part[2], out=largest)
-        gathered = self._ranks.gather(torch.cat([gradient.flatten(), loss, largest]))
-        total = gathered[:, :-2].sum(0).view_as(gradient) / self._divisor
-        return HeadEvaluation(
-            loss=float(gathered[:, -2].sum()) / self._divisor,
-            gradient=total.cpu(),
-            largest_row_loss=float(gathered[:, -1].max()),
-        )
-
-    def subset(self, rows: Tensor) -> "HeadCrossEntropy":
-        """The same loss over some rows (B,) int64 alone, in this process alone."""
-        rows = rows.to(self.device)
-        return HeadCrossEntropy(
-            self._features[rows],
-            self._labels[rows, 0],
-            self._weights,
-            reduction=self._reduction,
-            offset=self._offset,
-        )
-
-    def thin(self, rows_per_class: int) -> "HeadCrossEntropy":
-        """An estimate of this loss from at most that many rows of each class; see `thinning`."""
-        labels = self._labels[:, 0].cpu()
-        rows, stands_for = thin_rows(labels, self.num_classes, rows_per_class)
-        few = HeadCrossEntropy(
-            self._features[rows.to(self.device)],
-            labels[rows],
-            self._weights * stands_for.to(self.device),
-            reduction=self._reduction,
-            offset=self._offset,
-            resources=Resources(memory=self.memory),
-        )
-        few._divisor = self._divisor
-        return few
+        return self._evaluate(partial(self._chunk_gradient, head, offset), *head.shape)
 
     def hessian(self, head: Tensor) -> Callable[[Tensor], Tensor]:
         """The Hessian at a head (K, D + 1), as its product with a step (K, D + 1).
@@ -153,11 +98,8 @@ class HeadCrossEntropy(WeightedRows):
 
         def product(step: Tensor) -> Tensor:
             (step,) = self._place(torch.float32, step)
-            total = self._zeros(self.num_classes, self.num_features + 1)
-            for part in self._over_chunks(partial(self._chunk_product, head, offset, kept, step)):
-                total += part
-            gathered = self._ranks.gather(total.flatten()).sum(0).view_as(total)
-            return (gathered / self._divisor).cpu()
+            chunk_product = partial(self._chunk_product, head, offset, kept, step)
+            return self._sum(chunk_product, *head.shape).cpu() / self._divisor
 
         return product
 
@@ -202,9 +144,17 @@ class HeadCrossEntropy(WeightedRows):
             residual.scatter_(1, labels[here], own[here] - 1)
             total[:, -1].addmv_(residual.T, weight[here])
             total[:, :-1].addmm_(residual.T, z * weight[here, None])
-        loss = self._own_label_loss(own[:, 0], chunk, partial(self._logits_of, head, offset))
-        counted = loss if self._all_count else torch.where(weight > 0, loss, 0.0)
-        return total, self._row_weights[chunk] @ loss, counted.max()
+        return total, *self._chunk_loss(own[:, 0], chunk, partial(self._logits_of, head, offset))
+
+    def _over(self, rows: Tensor, weights: Tensor, resources: Resources) -> "HeadCrossEntropy":
+        return HeadCrossEntropy(
+            self._features[rows],
+            self._labels[rows, 0],
+            weights,
+            reduction=self._reduction,
+            offset=self._offset,
+            resources=resources,
+        )
 
     def _probabilities(self, head: Tensor) -> Tensor:
         """P (R, K) float32, of the rows of this process."""

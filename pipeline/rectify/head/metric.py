@@ -45,7 +45,6 @@ class HeadMetric:
         few = self._few
         aim = few.tolerance_met(DROP * few.evaluate(theta, precise=False).gradient)
         point, steps = descend(few, theta, max(aim, tolerance), precise=False)
-        self._count_passes()
         start = point.theta if point.is_finite else theta
         return start, self._metric(start), steps
 
@@ -55,16 +54,4 @@ class HeadMetric:
         return self._metric(point.theta)
 
     def _metric(self, theta: Tensor) -> Metric:
-        solve = inverse_hessian(self._few, self._few, theta)
-
-        def metric(gradient: Tensor) -> Tensor:
-            step = solve(gradient)
-            self._count_passes()
-            return step
-
-        return metric
-
-    def _count_passes(self) -> None:
-        """Add the passes over the few rows since the last time to those over all."""
-        self._problem.passes += self._few.passes * self._few.num_rows / self._problem.num_rows
-        self._few.passes = 0.0
+        return inverse_hessian(self._few, self._few, theta)

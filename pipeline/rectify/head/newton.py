@@ -38,7 +38,6 @@ def minimize_head_newton(problem: HeadProblem, tolerance: float) -> Solution:
         first = few.evaluate(theta, precise=False).gradient
         aim = max(few.tolerance_met(DROP * first), tolerance)
         point, more = _descend(few, few, theta, aim, precise=False)
-        problem.passes += few.passes * few.num_rows / problem.num_rows
         theta, steps = point.theta if point.is_finite else theta, steps + more
     if few is None:
         few = problem.thin(most_rows_per_class(problem))

@@ -13,37 +13,30 @@ sum to zero, as they do at the minimum with a ridge.
 import math
 from collections.abc import Callable
 
-import torch
 from torch import Tensor
 
 from marr_pipeline.optim.solvable import Point
 from marr_pipeline.progress import Progress, silent
-from marr_pipeline.rectify.certified import Certified
 from marr_pipeline.rectify.head.loss import HeadCrossEntropy
+from marr_pipeline.rectify.problem import Problem
 from marr_pipeline.rectify.ridge import Ridge
+from marr_pipeline.rectify.rows.weighted_rows import Evaluation
 
 
-class HeadProblem(Certified):
-    """F of the module's docstring; counts its passes over the rows.
+class HeadProblem(Problem[HeadCrossEntropy]):
+    """F of the module's docstring.
 
     Args:
         loss: the data term.
-        l2: strength of the ridge, >= 0; 0 for none.
+        ridge: R, to a point.
         progress: told each pass, with the loss and what it certifies.
     """
 
-    def __init__(self, loss: HeadCrossEntropy, *, l2: float, progress: Progress = silent) -> None:
-        super().__init__(Ridge(l2=l2, center=torch.zeros((), dtype=torch.float64)))
-        self.loss = loss
+    def __init__(
+        self, loss: HeadCrossEntropy, ridge: Ridge, *, progress: Progress = silent
+    ) -> None:
+        super().__init__(loss, ridge, progress=progress)
         self.shape = (loss.num_classes, loss.num_features + 1)
-        self.passes = 0.0
-        self._progress = progress
-        self._reading = ""
-
-    @property
-    def num_rows(self) -> int:
-        """R."""
-        return self.loss.num_rows
 
     @property
     def num_parameters(self) -> int:
@@ -54,29 +47,12 @@ class HeadProblem(Certified):
         """H (K, D + 1) of theta (P,), in the same memory."""
         return theta.view(self.shape)
 
-    def evaluate(self, theta: Tensor, *, precise: bool) -> Point:
-        """F and its gradient at theta (P,): one pass. `precise` computes in float64 throughout."""
-        self.passes += 1
-        data = self.loss.evaluate(self.head(theta), precise=precise)
-        gradient = data.gradient.flatten() + self.ridge.gradient(theta)
-        point = Point(
-            theta=theta,
-            value=data.loss + float(self.ridge.value(theta)),
-            gradient=gradient,
-            largest_row_loss=data.largest_row_loss,
-        )
-        if self._progress is not silent:
-            self._reading = point.describe(self.num_rows, self.gap_bound(point))
-            self._progress(int(self.passes), 0, self._reading)
-        return point
-
     def hessian(self, theta: Tensor) -> Callable[[Tensor], Tensor]:
         """The Hessian at theta (P,), as its product with a step (P,): one pass."""
         of_loss = self.loss.hessian(self.head(theta))
 
         def product(step: Tensor) -> Tensor:
-            self.passes += 1
-            self._progress(int(self.passes), 0, self._reading)
+            self.count_pass()
             return of_loss(self.head(step)).flatten() + self.ridge.hessian_product(step)
 
         return product
@@ -90,20 +66,14 @@ class HeadProblem(Certified):
         sure = math.log1p(math.exp(-self.loss.offset_range))
         return self.ridge.is_none and point.largest_row_loss < sure
 
-    def is_unbounded(self, point: Point) -> bool:
-        """Whether every row is on its own side at this point, and no ridge holds it back."""
-        return self.ridge.is_none and self.loss.is_separated(self.head(point.theta))
-
     def centred(self, theta: Tensor) -> Tensor:
         """theta (P,) whose rows of H sum to zero; it gives the same probabilities."""
         head = self.head(theta)
         return (head - head.mean(0)).flatten()
 
-    def subset(self, rows: Tensor) -> "HeadProblem":
-        """The same problem on some rows (B,) int64 alone, with a count of passes of its own."""
-        return HeadProblem(self.loss.subset(rows), l2=self.ridge.l2)
+    def _data(self, theta: Tensor, *, precise: bool) -> Evaluation:
+        data = self.loss.evaluate(self.head(theta), precise=precise)
+        return Evaluation(data.loss, data.gradient.flatten(), data.largest_row_loss)
 
-    def thin(self, rows_per_class: int) -> "HeadProblem":
-        """An estimate of F from at most that many rows of each class; see `thinning`."""
-        loss = self.loss.thin(rows_per_class)
-        return HeadProblem(loss, l2=self.ridge.l2, progress=self._progress)
+    def _is_separated(self, theta: Tensor) -> bool:
+        return self.loss.is_separated(self.head(theta))

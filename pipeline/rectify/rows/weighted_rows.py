@@ -8,22 +8,41 @@ depend on the number of threads.
 """
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
-from typing import Literal, TypeVar
+from dataclasses import dataclass
+from typing import Literal, Self, TypeVar
 
 import torch
 from torch import Tensor
 
 from marr_pipeline.rectify.rows.blocks import Blocks
-from marr_pipeline.rectify.rows.resources import Resources
-from marr_pipeline.rectify.rows.source import Rows, StoredLogits
+from marr_pipeline.rectify.rows.resources import UNLIMITED, Resources
+from marr_pipeline.rectify.rows.source import PickedRows, Rows, StoredLogits
+from marr_pipeline.rectify.rows.thinning import thin_rows
 from marr_pipeline.rectify.rows.workers import workers
 
 Reduction = Literal["plain", "weighted"]
 Part = TypeVar("Part")
 
 
-class WeightedRows:
+@dataclass(frozen=True)
+class Evaluation:
+    """A loss and its gradient, from one pass over the rows.
+
+    Attributes:
+        loss: L, without any ridge.
+        gradient: float64 on the CPU, in the shape that the loss gives it.
+        largest_row_loss: of the rows whose weight is not 0. Below log 2 every row's own label has
+            more than half of the probability, which proves that the rows can be separated.
+    """
+
+    loss: float
+    gradient: Tensor
+    largest_row_loss: float
+
+
+class WeightedRows(ABC):
     """Rows, their weights, and passes over them; the losses are subclasses.
 
     Args:
@@ -69,6 +88,26 @@ class WeightedRows:
         self._label_shift = rows_of_class * self._weights
         self._divisor = self.num_rows if reduction == "plain" else float(self._label_shift.sum())
 
+    def subset(self, rows: Tensor) -> Self:
+        """The same loss over some rows (B,) int64 alone, in this process alone."""
+        return self._over(rows.to(self.device), self._weights, UNLIMITED)
+
+    def thin(self, rows_per_class: int) -> Self:
+        """An estimate of this loss from at most that many rows of each class; see `thinning`."""
+        rows, stands_for = thin_rows(self._labels[:, 0].cpu(), self.num_classes, rows_per_class)
+        weights = self._weights * stands_for.to(self.device)
+        few = self._over(rows.to(self.device), weights, Resources(memory=self.memory))
+        few._divisor = self._divisor
+        return few
+
+    @abstractmethod
+    def _over(self, rows: Tensor, weights: Tensor, resources: Resources) -> Self:
+        """The same loss over some rows (B,) int64, with other class weights (K,)."""
+
+    def _picked(self, source: Rows, rows: Tensor, resources: Resources) -> Tensor | Rows:
+        """Some rows of a source: copied, or fetched block by block where memory is bound."""
+        return source.take(rows) if resources.memory is None else PickedRows(source, rows)
+
     def _has_own_on_top(self, rectified: Callable[[slice], Iterator[tuple[slice, Tensor]]]) -> bool:
         """Whether every row that counts has its own label strictly on top.
 
@@ -89,6 +128,43 @@ class WeightedRows:
         for part in self._over_chunks(count_wrong):
             wrong += part
         return not bool(self._ranks.gather(wrong).any())
+
+    def _evaluate(
+        self,
+        chunk_gradient: Callable[[slice], tuple[Tensor, Tensor, Tensor]],
+        *shape: int,
+        of_labels: Tensor | None = None,
+    ) -> Evaluation:
+        """Loss and gradient in one pass.
+
+        Args:
+            chunk_gradient: S times a chunk's part of the gradient, of that `shape`, and what
+                `_chunk_loss` gives.
+            shape: of the gradient.
+            of_labels: what the labels take from S times the gradient, if it is known beforehand.
+        """
+        total = self._zeros(*shape)
+        loss, largest = self._zeros(1), self._zeros(1)
+        for gradient, weighted_loss, largest_loss in self._over_chunks(chunk_gradient):
+            total += gradient
+            loss += weighted_loss
+            torch.maximum(largest, largest_loss, out=largest)
+        gathered = self._ranks.gather(torch.cat([total.flatten(), loss, largest]))
+        total = gathered[:, :-2].sum(0).view(shape)
+        if of_labels is not None:
+            total -= of_labels
+        return Evaluation(
+            loss=float(gathered[:, -2].sum()) / self._divisor,
+            gradient=(total / self._divisor).cpu(),
+            largest_row_loss=float(gathered[:, -1].max()),
+        )
+
+    def _sum(self, chunk_part: Callable[[slice], Tensor], *shape: int) -> Tensor:
+        """The sum of all chunks' parts, each of that shape, in float64."""
+        total = self._zeros(*shape)
+        for part in self._over_chunks(chunk_part):
+            total += part
+        return self._ranks.gather(total).sum(0)
 
     def _over_chunks(self, function: Callable[[slice], Part]) -> Iterator[Part]:
         """`function` of every chunk of this process, in order.
@@ -112,24 +188,30 @@ class WeightedRows:
         """Ask for what a chunk will need; returns at once."""
         self.rows.ahead(chunk)
 
-    def _own_label_loss(
+    def _chunk_loss(
         self, own: Tensor, chunk: slice, rectified: Callable[[Tensor], Tensor]
-    ) -> Tensor:
-        """-log own, (B,) float64, for the probabilities `own` (B,) of a chunk's own labels.
+    ) -> tuple[Tensor, Tensor]:
+        """sum_i U_{y_i} l_i of a chunk, and the largest l_i that counts; float64.
 
         Where a probability is too small to be held, the log-sum-exp is taken anew, so that no
-        loss is infinite; `rectified` gives the logits (M, K) float64 of some rows (M,).
+        loss is infinite.
+
+        Args:
+            own: (B,) probabilities of the chunk's own labels.
+            chunk: with both ends.
+            rectified: logits (M, K) float64 of the rows (M,) int64.
         """
         loss = own.log().neg_().double()
         too_small = 1e4 * torch.finfo(own.dtype).tiny
-        if not bool(own.min() < too_small):
-            return loss
-        vanished = (own < too_small).nonzero()[:, 0]
-        for rows in torch.split(vanished, self._blocks.sizes(chunk)[0]):
-            logits = rectified(chunk.start + rows)
-            own_logit = logits.gather(1, self._labels[chunk][rows])[:, 0]
-            loss[rows] = logits.logsumexp(1) - own_logit
-        return loss
+        if bool(own.min() < too_small):
+            vanished = (own < too_small).nonzero()[:, 0]
+            for rows in torch.split(vanished, self._blocks.sizes(chunk)[0]):
+                logits = rectified(chunk.start + rows)
+                own_logit = logits.gather(1, self._labels[chunk][rows])[:, 0]
+                loss[rows] = logits.logsumexp(1) - own_logit
+        weight = self._row_weights[chunk]
+        counted = loss if self._all_count else torch.where(weight > 0, loss, 0.0)
+        return weight @ loss, counted.max()
 
     def _place(self, dtype: torch.dtype, *vectors: Tensor) -> tuple[Tensor, ...]:
         return tuple(vector.to(self.device, dtype) for vector in vectors)

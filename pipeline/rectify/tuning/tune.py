@@ -22,10 +22,10 @@ from marr_pipeline.optim import minimize_lbfgs
 from marr_pipeline.progress import Progress, silent
 from marr_pipeline.rectify.affine.family import AffineFamily
 from marr_pipeline.rectify.affine.fit import build_ridge, starting_point
+from marr_pipeline.rectify.affine.problem import AffineProblem
 from marr_pipeline.rectify.inputs import FitInputs
 from marr_pipeline.rectify.methods import METHODS
 from marr_pipeline.rectify.objective import WeightedCrossEntropy
-from marr_pipeline.rectify.problem import Problem
 from marr_pipeline.rectify.settings import RectifySettings
 from marr_pipeline.rectify.tuning.balanced import BalancedScores, Score, sample_scores
 from marr_pipeline.rectify.tuning.folds import stratified_folds
@@ -204,6 +204,6 @@ def _grid_fits(
             weights = class_weights(train.class_counts, gamma)
             loss = WeightedCrossEntropy(*train.rows(), weights, reduction=settings.reduction)
         tried = point.applied_to(settings)
-        problem = Problem(loss, family, build_ridge(family, tried, train.log_prior))
+        problem = AffineProblem(loss, family, build_ridge(family, tried, train.log_prior))
         start = starting_point(problem, tried)
         yield family.affine(minimize_lbfgs(problem, start, TOLERANCE).point.theta)
