@@ -1,7 +1,7 @@
 """Every name a user can type. Imports nothing, so that `pipeline --help` stays instant.
 
-The registries (`DATASETS`, `AUGMENTATIONS`, `BACKBONES`, `RECIPES`, `METHODS`, `SOLVERS`) hold the
-things themselves; a test checks that their keys equal the tuples here.
+The registries (`DATASETS`, `AUGMENTATIONS`, `BACKBONES`, `METHODS`, `SOLVERS`) and `PROTOCOLS` hold
+the things themselves; a test checks that their keys equal the tuples here.
 """
 
 DATASETS = (

@@ -13,6 +13,7 @@ FOLDERS = {"marr_pipeline.cache": "cache", "marr_pipeline.plots": "plots"}
 
 FOUNDATIONS = {
     "marr_pipeline.names",
+    "marr_pipeline.protocols",
     "marr_pipeline.errors",
     "marr_pipeline.groups",
     "marr_pipeline.progress",
@@ -25,6 +26,7 @@ ALLOWED = {
     "marr_pipeline.cache": set(),
     "marr_pipeline.plots": set(),
     "marr_pipeline.names": set(),
+    "marr_pipeline.protocols": {"marr_pipeline.names"},
     "marr_pipeline.errors": set(),
     "marr_pipeline.data": FOUNDATIONS,
     "marr_pipeline.backbone": FOUNDATIONS | {"marr_pipeline.data"},
@@ -46,6 +48,7 @@ FORBIDDEN_LIBRARIES = {
     "marr_pipeline.cache": {"torch", "torchvision", "matplotlib", "click"},
     "marr_pipeline.plots": {"torch", "torchvision", "h5py", "click"},
     "marr_pipeline.names": {"torch", "numpy"},
+    "marr_pipeline.protocols": {"torch", "numpy"},
     "marr_pipeline.optim": {"torchvision", "h5py", "matplotlib", "click"},
     "marr_pipeline.rectify": {"torchvision", "h5py", "matplotlib", "click"},
     "marr_pipeline.report": {"torchvision", "h5py", "matplotlib", "click"},

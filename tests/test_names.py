@@ -6,16 +6,18 @@ from marr_pipeline import names
 
 
 def test_phase_one_registries():
-    from marr_pipeline.backbone import BACKBONES, RECIPES
+    from marr_pipeline.backbone import BACKBONES
     from marr_pipeline.backbone.extract import BatchNorm
     from marr_pipeline.data import AUGMENTATIONS, DATASETS
-    from marr_pipeline.data.normalisations import NORMALISATIONS
+    from marr_pipeline.data.normalise import NORMALISATIONS
+    from marr_pipeline.protocols import PROTOCOLS
 
     assert tuple(DATASETS) == names.DATASETS
     assert tuple(BACKBONES) == names.BACKBONES
     assert tuple(NORMALISATIONS) == names.NORMALISATIONS
     assert names.OF_DATASET not in NORMALISATIONS
-    assert tuple(RECIPES) == names.RECIPES
+    assert tuple(PROTOCOLS) == names.DATASETS
+    assert all(tuple(protocol.recipes) == names.RECIPES for protocol in PROTOCOLS.values())
     assert set(names.SMALL_AUGMENTATIONS + names.LARGE_AUGMENTATIONS) == set(names.AUGMENTATIONS)
     assert tuple(AUGMENTATIONS) == names.AUGMENTATIONS
     assert get_args(BatchNorm) == names.BATCH_NORMS

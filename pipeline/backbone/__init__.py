@@ -1,4 +1,4 @@
-"""Networks by name, and the recipes that train them."""
+"""Networks by name."""
 
 from collections.abc import Callable
 from functools import partial
@@ -13,8 +13,6 @@ from marr_pipeline.backbone.networks.torchvision_networks import (
     torchvision_input,
     torchvision_network,
 )
-from marr_pipeline.backbone.training.recipe import RecipeTerms
-from marr_pipeline.backbone.training.recipes import default_terms, official_terms, paper_terms
 from marr_pipeline.errors import ConfigError
 
 BACKBONES: dict[str, BackboneBuilder] = {
@@ -41,13 +39,6 @@ INPUTS: dict[str, Callable[[str], NetworkInput]] = {
 IMAGENET_INPUT = NetworkInput(image_size=224)
 LARGE_BACKBONES = ("resnet10", *names.TORCHVISION_BACKBONES)
 """Those of `BACKBONES` that were made for ImageNet's images."""
-
-RECIPES: dict[str, Callable[[str], RecipeTerms]] = {
-    "default": default_terms,
-    "paper": paper_terms,
-    "official": official_terms,
-}
-"""A dataset's name to the recipe's terms."""
 
 
 def build_backbone(name: str, num_classes: int, *, in_channels: int, seed: int) -> Backbone:

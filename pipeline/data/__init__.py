@@ -12,7 +12,7 @@ from marr_pipeline.data.digits import digits_source
 from marr_pipeline.data.file_source import without_unreadable
 from marr_pipeline.data.folder import folder_source
 from marr_pipeline.data.images import LongTailedDataset
-from marr_pipeline.data.listed import LISTED, listed_source
+from marr_pipeline.data.listed import LISTED, OFFICIAL, listed_source
 from marr_pipeline.data.normalise import Normalisation
 from marr_pipeline.data.rows import Rows
 from marr_pipeline.data.source import DatasetSource, SourceRequest, draw_dataset
@@ -26,9 +26,7 @@ DATASETS: dict[str, Source] = {
     "digits-lt": digits_source,
     "cifar10-lt": partial(cifar_source, "cifar10-lt"),
     "cifar100-lt": partial(cifar_source, "cifar100-lt"),
-    "imagenet-lt": partial(listed_source, "imagenet-lt"),
-    "places-lt": partial(listed_source, "places-lt"),
-    "inaturalist2018": partial(listed_source, "inaturalist2018"),
+    **{name: partial(listed_source, name) for name in OFFICIAL},
     "folder": folder_source,
     "list": partial(listed_source, "list"),
 }

@@ -16,17 +16,13 @@ import torch
 from torch import Tensor
 from torchvision.datasets import CIFAR10, CIFAR100
 
-from marr_pipeline.data.defaults import file_defaults
 from marr_pipeline.data.folder import folder_source
-from marr_pipeline.data.normalisations import CIFAR
 from marr_pipeline.data.rows import Rows
 from marr_pipeline.data.source import ArraySource, DatasetSource, SourceRequest
 from marr_pipeline.errors import ConfigError, DataError
 from marr_pipeline.progress import Progress
+from marr_pipeline.protocols import PROTOCOLS
 
-DEFAULT_IMBALANCE_RATIO = 100.0
-IMAGE_SIZE = 32
-NUM_CLASSES = {"cifar10-lt": 10, "cifar100-lt": 100}
 ORIGINALS = {"cifar10-lt": CIFAR10, "cifar100-lt": CIFAR100}
 
 
@@ -43,25 +39,24 @@ def cifar_source(name: str, request: SourceRequest) -> DatasetSource:
         DataError: the number of class folders is not the dataset's, or neither layout is there
             and the download failed.
     """
-    data_root, image_size = request.data_root, request.image_size
+    data_root, protocol = request.data_root, PROTOCOLS[name]
     if data_root is None:
         raise ConfigError(f"--data-root: the folder of {name} expected, got none; give it")
-    if image_size not in (None, IMAGE_SIZE):
+    if request.image_size not in (None, protocol.image_size):
         raise ConfigError(
-            f"image size: {IMAGE_SIZE} pixels expected for {name}, got {image_size}; "
+            f"image size: {protocol.image_size} pixels expected for {name}, got "
+            f"{request.image_size}; "
             "use --dataset folder for another size"
         )
     if (data_root / "train").is_dir():
-        found = folder_source(request)
-        if len(found.class_names) != NUM_CLASSES[name]:
+        found = folder_source(replace(request, image_size=protocol.image_size))
+        if len(found.class_names) != protocol.num_classes:
             raise DataError(
-                f"{data_root / 'train'}: {NUM_CLASSES[name]} class folders expected for {name}, "
+                f"{data_root / 'train'}: {protocol.num_classes} class folders expected for {name}, "
                 f"got {len(found.class_names)}; is this another dataset?"
             )
-        source = replace(found, name=name)
-    else:
-        source = _original_source(name, data_root, request.progress)
-    return replace(source, default_imbalance_ratio=DEFAULT_IMBALANCE_RATIO, normalisation=CIFAR)
+        return replace(found, name=name)
+    return _original_source(name, data_root, request.progress)
 
 
 def _original_source(name: str, data_root: Path, progress: Progress) -> DatasetSource:
@@ -87,7 +82,6 @@ def _original_source(name: str, data_root: Path, progress: Progress) -> DatasetS
             )
             for split, part in (("train", train), ("test", test))
         },
-        defaults=file_defaults(IMAGE_SIZE),
     )
 
 

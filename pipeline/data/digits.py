@@ -1,9 +1,9 @@
 """`digits-lt`: scikit-learn's 8 x 8 grey digits, cut to a long tail. Needs no file and no network.
 
 1,797 images, 174 to 183 a class. 40 a class are drawn first as a balanced test split, which
-leaves 134 to 143 a class; at a ratio of 20 the training counts are then 143, 102, 73, 52, 37,
-27, 19, 13, 9, 7: two many-shot, four medium-shot and four few-shot classes. A larger test split
-or a steeper ratio would leave fewer than two classes above 100 images.
+leaves 134 to 143 a class; at a ratio of 20, the protocol's, the training counts are then 143, 102,
+73, 52, 37, 27, 19, 13, 9, 7: two many-shot, four medium-shot and four few-shot classes. A larger
+test split or a steeper ratio would leave fewer than two classes above 100 images.
 """
 
 import numpy as np
@@ -11,13 +11,11 @@ import torch
 from sklearn.datasets import load_digits
 from torch import Tensor
 
-from marr_pipeline.data.images import PhaseOneDefaults
 from marr_pipeline.data.longtail import select_rows
 from marr_pipeline.data.rows import Rows
 from marr_pipeline.data.source import ArraySource, DatasetSource, SourceRequest
 
 TEST_IMAGES_PER_CLASS = 40
-DEFAULT_IMBALANCE_RATIO = 20.0
 LARGEST_PIXEL = 16  # scikit-learn counts set bits in 4 x 4 blocks: 0..16
 
 
@@ -44,12 +42,4 @@ def digits_source(request: SourceRequest) -> DatasetSource:
             "train": ArraySource(labels=labels, read=read, candidates=train_rows),
             "test": ArraySource(labels=labels, read=read, candidates=test_rows),
         },
-        defaults=PhaseOneDefaults(
-            backbone="resnet8",
-            augmentation="crop",
-            augmentations=("none", "crop"),  # a mirrored 2 is no 2
-            iterations=300,
-            batch_size=128,
-        ),
-        default_imbalance_ratio=DEFAULT_IMBALANCE_RATIO,
     )

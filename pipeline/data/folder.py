@@ -9,14 +9,12 @@ import numpy as np
 import numpy.typing as npt
 
 from marr_pipeline.data.decode import SUFFIXES
-from marr_pipeline.data.defaults import file_defaults, file_normalisation
 from marr_pipeline.data.file_source import FileSource
 from marr_pipeline.data.image_files import ImageFiles
 from marr_pipeline.data.source import DatasetSource, SourceRequest
 from marr_pipeline.errors import ConfigError, DataError
 from marr_pipeline.names import SPLITS
-
-DEFAULT_IMAGE_SIZE = 32
+from marr_pipeline.protocols import protocol_of
 
 
 def folder_source(request: SourceRequest) -> DatasetSource:
@@ -28,7 +26,7 @@ def folder_source(request: SourceRequest) -> DatasetSource:
             another split are not those of `train`.
     """
     data_root = request.data_root
-    image_size = request.side(DEFAULT_IMAGE_SIZE)
+    image_size = request.side(protocol_of("folder").image_size)
     if data_root is None:
         raise ConfigError("--data-root: a folder with train/ and test/ expected, got none; give it")
     if not (data_root / "train").is_dir():
@@ -44,13 +42,7 @@ def folder_source(request: SourceRequest) -> DatasetSource:
         splits[split] = FileSource(
             labels=labels, files=files, image_size=image_size, name=split, request=request
         )
-    return DatasetSource(
-        name="folder",
-        class_names=class_names,
-        splits=splits,
-        defaults=file_defaults(image_size),
-        normalisation=file_normalisation(image_size),
-    )
+    return DatasetSource(name="folder", class_names=class_names, splits=splits)
 
 
 def _list_split(

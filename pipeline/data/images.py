@@ -18,6 +18,7 @@ from marr_pipeline.data.normalise import Normalisation
 from marr_pipeline.data.views import Batch, Split, ViewPass
 from marr_pipeline.errors import ConfigError, DataError
 from marr_pipeline.names import SPLITS
+from marr_pipeline.protocols import PhaseOneDefaults
 
 
 @dataclass(frozen=True)
@@ -93,25 +94,6 @@ class ImageSplit:
         """The pixels (N, C, H, W)."""
         pixels: npt.NDArray[np.uint8] = self.images.numpy()
         return pixels
-
-
-@dataclass(frozen=True, kw_only=True)
-class PhaseOneDefaults:
-    """What phase one uses for a dataset unless it is told otherwise.
-
-    Attributes:
-        backbone: a name in `BACKBONES`.
-        augmentation: a name in `AUGMENTATIONS`, one of `augmentations`.
-        augmentations: those that keep the label of an image of this dataset.
-        iterations: None leaves the recipe's.
-        batch_size: None leaves the recipe's.
-    """
-
-    backbone: str
-    augmentation: str
-    augmentations: tuple[str, ...]
-    iterations: int | None = None
-    batch_size: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,71 +5,20 @@ no public test labels, its val is `test` for everybody.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 from marr_pipeline.data.class_list import check_classes, class_names_of
-from marr_pipeline.data.defaults import file_defaults, file_normalisation
 from marr_pipeline.data.file_source import FileSource
 from marr_pipeline.data.image_files import ImageFiles
 from marr_pipeline.data.list_file import ListFile, read_list
-from marr_pipeline.data.normalisations import IMAGENET, INATURALIST
-from marr_pipeline.data.normalise import Normalisation
 from marr_pipeline.data.path_layout import choose_layout, folders_of_classes, replace_prefix
-from marr_pipeline.data.published import PUBLISHED
 from marr_pipeline.data.source import DatasetSource, SourceRequest, SplitSource
 from marr_pipeline.errors import ConfigError, DataError
 from marr_pipeline.names import SPLITS
+from marr_pipeline.protocols import PROTOCOLS, Protocol
 
-
-@dataclass(frozen=True, kw_only=True)
-class ListedDataset:
-    """What is known of a dataset of list files.
-
-    Attributes:
-        list_names: file name of each split's list under the data root, taken if it is there and
-            none is given.
-        image_size: side in pixels.
-        backbone: the paper's; None takes the default for the size.
-        augmentation: the codebases'; None takes the default for the size.
-        normalisation: of large images.
-    """
-
-    list_names: Mapping[str, str]
-    image_size: int
-    backbone: str | None = None
-    augmentation: str | None = None
-    normalisation: Normalisation = IMAGENET
-
-
-LISTED: dict[str, ListedDataset] = {
-    "imagenet-lt": ListedDataset(
-        list_names={
-            "train": "ImageNet_LT_train.txt",
-            "tune": "ImageNet_LT_val.txt",
-            "test": "ImageNet_LT_test.txt",
-        },
-        image_size=224,
-        backbone="resnext50_32x4d",
-    ),
-    "places-lt": ListedDataset(
-        list_names={
-            "train": "Places_LT_train.txt",
-            "tune": "Places_LT_val.txt",
-            "test": "Places_LT_test.txt",
-        },
-        image_size=224,
-        backbone="resnet152",
-    ),
-    "inaturalist2018": ListedDataset(
-        list_names={"train": "iNaturalist18_train.txt", "test": "iNaturalist18_val.txt"},
-        image_size=224,
-        backbone="resnet50",
-        augmentation="resized-crop-flip",
-        normalisation=INATURALIST,
-    ),
-    "list": ListedDataset(list_names={}, image_size=32),
-}
+OFFICIAL = tuple(name for name, protocol in PROTOCOLS.items() if protocol.list_names)
+LISTED = (*OFFICIAL, "list")
 
 
 def listed_source(name: str, request: SourceRequest) -> DatasetSource:
@@ -78,7 +27,7 @@ def listed_source(name: str, request: SourceRequest) -> DatasetSource:
     K is the number of labels in the list of `train`, which must be 0..K-1.
 
     Args:
-        name: a key of `LISTED`.
+        name: one of `LISTED`.
         request: the data root that listed paths begin at, and the lists.
 
     Raises:
@@ -86,17 +35,16 @@ def listed_source(name: str, request: SourceRequest) -> DatasetSource:
         DataError: a list is malformed, labels are out of range or leave a class empty, or an
             image is in two splits.
     """
-    known = LISTED[name]
+    protocol = PROTOCOLS[name]
     root = request.data_root
     if root is None:
         raise ConfigError(
             f"--data-root: the folder that the paths of {name} begin at expected, got none; give it"
         )
-    lists = {split: read_list(path) for split, path in _list_paths(name, known, request).items()}
-    figures = PUBLISHED.get((name, None))
-    num_classes = check_classes(lists, at_most=figures.num_classes if figures else None)
+    lists = {split: read_list(path) for split, path in _list_paths(name, protocol, request).items()}
+    num_classes = check_classes(lists, at_most=protocol.num_classes)
     _check_apart(lists)
-    image_size = request.side(known.image_size)
+    image_size = request.side(protocol.image_size)
     folders = folders_of_classes(lists["train"].image_paths, lists["train"].labels)
     splits: dict[str, SplitSource] = {
         split: FileSource(
@@ -112,25 +60,21 @@ def listed_source(name: str, request: SourceRequest) -> DatasetSource:
         name=name,
         class_names=class_names_of(lists["train"], folders, num_classes),
         splits=splits,
-        defaults=file_defaults(
-            image_size, backbone=known.backbone, augmentation=known.augmentation
-        ),
-        normalisation=file_normalisation(image_size, known.normalisation),
     )
 
 
-def _list_paths(name: str, known: ListedDataset, request: SourceRequest) -> dict[str, Path]:
+def _list_paths(name: str, protocol: Protocol, request: SourceRequest) -> dict[str, Path]:
     """The lists given, and those that lie under the data root by their official names."""
     assert request.data_root is not None
     found = {}
     for split in SPLITS:
-        official = known.list_names.get(split)
+        official = protocol.list_names.get(split)
         if split in request.lists:
             found[split] = request.lists[split]
         elif official is not None and (request.data_root / official).is_file():
             found[split] = request.data_root / official
     if "train" not in found:
-        official = known.list_names.get("train")
+        official = protocol.list_names.get("train")
         place = f", or {request.data_root / official}" if official else ""
         raise ConfigError(
             f"--list-train: the list of {name}'s training images expected{place}, got none; give it"

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from marr_pipeline import protocols
 from marr_pipeline.errors import ConfigError
 
 
@@ -64,6 +65,10 @@ class Normalisation:
         return {"mean": list(self.mean), "std": list(self.std)}
 
 
+NORMALISATIONS = {name: Normalisation(*each) for name, each in protocols.NORMALISATIONS.items()}
+"""By the names of `names.NORMALISATIONS`."""
+
+
 def normalise(images: Tensor, normalisation: Normalisation) -> Tensor:
     """Network input of `images` (N, C, H, W) uint8: float32, channels-last, on their device."""
     factor, shift = _factor_and_shift(normalisation, images.device)
@@ -77,6 +82,34 @@ def _factor_and_shift(normalisation: Normalisation, device: torch.device) -> tup
     mean = torch.tensor(normalisation.mean)[:, None, None]
     std = torch.tensor(normalisation.std)[:, None, None]
     return (1.0 / (255.0 * std)).to(device), (mean / std).to(device)
+
+
+def parse_normalisation(text: str) -> Normalisation:
+    """The normalisation of a name, or of MEAN/STD such as `0.5,0.5,0.5/0.2,0.2,0.2` or `0/1`.
+
+    Raises:
+        ConfigError: it is neither, or no statistics of pixels in [0, 1].
+    """
+    if text in NORMALISATIONS:
+        return NORMALISATIONS[text]
+    mean, _, std = text.partition("/")
+    try:
+        normalisation = Normalisation(_numbers(mean), _numbers(std))
+    except ValueError as error:
+        raise ConfigError(
+            f"--normalisation: dataset, {', '.join(NORMALISATIONS)} or MEAN/STD expected, got "
+            f"{text}; such as 0.485,0.456,0.406/0.229,0.224,0.225, or 0.5/0.5 for all channels"
+        ) from error
+    if not all(0 <= value <= 1 for value in normalisation.mean):
+        raise ConfigError(
+            f"--normalisation: means of pixels in [0, 1] expected, got {mean}; divide means and "
+            "deviations by 255"
+        )
+    return normalisation
+
+
+def _numbers(text: str) -> tuple[float, ...]:
+    return tuple(float(number) for number in text.split(","))
 
 
 def channel_statistics(images: Tensor) -> Normalisation:

@@ -13,14 +13,15 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from marr_pipeline.data.images import ImageSplit, LongTailedDataset, PhaseOneDefaults
+from marr_pipeline.data.images import ImageSplit, LongTailedDataset
 from marr_pipeline.data.longtail import hold_out, long_tail_counts, select_rows
-from marr_pipeline.data.normalise import Normalisation, channel_statistics
-from marr_pipeline.data.published import PUBLISHED, differences_from_published
+from marr_pipeline.data.normalise import NORMALISATIONS, Normalisation, channel_statistics
 from marr_pipeline.data.rows import Rows
 from marr_pipeline.data.views import Split
 from marr_pipeline.errors import ConfigError, DataError
+from marr_pipeline.groups import shot_groups
 from marr_pipeline.progress import Progress
+from marr_pipeline.protocols import Figures, PhaseOneDefaults, protocol_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,21 +98,15 @@ class DatasetSource:
     """All splits of a dataset, undecoded.
 
     Attributes:
-        name: as the user typed it.
+        name: as the user typed it; everything else that is known of it is its protocol.
         class_names: K names in label order.
         splits: by name.
-        defaults: what phase one uses unless told otherwise.
-        default_imbalance_ratio: None takes the training images as they are.
-        normalisation: None asks for the training images' own, which must then be in memory.
         skipped: per split, the ids of its unreadable images, which are no candidates.
     """
 
     name: str
     class_names: tuple[str, ...]
     splits: Mapping[str, SplitSource]
-    defaults: PhaseOneDefaults
-    default_imbalance_ratio: float | None = None
-    normalisation: Normalisation | None = None
     skipped: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
@@ -140,7 +135,8 @@ def draw_dataset(
             other channels than the images have.
         DataError: the images do not allow the ratio, or `stored_rows` are of another source.
     """
-    ratio = source.default_imbalance_ratio if imbalance_ratio is None else imbalance_ratio
+    protocol = protocol_of(source.name)
+    ratio = protocol.imbalance_ratio if imbalance_ratio is None else imbalance_ratio
     if tune_fraction and "tune" in source.splits:
         raise ConfigError(
             f"{source.name}: a tune fraction of 0 expected where the data has its own tune split, "
@@ -155,6 +151,7 @@ def draw_dataset(
         for name, own in rows.items()
     }
     train = splits["train"]
+    defaults = protocol.small if isinstance(train, ImageSplit) else protocol.large
     counts = np.bincount(train.labels.numpy(), minlength=len(source.class_names))
     sizes = {name: len(split) for name, split in splits.items()}
     return LongTailedDataset(
@@ -167,10 +164,10 @@ def draw_dataset(
         normalisation=(
             normalisation.of_channels(train.image_shape[0])
             if normalisation
-            else source.normalisation or _own_statistics(train)
+            else _own_normalisation(defaults, train)
         ),
         own_normalisation=normalisation is None,
-        defaults=source.defaults,
+        defaults=defaults,
         imbalance_ratio=ratio,
         tune_fraction=tune_fraction,
         data_seed=data_seed,
@@ -179,8 +176,10 @@ def draw_dataset(
     )
 
 
-def _own_statistics(train: Split) -> Normalisation:
-    assert isinstance(train, ImageSplit), "a source of streamed images names its normalisation"
+def _own_normalisation(defaults: PhaseOneDefaults, train: Split) -> Normalisation:
+    if defaults.normalisation is not None:
+        return NORMALISATIONS[defaults.normalisation]
+    assert isinstance(train, ImageSplit), "the normalisation of large images is stated"
     return channel_statistics(train.images)
 
 
@@ -191,7 +190,7 @@ def _warnings(
     class_counts: npt.NDArray[np.int64],
     split_sizes: Mapping[str, int],
 ) -> tuple[str, ...]:
-    figures = PUBLISHED.get((source.name, ratio))
+    figures = protocol_of(source.name).figures.get(ratio)
     if figures is None or tune_fraction:
         return ()
     different = differences_from_published(
@@ -203,6 +202,42 @@ def _warnings(
         f"{source.name}: not the published data: {'; '.join(different)}; results cannot be set "
         "beside published ones",
     )
+
+
+def differences_from_published(
+    figures: Figures,
+    *,
+    class_counts: npt.NDArray[np.int64],
+    split_sizes: Mapping[str, int],
+) -> list[str]:
+    """One phrase for each figure that differs, such as `train 115,845 images, published 115,846`.
+
+    Args:
+        figures: the published ones.
+        class_counts: (K,) training images per class.
+        split_sizes: images of every split that is there.
+    """
+    groups = tuple(int(members.sum()) for members in shot_groups(class_counts).values())
+    compared: list[tuple[str, object, object]] = [
+        ("classes", len(class_counts), figures.num_classes),
+        ("largest class", int(class_counts.max()), figures.largest),
+        ("smallest class", int(class_counts.min()), figures.smallest),
+        ("many/medium/few classes", groups, figures.groups),
+    ]
+    for split in (*figures.images, *(split_sizes.keys() - figures.images.keys())):
+        if split in split_sizes:
+            compared.append((f"{split} images", split_sizes[split], figures.images.get(split)))
+    return [
+        f"{name} {_text(actual)}, published {_text(published)}"
+        for name, actual, published in compared
+        if actual != published
+    ]
+
+
+def _text(value: object) -> str:
+    if isinstance(value, tuple):
+        return "/".join(map(str, value))
+    return "none" if value is None else f"{value:,}"
 
 
 def _draw_rows(

@@ -9,12 +9,8 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
+from marr_pipeline.protocols import protocol_of
 from marr_pipeline.rectify.rows.sampling import Sampling
-
-PEAK_RATE = 0.05
-CIFAR_BATCH, CIFAR_ITERATIONS, CIFAR_WARMUP = 512, 2000, 800
-LARGE_SETS = {"imagenet-lt": (256, 10), "places-lt": (128, 10), "inaturalist2018": (256, 30)}
-"""Batch size and epochs; every other dataset follows CIFAR's 2,000 iterations of 512."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +35,7 @@ class Schedule:
     steps_per_epoch: int
     batch_size: int
     epochs: int
-    peak_rate: float = PEAK_RATE
+    peak_rate: float
     warmup_epochs: int = 0
     per_epoch: bool = False
     epochs_ahead: int = 0
@@ -60,28 +56,28 @@ def phase_two_schedule(
     preset: Literal["default", "paper", "official"], dataset: str | None, num_samples: int
 ) -> Schedule:
     """The schedule of a preset (`default` has the paper's) on N samples of a dataset."""
-    batch_size, epochs = LARGE_SETS.get(dataset or "", (CIFAR_BATCH, 0))
-    batch_size = min(batch_size, num_samples)
+    terms = protocol_of(dataset).marr["official" if preset == "official" else "paper"]
+    batch_size = min(terms.batch_size, num_samples)
     batches = math.ceil(num_samples / batch_size)
     if preset == "official":
         steps = max(num_samples // batch_size - 1, 1)
-        warmup = 0 if epochs else math.ceil(CIFAR_WARMUP / batches)
-        epochs = epochs or math.ceil(CIFAR_ITERATIONS / batches)
+        epochs = terms.epochs or math.ceil(terms.iterations / batches)
         return Schedule(
             iterations=epochs * steps,
             steps_per_epoch=steps,
             batch_size=batch_size,
             epochs=epochs,
-            peak_rate=2 * PEAK_RATE if warmup else PEAK_RATE,
-            warmup_epochs=warmup,
+            peak_rate=terms.peak_rate,
+            warmup_epochs=math.ceil(terms.warmup_iterations / batches),
             per_epoch=True,
         )
-    iterations = epochs * batches or CIFAR_ITERATIONS
+    iterations = terms.iterations if terms.epochs is None else terms.epochs * batches
     return Schedule(
         iterations=iterations,
         steps_per_epoch=batches,
         batch_size=batch_size,
         epochs=math.ceil(iterations / batches),
+        peak_rate=terms.peak_rate,
     )
 
 

@@ -8,12 +8,9 @@ from typing import Any
 
 from marr_pipeline.errors import ConfigError
 from marr_pipeline.names import PRESETS as PRESET_NAMES
+from marr_pipeline.protocols import OTHER, protocol_of
 from marr_pipeline.rectify.methods import METHODS
 from marr_pipeline.rectify.settings import PRESETS, RectifySettings
-
-PAPER_L2 = 5e-4
-INATURALIST_L2 = 1e-4
-"""Of every paper's weight decay 5e-4, on iNaturalist."""
 
 
 def preset_settings(
@@ -27,8 +24,8 @@ def preset_settings(
     found = METHODS[method]
     settings: dict[str, Any] = {**found.settings, **found.presets.get(preset, {})}
     l2 = settings.get("l2", PRESETS[preset].l2)
-    if l2 == PAPER_L2 and dataset == "inaturalist2018":
-        settings["l2"] = INATURALIST_L2
+    if l2 == OTHER.weight_decay:
+        settings["l2"] = protocol_of(dataset).weight_decay
     return replace(PRESETS[preset], method=method, **(settings | overrides))
 
 

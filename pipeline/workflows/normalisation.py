@@ -4,8 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from marr_pipeline.backbone.networks.network_input import NetworkInput
-from marr_pipeline.data.normalisations import parse_normalisation
-from marr_pipeline.data.normalise import Normalisation
+from marr_pipeline.data.normalise import Normalisation, parse_normalisation
 from marr_pipeline.errors import DataError
 from marr_pipeline.names import OF_DATASET
 

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from marr_pipeline.backbone import RECIPES, network_input
+from marr_pipeline.backbone import network_input
 from marr_pipeline.backbone.checkpoints.initial import (
     InitialWeights,
     pretrained_weights,
@@ -17,7 +17,7 @@ from marr_pipeline.backbone.checkpoints.initial import (
 from marr_pipeline.backbone.checkpoints.record import TrainingPlan, TrainingRecord
 from marr_pipeline.backbone.networks.classifier import check_images
 from marr_pipeline.backbone.networks.model import Backbone
-from marr_pipeline.backbone.training.recipe import RecipeTerms, plan_recipe
+from marr_pipeline.backbone.training.recipe import plan_recipe
 from marr_pipeline.data import load_dataset
 from marr_pipeline.data.images import LongTailedDataset
 from marr_pipeline.data.path_layout import parse_prefixes
@@ -27,6 +27,7 @@ from marr_pipeline.errors import ConfigError
 from marr_pipeline.groups import shot_groups
 from marr_pipeline.names import SPLITS
 from marr_pipeline.progress import Progress, silent
+from marr_pipeline.protocols import RecipeTerms, protocol_of
 from marr_pipeline.workflows.normalisation import asked_normalisation, stored_normalisation
 
 ONE_THREAD_UP_TO = 16
@@ -183,7 +184,7 @@ def plan_on(
         ConfigError: a setting is out of range.
     """
     settle_threads(dataset)
-    terms = RECIPES[request.recipe](dataset.name)
+    terms = protocol_of(dataset.name).recipes[request.recipe]
     recipe = plan_recipe(
         request.recipe,
         terms,

@@ -14,8 +14,7 @@ from torchvision.models.resnet import BasicBlock, ResNet
 
 from marr_pipeline.backbone.networks.classifier import Classifier, build_classifier
 from marr_pipeline.backbone.networks.network_input import NetworkInput
-from marr_pipeline.data.normalisations import HALF, IMAGENET
-from marr_pipeline.data.normalise import Normalisation
+from marr_pipeline.data.normalise import NORMALISATIONS, Normalisation
 from marr_pipeline.errors import ConfigError, PipelineError
 
 # Without these, the two return a tuple in training and warn about their own defaults.
@@ -100,10 +99,12 @@ def torchvision_input(name: str) -> NetworkInput:
     preset = _weights(name).transforms()
     normalisation = Normalisation(tuple(preset.mean), tuple(preset.std))
     if name in _SETTINGS:
-        normalisation = HALF  # which torchvision makes of ImageNet's inside the network
+        normalisation = NORMALISATIONS[
+            "half"
+        ]  # which torchvision makes of ImageNet's inside the network
     return NetworkInput(
         image_size=preset.crop_size[0],
-        normalisation=None if normalisation == IMAGENET else normalisation,
+        normalisation=None if normalisation == NORMALISATIONS["imagenet"] else normalisation,
     )
 
 

@@ -12,48 +12,10 @@ e < E_w:  a + (e - 1) (p - a) / (E_w - 1);   else  p (1 + cos(pi (e - E_w) / (E 
 import math
 from dataclasses import asdict, dataclass
 
-from marr_pipeline.data.images import PhaseOneDefaults
 from marr_pipeline.errors import ConfigError
+from marr_pipeline.protocols import PhaseOneDefaults, RecipeTerms
 
 WARMUP_SHARE = 0.06
-
-
-@dataclass(frozen=True, kw_only=True)
-class RecipeTerms:
-    """A recipe before it meets a dataset.
-
-    Attributes:
-        batch_size: images a step.
-        initial_learning_rate: at the first step.
-        peak_learning_rate: at the end of the warm-up.
-        weight_decay: on every parameter, batch normalisation and biases included.
-        iterations: optimiser steps (`by_epoch`: nominal; the real number is smaller).
-        epochs: in place of `iterations`.
-        warmup_iterations: at most this many; see `plan_recipe`.
-        momentum: of SGD.
-        by_epoch: the released code's schedule and its dropped batches.
-        pretrained: start from weights trained on ImageNet.
-        augmentation: None takes the dataset's default.
-    """
-
-    batch_size: int
-    initial_learning_rate: float
-    peak_learning_rate: float
-    weight_decay: float
-    iterations: int | None = None
-    epochs: int | None = None
-    warmup_iterations: int = 0
-    momentum: float = 0.9
-    by_epoch: bool = False
-    pretrained: bool = False
-    augmentation: str | None = None
-
-    def __post_init__(self) -> None:
-        if (self.iterations is None) == (self.epochs is None):
-            raise ConfigError(
-                "recipe terms: iterations or epochs expected, got "
-                f"{self.iterations} and {self.epochs}; give one of the two"
-            )
 
 
 @dataclass(frozen=True, kw_only=True)

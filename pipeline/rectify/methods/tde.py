@@ -6,9 +6,9 @@ Tang et al. do this to a head that was trained on normalised features in parts; 
 is an experiment and not their method. Their mean is one over training's augmented images, as that
 of the default `--fit-views augmented` is.
 
-alpha is theirs where they state it: 1.0 on CIFAR-10-LT, 1.5 on CIFAR-100-LT, 3 on ImageNet-LT,
-Places-LT and iNaturalist 2018. Elsewhere it is their rule of thumb, alpha times the mean cosine of
-a feature with c is 1. All of them are meant for their head; on a plain one try several `--alpha`.
+alpha is theirs where they state it (`protocols`). Elsewhere it is their rule of thumb, alpha times
+the mean cosine of a feature with c is 1. All of them are meant for their head; on a plain one try
+several `--alpha`.
 """
 
 import torch
@@ -16,18 +16,12 @@ from torch import Tensor
 
 from marr_pipeline.errors import DataError
 from marr_pipeline.optim.result import FitStatus
+from marr_pipeline.protocols import protocol_of
 from marr_pipeline.rectify.head.rectifier import HeadRectifier
 from marr_pipeline.rectify.inputs import FitInputs
 from marr_pipeline.rectify.method import FitContext, Method, Outcome
 from marr_pipeline.rectify.settings import RectifySettings
 
-STATED_ALPHA = {
-    "cifar10-lt": 1.0,
-    "cifar100-lt": 1.5,
-    "imagenet-lt": 3.0,
-    "places-lt": 3.0,
-    "inaturalist2018": 3.0,
-}
 BLOCK_ROWS = 2**14
 
 
@@ -62,7 +56,9 @@ def _fit(inputs: FitInputs, settings: RectifySettings, context: FitContext) -> O
     direction, cosine = mean_direction(inputs.feature_rows("tde"))
     alpha = settings.alpha
     if alpha is None:
-        alpha = STATED_ALPHA.get(context.dataset or "", 1 / cosine)
+        alpha = protocol_of(context.dataset).tde_alpha
+    if alpha is None:
+        alpha = 1 / cosine
     bias = torch.zeros(inputs.num_classes) if inputs.bias is None else inputs.bias
     return Outcome(
         rectifier=HeadRectifier(

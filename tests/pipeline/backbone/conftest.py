@@ -6,13 +6,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from marr_pipeline.backbone import RECIPES
 from marr_pipeline.backbone.checkpoints.record import TrainingPlan
 from marr_pipeline.backbone.training.recipe import plan_recipe
 from marr_pipeline.backbone.training.train import TrainedBackbone, train_backbone
 from marr_pipeline.data import load_dataset
 from marr_pipeline.data.images import LongTailedDataset
 from marr_pipeline.progress import Progress, silent
+from marr_pipeline.protocols import PROTOCOLS
 
 
 @pytest.fixture(scope="package", autouse=True)
@@ -36,7 +36,7 @@ def make_plan(digits: LongTailedDataset) -> Callable[..., TrainingPlan]:
     def make(*, iterations: int = 18, seed: int = 0, batch_size: int = 64) -> TrainingPlan:
         recipe = plan_recipe(
             "default",
-            RECIPES["default"]("digits-lt"),
+            PROTOCOLS["digits-lt"].recipes["default"],
             num_samples=len(digits.train),
             defaults=digits.defaults,
             iterations=iterations,

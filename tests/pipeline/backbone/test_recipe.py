@@ -5,30 +5,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from marr_pipeline.backbone import RECIPES
-from marr_pipeline.backbone.training.recipe import RecipeTerms, plan_recipe
-from marr_pipeline.data.images import PhaseOneDefaults
+from marr_pipeline.backbone.training.recipe import plan_recipe
 from marr_pipeline.errors import ConfigError
-from marr_pipeline.names import LARGE_AUGMENTATIONS, SMALL_AUGMENTATIONS
+from marr_pipeline.names import RECIPES
+from marr_pipeline.protocols import PROTOCOLS, protocol_of
 
-CIFAR = PhaseOneDefaults(
-    backbone="resnet32", augmentation="crop-flip", augmentations=SMALL_AUGMENTATIONS
-)
-LARGE = PhaseOneDefaults(
-    backbone="resnet50", augmentation="resized-crop-jitter", augmentations=LARGE_AUGMENTATIONS
-)
-DIGITS = PhaseOneDefaults(
-    backbone="resnet8",
-    augmentation="crop",
-    augmentations=("none", "crop"),
-    iterations=300,
-    batch_size=128,
-)
+CIFAR = PROTOCOLS["cifar10-lt"].small
+LARGE = PROTOCOLS["imagenet-lt"].large
+DIGITS = PROTOCOLS["digits-lt"].small
 C10_100 = 12_406
 
 
 def plan(name, num_samples=C10_100, defaults=CIFAR, dataset="cifar10-lt", **overrides):
-    terms = RECIPES[name](dataset)
+    terms = protocol_of(dataset).recipes[name]
     return plan_recipe(name, terms, num_samples=num_samples, defaults=defaults, **overrides)
 
 
@@ -94,7 +83,7 @@ def test_large_datasets_have_the_papers_numbers(
     assert recipe.learning_rate(recipe.iterations // 2) == pytest.approx(0.05, rel=0.05)
     assert 0 < recipe.learning_rate(recipe.iterations - 1) < 1e-3
     assert recipe.augmentation == "resized-crop-jitter"
-    assert RECIPES[name](dataset).pretrained == (dataset == "places-lt")
+    assert protocol_of(dataset).recipes[name].pretrained == (dataset == "places-lt")
     rates = [recipe.learning_rate(step) for step in range(3 * recipe.steps_per_epoch)]
     assert len(set(rates)) == (3 if name == "official" else len(rates))
 
@@ -109,18 +98,6 @@ def test_an_official_length_of_ones_own_shortens_the_warmup():
     recipe = plan("official", epochs=50)
     assert recipe.iterations == 50 * 23
     assert recipe.warmup == math.ceil(int(0.06 * 50 * 25) / 25)
-
-
-@pytest.mark.parametrize("lengths", [{}, {"iterations": 5, "epochs": 5}])
-def test_terms_have_one_length(lengths):
-    with pytest.raises(ConfigError, match="iterations or epochs expected, got"):
-        RecipeTerms(
-            batch_size=1,
-            initial_learning_rate=0.1,
-            peak_learning_rate=0.1,
-            weight_decay=0.0,
-            **lengths,
-        )
 
 
 @given(

@@ -3,14 +3,13 @@ import torch
 from torch import nn
 
 from marr_pipeline import names
-from marr_pipeline.backbone import BACKBONES, RECIPES, build_backbone
+from marr_pipeline.backbone import BACKBONES, build_backbone
 from marr_pipeline.backbone.networks.resnet import BasicBlock
 from marr_pipeline.errors import ConfigError
 
 
 def test_registries_hold_the_names_a_user_can_type():
     assert tuple(BACKBONES) == names.BACKBONES
-    assert tuple(RECIPES) == names.RECIPES
 
 
 @pytest.mark.parametrize(

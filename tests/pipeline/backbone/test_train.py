@@ -78,14 +78,15 @@ import signal, sys
 from pathlib import Path
 import torch
 torch.set_num_threads(1)
-from marr_pipeline.backbone import RECIPES
+from marr_pipeline.protocols import PROTOCOLS
 from marr_pipeline.backbone.training.recipe import plan_recipe
 from marr_pipeline.backbone.checkpoints.record import TrainingPlan
 from marr_pipeline.backbone.training.train import train_backbone
 from marr_pipeline.data import load_dataset
 
 data = load_dataset("digits-lt")
-recipe = plan_recipe("default", RECIPES["default"]("digits-lt"), num_samples=len(data.train),
+terms = PROTOCOLS["digits-lt"].recipes["default"]
+recipe = plan_recipe("default", terms, num_samples=len(data.train),
                      defaults=data.defaults, iterations=18, batch_size=64)
 plan = TrainingPlan(dataset=data, backbone="resnet8", recipe=recipe, seed=0,
                     precision=torch.float32)

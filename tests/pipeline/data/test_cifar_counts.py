@@ -9,12 +9,14 @@ import numpy as np
 import pytest
 
 from marr_pipeline.data import load_dataset
+from marr_pipeline.data.cifar import ORIGINALS
 from marr_pipeline.data.longtail import long_tail_counts
-from marr_pipeline.data.published import PUBLISHED, differences_from_published
+from marr_pipeline.data.source import differences_from_published
+from marr_pipeline.protocols import PROTOCOLS
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 SHARED = Path(os.environ.get("MARR_DATA", REPOSITORY.parent / "shared" / "data"))
-CIFAR = [(name, ratio) for name, ratio in PUBLISHED if ratio is not None]
+CIFAR = [(name, ratio) for name in ORIGINALS for ratio in PROTOCOLS[name].figures]
 
 
 def archive(name):
@@ -35,7 +37,7 @@ def test_the_images_there_are_give_the_published_tail(name, ratio):
         "train": int(counts.sum()),
         "test": sum(number for key, number in found.items() if key[0] == "test"),
     }
-    figures = PUBLISHED[name, ratio]
+    figures = PROTOCOLS[name].figures[ratio]
     assert differences_from_published(figures, class_counts=counts, split_sizes=sizes) == []
 
 
@@ -52,7 +54,7 @@ def test_the_loaded_training_images_are_the_published_data(name, tmp_path):
     for ratio in sorted(ratios, reverse=True):
         data = load_dataset(name, data_root=root, imbalance_ratio=ratio)
         assert data.warnings == ()
-        assert len(data.train) == PUBLISHED[name, ratio].images["train"]
+        assert len(data.train) == PROTOCOLS[name].figures[ratio].images["train"]
         assert data.class_counts.tolist() == sorted(data.class_counts, reverse=True)
         assert before is None or before < set(data.train.ids)
         before = set(data.train.ids)

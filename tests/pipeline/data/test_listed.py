@@ -4,14 +4,14 @@ import numpy as np
 import pytest
 
 from marr_pipeline.data import load_dataset
-from marr_pipeline.data.listed import LISTED, listed_source
-from marr_pipeline.data.published import PUBLISHED, differences_from_published
-from marr_pipeline.data.source import SourceRequest
+from marr_pipeline.data.listed import OFFICIAL, listed_source
+from marr_pipeline.data.source import SourceRequest, differences_from_published
 from marr_pipeline.errors import ConfigError, DataError
 from marr_pipeline.groups import FEW_BELOW, MANY_ABOVE
 from marr_pipeline.progress import silent
+from marr_pipeline.protocols import PROTOCOLS
 
-LARGE = [name for name, ratio in PUBLISHED if ratio is None]
+PUBLISHED = {name: PROTOCOLS[name].figures[None] for name in OFFICIAL}
 
 
 def request_of(root, **changes):
@@ -41,7 +41,7 @@ def counts_of(figures):
 def write_lists(root, name, counts, images):
     """List files under their official names; labels in no order of frequency."""
     counts = np.random.default_rng(0).permutation(counts)
-    for split, list_name in LISTED[name].list_names.items():
+    for split, list_name in PROTOCOLS[name].list_names.items():
         of_class = counts
         if split != "train":
             of_class = np.full(len(counts), images[split] // len(counts))
@@ -51,9 +51,9 @@ def write_lists(root, name, counts, images):
     return counts
 
 
-@pytest.mark.parametrize("name", LARGE)
+@pytest.mark.parametrize("name", OFFICIAL)
 def test_lists_of_the_published_shape_agree_in_all_figures(name, tmp_path):
-    figures = PUBLISHED[name, None]
+    figures = PUBLISHED[name]
     counts = write_lists(tmp_path, name, counts_of(figures), figures.images)
     source = listed_source(name, request_of(tmp_path))
     sizes = {split: len(part.rows) for split, part in source.splits.items()}
@@ -66,12 +66,12 @@ def test_lists_of_the_published_shape_agree_in_all_figures(name, tmp_path):
 
 
 def test_every_difference_is_named():
-    figures = PUBLISHED["imagenet-lt", None]
+    figures = PUBLISHED["imagenet-lt"]
     counts = counts_of(figures)
     counts[counts == figures.smallest] = figures.smallest - 1
     found = differences_from_published(figures, class_counts=counts, split_sizes=figures.images)
     assert found == ["smallest class 4, published 5"]
-    counts = counts_of(PUBLISHED["places-lt", None])
+    counts = counts_of(PUBLISHED["places-lt"])
     found = differences_from_published(figures, class_counts=counts, split_sizes={"tune": 7_300})
     assert found == [
         "classes 365, published 1,000",
@@ -82,13 +82,13 @@ def test_every_difference_is_named():
 
 
 def test_a_split_that_was_not_published_is_named():
-    figures = PUBLISHED["inaturalist2018", None]
+    figures = PUBLISHED["inaturalist2018"]
     sizes = {**figures.images, "tune": 10}
     found = differences_from_published(figures, class_counts=counts_of(figures), split_sizes=sizes)
     assert found == ["tune images 10, published none"]
 
 
-@pytest.mark.parametrize("name", [*LARGE, "list"])
+@pytest.mark.parametrize("name", [*OFFICIAL, "list"])
 def test_the_list_of_training_images_is_asked_for(name, tmp_path):
     with pytest.raises(ConfigError, match=r"--list-train: the list of .* expected.*, got none"):
         load_dataset(name, data_root=tmp_path)

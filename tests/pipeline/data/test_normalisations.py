@@ -6,10 +6,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from marr_pipeline.data import load_dataset
-from marr_pipeline.data.normalisations import HALF, NORMALISATIONS, parse_normalisation
-from marr_pipeline.data.normalise import Normalisation, normalise
+from marr_pipeline.data.normalise import (
+    NORMALISATIONS,
+    Normalisation,
+    normalise,
+    parse_normalisation,
+)
 from marr_pipeline.errors import ConfigError
 
+HALF = NORMALISATIONS["half"]
 # Four significant digits are what `text` shows.
 SHARE = st.integers(0, 9_999).map(lambda number: number / 10_000)
 DEVIATION = st.integers(1, 9_999).map(lambda number: number / 10_000)
