@@ -1,7 +1,6 @@
 """`pipeline compare`: every method on one cache, or on several seeds, against the baselines."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
@@ -9,9 +8,6 @@ from marr_pipeline import names
 from marr_pipeline.cli.command import command, note, print_json, warn
 from marr_pipeline.cli.options import WordOrFile, check_output, input_type, json_option, output_type
 from marr_pipeline.progress import ProgressLine
-
-if TYPE_CHECKING:
-    from marr_pipeline.workflows.compare import Comparison
 
 FORMAT_OF_SUFFIX = {".txt": "terminal", ".md": "markdown", ".tex": "latex", ".csv": "csv"}
 
@@ -82,34 +78,12 @@ def cli_command(
 
         chosen = table_format or FORMAT_OF_SUFFIX[output.suffix]
         with replacing(output) as partial:
-            partial.write_text(comparison_text(comparison, chosen) + "\n", encoding="utf-8")
+            partial.write_text(comparison.text(chosen) + "\n", encoding="utf-8")
         note(f"wrote {output}")
     if as_json:
         print_json(comparison.document())
     else:
-        click.echo(
-            comparison_text(comparison, "terminal" if output else table_format or "terminal")
-        )
-
-
-def comparison_text(comparison: "Comparison", table_format: str) -> str:
-    """The tables of a comparison in one of `names.TABLE_FORMATS`."""
-    from marr_pipeline.report.tables import TEXT_FORMATS
-    from marr_pipeline.report.tables.comparison import (
-        full_comparison,
-        gains_comparison,
-        metrics_comparison,
-    )
-    from marr_pipeline.report.tables.delimited import csv_table
-
-    reports = comparison.reports
-    if table_format == "csv":
-        return csv_table(full_comparison(reports))
-    tables = (
-        metrics_comparison(reports, comparison.metrics_caption()),
-        gains_comparison(reports, comparison.gains_caption()),
-    )
-    return "\n\n".join(TEXT_FORMATS[table_format](table) for table in tables)
+        click.echo(comparison.text("terminal" if output else table_format or "terminal"))
 
 
 def _these(caches: tuple[Path, ...]) -> str:

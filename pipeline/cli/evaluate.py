@@ -70,7 +70,7 @@ def cli_command(
     cache: Path, rectifiers: tuple[Path, ...], split: str, any_head: bool, as_json: bool
 ) -> None:
     """Score RECTIFIERS on a split of CACHE, beside softmax and logit adjustment."""
-    from marr_pipeline.report.tables.metrics import metrics_table
+    from marr_pipeline.report.tables import metrics_table
 
     evaluation = open_evaluation(cache, rectifiers, split=split, any_head=any_head)
     metrics = evaluation.metrics()

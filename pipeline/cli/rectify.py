@@ -180,7 +180,7 @@ def _report(result: "Rectification", output: Path | None, *, as_json: bool) -> N
 
 
 def _print_report(result: "Rectification") -> None:
-    from marr_pipeline.report.tables.metrics import metrics_table
+    from marr_pipeline.report.tables import metrics_table
 
     for line in result.header():
         note(line)

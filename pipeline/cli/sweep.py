@@ -84,7 +84,7 @@ def cli_command(
 
 
 def _print_table(sweep: "Sweep", varied: list[str]) -> None:
-    from marr_pipeline.report.tables.metrics import metrics_table
+    from marr_pipeline.report.tables import metrics_table
 
     labels = {}
     for point in sweep.points:

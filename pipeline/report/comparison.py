@@ -1,17 +1,24 @@
-"""Classifiers that scored the same samples, each measured and set against the baselines."""
+"""Methods that scored the same samples, each measured and set against the baselines.
 
-from collections.abc import Mapping
+What is known of a method is one tidy row of estimates by metric: the metrics of `SUMMARIES`, their
+differences to each reference (`vs_softmax` for overall accuracy, `nll_vs_softmax` for another), the
+correlations of class count with mean logit and margin, and what the fit took. Tables and JSON
+documents only pick from it.
+"""
+
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from marr_pipeline.report.bootstrap import Bootstrap, bootstrap_interval, bootstrap_summaries
-from marr_pipeline.report.estimate import Interval
-from marr_pipeline.report.metrics import SUMMARIES, Metrics, measure
+from marr_pipeline.report.metrics import SUMMARIES, measure
 from marr_pipeline.report.population import Population
 from marr_pipeline.report.scores import SampleScores
 from marr_pipeline.report.significance import holm, paired_p_value
+from marr_pipeline.report.tables.table import Cell, Estimate, Interval
 
 REFERENCES = ("softmax", "logit-adjustment")
 """What every method is set against."""
@@ -19,86 +26,178 @@ REFERENCES = ("softmax", "logit-adjustment")
 WITHOUT_INTERVAL = ("worst_class",)
 """No bootstrap holds its level for a minimum: measured, 46 % on thirty equally hard classes."""
 
+FACTS = ("margin_correlation", "logit_correlation", "parameters", "seconds")
+"""Spearman's rho of class count with mean margin and logit; numbers fitted; time from open logits.
+"""
+
 Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Difference:
-    """A classifier less a reference, on the same samples.
+class Scored:
+    """A fitted method: all but its rectifier, which may be a whole head.
 
     Attributes:
-        value: of each metric of `SUMMARIES`.
-        interval: 95 % of each that exists, but for `WITHOUT_INTERVAL`; empty without a bootstrap.
-        p: of equal overall accuracy; see `significance.paired_p_value`.
-        p_holm: the same, corrected over all classifiers that are set against the reference.
+        method: its name, without the preset.
+        status: how the fit ended.
+        scores: on the split.
+        facts: the numbers of `FACTS`.
     """
 
-    value: Mapping[str, float]
-    interval: Mapping[str, Interval]
-    p: float
-    p_holm: float
+    method: str
+    status: str
+    scores: SampleScores
+    facts: Mapping[str, float]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Standing:
-    """One classifier among others.
+    """A method among others, on one cache or over several that differ in their seeds.
 
     Attributes:
-        metrics: of its scores.
-        interval: 95 % of each metric that exists, but for `WITHOUT_INTERVAL`; empty without a
-            bootstrap.
-        against: its difference to each reference but itself.
+        method: its name, without the preset.
+        status: how the fit ended; several endings with a comma between them.
+        per_class: (K,) class accuracies.
+        estimates: every number by its key.
+        runs: on each cache, where this is their mean.
     """
 
-    metrics: Metrics
-    interval: Mapping[str, Interval]
-    against: Mapping[str, Difference]
+    method: str
+    status: str
+    per_class: Floats
+    estimates: Mapping[str, Estimate]
+    runs: Sequence["Standing"] = ()
+
+    def cells(self) -> dict[str, Cell]:
+        """For tables: every number by its key, and the status."""
+        return {**self.estimates, "status": self.status}
+
+    def record(self) -> dict[str, Any]:
+        """For JSON: `interval` is that of overall accuracy, `intervals` has those of all.
+
+        Over several caches also `std`, the spread of every number, and the records of the `runs`.
+        """
+        found = self.estimates
+        record = {
+            "method": self.method,
+            **{name: found[name].value for name in SUMMARIES},
+            "per_class": self.per_class.tolist(),
+            "interval": found["overall"].interval,
+            "intervals": {name: found[name].interval for name in SUMMARIES},
+            **{f"vs_{_word(reference)}": self._difference(reference) for reference in REFERENCES},
+            **{name: found[name].value for name in FACTS},
+            "status": self.status,
+        }
+        if self.runs:
+            record["std"] = {name: estimate.std for name, estimate in found.items()}
+            record["runs"] = [run.record() for run in self.runs]
+        return record
+
+    def _difference(self, reference: str) -> dict[str, Any] | None:
+        """Overall accuracy first, as everywhere; None for the reference itself."""
+        if difference_key("overall", reference) not in self.estimates:
+            return None
+        found = {name: self.estimates[difference_key(name, reference)] for name in SUMMARIES}
+        overall = found["overall"]
+        return {
+            "difference": overall.value,
+            "interval": overall.interval,
+            "p": overall.p,
+            "p_holm": overall.p_holm,
+            "differences": {name: one.value for name, one in found.items()},
+            "intervals": {name: one.interval for name, one in found.items()},
+        }
 
 
-def compare_scores(
-    scores: Mapping[str, SampleScores],
+def difference_key(metric: str, reference: str) -> str:
+    """`vs_logit_adjustment` for overall accuracy, `nll_vs_logit_adjustment` for another metric."""
+    key = f"vs_{_word(reference)}"
+    return key if metric == "overall" else f"{metric}_{key}"
+
+
+def _word(name: str) -> str:
+    return name.replace("-", "_")
+
+
+def compare_methods(
+    scored: Mapping[str, Scored],
     class_counts: npt.NDArray[np.int64],
     *,
     population: Population,
     bootstrap: Bootstrap | None = None,
 ) -> dict[str, Standing]:
-    """Measure classifiers and set each against softmax and logit adjustment.
+    """Measure methods and set each against softmax and logit adjustment.
+
+    Intervals are of 95 %, for every number that exists but those of `WITHOUT_INTERVAL`. p is that
+    of equal overall accuracy (`paired_p_value`); p_holm is corrected over all methods that are set
+    against the same reference.
 
     Args:
-        scores: of each classifier on the same N samples, `REFERENCES` among them.
+        scored: each method on the same N samples, `REFERENCES` among them.
         class_counts: (K,) of the training list.
         population: what a sample of each class counts.
         bootstrap: resamples, the same for all; None for no intervals.
     """
+    scores = {key: one.scores for key, one in scored.items()}
     metrics = {
-        name: measure(one, class_counts, population=population) for name, one in scores.items()
+        key: measure(one, class_counts, population=population) for key, one in scores.items()
     }
-    values = {name: one.summaries() for name, one in metrics.items()}
+    values = {key: one.summaries() for key, one in metrics.items()}
     resampled: Mapping[str, Floats] = {}
     if bootstrap is not None:
         resampled = bootstrap_summaries(
             scores, class_counts, population=population, bootstrap=bootstrap
         )
-    against: dict[str, dict[str, Difference]] = {name: {} for name in scores}
+    estimates: dict[str, dict[str, Estimate]] = {}
+    for key, value in values.items():
+        intervals = _intervals(value, resampled[key]) if resampled else {}
+        estimates[key] = {
+            name: Estimate(value=value[name], interval=_within_range(name, intervals.get(name)))
+            for name in SUMMARIES
+        }
     for reference in REFERENCES:
-        others = [name for name in scores if name != reference]
-        p_values = [paired_p_value(scores[name], scores[reference], population) for name in others]
-        for name, p, p_holm in zip(others, p_values, holm(p_values), strict=True):
-            difference = {key: values[name][key] - values[reference][key] for key in SUMMARIES}
-            interval = {}
-            if resampled:
-                interval = _intervals(difference, resampled[name] - resampled[reference])
-            against[name][reference] = Difference(
-                value=difference, interval=interval, p=p, p_holm=float(p_holm)
-            )
+        others = [key for key in scored if key != reference]
+        p_values = [paired_p_value(scores[key], scores[reference], population) for key in others]
+        for key, p, p_holm in zip(others, p_values, holm(p_values), strict=True):
+            gain = {name: values[key][name] - values[reference][name] for name in SUMMARIES}
+            rows = resampled[key] - resampled[reference] if resampled else None
+            intervals = {} if rows is None else _intervals(gain, rows)
+            for name in SUMMARIES:
+                tested = {"p": p, "p_holm": float(p_holm)} if name == "overall" else {}
+                estimates[key][difference_key(name, reference)] = Estimate(
+                    value=gain[name], interval=intervals.get(name), **tested
+                )
     return {
-        name: Standing(
-            metrics=metrics[name],
-            interval=_within_range(_intervals(values[name], resampled[name])) if resampled else {},
-            against=against[name],
+        key: Standing(
+            method=one.method,
+            status=one.status,
+            per_class=metrics[key].per_class,
+            estimates=estimates[key] | {name: Estimate(value=one.facts[name]) for name in FACTS},
         )
-        for name in scores
+        for key, one in scored.items()
     }
+
+
+def over_seeds(runs: Sequence[Mapping[str, Standing]], keys: Sequence[str]) -> dict[str, Standing]:
+    """Mean and standard deviation (n - 1) of every number of some methods over n >= 2 runs.
+
+    Differences stay paired, since each was made within its run.
+    """
+    found = {}
+    for key in keys:
+        of_key = [run[key] for run in runs]
+        estimates = {}
+        for name in of_key[0].estimates:
+            values = np.array([one.estimates[name].value for one in of_key])
+            estimates[name] = Estimate(value=float(values.mean()), std=float(values.std(ddof=1)))
+        found[key] = Standing(
+            method=of_key[0].method,
+            status=", ".join(dict.fromkeys(one.status for one in of_key)),
+            per_class=np.mean([one.per_class for one in of_key], axis=0),
+            estimates=estimates,
+            runs=of_key,
+        )
+    return found
 
 
 def _intervals(values: Mapping[str, float], resampled: Floats) -> dict[str, Interval]:
@@ -109,10 +208,9 @@ def _intervals(values: Mapping[str, float], resampled: Floats) -> dict[str, Inte
     }
 
 
-def _within_range(intervals: Mapping[str, Interval]) -> dict[str, Interval]:
+def _within_range(name: str, interval: Interval | None) -> Interval | None:
     """Cut at 0, and at 1 for what is a fraction."""
-    highest = {"nll": np.inf}
-    return {
-        name: (float(np.clip(low, 0, None)), float(np.clip(high, None, highest.get(name, 1))))
-        for name, (low, high) in intervals.items()
-    }
+    if interval is None:
+        return None
+    low, high = interval
+    return max(low, 0.0), high if name == "nll" else min(high, 1.0)

@@ -40,6 +40,7 @@ class Metrics:
         overall: share of right samples (micro accuracy).
         many: mean class accuracy over the group, like `medium` and `few`.
         macro_f1: mean F1 over the classes that have samples; 0/0 counts 0.
+        harmonic_mean: of the accuracies of the classes that have samples; 0 if one of them is 0.
         worst_class: the smallest class accuracy.
         nll: mean negative log likelihood.
         ece: expected calibration error, 15 equal-width bins of the top probability.
@@ -51,23 +52,24 @@ class Metrics:
     medium: float
     few: float
     macro_f1: float
+    harmonic_mean: float
     worst_class: float
     nll: float
     ece: float
     per_class: Floats
-
-    @property
-    def harmonic_mean(self) -> float:
-        """Of the accuracies of the classes that have samples; 0 if one of them is 0."""
-        return float(harmonic_mean(self.per_class[~np.isnan(self.per_class)]))
 
     def summaries(self) -> dict[str, float]:
         """The numbers of `SUMMARIES`."""
         return {name: getattr(self, name) for name in SUMMARIES}
 
     def record(self) -> dict[str, Any]:
-        """Plain numbers and lists, for JSON; NaN where there is nothing to average."""
-        return {**asdict(self), "per_class": self.per_class.tolist()}
+        """Plain numbers and lists, for JSON; NaN where there is nothing to average.
+
+        The harmonic mean is a number of `compare` alone.
+        """
+        record = {**asdict(self), "per_class": self.per_class.tolist()}
+        del record["harmonic_mean"]
+        return record
 
 
 def measure(
@@ -87,7 +89,6 @@ def measure(
     population = population or as_sampled(scores.labels, len(class_counts))
     sums = split_sums(score_entries(scores, population).total(), len(class_counts))
     summaries = summarise(sums, population, shot_groups(class_counts))
-    del summaries["harmonic_mean"]  # follows from the class accuracies
     return Metrics(
         **{name: float(value) for name, value in summaries.items()},
         per_class=class_accuracy(sums, population),

@@ -18,9 +18,13 @@ from marr_pipeline.rectify.rectifier_file import load_rectifier
 from marr_pipeline.rectify.rows.class_positions import class_positions
 from marr_pipeline.rectify.rows.source import FeatureLogits
 from marr_pipeline.rectify.settings import RectifySettings
-from marr_pipeline.report.class_curves import ClassAverages, class_averages
 from marr_pipeline.report.metrics import Metrics, measure
-from marr_pipeline.report.scores import SampleScores, score_samples
+from marr_pipeline.report.scores import (
+    ClassAverages,
+    SampleScores,
+    class_averages,
+    score_samples,
+)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,20 +7,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
 from marr_pipeline.cache import Cache, open_cache
 from marr_pipeline.errors import FitError
 from marr_pipeline.progress import Progress, silent
 from marr_pipeline.rectify.presets import method_keys, parse_method_key
 from marr_pipeline.report.bootstrap import Bootstrap
-from marr_pipeline.report.class_curves import ClassAverages
-from marr_pipeline.report.comparison import REFERENCES, compare_scores
-from marr_pipeline.report.estimate import SIGNIFICANT
-from marr_pipeline.report.method_report import MethodReport, Report, SeedReport
-from marr_pipeline.report.population import Population
-from marr_pipeline.report.scores import SampleScores
+from marr_pipeline.report.comparison import (
+    REFERENCES,
+    Scored,
+    Standing,
+    compare_methods,
+    over_seeds,
+)
+from marr_pipeline.report.tables import comparison_text
+from marr_pipeline.report.tables.table import SIGNIFICANT
 from marr_pipeline.workflows.cached import evaluation_rows
 from marr_pipeline.workflows.class_distribution import describe_distribution, split_population
 from marr_pipeline.workflows.method_fit import check_needs, fit_key, missing_needs
@@ -65,7 +65,7 @@ class Comparison:
     num_samples: Sequence[int]
     num_classes: int
     is_weighted: bool
-    reports: Mapping[str, Report]
+    reports: Mapping[str, Standing]
     skipped: Mapping[str, str]
     failed: Mapping[str, str]
     warnings: Sequence[str]
@@ -100,6 +100,14 @@ class Comparison:
             "rho: Spearman's, of training count and a class's mean margin or logit."
         )
 
+    def text(self, table_format: str) -> str:
+        """The tables in one of `names.TABLE_FORMATS`."""
+        return comparison_text(
+            {key: report.cells() for key, report in self.reports.items()},
+            captions=(self.metrics_caption(), self.gains_caption()),
+            table_format=table_format,
+        )
+
     def document(self) -> dict[str, Any]:
         """The JSON document of `pipeline compare`."""
         bootstrap = self.settings.bootstrap
@@ -119,19 +127,6 @@ class Comparison:
             "failed": dict(self.failed),
             "warnings": list(self.warnings),
         }
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Scored:
-    """A method that was fitted on a cache: all but its rectifier, which may be a whole head."""
-
-    method: str
-    scores: SampleScores
-    averages: ClassAverages
-    num_parameters: int
-    seconds: float
-    status: str
-    warnings: tuple[str, ...]
 
 
 def compare_caches(
@@ -167,10 +162,10 @@ def compare_caches(
     runs = []
     failed: dict[str, str] = {}
     for cached, population in zip(caches, populations, strict=True):
-        scored = _fit_and_score(cached, keys, settings, failed=failed, progress=progress)
-        warnings += _fit_warnings(scored)
+        scored, told = _fit_and_score(cached, keys, settings, failed=failed, progress=progress)
+        warnings += _fit_warnings(told)
         runs.append(
-            _method_reports(
+            compare_methods(
                 scored,
                 cached.class_counts,
                 population=population,
@@ -185,7 +180,7 @@ def compare_caches(
         is_weighted=not all(population.is_as_sampled for population in populations),
         reports=runs[0]
         if len(runs) == 1
-        else {key: SeedReport([run[key] for run in runs]) for key in keys if key not in failed},
+        else over_seeds(runs, [key for key in keys if key not in failed]),
         skipped=skipped,
         failed=failed,
         warnings=tuple(dict.fromkeys(warnings)),
@@ -199,10 +194,11 @@ def _fit_and_score(
     *,
     failed: dict[str, str],
     progress: Progress,
-) -> dict[str, _Scored]:
-    """Those of `keys` whose fit came to something; the others join `failed`."""
+) -> tuple[dict[str, Scored], dict[str, Sequence[str]]]:
+    """Those of `keys` whose fit came to something, and their warnings; others join `failed`."""
     rows = evaluation_rows(cached, settings.split)
-    scored: dict[str, _Scored] = {}
+    scored: dict[str, Scored] = {}
+    warnings: dict[str, Sequence[str]] = {}
     for number, key in enumerate(keys):
         progress(number, len(keys), key)
         try:
@@ -213,17 +209,21 @@ def _fit_and_score(
             failed[key] = f"{cached.path}: {error}"
             continue
         scores = rows.scores(fit.rectifier)
-        scored[key] = _Scored(
+        averages = rows.averages(fit.rectifier, scores)
+        scored[key] = Scored(
             method=fit.rectifier.method,
-            scores=scores,
-            averages=rows.averages(fit.rectifier, scores),
-            num_parameters=fit.num_parameters,
-            seconds=fit.seconds,
             status=str(fit.status),
-            warnings=fit.warnings,
+            scores=scores,
+            facts={
+                "margin_correlation": averages.margin_correlation,
+                "logit_correlation": averages.logit_correlation,
+                "parameters": fit.num_parameters,
+                "seconds": fit.seconds,
+            },
         )
+        warnings[key] = fit.warnings
     progress(len(keys), len(keys))
-    return scored
+    return scored, warnings
 
 
 def _inner(progress: Progress, number: int, keys: Sequence[str]) -> Progress:
@@ -233,32 +233,6 @@ def _inner(progress: Progress, number: int, keys: Sequence[str]) -> Progress:
         progress(number, len(keys), f"{keys[number]}: {note}")
 
     return tell
-
-
-def _method_reports(
-    scored: Mapping[str, _Scored],
-    class_counts: npt.NDArray[np.int64],
-    *,
-    population: Population,
-    bootstrap: Bootstrap | None,
-) -> dict[str, MethodReport]:
-    standings = compare_scores(
-        {key: one.scores for key, one in scored.items()},
-        class_counts,
-        population=population,
-        bootstrap=bootstrap,
-    )
-    return {
-        key: MethodReport(
-            method=one.method,
-            standing=standings[key],
-            averages=one.averages,
-            num_parameters=one.num_parameters,
-            seconds=one.seconds,
-            status=one.status,
-        )
-        for key, one in scored.items()
-    }
 
 
 def carried_keys(
@@ -292,13 +266,13 @@ def carried_keys(
     return list(dict.fromkeys([*REFERENCES, *kept])), skipped
 
 
-def _fit_warnings(scored: Mapping[str, _Scored]) -> list[str]:
+def _fit_warnings(told: Mapping[str, Sequence[str]]) -> list[str]:
     """Each warning once, with the methods that it is about unless it is about all of them."""
     about: dict[str, list[str]] = {}
-    for key, one in scored.items():
-        for warning in one.warnings:
+    for key, warnings in told.items():
+        for warning in warnings:
             about.setdefault(warning, []).append(key)
     return [
-        warning if len(keys) == len(scored) else f"{', '.join(keys)}: {warning}"
+        warning if len(keys) == len(told) else f"{', '.join(keys)}: {warning}"
         for warning, keys in about.items()
     ]

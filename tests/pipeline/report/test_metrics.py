@@ -9,10 +9,14 @@ from scipy.special import log_softmax
 from sklearn.metrics import accuracy_score, confusion_matrix, f1_score
 
 from marr_pipeline.report import scores as scores_module
-from marr_pipeline.report.class_curves import class_averages, rank_correlation
 from marr_pipeline.report.metrics import confusion_counts, measure
-from marr_pipeline.report.scores import SampleScores, score_samples
-from marr_pipeline.report.tables.metrics import metrics_table
+from marr_pipeline.report.scores import (
+    SampleScores,
+    class_averages,
+    rank_correlation,
+    score_samples,
+)
+from marr_pipeline.report.tables import metrics_table
 
 COUNTS = np.array([500, 100, 20, 19, 5])
 
@@ -63,15 +67,24 @@ def test_scores_do_not_depend_on_the_blocks(monkeypatch):
     np.testing.assert_array_equal(whole.nll, parts.nll)
 
 
-def test_overall_is_the_size_weighted_mean_of_groups_on_a_balanced_split():
-    """The identity of methods.md, section 1c."""
-    labels = np.repeat(np.arange(5), 40)
-    predicted = np.where(np.random.default_rng(0).random(200) < 0.7, labels, 0)
-    metrics = measure(
-        SampleScores(labels, predicted, np.full(200, 0.5), np.ones(200), np.ones(200)), COUNTS
-    )
-    groups = metrics.many * 1 + metrics.medium * 2 + metrics.few * 2
-    assert metrics.overall == pytest.approx(groups / 5)
+@pytest.mark.parametrize("sizes", [(385, 479, 136), (131, 163, 71), (35, 35, 30), (0, 4, 1)])
+def test_overall_is_the_size_weighted_mean_of_groups_on_a_balanced_split(sizes):
+    """The identity of methods.md, section 1c, at the papers' sizes of groups and at an empty one.
+
+    Each class is right as often as drawn for it, so the group means are known beforehand.
+    """
+    generator, per_class = np.random.default_rng(0), 40
+    counts = generator.permutation(np.repeat((500, 50, 5), sizes))
+    num_right = generator.integers(0, per_class + 1, len(counts))
+    labels = np.repeat(np.arange(len(counts)), per_class)
+    is_right = np.tile(np.arange(per_class), len(counts)) < num_right[labels]
+    predicted = np.where(is_right, labels, (labels + 1) % len(counts))
+    found = measure(SampleScores(labels, predicted, *np.full((3, len(labels)), 0.5)), counts)
+    np.testing.assert_allclose(found.per_class, num_right / per_class)
+    groups = np.array([found.many, found.medium, found.few])
+    expected = [num_right[counts == n].sum() / per_class for n in (500, 50, 5)]
+    np.testing.assert_allclose(np.nan_to_num(groups) * sizes, expected)
+    assert found.overall == pytest.approx(np.nansum(groups * sizes) / len(counts))
 
 
 def test_empty_is_not_zero():

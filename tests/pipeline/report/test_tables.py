@@ -1,39 +1,51 @@
 import csv
 import io
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from marr_pipeline.names import TABLE_FORMATS
-from marr_pipeline.report.estimate import Estimate
-from marr_pipeline.report.tables import TEXT_FORMATS
-from marr_pipeline.report.tables.delimited import csv_table
-from marr_pipeline.report.tables.latex import latex_table
-from marr_pipeline.report.tables.markdown import markdown_table
-from marr_pipeline.report.tables.table import Column, Table, cell_text, number_text
-from marr_pipeline.report.tables.terminal import terminal_table
+from marr_pipeline.report.tables.formats import (
+    FORMATS,
+    csv_table,
+    latex_table,
+    markdown_table,
+    terminal_table,
+)
+from marr_pipeline.report.tables.table import Column, Estimate, Table, cell_text, number_text
 
 NAN = float("nan")
-COLUMNS = (
-    Column(key="overall", heading="overall", best="largest"),
-    Column(key="nll", heading="NLL", notation="decimal", best="smallest"),
-    Column(key="gain", heading="vs softmax", notation="difference"),
-    Column(key="status", heading="status", notation="text"),
-)
+OVERALL = Column(key="overall", heading="overall", best="largest", has_interval=True)
+NLL = Column(key="nll", heading="NLL", notation="decimal", best="smallest")
+GAIN = Column(key="gain", heading="vs softmax", notation="difference", has_interval=True)
+STATUS = Column(key="status", heading="status", notation="text")
 TABLE = Table(
-    columns=COLUMNS,
+    columns=(OVERALL, NLL, GAIN, STATUS),
     rows={
-        "softmax": [Estimate(value=0.5), Estimate(value=1.25), None, "closed_form"],
-        "lws:official": [
-            Estimate(value=0.61234, interval=(0.59, 0.63)),
-            Estimate(value=NAN),
-            Estimate(value=0.11234, interval=(-0.01, 0.2), p_holm=0.049),
-            "schedule_end",
-        ],
+        "softmax": {
+            "overall": Estimate(value=0.5),
+            "nll": Estimate(value=1.25, interval=(1.0, 1.5)),
+            "status": "closed_form",
+        },
+        "lws:official": {
+            "overall": Estimate(value=0.61234, interval=(0.59, 0.63)),
+            "nll": Estimate(value=NAN),
+            "gain": Estimate(value=0.11234, interval=(-0.01, 0.2), p_holm=0.049),
+            "status": "schedule_end",
+            "not asked for": "nothing",
+        },
     },
     caption="Test: 50 % of it, p < 0.05.",
 )
+
+
+def column_of(values, **facts):
+    return Table(
+        columns=[OVERALL],
+        rows={name: {"overall": Estimate(value=v, **facts)} for name, v in values.items()},
+    )
 
 
 @pytest.mark.parametrize(
@@ -65,7 +77,7 @@ def test_numbers_as_they_are_written(notation, value, text):
     ],
 )
 def test_cells_say_how_sure_they_are(cell, text):
-    assert cell_text(cell, COLUMNS[2]) == text
+    assert cell_text(cell, GAIN) == text
 
 
 def test_the_terminal_stands_in_columns():
@@ -78,7 +90,7 @@ def test_the_terminal_stands_in_columns():
 
 
 def test_a_caption_is_no_wider_than_its_table():
-    table = Table(columns=COLUMNS[:1], rows={"one": [Estimate(value=1.0)]}, caption="a b " * 20)
+    table = replace(column_of({"one": 1.0}), caption="a b " * 20)
     width = max(map(len, terminal_table(table).splitlines()[:2]))
     assert max(map(len, terminal_table(table).splitlines())) <= width
 
@@ -106,8 +118,8 @@ def test_latex_escapes_text_and_sets_signs_in_mathematics():
 
 
 def test_latex_leaves_the_hyphens_of_names_alone():
-    table = Table(columns=COLUMNS[:1], rows={"tau-norm": [Estimate(value=0.5, std=0.01)]})
-    assert r"tau-norm & \textbf{50.0 $\pm$ 1.0} \\" in latex_table(table)
+    text = latex_table(column_of({"tau-norm": 0.5}, std=0.01))
+    assert r"tau-norm & \textbf{50.0 $\pm$ 1.0} \\" in text
 
 
 def test_csv_rounds_nothing_and_names_the_parts():
@@ -115,7 +127,7 @@ def test_csv_rounds_nothing_and_names_the_parts():
     assert list(rows[0]) == [
         "name",
         *("overall", "overall_low", "overall_high"),
-        "nll",
+        *("nll", "nll_low", "nll_high"),
         *("gain", "gain_low", "gain_high", "gain_p_holm"),
         "status",
     ]
@@ -126,28 +138,26 @@ def test_csv_rounds_nothing_and_names_the_parts():
 
 
 def test_csv_of_seeds_has_standard_deviations():
-    table = Table(columns=COLUMNS[:1], rows={"marr": [Estimate(value=0.5, std=0.25)]})
-    assert csv_table(table) == "name,overall,overall_std\nmarr,0.5,0.25"
+    assert (
+        csv_table(column_of({"marr": 0.5}, std=0.25)) == "name,overall,overall_std\nmarr,0.5,0.25"
+    )
 
 
 def test_values_that_read_the_same_are_best_together():
-    values = {"a": 0.5001, "b": 0.5004, "c": 0.499, "d": NAN}
-    table = Table(columns=COLUMNS[:1], rows={k: [Estimate(value=v)] for k, v in values.items()})
-    assert table.best_rows(0) == {"a", "b"}
+    table = column_of({"a": 0.5001, "b": 0.5004, "c": 0.499, "d": NAN})
+    assert table.best_rows(OVERALL) == {"a", "b"}
 
 
 def test_no_row_is_the_best_where_nothing_is_better():
-    assert TABLE.best_rows(2) == TABLE.best_rows(3) == frozenset()
-    empty = Table(columns=COLUMNS[:1], rows={"one": [Estimate(value=NAN)], "two": [None]})
-    assert empty.best_rows(0) == frozenset()
+    assert TABLE.best_rows(GAIN) == TABLE.best_rows(STATUS) == frozenset()
+    assert column_of({"one": NAN}).best_rows(OVERALL) == frozenset()
 
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=8))
 def test_the_best_reads_at_least_as_well_as_every_other(values):
-    rows = {str(index): [Estimate(value=value)] for index, value in enumerate(values)}
-    best = Table(columns=COLUMNS[:1], rows=rows).best_rows(0)
+    best = column_of({str(index): value for index, value in enumerate(values)}).best_rows(OVERALL)
     assert str(max(range(len(values)), key=values.__getitem__)) in best
 
 
 def test_every_format_has_its_writer():
-    assert (*TEXT_FORMATS, "csv") == TABLE_FORMATS
+    assert tuple(FORMATS) == TABLE_FORMATS
