@@ -4,15 +4,18 @@ In a fit every process opens the same cache, runs the same solver and holds the 
 only sums over rows travel, in float64. They are gathered and added in the order of the ranks, so
 every rank goes on with the same bits, whatever order the network delivers in. In a training
 gradients and statistics of batches travel, in an extraction nothing: the processes meet before and
-after it.
+after it. A signal to stop waits for the end of a step, so that all of them stop after the same one.
 """
 
 import os
+import signal
+import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from types import FrameType
 from typing import TypeVar
 
 import torch
@@ -26,6 +29,7 @@ Item = TypeVar("Item")
 # torch's own limit; longer than any fit goes without a sum.
 _FIT_PATIENCE = timedelta(minutes=30)
 _POLL_SECONDS = 0.02
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class LostRankError(PipelineError):
@@ -184,6 +188,34 @@ def lost_rank() -> Iterator[None]:
             f"torchrun: every process at work expected, got one that has ended ({reason}); "
             "see its own message"
         ) from error
+
+
+@contextmanager
+def deferred_interrupt() -> Iterator[Callable[[], bool]]:
+    """Within the block, Ctrl-C and SIGTERM are only noted; the yielded function tells of it.
+
+    So what is saved afterwards is a whole state.
+
+    A second Ctrl-C raises KeyboardInterrupt at once. A second SIGTERM does not: schedulers repeat
+    it, and those who cannot wait send SIGKILL. Outside the main thread nothing changes: Python
+    delivers signals to the main thread only.
+    """
+    noted = threading.Event()
+
+    def note(number: int, frame: FrameType | None) -> None:
+        if noted.is_set() and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        noted.set()
+
+    if threading.current_thread() is not threading.main_thread():
+        yield noted.is_set
+        return
+    previous = {number: signal.signal(number, note) for number in _SIGNALS}
+    try:
+        yield noted.is_set
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
 
 
 def _take_own_gpu() -> None:

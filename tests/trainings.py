@@ -5,7 +5,7 @@ import json
 import torch
 
 from marr_pipeline.backbone.checkpoints.checkpoint import load_checkpoint
-from marr_pipeline.backbone.training.metrics_log import metrics_path
+from marr_pipeline.backbone.training.reports import metrics_path
 
 OFTEN = """
 import marr_pipeline.backbone.training.train as training
@@ -14,8 +14,8 @@ training.train_backbone.__kwdefaults__["checkpoint_seconds"] = 0.0
 """A prelude: every step is saved."""
 
 TOLD = """
-import marr_pipeline.backbone.training.train as training
-training.REPORT_SECONDS = 0.0
+import marr_pipeline.backbone.training.reports as reports
+reports.REPORT_SECONDS = 0.0
 """
 """A prelude: every step is told, and none is saved but for a reason."""
 
@@ -32,24 +32,42 @@ TrainingStep.__call__ = slow_step
 
 IN_DOUBLE = """
 import marr_pipeline.backbone.training.step as step
-from marr_pipeline.backbone.checkpoints.record import TrainingPlan
+from marr_pipeline.backbone.training.plan import TrainingPlan
 single, initial = step.normalise, TrainingPlan.initial_model
 step.normalise = lambda *arguments: single(*arguments).double()
 TrainingPlan.initial_model = lambda plan: initial(plan).double()
 """
 """A prelude: weights and images are float64, so that rounding hides nothing."""
 
-WITH_DROPOUT = """
+WITHOUT_NORMS = """
 from torch import nn
 from marr_pipeline.backbone import BACKBONES
 from marr_pipeline.backbone.networks.classifier import build_classifier
-def with_dropout(num_classes, *, in_channels, seed):
-    pooled = nn.Sequential(nn.AdaptiveAvgPool2d(4), nn.Flatten(), nn.Dropout(0.5))
-    make = lambda: nn.Sequential(*pooled, nn.Linear(16 * in_channels, num_classes))
-    return build_classifier("dropout", make, in_channels=in_channels, seed=seed)
-BACKBONES["resnet8"] = with_dropout
+LAYERS = [nn.AdaptiveAvgPool2d(4), nn.Flatten()]
+def small(num_classes, *, in_channels, seed):
+    make = lambda: nn.Sequential(*LAYERS, nn.Linear(16 * in_channels, num_classes))
+    return build_classifier("small", make, in_channels=in_channels, seed=seed)
+BACKBONES["resnet8"] = small
 """
+"""A prelude: a network that normalises nothing."""
+
+WITH_DROPOUT = WITHOUT_NORMS + "LAYERS += [nn.Dropout(0.5)]\n"
 """A prelude: a network that draws in every step."""
+
+
+def weights_told(folder, rank):
+    """A prelude: after every step the sums of the weights are written down."""
+    return f"""
+from marr_pipeline.backbone.training.step import TrainingStep
+take_step = TrainingStep.__call__
+def told(self, *arguments, **options):
+    reading = take_step(self, *arguments, **options)
+    sums = [float(each.double().sum()) for each in self.optimizer.param_groups[0]["params"]]
+    with open("{folder}/rank{rank}", "a") as file:
+        print(sums, file=file)
+    return reading
+TrainingStep.__call__ = told
+"""
 
 
 def unreadable_after(batches):

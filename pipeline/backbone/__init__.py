@@ -4,15 +4,16 @@ from collections.abc import Callable
 from functools import partial
 
 from marr_pipeline import names
-from marr_pipeline.backbone.networks.model import Backbone, BackboneBuilder
-from marr_pipeline.backbone.networks.network_input import NetworkInput
-from marr_pipeline.backbone.networks.resnet import cifar_resnet
-from marr_pipeline.backbone.networks.timm_networks import timm_input, timm_network
-from marr_pipeline.backbone.networks.torchvision_networks import (
+from marr_pipeline.backbone.networks.classifier import Backbone, BackboneBuilder
+from marr_pipeline.backbone.networks.libraries import (
+    NetworkInput,
     resnet10,
+    timm_input,
+    timm_network,
     torchvision_input,
     torchvision_network,
 )
+from marr_pipeline.backbone.networks.resnet import cifar_resnet
 from marr_pipeline.errors import ConfigError
 
 BACKBONES: dict[str, BackboneBuilder] = {

@@ -18,7 +18,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from marr_pipeline.backbone.networks.model import Backbone
+from marr_pipeline.backbone.networks.classifier import Backbone
 from marr_pipeline.data import AUGMENTATIONS
 from marr_pipeline.data.augment import VIEW_GENERATOR
 from marr_pipeline.data.normalise import Normalisation, normalise

@@ -166,8 +166,8 @@ OPTIONS = [
     click.option(
         "--sync-bn/--no-sync-bn",
         default=True,
-        help="Under torchrun, batch statistics of all processes together, as in one, or of each "
-        "its own.",
+        help="Under torchrun on GPUs, batch statistics of all processes together, as in one, or of "
+        "each its own; on CPUs always of each its own.",
     ),
     click.option(
         "--resume/--no-resume", default=True, help="Go on where a stopped run of the same ended."

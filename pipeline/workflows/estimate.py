@@ -10,10 +10,9 @@ from typing import Any
 
 import torch
 
-from marr_pipeline.backbone.checkpoints.record import TrainingPlan
 from marr_pipeline.backbone.extract import extract_split
-from marr_pipeline.backbone.networks.model import Backbone
-from marr_pipeline.backbone.training.execution import Execution
+from marr_pipeline.backbone.networks.classifier import Backbone
+from marr_pipeline.backbone.training.plan import Execution, TrainingPlan
 from marr_pipeline.backbone.training.train import train_backbone
 from marr_pipeline.progress import duration
 from marr_pipeline.workflows.phase_one import Network

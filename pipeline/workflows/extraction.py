@@ -6,8 +6,7 @@ from itertools import groupby
 
 from marr_pipeline import cache
 from marr_pipeline.backbone.extract import BatchNorm, BlockPlace, extract_split, plan_blocks
-from marr_pipeline.backbone.training.interrupt import deferred_interrupt
-from marr_pipeline.distributed import Ranks
+from marr_pipeline.distributed import Ranks, deferred_interrupt
 from marr_pipeline.progress import ProgressLine, silent
 from marr_pipeline.workflows.estimate import Forecast
 from marr_pipeline.workflows.phase_one import Network

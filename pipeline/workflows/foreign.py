@@ -4,10 +4,13 @@ from collections.abc import Set
 from dataclasses import replace
 
 from marr_pipeline.backbone import build_backbone
-from marr_pipeline.backbone.checkpoints.foreign import foreign_tensors, tensors_digest
+from marr_pipeline.backbone.checkpoints.foreign import (
+    detect_backbone,
+    foreign_tensors,
+    tensors_digest,
+)
 from marr_pipeline.backbone.checkpoints.matching import match_tensors
 from marr_pipeline.backbone.networks.classifier import check_images
-from marr_pipeline.backbone.networks.detect import detect_backbone
 from marr_pipeline.device import resolve_device
 from marr_pipeline.errors import DataError
 from marr_pipeline.progress import Progress, silent

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from marr_pipeline.backbone.networks.network_input import NetworkInput
+from marr_pipeline.backbone.networks.libraries import NetworkInput
 from marr_pipeline.data.normalise import Normalisation, parse_normalisation
 from marr_pipeline.errors import DataError
 from marr_pipeline.names import OF_DATASET

@@ -9,14 +9,14 @@ import numpy.typing as npt
 import torch
 
 from marr_pipeline.backbone import network_input
-from marr_pipeline.backbone.checkpoints.initial import (
+from marr_pipeline.backbone.checkpoints.checkpoint import TrainingRecord
+from marr_pipeline.backbone.checkpoints.foreign import (
     InitialWeights,
     pretrained_weights,
     weights_of_checkpoint,
 )
-from marr_pipeline.backbone.checkpoints.record import TrainingPlan, TrainingRecord
-from marr_pipeline.backbone.networks.classifier import check_images
-from marr_pipeline.backbone.networks.model import Backbone
+from marr_pipeline.backbone.networks.classifier import Backbone, check_images
+from marr_pipeline.backbone.training.plan import TrainingPlan
 from marr_pipeline.backbone.training.recipe import plan_recipe
 from marr_pipeline.data import load_dataset
 from marr_pipeline.data.images import LongTailedDataset
@@ -196,16 +196,18 @@ def plan_on(
         augmentation=request.augmentation,
     )
     backbone = request.backbone or dataset.defaults.backbone
+    device = resolve_device(request.device)
+    has_common_norms = request.sync_bn and device.type == "cuda"  # torch has none for CPUs
     plan = TrainingPlan(
         dataset=dataset,
         backbone=backbone,
         recipe=recipe,
         seed=request.seed,
-        precision=resolve_precision(request.precision, resolve_device(request.device)),
+        precision=resolve_precision(request.precision, device),
         initial=_initial_weights(request, terms, backbone, dataset),
         select_on=request.select_on,
         accumulate=request.accumulate,
-        norm_groups=1 if request.sync_bn else ranks.size,
+        norm_groups=1 if has_common_norms else ranks.size,
     )
     check_images(plan.initial_model(), dataset.train.image_shape, name=backbone)
     return plan
@@ -224,6 +226,8 @@ def describe_plan(plan: TrainingPlan, device: torch.device, *, ranks: Ranks = AL
         pixels = f"; normalised by {dataset.normalisation.text}"
     parts = "" if plan.accumulate == 1 else f" in {plan.accumulate} micro-batches"
     processes = "" if ranks.size == 1 else f", shared by {ranks.size} processes"
+    if plan.norm_groups > 1:
+        processes += ", each normalised by its own batch statistics"
     slow = []
     if plan.precision == torch.float16 and device.type == "cpu":
         slow = ["warning: float16 takes a CPU 5 to 10 times as long as float32"]

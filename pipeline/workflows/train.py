@@ -4,9 +4,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from marr_pipeline.backbone.checkpoints.checkpoint import load_checkpoint
-from marr_pipeline.backbone.checkpoints.record import TrainingPlan, record_differences
-from marr_pipeline.backbone.training.execution import Execution
+from marr_pipeline.backbone.checkpoints.checkpoint import load_checkpoint, record_differences
+from marr_pipeline.backbone.training.plan import Execution, TrainingPlan
 from marr_pipeline.backbone.training.train import TrainedBackbone, train_backbone
 from marr_pipeline.device import resolve_device
 from marr_pipeline.distributed import ALONE, LostRankError, Ranks

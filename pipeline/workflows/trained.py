@@ -7,11 +7,11 @@ from typing import Any
 
 from marr_pipeline.backbone.checkpoints.checkpoint import (
     Checkpoint,
+    check_same_dataset,
     is_checkpoint,
     parse_checkpoint,
     restore_backbone,
 )
-from marr_pipeline.backbone.checkpoints.record import check_same_dataset
 from marr_pipeline.device import resolve_device
 from marr_pipeline.errors import DataError
 from marr_pipeline.progress import Progress, silent

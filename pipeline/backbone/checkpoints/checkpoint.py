@@ -25,14 +25,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeGuard
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from marr_pipeline.backbone import build_backbone
 from marr_pipeline.backbone.checkpoints.matching import match_tensors
-from marr_pipeline.backbone.checkpoints.record import TrainingRecord
-from marr_pipeline.backbone.networks.model import Backbone
-from marr_pipeline.backbone.training.selection import Selected
+from marr_pipeline.backbone.networks.classifier import Backbone
+from marr_pipeline.data.images import LongTailedDataset
 from marr_pipeline.errors import ConfigError, DataError
 from marr_pipeline.files import replacing, unwritable
 from marr_pipeline.names import canonical_backbone
@@ -43,6 +44,36 @@ FORMAT_VERSION = "1.0"
 KEYS = frozenset(
     {"format_version", "model", "optimizer", "step", "finished", "config", "rows", "provenance"}
 )
+
+
+@dataclass(frozen=True)
+class TrainingRecord:
+    """All that decides the weights of a run, the library versions and the hardware aside.
+
+    Attributes:
+        config: JSON values: `dataset`, `backbone`, `recipe`, `seed`, `precision`; `initial` if the
+            weights to start from were not drawn, `select_on` if not the last ones are kept,
+            `accumulate` and `norm_groups` if they are not 1.
+        rows: per split, the rows (N,) int64 it took from its source.
+    """
+
+    config: dict[str, object]
+    rows: dict[str, npt.NDArray[np.int64]]
+
+
+@dataclass(frozen=True)
+class Selected:
+    """The best weights so far.
+
+    Attributes:
+        step: steps done when they were scored.
+        balanced_accuracy: their score, a fraction.
+        model: state dict, on the CPU.
+    """
+
+    step: int
+    balanced_accuracy: float
+    model: dict[str, Tensor]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -168,3 +199,47 @@ def restore_backbone(checkpoint: Checkpoint, *, where: str) -> Backbone:
     matched = match_tensors(checkpoint.model, model, new_head=False, where=where, backbone=name)
     matched.load_into(model)
     return model
+
+
+def check_same_dataset(stored: TrainingRecord, dataset: LongTailedDataset, *, where: str) -> None:
+    """Raise a DataError that names each difference between the data trained on and `dataset`."""
+    was = TrainingRecord({"dataset": stored.config["dataset"]}, stored.rows)
+    differences = record_differences(
+        was, TrainingRecord({"dataset": dataset.record()}, dataset.source_rows())
+    )
+    if differences:
+        raise DataError(
+            f"{where}: the data that the network was trained on expected, got another: "
+            f"{'; '.join(differences)}; leave these options to the checkpoint"
+        )
+
+
+def record_differences(stored: TrainingRecord, asked: TrainingRecord) -> list[str]:
+    """One phrase for each difference, such as `recipe.iterations 13000, asked 200`."""
+    found = _differences(stored.config, asked.config, "")
+    for split in sorted(stored.rows.keys() | asked.rows.keys()):
+        before, now = stored.rows.get(split), asked.rows.get(split)
+        if before is None or now is None:
+            found.append(f"split {split} {_present(before)}, asked {_present(now)}")
+        elif not np.array_equal(before, now):
+            found.append(f"the images of split {split}")
+    return found
+
+
+def _differences(stored: object, asked: object, path: str) -> list[str]:
+    if isinstance(stored, Mapping) and isinstance(asked, Mapping):
+        found: list[str] = []
+        for key in sorted(stored.keys() | asked.keys()):
+            inner = f"{path}.{key}" if path else str(key)
+            found += _differences(stored.get(key), asked.get(key), inner)
+        return found
+    return [] if stored == asked else [f"{path} {_short(stored)}, asked {_short(asked)}"]
+
+
+def _short(value: object) -> str:
+    text = str(value)
+    return text if len(text) <= 40 else text[:37] + "..."
+
+
+def _present(rows: npt.NDArray[np.int64] | None) -> str:
+    return "absent" if rows is None else f"of {len(rows)} images"

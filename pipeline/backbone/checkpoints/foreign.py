@@ -1,12 +1,19 @@
-"""The tensors of a checkpoint that another program wrote, out of whatever they are packed in."""
+"""Weights that others trained: a checkpoint's, whatever it is packed in, and torchvision's."""
 
 import hashlib
 from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from marr_pipeline.errors import DataError
+from marr_pipeline.backbone import BACKBONES, build_backbone
+from marr_pipeline.backbone.checkpoints.matching import MatchedTensors, match_tensors
+from marr_pipeline.backbone.networks.libraries import classifier_names, torchvision_weights
+from marr_pipeline.errors import ConfigError, DataError
+from marr_pipeline.tensor_file import read_tensor_file
 
 CONTAINERS = ("state_dict", "model_state_dict", "model", "net", "network", "state_dict_best")
 """Keys under which programs keep a state dict, first choice first: the last iterate before the
@@ -14,6 +21,22 @@ one that scored best, since the split it scored best on is often test."""
 
 PARTS = ("feat_model", "classifier", "backbone", "encoder", "head", "fc", "linear")
 """Keys of state dicts that are one network together, as feature extractor and classifier."""
+
+NUM_CHANNELS = (3, 1)
+"""Of colour images and of grey ones."""
+
+
+@dataclass(frozen=True, eq=False)
+class InitialWeights:
+    """What is put into a fresh network before its first step.
+
+    Attributes:
+        matched: the tensors; without a head, the network's own fresh one stays.
+        record: JSON values that tell these weights from others, for the training's record.
+    """
+
+    matched: MatchedTensors
+    record: dict[str, object]
 
 
 def foreign_tensors(content: object, *, where: str) -> dict[str, Tensor]:
@@ -50,6 +73,82 @@ def tensors_digest(tensors: Mapping[str, Tensor]) -> str:
         sha.update(f"{name}:{tensor.dtype}:{tuple(tensor.shape)};".encode())
         sha.update(tensor.detach().contiguous().reshape(-1).view(torch.uint8).numpy().data)
     return sha.hexdigest()
+
+
+def detect_backbone(tensors: Mapping[str, Tensor], *, where: str) -> str:
+    """The name in `BACKBONES` whose network has exactly these tensors, the head's classes aside.
+
+    No two of them agree in all names and shapes, so there is at most one.
+
+    Args:
+        tensors: the checkpoint's.
+        where: how errors name the file.
+
+    Raises:
+        DataError: it is none of them.
+    """
+    for (name, build), in_channels in product(BACKBONES.items(), NUM_CHANNELS):
+        try:
+            with torch.device("meta"):
+                model = build(1, in_channels=in_channels, seed=0)
+            match_tensors(tensors, model, new_head=True, where=where, backbone=name)
+        except (ConfigError, DataError):
+            continue  # not this one: the question, and no fault
+        return name
+    raise DataError(
+        f"{where}: the tensors of one of {', '.join(BACKBONES)} expected where no backbone is "
+        "named, got others; give --backbone, and what does not match is listed"
+    )
+
+
+def pretrained_weights(backbone: str, *, num_classes: int, in_channels: int) -> InitialWeights:
+    """torchvision's ImageNet weights of a backbone; the head is always a fresh one.
+
+    Raises:
+        ConfigError: torchvision has no such network, or no weights of it that fit.
+        PipelineError: the weights could not be downloaded.
+    """
+    name = backbone.removeprefix("torchvision:")
+    if name not in classifier_names() or (name == backbone and name not in BACKBONES):
+        raise ConfigError(
+            f"--pretrained: a network of torchvision expected, got {backbone}; give "
+            "--no-pretrained, or save weights of it and give them as --checkpoint"
+        )
+    tensors, weights = torchvision_weights(name)
+    matched = _matched(
+        tensors, backbone, num_classes, in_channels, new_head=True, where=f"{name}, {weights}"
+    )
+    return InitialWeights(matched, {"weights": weights, "sha256": tensors_digest(tensors)})
+
+
+def weights_of_checkpoint(
+    path: Path, backbone: str, *, num_classes: int, in_channels: int, new_head: bool
+) -> InitialWeights:
+    """The weights of a checkpoint, of this program or of another.
+
+    Raises:
+        ConfigError: the backbone is unknown or does not take the images.
+        DataError: the file cannot be read, or holds the tensors of another network.
+    """
+    tensors = foreign_tensors(read_tensor_file(path), where=str(path))
+    matched = _matched(
+        tensors, backbone, num_classes, in_channels, new_head=new_head, where=str(path)
+    )
+    record: dict[str, object] = {"sha256": tensors_digest(tensors), "new_head": new_head}
+    return InitialWeights(matched, record)
+
+
+def _matched(
+    tensors: dict[str, Tensor],
+    backbone: str,
+    num_classes: int,
+    in_channels: int,
+    *,
+    new_head: bool,
+    where: str,
+) -> MatchedTensors:
+    model = build_backbone(backbone, num_classes, in_channels=in_channels, seed=0)
+    return match_tensors(tensors, model, new_head=new_head, where=where, backbone=backbone)
 
 
 def _state_dict(content: object) -> object:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from marr_pipeline.backbone.networks.model import Backbone
+from marr_pipeline.backbone.networks.classifier import Backbone
 from marr_pipeline.errors import DataError
 
 WRAPPERS = frozenset(

@@ -1,19 +1,49 @@
-"""Any image classifier as a backbone: cut before the linear layer that makes its logits.
+"""What phase one asks of a network, and any image classifier made into that.
 
-Which layer that is, is observed: in a forward pass on shapes alone, the network's output must be
-the very tensor that a plain linear layer returned. N images, K classes, D features.
+A `Backbone` gives features and one linear layer that makes logits of them. Another classifier
+becomes one by being cut before its last linear layer; which layer that is, is observed: in a
+forward pass on shapes alone, the network's output must be the very tensor that a plain linear layer
+returned. N images of C channels and H x W pixels, K classes, D features.
 """
 
 from collections.abc import Callable
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
-from marr_pipeline.backbone.networks.model import Backbone
 from marr_pipeline.errors import ConfigError
 
 PROBE_SIZE = 224
 """Side in pixels; every classifier of torchvision takes it, those of one fixed size included."""
+
+
+class Backbone(nn.Module):
+    """A network with `logits = features @ head.weight.T + head.bias`, up to rounding.
+
+    Attributes:
+        head: the linear layer, weight (K, D) and bias (K,); always its last one, under this name.
+        head_aliases: what the layer is called in the networks' own checkpoints, beside `head`.
+    """
+
+    head: nn.Linear
+    head_aliases: tuple[str, ...] = ()
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits (N, K) and features (N, D) of normalised images (N, C, H, W)."""
+        raise NotImplementedError
+
+
+class BackboneBuilder(Protocol):
+    """Makes a network whose initial weights are a function of the arguments alone."""
+
+    def __call__(self, num_classes: int, *, in_channels: int, seed: int) -> Backbone:
+        """A network for images of `in_channels` channels.
+
+        Raises:
+            ConfigError: the network does not take so many channels.
+        """
+        ...
 
 
 class Classifier(Backbone):

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad, relu
 
-from marr_pipeline.backbone.networks.model import Backbone
+from marr_pipeline.backbone.networks.classifier import Backbone
 
 STAGE_WIDTHS = (16, 32, 64)
 

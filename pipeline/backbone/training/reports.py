@@ -1,20 +1,49 @@
-"""What a training tells while it runs: on the terminal and in its metrics, once in a while.
+"""What a training tells while it runs, on the terminal and in its metrics, and when.
 
 Every step leaves two numbers on the device; a report fetches those of all steps since the last one
-in a single transfer.
+in a single transfer, about once a second.
+
+`FILE.metrics.jsonl` beside the checkpoint FILE says how the training went, one JSON object a line:
+
+    step                    steps done
+    epoch                   passes over the images done, with a fraction
+    loss, accuracy          mean over the steps since the line before, on their augmented images
+    skipped_steps           of this run so far, whose gradients overflowed; 0 but in float16
+    learning_rate           of the last of these steps
+    images_per_second       of this run so far
+    memory_bytes            most that was allocated on the GPU; only there
+    finished                whether this was the last step
+    seconds                 of training until here, earlier runs included
+
+With `--select-on tune` the end of every epoch has a line of its own with step, epoch, seconds and
+`tune_balanced_accuracy`.
+
+Lines are only ever appended, each in one write. A run that goes on from step s first cuts the file
+after the lines up to s; so a line torn by a crash and the steps of a lost stretch are gone, and no
+step is told twice. The file is locked while a training writes it, and with it the checkpoint.
 """
 
+import errno
+import fcntl
+import json
+import os
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from marr_pipeline.backbone.training.clock import Clock
-from marr_pipeline.backbone.training.metrics_log import MetricsLog
 from marr_pipeline.backbone.training.recipe import Recipe
 from marr_pipeline.distributed import Ranks
-from marr_pipeline.errors import TrainingError
+from marr_pipeline.errors import PipelineError, TrainingError
+from marr_pipeline.files import unwritable
 from marr_pipeline.progress import Progress
+
+REPORT_SECONDS = 1.0
+_NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,15 +62,15 @@ class Reading:
 
 
 class Reports:
-    """Collects what the steps give and tells it.
+    """Collects what the steps give and tells it; rank 0's clock decides when, for all.
 
     Args:
         recipe: of the training.
         ranks: the processes that share every batch; rank 0 speaks.
-        clock: of this run.
         num_skipped: steps left out for an overflow, a number on the device.
         metrics: the file; None in ranks other than 0.
         progress: told of every report in rank 0.
+        save_seconds: least time between two saved states.
     """
 
     def __init__(
@@ -49,20 +78,39 @@ class Reports:
         recipe: Recipe,
         *,
         ranks: Ranks,
-        clock: Clock,
         num_skipped: Tensor,
-        metrics: MetricsLog | None,
+        metrics: "MetricsLog | None",
         progress: Progress,
+        save_seconds: float,
     ) -> None:
         self._recipe = recipe
         self._ranks = ranks
-        self._clock = clock
         self._num_skipped = num_skipped
         self._metrics = metrics
         self._progress = progress
+        self._save_seconds = save_seconds
         self._waiting: list[Tensor] = []
+        self._begin = self._reported = self._saved = time.monotonic()
         self.num_images = 0
         """Of all steps so far, all processes together."""
+
+    @property
+    def seconds(self) -> float:
+        """Since the start."""
+        return time.monotonic() - self._begin
+
+    def is_due(self) -> bool:
+        """Whether it is time to report or to save."""
+        is_late = self._ranks.is_first and time.monotonic() >= self._reported + REPORT_SECONDS
+        return is_late or self.save_is_due()
+
+    def save_is_due(self) -> bool:
+        """Whether it is time to save."""
+        return self._ranks.is_first and time.monotonic() >= self._saved + self._save_seconds
+
+    def saved(self) -> None:
+        """To be called after saving."""
+        self._saved = time.monotonic()
 
     def add(self, reading: Tensor, *, num_images: int) -> None:
         """Take what a step gives, (2,) as `TrainingStep` makes it, and how many images it had."""
@@ -92,7 +140,7 @@ class Reports:
         loss, accuracy = steps.mean(0).tolist()
         reading = Reading(loss=loss, accuracy=accuracy, skipped_steps=int(self._num_skipped))
         learning_rate = self._recipe.learning_rate(done - 1)
-        rate = self.num_images / self._clock.seconds
+        rate = self.num_images / self.seconds
         entry = {
             **asdict(reading),
             "learning_rate": learning_rate,
@@ -104,13 +152,13 @@ class Reports:
         if self._ranks.is_first:
             note = f"loss {loss:.3f}  lr {learning_rate:.4f}  {rate:.0f} img/s"
             self._progress(done, self._recipe.iterations, note)
-        self._clock.reported()
+        self._reported = time.monotonic()
         return reading
 
     def _write(self, done: int, entry: dict[str, object]) -> None:
         if self._metrics is not None:
             place = {"step": done, "epoch": round(done / self._recipe.steps_per_epoch, 4)}
-            self._metrics.add({**place, **entry}, seconds=self._clock.seconds)
+            self._metrics.add({**place, **entry}, seconds=self.seconds)
 
 
 def _check_losses(losses: Tensor, done: int, kept: str) -> None:
@@ -122,3 +170,91 @@ def _check_losses(losses: Tensor, done: int, kept: str) -> None:
             f"training, step {step}: a finite loss expected, got {losses[broken[0]].item()}; "
             f"{kept}; try a smaller learning rate, another seed or --precision float32"
         )
+
+
+def metrics_path(checkpoint: Path) -> Path:
+    """The metrics of the training that `checkpoint` is of."""
+    return checkpoint.with_name(checkpoint.name + ".metrics.jsonl")
+
+
+class MetricsLog:
+    """An open metrics file of one writer."""
+
+    def __init__(self, path: Path, descriptor: int) -> None:
+        self.path = path
+        self._descriptor = descriptor
+        self._seconds_before = 0.0
+
+    def go_on_from(self, step: int) -> None:
+        """Keep the lines up to `step` and drop the others.
+
+        Raises:
+            PipelineError: the file cannot be written.
+        """
+        end = 0
+        for line in self.path.read_bytes().splitlines(keepends=True):
+            entry = _parsed(line)
+            if entry is None or not 0 < entry["step"] <= step:
+                break
+            end += len(line)
+            self._seconds_before = max(self._seconds_before, entry.get("seconds", 0.0))
+        try:
+            os.ftruncate(self._descriptor, end)
+        except OSError as error:
+            raise unwritable(self.path, error) from error
+
+    def add(self, entry: Mapping[str, object], *, seconds: float) -> None:
+        """Append a line; `seconds` are those of this run.
+
+        Raises:
+            PipelineError: the file cannot be written.
+        """
+        whole = {**entry, "seconds": round(self._seconds_before + seconds, 3)}
+        line = (json.dumps(whole, allow_nan=False) + "\n").encode()
+        try:
+            while line:  # a disk that fills up takes what it can, and refuses the rest
+                line = line[os.write(self._descriptor, line) :]
+        except OSError as error:
+            raise unwritable(self.path, error) from error
+
+
+@contextmanager
+def open_metrics(checkpoint: Path) -> Iterator[MetricsLog]:
+    """The metrics file of a checkpoint, made if it is not there, locked until the block ends.
+
+    Raises:
+        PipelineError: the file cannot be written, or another process trains into `checkpoint`.
+    """
+    path = metrics_path(checkpoint)
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
+    except OSError as error:
+        raise unwritable(path, error) from error
+    try:
+        _lock(descriptor, checkpoint)
+        yield MetricsLog(path, descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _lock(descriptor: int, checkpoint: Path) -> None:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise PipelineError(
+            f"{checkpoint}: one process to train it expected, got a second; wait for the first or "
+            "choose another -o"
+        ) from error
+    except OSError as error:
+        if error.errno not in _NO_LOCKS:  # some network file systems have none
+            raise unwritable(checkpoint, error) from error
+
+
+def _parsed(line: bytes) -> dict[str, float] | None:
+    """The entry of a line; None for one that is torn or none of ours."""
+    try:
+        entry = json.loads(line)
+    except ValueError:
+        return None
+    is_whole = line.endswith(b"\n") and isinstance(entry, dict)
+    return entry if is_whole and isinstance(entry.get("step"), int) else None

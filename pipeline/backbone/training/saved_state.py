@@ -1,22 +1,32 @@
-"""The state of a training in its checkpoint: taken over at the start, saved from time to time."""
+"""What a training keeps: its state in the checkpoint, and the best weights on the tune split.
+
+The state is taken over at the start and saved from time to time. Weights are scored by balanced
+accuracy, the mean of the K classes' own, on clean images at the end of every epoch; of equals the
+first is kept. The test split is never looked at.
+"""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from marr_pipeline.backbone.checkpoints.checkpoint import (
     Checkpoint,
+    Selected,
     load_checkpoint,
     provenance,
+    record_differences,
     write_checkpoint,
 )
-from marr_pipeline.backbone.checkpoints.record import TrainingPlan, record_differences
-from marr_pipeline.backbone.networks.model import Backbone
-from marr_pipeline.backbone.training.execution import Execution
-from marr_pipeline.backbone.training.selection import Selected
+from marr_pipeline.backbone.extract import extract_split, plan_blocks
+from marr_pipeline.backbone.networks.classifier import Backbone
+from marr_pipeline.backbone.training.plan import Execution, TrainingPlan
 from marr_pipeline.backbone.training.step import TrainingStep
+from marr_pipeline.data.normalise import Normalisation
+from marr_pipeline.data.views import Split
+from marr_pipeline.distributed import ALONE, Ranks
 from marr_pipeline.errors import DataError, PipelineError, TrainingError
 
 
@@ -153,3 +163,52 @@ class SavedState:
                 f"training, step {step - 1}: finite weights expected, got overflow; {self.text}; "
                 "try a smaller learning rate or another seed"
             )
+
+
+def better(best: Selected | None, model: Backbone, *, step: int, score: float) -> Selected:
+    """A copy of the model's weights if their score is above that of `best`, else `best`."""
+    if best is not None and score <= best.balanced_accuracy:
+        return best
+    copy = {name: value.detach().to("cpu", copy=True) for name, value in model.state_dict().items()}
+    return Selected(step, score, copy)
+
+
+def balanced_accuracy(
+    model: Backbone,
+    split: Split,
+    *,
+    normalisation: Normalisation,
+    device: torch.device,
+    ranks: Ranks = ALONE,
+) -> float:
+    """Mean over the classes present of the fraction of their images that are classified right.
+
+    Args:
+        model: on `device`; its mode is as before afterwards.
+        split: at least one image.
+        normalisation: the one the model is trained with.
+        device: where the network runs.
+        ranks: the processes that share the images; each has the same model and the same result.
+
+    Raises:
+        DataError: an image cannot be read; names it.
+        LostRankError: another rank has ended.
+    """
+    labels = split.labels.numpy()
+    images = np.bincount(labels)
+    right = np.zeros_like(images)
+    for block in extract_split(
+        model,
+        split,
+        views=("clean",),
+        augmentation="none",
+        normalisation=normalisation,
+        seed=0,
+        device=device,
+        blocks=ranks.share(plan_blocks(len(split), num_views=1)),
+    ):
+        own = labels[block.start : block.start + len(block.logits)]
+        right += np.bincount(own[block.logits.argmax(axis=1) == own], minlength=len(images))
+    right = ranks.gather(torch.from_numpy(right)).sum(0).numpy()
+    present = images > 0
+    return float((right[present] / images[present]).mean())

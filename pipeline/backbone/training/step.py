@@ -1,26 +1,34 @@
 """One step of training: forward, backward and update on one batch, in all its micro-batches.
 
+What layers draw in a step, such as dropout, is a function of seed and step, though they draw from
+torch's global generators.
+
 The loss of a batch is the mean cross-entropy of its B images. Of micro-batch j, process r of P has
 b_rj images with the mean loss l_rj. It goes back from P l_rj b_rj / B, and torch's
 DistributedDataParallel takes the mean over the processes: the gradient is that of
 sum_rj l_rj b_rj / B, the loss of the whole batch, however uneven the parts are.
 """
 
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
+import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torch.nn.parallel import DistributedDataParallel
 
-from marr_pipeline.backbone.checkpoints.record import TrainingPlan
-from marr_pipeline.backbone.networks.model import Backbone
-from marr_pipeline.backbone.training.execution import Execution
+from marr_pipeline.backbone.networks.classifier import Backbone
+from marr_pipeline.backbone.training.plan import Execution, TrainingPlan
 from marr_pipeline.data.normalise import normalise
 from marr_pipeline.data.views import Batch
 from marr_pipeline.distributed import lost_rank
+from marr_pipeline.errors import ConfigError, PipelineError
+
+DROPOUT_STREAM = 4
+"""Last word of the seed; the hold-out has 1, the order of the images 3."""
+_PLAIN_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 
 
 class TrainingStep:
@@ -94,7 +102,7 @@ class TrainingStep:
             group["lr"] = learning_rate
         self.optimizer.zero_grad(set_to_none=True)
         readings = []
-        with lost_rank():
+        with lost_rank(), _every_parameter_used():
             for number, (views, labels) in enumerate(batches, start=1):
                 share = len(labels) / batch_size
                 with self._gradients_kept(is_last=number == len(batches)):
@@ -128,3 +136,103 @@ class TrainingStep:
     def _count_if_skipped(self, optimizer: Any, *arguments: Any) -> None:
         """The scaler tells a fused optimizer by this attribute whether it is to skip the step."""
         self.num_skipped += optimizer.found_inf
+
+
+@contextmanager
+def _every_parameter_used() -> Iterator[None]:
+    """Within the block, torch's page on parameters without a gradient becomes one line."""
+    try:
+        yield
+    except RuntimeError as error:
+        if "Expected to have finished reduction" not in str(error):
+            raise
+        raise PipelineError(
+            "torchrun: a network of which every parameter takes part in the loss expected, got "
+            "one with parameters that get no gradient; train it in one process"
+        ) from error
+
+
+def check_norms(model: nn.Module) -> None:
+    """Refuse a network with a layer that normalises batches in a way of its own.
+
+    torch's conversion would drop what such a layer does besides.
+
+    Raises:
+        ConfigError: names the layer's class.
+    """
+    for _, _, norm in _norms(model):
+        if type(norm) not in _PLAIN_NORMS:
+            raise ConfigError(
+                "torchrun: batch normalisation of torch's own expected in the network, got a layer "
+                f"{type(norm).__name__}, whose statistics cannot be those of all processes; give "
+                "--no-sync-bn or train in one process"
+            )
+
+
+@contextmanager
+def synchronised_norms(model: nn.Module) -> Iterator[None]:
+    """Within the block, every batch normalisation of `model` is over the batches of all processes.
+
+    By torch's SyncBatchNorm, for which the processes' devices must be GPUs. The parameters and
+    running statistics stay the very tensors that they are, under their names.
+    """
+    plain = _norms(model)
+    nn.SyncBatchNorm.convert_sync_batchnorm(model)  # type: ignore[no-untyped-call]
+    try:
+        yield
+    finally:
+        for parent, name, norm in plain:
+            norm.train(parent.get_submodule(name).training)
+            setattr(parent, name, norm)
+
+
+def _norms(model: nn.Module) -> list[tuple[nn.Module, str, nn.Module]]:
+    """Parent, name in it, and layer of every batch normalisation."""
+    return [
+        (parent, name, child)
+        for parent in model.modules()
+        for name, child in parent.named_children()
+        if isinstance(child, nn.modules.batchnorm._BatchNorm)
+    ]
+
+
+@contextmanager
+def borrowed_generators(device: torch.device) -> Iterator[None]:
+    """Within the block the global generators may be seeded; afterwards they are as before."""
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        yield
+
+
+def seed_dropout(seed: int, step: int, device: torch.device, *, rank: int = 0) -> None:
+    """Make what layers draw in this step, such as dropout, depend on (seed, step, rank) alone.
+
+    A layer draws for its whole batch at once, so every process draws its own, and a run with
+    dropout is repeated exactly by the same number of processes only.
+    """
+    entropy = [seed, step, DROPOUT_STREAM, *([rank] if rank else [])]
+    words = np.random.SeedSequence(entropy).generate_state(2)
+    mixed = int(words[0]) << 32 | int(words[1])
+    # torch.manual_seed speaks to every kind of device, which takes 0.8 ms where there is no GPU.
+    torch.default_generator.manual_seed(mixed)
+    if device.type == "cuda":
+        torch.cuda.manual_seed(mixed)
+
+
+def check_compiler(device: torch.device) -> None:
+    """Translate the smallest program of all, to find out before anything starts.
+
+    Raises:
+        ConfigError: there is no working compiler for the device.
+    """
+    try:
+        torch.compile(_increment)(torch.zeros(1, device=device))
+    except Exception as error:  # torch's own classes for it are private and change
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        raise ConfigError(
+            f"--compile: a working compiler for {device.type} expected, got: {reason}; install one "
+            "(g++ for a CPU, triton for a GPU) or leave --compile out"
+        ) from error
+
+
+def _increment(values: Tensor) -> Tensor:
+    return values + 1

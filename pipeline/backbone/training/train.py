@@ -6,16 +6,14 @@ several processes share the very batches of one. Small images stay on the device
 large ones come from worker processes; nothing waits for the device between two reports.
 """
 
-import math
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 
-from marr_pipeline.backbone.checkpoints.record import TrainingPlan
-from marr_pipeline.backbone.networks.dropout import borrowed_generators, seed_dropout
-from marr_pipeline.backbone.networks.model import Backbone
+from marr_pipeline.backbone.checkpoints.checkpoint import Selected
+from marr_pipeline.backbone.networks.classifier import Backbone
 from marr_pipeline.backbone.training.batches import (
     StepBatches,
     batch_size_of,
@@ -23,22 +21,23 @@ from marr_pipeline.backbone.training.batches import (
     plan_passes,
     share_passes,
 )
-from marr_pipeline.backbone.training.clock import Clock
-from marr_pipeline.backbone.training.execution import Execution, check_compiler
-from marr_pipeline.backbone.training.interrupt import deferred_interrupt
-from marr_pipeline.backbone.training.metrics_log import MetricsLog, metrics_path, open_metrics
-from marr_pipeline.backbone.training.reports import Reports
-from marr_pipeline.backbone.training.saved_state import SavedState
-from marr_pipeline.backbone.training.selection import Selected, balanced_accuracy, better
-from marr_pipeline.backbone.training.step import TrainingStep
-from marr_pipeline.backbone.training.synchronised_norm import check_norms, synchronised_norms
+from marr_pipeline.backbone.training.plan import Execution, TrainingPlan
+from marr_pipeline.backbone.training.reports import Reports, metrics_path, open_metrics
+from marr_pipeline.backbone.training.saved_state import SavedState, balanced_accuracy, better
+from marr_pipeline.backbone.training.step import (
+    TrainingStep,
+    borrowed_generators,
+    check_compiler,
+    check_norms,
+    seed_dropout,
+    synchronised_norms,
+)
 from marr_pipeline.data import AUGMENTATIONS
-from marr_pipeline.distributed import LostRankError, Ranks
+from marr_pipeline.distributed import LostRankError, Ranks, deferred_interrupt
 from marr_pipeline.errors import ConfigError
 from marr_pipeline.files import check_writable
 from marr_pipeline.progress import Progress, silent
 
-REPORT_SECONDS = 1.0
 DEFAULT_EXECUTION = Execution()
 NO_IMAGES = "torchrun: images for every process expected, got one without; see its own message"
 
@@ -93,7 +92,7 @@ def train_backbone(
         plan: dataset, backbone, recipe, seed and precision.
         device: where to train; images in memory must fit there as bytes.
         checkpoint: written atomically, every `checkpoint_seconds` and at the end; its course
-            stands beside it, see `metrics_log`.
+            stands beside it, see `reports`.
         resume: go on from `checkpoint` if it exists; false starts again and replaces it.
         checkpoint_seconds: least time between two saved states.
         execution: memory layout, compilation, and the processes that share every batch; each of
@@ -113,7 +112,9 @@ def train_backbone(
         check_writable(checkpoint)
         _check_execution(plan, execution, model, device)
     model.to(device).to(memory_format=execution.memory_format).train()
-    with _norms(model, plan, ranks, device), _metrics(checkpoint, ranks) as metrics:
+    norms = nullcontext() if plan.norm_groups == ranks.size else synchronised_norms(model)
+    log = open_metrics(checkpoint) if ranks.is_first else nullcontext()
+    with norms, log as metrics:
         take_step = TrainingStep(model, plan, device=device, execution=execution)
         saved = SavedState(
             checkpoint, plan, model=model, training=take_step, device=device, execution=execution
@@ -130,15 +131,14 @@ def train_backbone(
             return trained
         if metrics is not None:
             metrics.go_on_from(first)
-        clock = _clock(checkpoint_seconds, ranks)
         batches = _step_batches(plan, first, device=device, ranks=ranks)
         reports = Reports(
             recipe,
             ranks=ranks,
-            clock=clock,
             num_skipped=take_step.num_skipped,
             metrics=metrics,
             progress=progress,
+            save_seconds=checkpoint_seconds,
         )
         with saved.told(), deferred_interrupt() as interrupted, borrowed_generators(device):
             for step in range(first, recipe.iterations):
@@ -155,7 +155,7 @@ def train_backbone(
                     score = _score(model, plan, device=device, execution=execution)
                     reports.scored(done, score=score)
                     selected = better(selected, model, step=done, score=score)
-                is_wanted = clock.is_due() or interrupted() or batches.error is not None
+                is_wanted = reports.is_due() or interrupted() or batches.error is not None
                 if not (is_last or ranks.any(is_wanted)):
                     continue
 
@@ -164,9 +164,9 @@ def train_backbone(
                     model.load_state_dict(selected.model)
                 is_broken = ranks.any(batches.error is not None)
                 ends = ranks.any(interrupted()) or is_broken or is_last
-                if ends or ranks.any(clock.save_is_due()):
+                if ends or ranks.any(reports.save_is_due()):
                     saved.save(done, selected)
-                    clock.saved()
+                    reports.saved()
                 if ends:
                     ranks.meet()  # the first has saved
                 if is_broken:
@@ -174,7 +174,7 @@ def train_backbone(
                 if ends and not is_last:
                     raise KeyboardInterrupt
         ranks.copy_first(model.state_dict().values())
-        seconds = clock.seconds
+        seconds = reports.seconds
     return replace(
         trained,
         seconds=seconds,
@@ -197,34 +197,15 @@ def _check_execution(
         micro_batches=plan.accumulate,
         ranks=ranks,
     )
-    if plan.norm_groups not in (1, ranks.size):
-        raise ConfigError(
-            f"batch normalisation: 1 or {ranks.size} groups expected for {ranks.size} processes, "
-            f"got {plan.norm_groups}; give --sync-bn"
-        )
-    if ranks.size > plan.norm_groups:
+    if plan.norm_groups != ranks.size:
+        if plan.norm_groups != 1 or device.type == "cpu":
+            raise ConfigError(
+                f"batch normalisation: {ranks.size} groups expected for {ranks.size} processes, "
+                f"got {plan.norm_groups}; give --no-sync-bn"
+            )
         check_norms(model)
     if execution.compile:
         check_compiler(device)
-
-
-def _norms(
-    model: Backbone, plan: TrainingPlan, ranks: Ranks, device: torch.device
-) -> AbstractContextManager[None]:
-    if ranks.size == plan.norm_groups:
-        return nullcontext()
-    return synchronised_norms(model, ranks, device)
-
-
-def _metrics(checkpoint: Path, ranks: Ranks) -> AbstractContextManager[MetricsLog | None]:
-    return open_metrics(checkpoint) if ranks.is_first else nullcontext()
-
-
-def _clock(checkpoint_seconds: float, ranks: Ranks) -> Clock:
-    """Rank 0's decides for all."""
-    if not ranks.is_first:
-        return Clock(report_seconds=math.inf, save_seconds=math.inf)
-    return Clock(report_seconds=REPORT_SECONDS, save_seconds=checkpoint_seconds)
 
 
 def _step_batches(

@@ -7,16 +7,14 @@ import torch
 
 from marr_pipeline.backbone.checkpoints.checkpoint import (
     Checkpoint,
+    Selected,
+    TrainingRecord,
+    check_same_dataset,
     load_checkpoint,
+    record_differences,
     restore_backbone,
     write_checkpoint,
 )
-from marr_pipeline.backbone.checkpoints.record import (
-    TrainingRecord,
-    check_same_dataset,
-    record_differences,
-)
-from marr_pipeline.backbone.training.selection import Selected
 from marr_pipeline.data import load_dataset
 from marr_pipeline.errors import DataError, PipelineError
 

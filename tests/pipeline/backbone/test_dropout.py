@@ -9,7 +9,7 @@ from torch import nn
 from marr_pipeline.backbone import BACKBONES
 from marr_pipeline.backbone.checkpoints.checkpoint import load_checkpoint
 from marr_pipeline.backbone.networks.classifier import build_classifier
-from marr_pipeline.backbone.networks.dropout import borrowed_generators, seed_dropout
+from marr_pipeline.backbone.training.step import borrowed_generators, seed_dropout
 
 
 def with_dropout(num_classes, *, in_channels, seed):

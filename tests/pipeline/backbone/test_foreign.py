@@ -9,9 +9,13 @@ from torch import nn
 from torch.nn.functional import avg_pool2d, batch_norm, conv2d, linear, pad, relu
 
 from marr_pipeline.backbone import build_backbone
-from marr_pipeline.backbone.checkpoints.foreign import CONTAINERS, foreign_tensors, tensors_digest
+from marr_pipeline.backbone.checkpoints.foreign import (
+    CONTAINERS,
+    detect_backbone,
+    foreign_tensors,
+    tensors_digest,
+)
 from marr_pipeline.backbone.checkpoints.matching import HEAD_NAMES, WRAPPERS, match_tensors
-from marr_pipeline.backbone.networks.detect import detect_backbone
 from marr_pipeline.errors import DataError
 from marr_pipeline.tensor_file import read_tensor_file
 

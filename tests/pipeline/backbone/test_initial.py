@@ -9,10 +9,9 @@ import torch
 from torchvision import models
 
 from marr_pipeline.backbone import build_backbone
-from marr_pipeline.backbone.checkpoints.checkpoint import load_checkpoint
-from marr_pipeline.backbone.checkpoints.initial import pretrained_weights, weights_of_checkpoint
-from marr_pipeline.backbone.checkpoints.record import record_differences
-from marr_pipeline.backbone.networks.torchvision_networks import torchvision_weights
+from marr_pipeline.backbone.checkpoints.checkpoint import load_checkpoint, record_differences
+from marr_pipeline.backbone.checkpoints.foreign import pretrained_weights, weights_of_checkpoint
+from marr_pipeline.backbone.networks.libraries import torchvision_weights
 from marr_pipeline.errors import ConfigError, DataError, PipelineError
 
 SMALL = "shufflenet_v2_x0_5"

@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from marr_pipeline.backbone import BACKBONES, build_backbone
+from marr_pipeline.backbone.checkpoints.foreign import detect_backbone
 from marr_pipeline.backbone.checkpoints.matching import MAX_LISTED, match_tensors
-from marr_pipeline.backbone.networks.detect import detect_backbone
 from marr_pipeline.errors import DataError
 
 WHERE = "theirs.pt"

@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from marr_pipeline.backbone.training.metrics_log import metrics_path, open_metrics
+from marr_pipeline.backbone.training.reports import metrics_path, open_metrics
 from marr_pipeline.errors import PipelineError
 
 

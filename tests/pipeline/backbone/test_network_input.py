@@ -3,7 +3,7 @@ import torch
 from torchvision import models
 
 from marr_pipeline.backbone import BACKBONES, LARGE_BACKBONES, build_backbone, network_input
-from marr_pipeline.backbone.networks.torchvision_networks import classifier_names, torchvision_input
+from marr_pipeline.backbone.networks.libraries import classifier_names, torchvision_input
 from marr_pipeline.data.normalise import NORMALISATIONS, Normalisation, normalise
 from marr_pipeline.errors import ConfigError
 from marr_pipeline.names import TORCHVISION_BACKBONES, canonical_backbone

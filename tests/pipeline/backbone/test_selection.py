@@ -6,8 +6,8 @@ import torch
 from torch import nn
 
 from marr_pipeline.backbone.checkpoints.checkpoint import load_checkpoint, restore_backbone
-from marr_pipeline.backbone.networks.model import Backbone
-from marr_pipeline.backbone.training.selection import balanced_accuracy, better
+from marr_pipeline.backbone.networks.classifier import Backbone
+from marr_pipeline.backbone.training.saved_state import balanced_accuracy, better
 from marr_pipeline.data import load_dataset
 from marr_pipeline.data.images import ImageSplit
 from marr_pipeline.data.normalise import Normalisation

@@ -9,7 +9,7 @@ from torch import nn
 from marr_pipeline.backbone import BACKBONES
 from marr_pipeline.backbone.checkpoints.checkpoint import load_checkpoint
 from marr_pipeline.backbone.networks.classifier import build_classifier
-from marr_pipeline.backbone.training.execution import Execution
+from marr_pipeline.backbone.training.plan import Execution
 from marr_pipeline.backbone.training.step import TrainingStep
 from marr_pipeline.backbone.training.train import train_backbone
 from marr_pipeline.errors import ConfigError

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from marr_pipeline.backbone.checkpoints.checkpoint import load_checkpoint
-from marr_pipeline.backbone.training.interrupt import deferred_interrupt
+from marr_pipeline.distributed import deferred_interrupt
 from marr_pipeline.errors import ConfigError, DataError, PipelineError, TrainingError
 
 REPOSITORY = Path(__file__).resolve().parents[3]
@@ -80,7 +80,7 @@ import torch
 torch.set_num_threads(1)
 from marr_pipeline.protocols import PROTOCOLS
 from marr_pipeline.backbone.training.recipe import plan_recipe
-from marr_pipeline.backbone.checkpoints.record import TrainingPlan
+from marr_pipeline.backbone.training.plan import TrainingPlan
 from marr_pipeline.backbone.training.train import train_backbone
 from marr_pipeline.data import load_dataset
 

@@ -1,35 +1,19 @@
-"""What a network was trained from, and the differences between two such records in words."""
+"""A training before it starts: what decides its weights, and how it runs on its machines."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
-import numpy as np
-import numpy.typing as npt
 import torch
 
 from marr_pipeline.backbone import build_backbone
-from marr_pipeline.backbone.checkpoints.initial import InitialWeights
-from marr_pipeline.backbone.networks.model import Backbone
+from marr_pipeline.backbone.checkpoints.checkpoint import TrainingRecord
+from marr_pipeline.backbone.checkpoints.foreign import InitialWeights
+from marr_pipeline.backbone.networks.classifier import Backbone
 from marr_pipeline.backbone.training.batches import check_batches
 from marr_pipeline.backbone.training.recipe import Recipe
 from marr_pipeline.data.images import LongTailedDataset
 from marr_pipeline.device import dtype_name
-from marr_pipeline.errors import ConfigError, DataError
-
-
-@dataclass(frozen=True)
-class TrainingRecord:
-    """All that decides the weights of a run, the library versions and the hardware aside.
-
-    Attributes:
-        config: JSON values: `dataset`, `backbone`, `recipe`, `seed`, `precision`; `initial` if the
-            weights to start from were not drawn, `select_on` if not the last ones are kept,
-            `accumulate` and `norm_groups` if they are not 1.
-        rows: per split, the rows (N,) int64 it took from its source.
-    """
-
-    config: dict[str, object]
-    rows: dict[str, npt.NDArray[np.int64]]
+from marr_pipeline.distributed import ALONE, Ranks
+from marr_pipeline.errors import ConfigError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,45 +92,30 @@ class TrainingPlan:
         return TrainingRecord(config, self.dataset.source_rows())
 
 
-def check_same_dataset(stored: TrainingRecord, dataset: LongTailedDataset, *, where: str) -> None:
-    """Raise a DataError that names each difference between the data trained on and `dataset`."""
-    was = TrainingRecord({"dataset": stored.config["dataset"]}, stored.rows)
-    differences = record_differences(
-        was, TrainingRecord({"dataset": dataset.record()}, dataset.source_rows())
-    )
-    if differences:
-        raise DataError(
-            f"{where}: the data that the network was trained on expected, got another: "
-            f"{'; '.join(differences)}; leave these options to the checkpoint"
-        )
+@dataclass(frozen=True, kw_only=True)
+class Execution:
+    """Kept in a checkpoint's provenance and never compared: a resumed run may change it.
 
+    Attributes:
+        channels_last: images as (N, H, W, C) in memory, for which most kernels are faster.
+        compile: translate the network by torch.compile; takes a minute or more at the start.
+        ranks: the processes that share every batch.
+    """
 
-def record_differences(stored: TrainingRecord, asked: TrainingRecord) -> list[str]:
-    """One phrase for each difference, such as `recipe.iterations 13000, asked 200`."""
-    found = _differences(stored.config, asked.config, "")
-    for split in sorted(stored.rows.keys() | asked.rows.keys()):
-        before, now = stored.rows.get(split), asked.rows.get(split)
-        if before is None or now is None:
-            found.append(f"split {split} {_present(before)}, asked {_present(now)}")
-        elif not np.array_equal(before, now):
-            found.append(f"the images of split {split}")
-    return found
+    channels_last: bool = True
+    compile: bool = False
+    ranks: Ranks = ALONE
 
+    @property
+    def memory_format(self) -> torch.memory_format:
+        """Of weights and images."""
+        return torch.channels_last if self.channels_last else torch.contiguous_format
 
-def _differences(stored: object, asked: object, path: str) -> list[str]:
-    if isinstance(stored, Mapping) and isinstance(asked, Mapping):
-        found: list[str] = []
-        for key in sorted(stored.keys() | asked.keys()):
-            inner = f"{path}.{key}" if path else str(key)
-            found += _differences(stored.get(key), asked.get(key), inner)
-        return found
-    return [] if stored == asked else [f"{path} {_short(stored)}, asked {_short(asked)}"]
-
-
-def _short(value: object) -> str:
-    text = str(value)
-    return text if len(text) <= 40 else text[:37] + "..."
-
-
-def _present(rows: npt.NDArray[np.int64] | None) -> str:
-    return "absent" if rows is None else f"of {len(rows)} images"
+    def record(self) -> dict[str, str]:
+        """What a checkpoint's provenance says of it."""
+        layout = "channels last" if self.channels_last else "channels first"
+        return {
+            "memory": layout,
+            "compiled": "yes" if self.compile else "no",
+            "processes": str(self.ranks.size),
+        }

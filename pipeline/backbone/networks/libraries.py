@@ -1,11 +1,19 @@
-"""Networks of torchvision by its own names, with its weights if wanted, and ResNet-10."""
+"""Networks of torchvision and timm by their own names: the network, its images, its weights.
+
+timm is an extra and loaded when a network of it is asked for. ResNet-10 is made of torchvision's
+blocks.
+"""
 
 import contextlib
 import pickle
 import re
 import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import partial
+from importlib import import_module
+from types import ModuleType
 
 from torch import Tensor
 from torchvision import models
@@ -13,7 +21,6 @@ from torchvision.models import WeightsEnum
 from torchvision.models.resnet import BasicBlock, ResNet
 
 from marr_pipeline.backbone.networks.classifier import Classifier, build_classifier
-from marr_pipeline.backbone.networks.network_input import NetworkInput
 from marr_pipeline.data.normalise import NORMALISATIONS, Normalisation
 from marr_pipeline.errors import ConfigError, PipelineError
 
@@ -25,6 +32,19 @@ _SETTINGS: dict[str, dict[str, bool]] = {
 _PREFERRED_WEIGHTS = ("IMAGENET1K_V1", "IMAGENET1K_SWAG_LINEAR_V1")
 # DenseNet's weights are older than the names of its layers.
 _OLD_DENSENET_NAME = re.compile(r"(denselayer\d+\.(?:norm|conv))\.(\d)")
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkInput:
+    """What the weights that a library publishes for a network ask of images.
+
+    Attributes:
+        image_size: side in pixels.
+        normalisation: of the pixels; None leaves the dataset's.
+    """
+
+    image_size: int
+    normalisation: Normalisation | None = None
 
 
 def classifier_names() -> list[str]:
@@ -108,6 +128,56 @@ def torchvision_input(name: str) -> NetworkInput:
     )
 
 
+def timm_network(name: str, num_classes: int, *, in_channels: int, seed: int) -> Classifier:
+    """A network of timm with fresh weights.
+
+    Args:
+        name: one of `timm.list_models()`.
+        num_classes: K.
+        in_channels: of the images; timm changes the first layer to fit.
+        seed: of the initial weights.
+
+    Raises:
+        ConfigError: timm is not installed, it has no such network, or the network has no last
+            linear layer.
+    """
+    timm = _timm_with(name)
+    make = partial(timm.create_model, name, num_classes=num_classes, in_chans=in_channels)
+    return build_classifier(
+        f"timm:{name}",
+        make,
+        in_channels=in_channels,
+        seed=seed,
+        image_size=timm.get_pretrained_cfg(name).input_size[-1],
+    )
+
+
+def timm_input(name: str) -> NetworkInput:
+    """The images that timm trains and evaluates a network on unless it is told otherwise.
+
+    Raises:
+        ConfigError: timm is not installed, or it has no such network.
+    """
+    known = _timm_with(name).get_pretrained_cfg(name)
+    return NetworkInput(
+        image_size=known.input_size[-1],
+        normalisation=Normalisation(tuple(known.mean), tuple(known.std)),
+    )
+
+
+def _timm_with(name: str) -> ModuleType:
+    try:
+        timm = import_module("timm")
+    except ModuleNotFoundError as error:
+        raise ConfigError(
+            f"timm:{name}: the package timm expected, got none installed; "
+            "pip install 'marr-pipeline[timm]'"
+        ) from error
+    known: list[str] = timm.list_models()
+    _refuse_unknown(name, known, what="a network of timm", otherwise="see timm.list_models()")
+    return timm
+
+
 def _weights(name: str) -> WeightsEnum:
     _check_name(name)
     known = models.get_model_weights(name)
@@ -116,11 +186,16 @@ def _weights(name: str) -> WeightsEnum:
 
 
 def _check_name(name: str) -> None:
-    known = classifier_names()
+    known, what = classifier_names(), "a classifier of torchvision"
+    _refuse_unknown(name, known, what=what, otherwise="see its list of classifiers")
+
+
+def _refuse_unknown(name: str, known: Sequence[str], *, what: str, otherwise: str) -> None:
+    """Raise a ConfigError with the closest names unless `name` is known."""
     if name not in known:
         close = get_close_matches(name, known, n=3)
-        hint = f"did you mean {' or '.join(close)}?" if close else "see its list of classifiers"
-        raise ConfigError(f"backbone: a classifier of torchvision expected, got {name}; {hint}")
+        hint = f"did you mean {' or '.join(close)}?" if close else otherwise
+        raise ConfigError(f"backbone: {what} expected, got {name}; {hint}")
 
 
 def _check_channels(name: str, in_channels: int) -> None:
