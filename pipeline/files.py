@@ -1,6 +1,7 @@
 """Files that are complete or absent, and refused before any work is done for them."""
 
 import os
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,23 +11,30 @@ from marr_pipeline.errors import PipelineError
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Yield a sibling to write to; it takes the name `path` only if the block succeeds.
+    """Yield an empty file of its own name to write to; it becomes `path` if the block succeeds.
 
     The bytes are on the disk before the name changes, so a crash leaves the old file or the new.
+    Of writers at the same time each has a file of its own, and the last to end is kept whole. If
+    `path` is a link, it goes on pointing where it does, and the file there is replaced. What a
+    killed process leaves is called `.NAME.XXXXXXXX.partial`.
 
     Raises:
         PipelineError: the folder, the disk or the system refuses; an older `path` is untouched.
     """
-    partial = path.with_name(path.name + ".partial")
+    target = Path(os.path.realpath(path))
+    partial = target.with_name(f".{target.name}.{secrets.token_hex(4)}.partial")
     try:
-        yield partial
-        with partial.open("rb+") as file:
-            os.fsync(file.fileno())
-        partial.replace(path)
+        # Not by `tempfile`, whose files nobody but their owner may read.
+        partial.open("xb").close()
+        try:
+            yield partial
+            with partial.open("rb+") as file:
+                os.fsync(file.fileno())
+            partial.replace(target)
+        finally:
+            partial.unlink(missing_ok=True)
     except OSError as error:
         raise unwritable(path, error) from error
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def check_writable(path: Path) -> None:
@@ -37,7 +45,8 @@ def check_writable(path: Path) -> None:
     """
     if path.is_dir():
         raise PipelineError(f"{path}: a file name expected, got a folder; add a name")
-    probe = path.with_name(f".{path.name}.probe")
+    target = Path(os.path.realpath(path))
+    probe = target.with_name(f".{target.name}.probe")
     try:
         probe.touch()
         probe.unlink(missing_ok=True)  # other processes of the run probe it too
