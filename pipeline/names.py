@@ -54,14 +54,18 @@ METHODS = (
     "disalign",
     "tde",
 )
+REFERENCES = ("softmax", "logit-adjustment")
+"""Methods that every other one is shown beside and set against."""
 OPTIMIZERS = ("lbfgs", "newton", "sgd")
 PRESETS = ("default", "paper", "official")
 CENTERS = ("zero", "identity", "logit-adjustment", "tempered")
 REDUCTIONS = ("plain", "weighted")
 SAMPLINGS = ("instance", "class-balanced")
 DISALIGN_FORMS = ("paper", "cvpods")
+SOURCES = ("logits", "features")
 FIT_VIEWS = ("augmented", "clean", "all")
 CLASS_DISTRIBUTIONS = ("uniform", "train", "backward")
+FIGURES = ("curves", "confusion")
 TABLE_FORMATS = ("terminal", "markdown", "latex", "csv")
 TUNE = ("auto", "off")
 TUNE_SCORES = ("nll", "accuracy")

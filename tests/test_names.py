@@ -27,7 +27,9 @@ def test_phase_two_registries():
     from marr_pipeline.optim import SOLVERS
     from marr_pipeline.rectify.methods import METHODS
     from marr_pipeline.rectify.settings import PRESETS
+    from marr_pipeline.workflows.plot import FIGURES
 
     assert tuple(METHODS) == names.METHODS
     assert (*SOLVERS, "sgd") == names.OPTIMIZERS
     assert tuple(PRESETS) == names.PRESETS
+    assert tuple(FIGURES) == names.FIGURES

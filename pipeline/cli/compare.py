@@ -6,7 +6,14 @@ import click
 
 from marr_pipeline import names
 from marr_pipeline.cli.command import command, note, print_json, warn
-from marr_pipeline.cli.options import WordOrFile, check_output, input_type, json_option, output_type
+from marr_pipeline.cli.options import (
+    WordOrFile,
+    check_output,
+    input_type,
+    json_option,
+    output_type,
+    renamed_option,
+)
 from marr_pipeline.progress import ProgressLine
 
 FORMAT_OF_SUFFIX = {".txt": "terminal", ".md": "markdown", ".tex": "latex", ".csv": "csv"}
@@ -23,10 +30,16 @@ FORMAT_OF_SUFFIX = {".txt": "terminal", ".md": "markdown", ".tex": "latex", ".cs
 )
 @click.option("--split", type=click.Choice(names.SPLITS), default="test")
 @click.option(
-    "--prior",
+    "--class-distribution",
     type=WordOrFile(names.CLASS_DISTRIBUTIONS),
-    help="Class distribution that the metrics are about; FILE has a weight for each class.  "
+    help="Which the metrics are about; FILE has a weight for each class.  "
     "[default: the split's own]",
+)
+@click.option(
+    "--prior",
+    hidden=True,
+    expose_value=False,
+    callback=renamed_option("--class-distribution"),
 )
 @click.option("--resamples", type=click.IntRange(min=100), default=2_000, help="Of the bootstrap.")
 @click.option(
@@ -44,7 +57,7 @@ def cli_command(
     caches: tuple[Path, ...],
     methods: str,
     split: str,
-    prior: str | None,
+    class_distribution: str | None,
     resamples: int,
     seed: int,
     table_format: str | None,
@@ -56,29 +69,25 @@ def cli_command(
     One CACHE gives intervals and paired tests. Several, which must differ in their seeds alone,
     give means and standard deviations. Nothing is fitted or chosen on the split that is scored.
     """
-    from marr_pipeline.report.bootstrap import Bootstrap
-    from marr_pipeline.workflows.compare import ComparisonSettings, compare_caches
+    from marr_pipeline.workflows.compare import compare
 
     if output is not None:
         check_output(output, suffixes=() if table_format else tuple(FORMAT_OF_SUFFIX))
-    settings = ComparisonSettings(
+    comparison = compare(
+        caches,
         methods=None if methods == "all" else methods.split(","),
         split=split,
-        prior=prior,
-        bootstrap=Bootstrap(resamples=resamples, seed=seed),
+        class_distribution=class_distribution,
+        resamples=resamples,
+        seed=seed,
+        progress=ProgressLine("comparing", unit=" methods"),
     )
-    progress = ProgressLine("comparing", unit=" methods")
-    comparison = compare_caches(caches, settings, progress=progress)
-    warn(list(comparison.warnings))
+    warn(comparison.warnings)
     warn([f"without {key}: {reason}" for key, reason in comparison.failed.items()])
     for key, reason in comparison.skipped.items():
         note(f"without {key}: it {reason}, which {_these(caches)} lack")
     if output is not None:
-        from marr_pipeline.files import replacing
-
-        chosen = table_format or FORMAT_OF_SUFFIX[output.suffix]
-        with replacing(output) as partial:
-            partial.write_text(comparison.text(chosen) + "\n", encoding="utf-8")
+        comparison.save(output, table_format or FORMAT_OF_SUFFIX[output.suffix])
         note(f"wrote {output}")
     if as_json:
         print_json(comparison.document())

@@ -6,7 +6,7 @@ cannot write is a failure (exit code 1), said before any work is done for it.
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import click
@@ -25,6 +25,7 @@ any_head_option = click.option(
     "--any-head", is_flag=True, help="Accept a rectifier fitted on another head."
 )
 
+FIGURE_SUFFIXES = (".png", ".pdf", ".svg")
 UNITS = {"": 1, "K": 1024, "M": 1024**2, "G": 1024**3, "T": 1024**4}
 """Of sizes of memory."""
 
@@ -43,6 +44,16 @@ def check_output(path: Path, *, suffixes: tuple[str, ...] = ()) -> None:
     check_writable(path)
 
 
+def renamed_option(new: str) -> Callable[[click.Context, click.Parameter, object], None]:
+    """Callback of a hidden option that has another name now."""
+
+    def refuse(context: click.Context, parameter: click.Parameter, value: object) -> None:
+        if value is not None:
+            raise click.UsageError(f"{parameter.opts[0]}: {new} expected, its name now; use that")
+
+    return refuse
+
+
 class Size(click.ParamType[int]):
     """Bytes, with a suffix for binary multiples: 64M, 1.5G."""
 
@@ -59,9 +70,16 @@ class Size(click.ParamType[int]):
 
 
 class NumberList(click.ParamType[tuple[float, ...]]):
-    """Numbers with commas between them, or `first:last:step` with both ends."""
+    """Numbers with commas between them, or `first:last:step` with both ends.
+
+    Args:
+        is_whole: refuse a number with a fraction.
+    """
 
     name = "numbers"
+
+    def __init__(self, *, is_whole: bool = False) -> None:
+        self._is_whole = is_whole
 
     def convert(
         self, value: object, param: click.Parameter | None, ctx: click.Context | None
@@ -73,10 +91,16 @@ class NumberList(click.ParamType[tuple[float, ...]]):
         try:
             if ":" in text:
                 first, last, step = (float(part) for part in text.split(":"))
-                return _range(first, last, step)
-            return tuple(float(part) for part in text.split(","))
+                found = _range(first, last, step)
+            else:
+                found = tuple(float(part) for part in text.split(","))
         except (ValueError, ZeroDivisionError):
             self.fail(f"numbers such as 0,1,1.2 or 0:1.6:0.2 expected, got {text!r}", param, ctx)
+        if not self._is_whole:
+            return found
+        if not all(number.is_integer() for number in found):
+            self.fail(f"whole numbers such as 1,2,4 expected, got {text!r}", param, ctx)
+        return tuple(int(number) for number in found)
 
 
 class ChoiceList(click.ParamType[tuple[str, ...]]):
@@ -134,4 +158,3 @@ class WordOrFile(click.ParamType[str]):
 
 
 size_type = Size()
-numbers_type = NumberList()

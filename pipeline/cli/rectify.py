@@ -1,7 +1,5 @@
 """`pipeline rectify`: phase two, from a cache to a rectifier."""
 
-from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -13,7 +11,6 @@ from marr_pipeline.cli.options import check_output, input_type, json_option, out
 from marr_pipeline.progress import ProgressLine, silent
 
 if TYPE_CHECKING:
-    from marr_pipeline.rectify.tuning.tune import TuningOptions
     from marr_pipeline.workflows.rectify import Rectification
 
 
@@ -89,7 +86,7 @@ if TYPE_CHECKING:
 @click.option("--fit-split", type=click.Choice(names.SPLITS), help="[default: train]")
 @click.option("--fit-views", type=click.Choice(names.FIT_VIEWS), help="[default: augmented]")
 @click.option(
-    "--from", "source", type=click.Choice(("logits", "features")), help="[default: logits]"
+    "--from", "source", type=click.Choice(names.SOURCES), help="[default: logits where stored]"
 )
 @click.option("--eval-split", type=click.Choice(names.SPLITS), default="test")
 @click.option(
@@ -120,33 +117,28 @@ def cli_command(
     """
     from marr_pipeline.device import resolve_device
     from marr_pipeline.distributed import joined_ranks
-    from marr_pipeline.rectify.rows.resources import Resources
-    from marr_pipeline.workflows.rectify import rectify_cache, resolve_settings
+    from marr_pipeline.workflows.rectify import rectify, resolve_settings
+    from marr_pipeline.workflows.tuning import tuning_options
 
     if output is not None:
         check_output(output, suffixes=(".safetensors",))
     settings = resolve_settings(cache, preset, overrides)
-    if settings.fit_split == "test":
-        from marr_pipeline.errors import LeakError
-
-        raise LeakError(
-            "--fit-split: a split for fitting expected, got test; what is fitted on the test "
-            "images cannot be scored on them"
-        )
     with joined_ranks(resolve_device(device)) as ranks:
-        result = rectify_cache(
+        result = rectify(
             cache,
             settings,
+            tune=tuning_options(tune_score, overrides) if tune == "auto" else None,
             source=source,
-            tuning_options=_tuning_options(tune_score, overrides) if tune == "auto" else None,
             eval_split=eval_split,
+            output=output,
             device=device,
+            memory=memory,
+            ranks=ranks,
             progress=_fit_progress(settings.optimizer) if ranks.is_first else silent,
             tuning_progress=ProgressLine("tuning", unit=" fits") if ranks.is_first else silent,
-            resources=Resources(memory=memory, ranks=ranks),
         )
         if ranks.is_first:
-            _report(result, output, as_json=as_json)
+            _print_report(result, as_json=as_json)
         # A file that the first process could not write is every process's failure.
         ranks.meet()
     if result.is_unsolved:
@@ -157,35 +149,16 @@ def _fit_progress(optimizer: str) -> ProgressLine:
     return ProgressLine("sgd") if optimizer == "sgd" else ProgressLine("fitting", unit=" passes")
 
 
-def _tuning_options(
-    score: Literal["nll", "accuracy"], overrides: Mapping[str, Any]
-) -> "TuningOptions":
-    """What was given on the command line or in a configuration file is not tuned."""
-    from marr_pipeline.rectify.tuning.grid import TUNED
-    from marr_pipeline.rectify.tuning.tune import TuningOptions
-
-    fixed = frozenset(name for name in TUNED if overrides[name] is not None)
-    return TuningOptions(score=score, fixed=fixed)
-
-
-def _report(result: "Rectification", output: Path | None, *, as_json: bool) -> None:
-    if output is not None:
-        result.fit.rectifier.save(output)
-        result = replace(result, path=output)
+def _print_report(result: "Rectification", *, as_json: bool) -> None:
     warn(result.warnings)
     if as_json:
         print_json(result.document())
-    else:
-        _print_report(result)
-
-
-def _print_report(result: "Rectification") -> None:
-    from marr_pipeline.report.tables import metrics_table
-
+        return
     for line in result.header():
         note(line)
-    if result.metrics:
-        click.echo(metrics_table(result.table_rows()))
+    table = result.table()
+    if table is not None:
+        click.echo(table)
     note(result.certificate())
     if result.path is not None:
         files = f"{result.cache} {result.path}"

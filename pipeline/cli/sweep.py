@@ -1,17 +1,14 @@
 """`pipeline sweep`: one fit for every point of a grid of settings."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from marr_pipeline import names
-from marr_pipeline.cli.command import command, note, print_json, warn
+from marr_pipeline.cli.command import command, print_json, warn
 from marr_pipeline.cli.options import ChoiceList, NumberList, input_type, json_option
 from marr_pipeline.progress import ProgressLine
-
-if TYPE_CHECKING:
-    from marr_pipeline.workflows.sweep import Half, Sweep
 
 numbers = NumberList()
 
@@ -26,22 +23,21 @@ numbers = NumberList()
 @click.option("--scale-l2", type=numbers, help="With center tempered alone.")
 @click.option("--reduction", type=ChoiceList(names.REDUCTIONS))
 @click.option("--fit-views", type=ChoiceList(names.FIT_VIEWS))
-@click.option("--views", type=numbers, help="How many of the views.  [default: all]")
-@click.option("--eval-split", type=click.Choice(names.SPLITS), default="test")
 @click.option(
-    "--eval-half",
-    type=click.Choice(("both", "first", "second")),
-    default="both",
-    help="Score every other sample of each class: one half to choose on, one to report on.",
+    "--views", type=NumberList(is_whole=True), help="How many of the views.  [default: all]"
 )
+@click.option(
+    "--from", "source", type=click.Choice(names.SOURCES), help="[default: logits where stored]"
+)
+@click.option("--eval-split", type=click.Choice(names.SPLITS), default="test")
 @json_option
 def cli_command(
     cache: Path,
     method: str,
     preset: str,
-    views: tuple[float, ...] | None,
+    views: tuple[int, ...] | None,
+    source: str | None,
     eval_split: str,
-    eval_half: "Half",
     as_json: bool,
     **tried: Any,
 ) -> None:
@@ -53,49 +49,20 @@ def cli_command(
     from dataclasses import replace
 
     from marr_pipeline.workflows.rectify import resolve_settings
-    from marr_pipeline.workflows.sweep import sweep_cache
+    from marr_pipeline.workflows.sweep import sweep
 
     base = resolve_settings(cache, preset, {"method": method})
-    grid = {name: values for name, values in tried.items() if values is not None}
-    sweep = sweep_cache(
+    found = sweep(
         cache,
         replace(base, optimizer="lbfgs"),
-        grid,
-        num_views=tuple(int(number) for number in views or ()),
+        {name: values for name, values in tried.items() if values is not None},
+        num_views=views or (),
+        source=source,
         eval_split=eval_split,
-        half=eval_half,
         progress=ProgressLine("sweep", unit=" fits"),
     )
-    warn(sweep.warnings)
-    if not as_json:
-        _print_table(sweep, [*grid, *(["views"] if views else [])])
-        return
-    print_json(
-        {
-            "command": "sweep",
-            "method": method,
-            "preset": preset,
-            "eval_split": eval_split,
-            "eval_half": eval_half,
-            "baselines": {name: found.record() for name, found in sweep.baselines.items()},
-            "points": [point.record(list(grid)) for point in sweep.points],
-        }
-    )
-
-
-def _print_table(sweep: "Sweep", varied: list[str]) -> None:
-    from marr_pipeline.report.tables import metrics_table
-
-    labels = {}
-    for point in sweep.points:
-        record = point.record([name for name in varied if name != "views"])
-        values = (f"{name} {_short(record[name])}" for name in varied if record[name] is not None)
-        labels[", ".join(values) or "preset"] = point.metrics
-    click.echo(metrics_table({**sweep.baselines, **labels}))
-    unsolved = sum(point.fit.status in ("step_limit", "unbounded") for point in sweep.points)
-    if unsolved:
-        note(f"warning: {unsolved} of {len(sweep.points)} fits did not reach a minimum; see --json")
-
-
-def _short(value: object) -> str:
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    warn(found.warnings)
+    if as_json:
+        print_json(found.document())
+    else:
+        click.echo(found.table())

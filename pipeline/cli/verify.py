@@ -14,9 +14,9 @@ from marr_pipeline.progress import ProgressLine
 @json_option
 def cli_command(cache: Path, as_json: bool) -> None:
     """Check every byte of CACHE against its checksums; exit code 3 if one is damaged."""
-    from marr_pipeline.cache import verify_cache
+    from marr_pipeline.workflows.verify import verify
 
-    damages = verify_cache(cache, progress=ProgressLine("verifying", unit=" bytes"))
+    damages = verify(cache, progress=ProgressLine("verifying", unit=" bytes"))
     if damages:
         for damage in damages:
             note(f"error: {cache}: {damage}")

@@ -6,9 +6,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from marr_pipeline.cli.command import command, note
-from marr_pipeline.cli.options import check_output, output_type
+from marr_pipeline.cli.options import FIGURE_SUFFIXES, check_output, output_type
 from marr_pipeline.cli.phase_one_options import augmentation_option, data_options
-from marr_pipeline.cli.plot import SUFFIXES
 from marr_pipeline.progress import ProgressLine
 
 if TYPE_CHECKING:
@@ -36,7 +35,7 @@ def cli_command(
     from marr_pipeline.plots.save import save_figure
     from marr_pipeline.workflows.phase_one import PhaseOneRequest, requested_dataset
 
-    check_output(output, suffixes=SUFFIXES)
+    check_output(output, suffixes=FIGURE_SUFFIXES)
     asked = PhaseOneRequest(**request)
     dataset = requested_dataset(asked, progress=ProgressLine("reading images"))
     chosen = augmentation or dataset.defaults.augmentation

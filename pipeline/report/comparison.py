@@ -13,15 +13,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from marr_pipeline.names import REFERENCES
 from marr_pipeline.report.bootstrap import Bootstrap, bootstrap_interval, bootstrap_summaries
 from marr_pipeline.report.metrics import SUMMARIES, measure
 from marr_pipeline.report.population import Population
 from marr_pipeline.report.scores import SampleScores
 from marr_pipeline.report.significance import holm, paired_p_value
 from marr_pipeline.report.tables.table import Cell, Estimate, Interval
-
-REFERENCES = ("softmax", "logit-adjustment")
-"""What every method is set against."""
 
 WITHOUT_INTERVAL = ("worst_class",)
 """No bootstrap holds its level for a minimum: measured, 46 % on thirty equally hard classes."""

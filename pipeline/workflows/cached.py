@@ -1,21 +1,24 @@
 """From a cache to what `rectify` and `report` take: the seam between the two phases."""
 
-from dataclasses import dataclass, replace
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from marr_pipeline.cache import Cache, CacheError, Split, ViewKind
-from marr_pipeline.errors import DataError
+from marr_pipeline import __version__
+from marr_pipeline.cache import Cache, CacheError, Split, ViewKind, open_cache
+from marr_pipeline.errors import DataError, LeakError
 from marr_pipeline.rectify.head_facts import HeadFacts
 from marr_pipeline.rectify.inputs import FitInputs
 from marr_pipeline.rectify.methods import METHODS
 from marr_pipeline.rectify.rectifier import Rectifier
 from marr_pipeline.rectify.rectifier_file import load_rectifier
-from marr_pipeline.rectify.rows.class_positions import class_positions
 from marr_pipeline.rectify.rows.source import FeatureLogits
 from marr_pipeline.rectify.settings import RectifySettings
 from marr_pipeline.report.metrics import Metrics, measure
@@ -25,6 +28,18 @@ from marr_pipeline.report.scores import (
     class_averages,
     score_samples,
 )
+
+CacheLike = Cache | str | os.PathLike[str]
+"""What a workflow takes: an open cache, or where one is."""
+
+
+def opened(cache: CacheLike) -> Cache:
+    """The open cache.
+
+    Raises:
+        CacheError: not a cache, unfinished, damaged or of a newer version.
+    """
+    return cache if isinstance(cache, Cache) else open_cache(Path(cache))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,12 +59,6 @@ class EvaluationRows:
     labels: Tensor
     weight_norm: npt.NDArray[np.float64]
     class_counts: npt.NDArray[np.int64]
-
-    def every_other(self, first: int) -> "EvaluationRows":
-        """Every second sample of each class, from its sample 0 or 1 on."""
-        kept = class_positions(self.labels) % 2 == first
-        features = None if self.features is None else self.features[kept]
-        return replace(self, logits=self.logits[kept], features=features, labels=self.labels[kept])
 
     def scores(self, rectifier: Rectifier) -> SampleScores:
         """Prediction, confidence, loss and own logit of every sample, from centred shifts.
@@ -79,17 +88,23 @@ class EvaluationRows:
         )
 
 
-def fit_inputs(
-    cached: Cache, *, split: str, views: ViewKind, source: str, device: torch.device
+def split_inputs(
+    cached: Cache,
+    *,
+    split: str,
+    views: ViewKind,
+    source: str | None = None,
+    device: torch.device | None = None,
 ) -> tuple[FitInputs, list[str]]:
-    """The rows of a fit, and what of the request the cache could not give.
+    """The rows of a split as fits and tuning take them, and what the cache could not give.
 
     Args:
         cached: an open cache.
-        split: the split to fit on.
+        split: the split.
         views: `augmented`, `clean` or `all`; a cache without augmented views gives its clean one.
-        source: `logits`, or `features` to compute them anew from the head.
-        device: where the fit runs.
+        source: `logits`, or `features` to compute them anew from the head; None takes the logits
+            where there are some.
+        device: where they are used; None for the CPU.
 
     Raises:
         CacheError: the cache lacks the split, the views or what `source` needs.
@@ -107,13 +122,14 @@ def fit_inputs(
             f"{cached.path}: split {split} has the views {', '.join(rows.views)}, got "
             f"--fit-views {views}; choose others or extract with --views"
         )
-    head = head_facts(cached)
     # Views of a kind stand together, so this is a slice and no copy.
     chosen_views = slice(chosen[0], chosen[-1] + 1)
+    device = device or torch.device("cpu")
+    head = head_facts(cached)
     return (
         FitInputs(
             logits=_stored_logits(cached, rows, chosen_views).to(device)
-            if source == "logits"
+            if (source or _stored_source(rows)) == "logits"
             else _feature_logits(cached, rows, chosen_views, device),
             labels=torch.from_numpy(rows.labels),
             weight_norm=head.weight_norm,
@@ -129,17 +145,81 @@ def fit_inputs(
     )
 
 
+def fit_inputs(
+    cached: Cache,
+    settings: RectifySettings,
+    *,
+    source: str | None = None,
+    device: torch.device | None = None,
+) -> tuple[FitInputs, list[str]]:
+    """`split_inputs` of the rows that a fit with these settings is made on.
+
+    Raises:
+        CacheError: the cache lacks what the settings ask for.
+        LeakError: the rows are those of the test split.
+    """
+    if settings.fit_split == "test":
+        raise LeakError(
+            "--fit-split: a split for fitting expected, got test; what is fitted on the test "
+            "images cannot be scored on them"
+        )
+    check_needs(cached, settings.method, split=settings.fit_split)
+    return split_inputs(
+        cached,
+        split=settings.fit_split,
+        views=settings.fit_views,
+        source=source,
+        device=device,
+    )
+
+
+def missing_needs(cached: Cache, method: str, *, split: str = "train") -> list[str]:
+    """What a method needs and a cache lacks, in words; empty if it can be fitted."""
+    has = {
+        "features": cached.split(split).features is not None,
+        "weight": cached.head.weight is not None,
+    }
+    words = {"features": "features", "weight": "the head's weight"}
+    return [words[need] for need in METHODS[method].needs if not has[need]]
+
+
+def check_needs(cached: Cache, method: str, *, split: str = "train") -> None:
+    """Raise a CacheError if the cache lacks what a method needs."""
+    missing = missing_needs(cached, method, split=split)
+    if missing:
+        raise CacheError(
+            f"{cached.path}: {' and '.join(missing)} expected for {method}, got a cache without; "
+            "extract with --store both or import them too"
+        )
+
+
+def fit_metadata(cached: Cache, **more: Any) -> Mapping[str, Any]:
+    """What a rectifier file says of where it comes from."""
+    return {
+        "cache_fingerprint": cached.fingerprint,
+        "head_fingerprint": cached.head_fingerprint,
+        **more,
+        "versions": {"marr-pipeline": __version__, "torch": str(torch.__version__)},
+    }
+
+
 def evaluation_rows(cached: Cache, split: str) -> EvaluationRows:
     """The clean view of a split; the first where none is clean.
+
+    Features alone become logits = features @ weight.T + bias in float32.
 
     Raises:
         CacheError: the cache lacks the split.
     """
     rows = cached.split(split)
     view = rows.clean_view
-    source = "features" if rows.logits is None else "logits"
+    if _stored_source(rows) == "logits":
+        logits = _stored_logits(cached, rows, slice(view, view + 1))[0]
+    else:
+        made = _feature_logits(cached, rows, slice(view, view + 1), torch.device("cpu"))
+        logits = made.block(slice(0, made.num_rows))
     return EvaluationRows(
-        logits=logits_of(cached, rows, slice(view, view + 1), source=source)[0],
+        logits=logits,
         features=None if rows.features is None else torch.from_numpy(rows.features[view]),
         labels=torch.from_numpy(rows.labels),
         weight_norm=cached.head.weight_norm,
@@ -147,12 +227,9 @@ def evaluation_rows(cached: Cache, split: str) -> EvaluationRows:
     )
 
 
-def logits_of(cached: Cache, rows: Split, views: slice, *, source: str) -> Tensor:
-    """(V, N, K) of some views: mapped from the file, or features @ weight.T + bias in float32."""
-    if source == "logits":
-        return _stored_logits(cached, rows, views)
-    logits = _feature_logits(cached, rows, views, torch.device("cpu"))
-    return logits.block(slice(0, logits.num_rows)).view(logits.shape)
+def _stored_source(rows: Split) -> str:
+    """Where a split's logits come from unless it is said."""
+    return "features" if rows.logits is None else "logits"
 
 
 def _stored_logits(cached: Cache, rows: Split, views: slice) -> Tensor:
@@ -207,8 +284,8 @@ def closed_form(cached: Cache, method: str) -> Rectifier:
     return Rectifier(scale=scale, shift=shift, metadata={"method": method})
 
 
-def rectifier_for(cached: Cache, path: Path, *, any_head: bool) -> Rectifier:
-    """A rectifier file that fits this cache's head.
+def rectifier_for(cached: Cache, path: Path, *, any_head: bool = False) -> Rectifier:
+    """A rectifier file that fits this cache's head, or with `any_head` one of its shape.
 
     Raises:
         DataError: not a rectifier, or one of another head.

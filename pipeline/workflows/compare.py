@@ -1,47 +1,35 @@
-"""Every method on one cache, or on several that differ in their seeds, each set against the
-baselines.
+"""Every method on one cache, or on several runs of one experiment with other seeds, each set
+against the baselines.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from marr_pipeline.cache import Cache, open_cache
+from marr_pipeline.cache import Cache
 from marr_pipeline.errors import FitError
+from marr_pipeline.files import replacing
+from marr_pipeline.names import REFERENCES
 from marr_pipeline.progress import Progress, silent
-from marr_pipeline.rectify.presets import method_keys, parse_method_key
+from marr_pipeline.rectify.fit import Fit, fit_rectifier
+from marr_pipeline.rectify.presets import method_keys, parse_method_key, preset_settings
 from marr_pipeline.report.bootstrap import Bootstrap
-from marr_pipeline.report.comparison import (
-    REFERENCES,
-    Scored,
-    Standing,
-    compare_methods,
-    over_seeds,
-)
+from marr_pipeline.report.comparison import Scored, Standing, compare_methods, over_seeds
 from marr_pipeline.report.tables import comparison_text
 from marr_pipeline.report.tables.table import SIGNIFICANT
-from marr_pipeline.workflows.cached import evaluation_rows
-from marr_pipeline.workflows.class_distribution import describe_distribution, split_population
-from marr_pipeline.workflows.method_fit import check_needs, fit_key, missing_needs
+from marr_pipeline.workflows.cached import (
+    CacheLike,
+    check_needs,
+    dataset_name,
+    evaluation_rows,
+    fit_inputs,
+    fit_metadata,
+    missing_needs,
+    opened,
+)
+from marr_pipeline.workflows.class_numbers import describe_distribution, split_population
 from marr_pipeline.workflows.seeds import check_seeds, other_differences
-
-
-@dataclass(frozen=True, kw_only=True)
-class ComparisonSettings:
-    """What is compared, on what.
-
-    Attributes:
-        methods: keys `METHOD` or `METHOD:PRESET`; None for all that every cache can carry.
-        split: split that is scored.
-        prior: class distribution, see `class_distribution`; None for the split as it is.
-        bootstrap: of the intervals on a single cache; its seed is also that of `sgd`.
-    """
-
-    methods: Sequence[str] | None = None
-    split: str = "test"
-    prior: str | None = None
-    bootstrap: Bootstrap = field(default_factory=Bootstrap)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +38,9 @@ class Comparison:
 
     Attributes:
         caches: the files.
-        settings: of the comparison.
+        split: that was scored.
+        class_distribution: that the metrics are about; None for the split as it is.
+        bootstrap: of the intervals on a single cache.
         num_samples: of the split, in each cache.
         num_classes: K.
         is_weighted: whether samples of different classes count differently.
@@ -61,7 +51,9 @@ class Comparison:
     """
 
     caches: Sequence[Path]
-    settings: ComparisonSettings
+    split: str
+    class_distribution: str | None
+    bootstrap: Bootstrap
     num_samples: Sequence[int]
     num_classes: int
     is_weighted: bool
@@ -81,10 +73,10 @@ class Comparison:
         spread = (
             f"± standard deviation over {len(self.caches)} caches"
             if self.is_over_seeds
-            else f"[ ] 95 % of {self.settings.bootstrap.resamples:,} stratified resamples"
+            else f"[ ] 95 % of {self.bootstrap.resamples:,} stratified resamples"
         )
         return (
-            f"Split {self.settings.split} {describe_distribution(self.settings.prior)}: {sizes} "
+            f"Split {self.split} {describe_distribution(self.class_distribution)}: {sizes} "
             f"samples of {self.num_classes:,} classes. {spread}."
         )
 
@@ -100,7 +92,7 @@ class Comparison:
             "rho: Spearman's, of training count and a class's mean margin or logit."
         )
 
-    def text(self, table_format: str) -> str:
+    def text(self, table_format: str = "terminal") -> str:
         """The tables in one of `names.TABLE_FORMATS`."""
         return comparison_text(
             {key: report.cells() for key, report in self.reports.items()},
@@ -108,20 +100,24 @@ class Comparison:
             table_format=table_format,
         )
 
+    def save(self, path: Path, table_format: str) -> None:
+        """Write the tables, complete or not at all."""
+        with replacing(path) as partial:
+            partial.write_text(self.text(table_format) + "\n", encoding="utf-8")
+
     def document(self) -> dict[str, Any]:
         """The JSON document of `pipeline compare`."""
-        bootstrap = self.settings.bootstrap
         return {
             "command": "compare",
             "caches": list(self.caches),
-            "split": self.settings.split,
+            "split": self.split,
             "samples": list(self.num_samples),
-            "prior": self.settings.prior,
+            "class_distribution": self.class_distribution,
             "test": None
             if self.is_over_seeds
             else f"mcnemar-{'weighted' if self.is_weighted else 'exact'}",
-            "resamples": None if self.is_over_seeds else bootstrap.resamples,
-            "seed": bootstrap.seed,
+            "resamples": None if self.is_over_seeds else self.bootstrap.resamples,
+            "seed": self.bootstrap.seed,
             "methods": {key: report.record() for key, report in self.reports.items()},
             "skipped": dict(self.skipped),
             "failed": dict(self.failed),
@@ -129,82 +125,120 @@ class Comparison:
         }
 
 
-def compare_caches(
-    paths: Sequence[Path],
-    settings: ComparisonSettings,
+def compare(
+    caches: Sequence[CacheLike],
     *,
+    methods: Sequence[str] | None = None,
+    split: str = "test",
+    class_distribution: str | None = None,
+    resamples: int = 2_000,
+    seed: int = 0,
     progress: Progress = silent,
 ) -> Comparison:
     """Fit every method once on each cache, score it, and set it against the baselines.
 
-    A method whose loss runs out of finite numbers is left out; the others are compared.
+    A method whose loss runs out of finite numbers is left out; the others are compared. One whose
+    fit has no minimum or was stopped stays, and its status says so.
 
     Args:
-        paths: one cache, or several of the same classes and counts that differ in their seeds.
-        settings: what is compared.
+        caches: one, or several of the same classes and counts that differ in their seeds.
+        methods: keys `METHOD` or `METHOD:PRESET`; None for all that every cache can carry.
+        split: split that is scored.
+        class_distribution: see `split_population`; None for the split as it is.
+        resamples: of the bootstrap of the intervals on a single cache.
+        seed: of the resamples and of `sgd`.
         progress: told the fits of each cache.
 
     Raises:
         CacheError: a cache is invalid, or lacks the split or what a named method needs.
         ConfigError: a key that does not exist, or the same cache twice.
-        DataError: the caches are of different classes or counts, or the prior does not fit them.
+        DataError: the caches are of different classes or counts, or the distribution does not fit
+            them.
     """
-    caches = [open_cache(path) for path in paths]
-    check_seeds(caches)
-    keys, skipped = carried_keys(caches, settings.methods)
+    runs = [opened(cache) for cache in caches]
+    check_seeds(runs)
+    keys, skipped = carried_keys(runs, methods)
+    bootstrap = Bootstrap(resamples=resamples, seed=seed)
     # Whatever is wrong with a split is said before the first fit.
-    populations, warnings = [], other_differences(caches)
-    for cached in caches:
-        labels = cached.split(settings.split).labels
-        population, missing = split_population(settings.prior, labels, cached.class_counts)
+    populations, warnings = [], other_differences(runs)
+    for cached in runs:
+        labels = cached.split(split).labels
+        population, missing = split_population(class_distribution, labels, cached.class_counts)
         populations.append(population)
         warnings += missing
-    runs = []
+    reports = []
     failed: dict[str, str] = {}
-    for cached, population in zip(caches, populations, strict=True):
-        scored, told = _fit_and_score(cached, keys, settings, failed=failed, progress=progress)
+    for cached, population in zip(runs, populations, strict=True):
+        scored, told = _fit_and_score(
+            cached, keys, split=split, seed=seed, failed=failed, progress=progress
+        )
         warnings += _fit_warnings(told)
-        runs.append(
+        reports.append(
             compare_methods(
                 scored,
                 cached.class_counts,
                 population=population,
-                bootstrap=settings.bootstrap if len(caches) == 1 else None,
+                bootstrap=bootstrap if len(runs) == 1 else None,
             )
         )
     return Comparison(
-        caches=tuple(paths),
-        settings=settings,
+        caches=tuple(cached.path for cached in runs),
+        split=split,
+        class_distribution=class_distribution,
+        bootstrap=bootstrap,
         num_samples=[int(population.samples.sum()) for population in populations],
-        num_classes=caches[0].num_classes,
+        num_classes=runs[0].num_classes,
         is_weighted=not all(population.is_as_sampled for population in populations),
-        reports=runs[0]
-        if len(runs) == 1
-        else over_seeds(runs, [key for key in keys if key not in failed]),
+        reports=reports[0]
+        if len(reports) == 1
+        else over_seeds(reports, [key for key in keys if key not in failed]),
         skipped=skipped,
         failed=failed,
         warnings=tuple(dict.fromkeys(warnings)),
     )
 
 
+def fit_key(cached: Cache, key: str, *, seed: int = 0, progress: Progress = silent) -> Fit:
+    """Fit the method of a key on the training rows of a cache, with its preset's settings.
+
+    Args:
+        cached: an open cache.
+        key: `METHOD` or `METHOD:PRESET`.
+        seed: of `sgd`.
+        progress: told the passes or iterations.
+
+    Raises:
+        CacheError: the cache lacks what the method needs.
+        ConfigError: no such key, or a setting that this cache cannot bear.
+        FitError: the loss ran out of finite numbers.
+    """
+    method, preset = parse_method_key(key)
+    dataset = dataset_name(cached)
+    settings = preset_settings(preset, method=method, dataset=dataset, seed=seed)
+    inputs, warnings = fit_inputs(cached, settings)
+    fit = fit_rectifier(
+        inputs, settings, dataset=dataset, metadata=fit_metadata(cached), progress=progress
+    )
+    return replace(fit, warnings=(*warnings, *fit.warnings))
+
+
 def _fit_and_score(
     cached: Cache,
     keys: Sequence[str],
-    settings: ComparisonSettings,
     *,
+    split: str,
+    seed: int,
     failed: dict[str, str],
     progress: Progress,
 ) -> tuple[dict[str, Scored], dict[str, Sequence[str]]]:
     """Those of `keys` whose fit came to something, and their warnings; others join `failed`."""
-    rows = evaluation_rows(cached, settings.split)
+    rows = evaluation_rows(cached, split)
     scored: dict[str, Scored] = {}
     warnings: dict[str, Sequence[str]] = {}
     for number, key in enumerate(keys):
         progress(number, len(keys), key)
         try:
-            fit = fit_key(
-                cached, key, seed=settings.bootstrap.seed, progress=_inner(progress, number, keys)
-            )
+            fit = fit_key(cached, key, seed=seed, progress=_inner(progress, number, keys))
         except FitError as error:
             failed[key] = f"{cached.path}: {error}"
             continue

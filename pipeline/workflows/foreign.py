@@ -14,13 +14,13 @@ from marr_pipeline.backbone.networks.classifier import check_images
 from marr_pipeline.device import resolve_device
 from marr_pipeline.errors import DataError
 from marr_pipeline.progress import Progress, silent
+from marr_pipeline.workflows.class_numbers import TRAIN, UNIFORM, prior_counts
 from marr_pipeline.workflows.phase_one import (
     Network,
     PhaseOneRequest,
     requested_dataset,
     settle_threads,
 )
-from marr_pipeline.workflows.prior_counts import TRAIN, UNIFORM, prior_counts
 
 OF_TRAINING = (
     "recipe",

@@ -5,23 +5,36 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from marr_pipeline.cache import Cache, open_cache
+from marr_pipeline.cache import Cache
 from marr_pipeline.device import resolve_device
+from marr_pipeline.distributed import ALONE, Ranks
 from marr_pipeline.errors import ConfigError
 from marr_pipeline.groups import shot_groups
+from marr_pipeline.names import REFERENCES
 from marr_pipeline.optim.result import FitStatus
 from marr_pipeline.progress import Progress, silent
 from marr_pipeline.rectify.fit import Fit, fit_rectifier
 from marr_pipeline.rectify.methods import METHODS, OWN_SETTINGS
 from marr_pipeline.rectify.presets import preset_settings
-from marr_pipeline.rectify.rows.resources import UNLIMITED, Resources
+from marr_pipeline.rectify.rows.resources import Resources
 from marr_pipeline.rectify.settings import RectifySettings
 from marr_pipeline.rectify.tuning.result import Tuning
 from marr_pipeline.rectify.tuning.tune import TuningOptions
 from marr_pipeline.report.metrics import Metrics
-from marr_pipeline.workflows.cached import closed_form, dataset_name, evaluation_rows, fit_inputs
-from marr_pipeline.workflows.method_fit import check_needs, fit_metadata
+from marr_pipeline.report.tables import metrics_table
+from marr_pipeline.workflows.cached import (
+    CacheLike,
+    closed_form,
+    dataset_name,
+    evaluation_rows,
+    fit_inputs,
+    fit_metadata,
+    opened,
+)
 from marr_pipeline.workflows.tuning import describe_tuning, tune_on_cache
+
+SCORED = ("before", "logit_adjustment", "after")
+"""Softmax, the baseline and the fit."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,8 +45,7 @@ class Rectification:
         cache: the file.
         settings: of the fit, tuned ones where there was tuning.
         fit: rectifier, status and certificate.
-        metrics: `before`, `logit_adjustment` and `after` on the evaluation split; empty without
-            one.
+        metrics: `SCORED` on the evaluation split; empty without one.
         summary: K, rows and groups, for the header.
         warnings: for results that stand but need a look.
         tuning: how gamma, l2 and centre were chosen, if they were.
@@ -59,13 +71,12 @@ class Rectification:
         tuned = [] if self.tuning is None else [describe_tuning(self.tuning, self.settings)]
         return [self.summary, *tuned, describe_settings(self.settings)]
 
-    def table_rows(self) -> dict[str, Metrics]:
-        """The metrics by the names that a table shows."""
+    def table(self) -> str | None:
+        """The metrics beside the baselines'; None without a split to score."""
         if not self.metrics:
-            return {}
+            return None
         names = ("softmax", "logit adjustment", f"after {self.settings.method}")
-        keys = ("before", "logit_adjustment", "after")
-        return {name: self.metrics[key] for name, key in zip(names, keys, strict=True)}
+        return metrics_table(dict(zip(names, self.metrics.values(), strict=True)))
 
     def certificate(self) -> str:
         """How the fit ended, in one line."""
@@ -111,8 +122,7 @@ class Rectification:
             "tuning": None if self.tuning is None else self.tuning.record(),
             "warnings": self.warnings,
             "metrics": {
-                name: self.metrics[name].record() if self.metrics else None
-                for name in ("before", "logit_adjustment", "after")
+                name: self.metrics[name].record() if self.metrics else None for name in SCORED
             },
             "rectifier": self.path,
         }
@@ -135,13 +145,15 @@ def describe_settings(settings: RectifySettings) -> str:
     )
 
 
-def resolve_settings(path: Path, preset: str, overrides: Mapping[str, Any]) -> RectifySettings:
+def resolve_settings(
+    cache: CacheLike, preset: str = "default", overrides: Mapping[str, Any] | None = None
+) -> RectifySettings:
     """A preset for the dataset of a cache, with the options that were given (not None).
 
     Raises:
         ConfigError: a setting is out of range, or of another method.
     """
-    given = {name: value for name, value in overrides.items() if value is not None}
+    given = {name: value for name, value in (overrides or {}).items() if value is not None}
     method = given.get("method", "marr")
     for name in OWN_SETTINGS:
         if name in given and name not in METHODS[method].own_settings:
@@ -150,61 +162,57 @@ def resolve_settings(path: Path, preset: str, overrides: Mapping[str, Any]) -> R
                 f"--{name.replace('_', '-')}: --method {' or '.join(owners)} expected, got "
                 f"{method}; leave it out or choose another method"
             )
-    return preset_settings(preset, dataset=dataset_name(open_cache(path)), **given)
+    return preset_settings(preset, dataset=dataset_name(opened(cache)), **given)
 
 
-def rectify_cache(
-    path: Path,
-    settings: RectifySettings,
+def rectify(
+    cache: CacheLike,
+    settings: RectifySettings | None = None,
     *,
+    tune: TuningOptions | None = None,
     source: str | None = None,
-    tuning_options: TuningOptions | None = None,
     eval_split: str = "test",
+    output: Path | None = None,
     device: str = "cpu",
+    memory: int | None = None,
+    ranks: Ranks = ALONE,
     progress: Progress = silent,
     tuning_progress: Progress = silent,
-    resources: Resources = UNLIMITED,
 ) -> Rectification:
-    """Read, tune if asked to, fit, score.
+    """Read, tune if asked to, fit, score, write.
 
     Args:
-        path: the cache.
-        settings: what is minimised and how.
+        cache: the cache.
+        settings: what is minimised and how; None for the default preset.
+        tune: how to choose gamma, l2 and centre; None keeps those of the settings.
         source: `logits` or `features`; None takes the logits where there are some.
-        tuning_options: how to choose gamma, l2 and centre; None keeps those of the settings.
         eval_split: split that is scored; without it there are no metrics, and a warning.
+        output: where the rectifier goes, `.safetensors`.
         device: where the fit runs.
+        memory: bytes that the fit's buffers may take; None for no bound.
+        ranks: the processes that share the rows, each of which calls this; only the first scores
+            and writes.
         progress: told the passes of the fit, or the iterations of sgd.
         tuning_progress: told the fits of tuning.
-        resources: bound on the fit's memory, and the processes that share its rows; only the
-            first of them scores.
 
     Raises:
         CacheError: the cache is invalid or lacks what the settings ask for.
         ConfigError: a setting that this cache cannot bear.
-        LeakError: tuning would choose on test samples.
+        LeakError: test samples would be fitted, or tuning would choose on them.
         FitError: the loss ran out of finite numbers.
+        PipelineError: `output` cannot be written.
     """
-    cached = open_cache(path)
-    check_needs(cached, settings.method, split=settings.fit_split)
-    if source is None:
-        source = "features" if cached.split(settings.fit_split).logits is None else "logits"
-    inputs, warnings = fit_inputs(
-        cached,
-        split=settings.fit_split,
-        views=settings.fit_views,
-        source=source,
-        device=resolve_device(device),
-    )
+    cached = opened(cache)
+    settings = settings or resolve_settings(cached)
+    inputs, warnings = fit_inputs(cached, settings, source=source, device=resolve_device(device))
     tuning = None
-    if tuning_options is not None:
+    if tune is not None:
         tuning, tuning_warnings = tune_on_cache(
             cached,
             inputs,
             settings,
-            options=tuning_options,
+            options=tune,
             eval_split=eval_split,
-            device=inputs.logits.device,
             progress=tuning_progress,
         )
         settings = tuning.chosen.point.applied_to(settings)
@@ -215,29 +223,30 @@ def rectify_cache(
         dataset=dataset_name(cached),
         metadata=fit_metadata(cached, tuning=None if tuning is None else tuning.summary()),
         progress=progress,
-        resources=resources,
+        resources=Resources(memory=memory, ranks=ranks),
     )
     metrics: dict[str, Metrics] = {}
-    if eval_split in cached.split_names and resources.ranks.is_first:
-        rows = evaluation_rows(cached, eval_split)
-        metrics = {
-            "before": rows.metrics(closed_form(cached, "softmax")),
-            "logit_adjustment": rows.metrics(closed_form(cached, "logit-adjustment")),
-            "after": rows.metrics(fit.rectifier),
-        }
-    elif eval_split not in cached.split_names:
+    if eval_split not in cached.split_names:
         have = ", ".join(cached.split_names)
-        warnings.append(f"{path}: no split {eval_split} to score on, it has {have}")
-    if cached.head.weight is None and bool((cached.head.weight_norm == 1).all()):
+        warnings.append(f"{cached.path}: no split {eval_split} to score on, it has {have}")
+    elif ranks.is_first:
+        rows = evaluation_rows(cached, eval_split)
+        shown = (*(closed_form(cached, name) for name in REFERENCES), fit.rectifier)
+        metrics = {name: rows.metrics(one) for name, one in zip(SCORED, shown, strict=True)}
+    has_norms = cached.head.weight is not None or bool((cached.head.weight_norm != 1).any())
+    if settings.method == "marr" and not has_norms:
         warnings.append("no weight norms in this cache: with all of them 1, marr is vector scaling")
+    if output is not None and ranks.is_first:
+        fit.rectifier.save(output)
     return Rectification(
-        cache=path,
+        cache=cached.path,
         settings=settings,
         fit=fit,
         metrics=metrics,
         summary=_summary(cached, inputs.num_views, len(inputs.labels)),
         warnings=warnings + list(fit.warnings),
         tuning=tuning,
+        path=output,
     )
 
 

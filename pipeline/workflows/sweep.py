@@ -3,22 +3,25 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
-from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-import torch
-
-from marr_pipeline.cache import Cache, ViewKind, open_cache
-from marr_pipeline.errors import ConfigError
+from marr_pipeline.cache import Cache, ViewKind
+from marr_pipeline.names import REFERENCES
+from marr_pipeline.optim.result import FitStatus
 from marr_pipeline.progress import Progress, silent
 from marr_pipeline.rectify.fit import Fit, fit_rectifier
 from marr_pipeline.rectify.inputs import FitInputs
 from marr_pipeline.rectify.settings import RectifySettings
 from marr_pipeline.report.metrics import Metrics
-from marr_pipeline.workflows.cached import closed_form, dataset_name, evaluation_rows, fit_inputs
-
-Half = Literal["both", "first", "second"]
-BASELINES = ("softmax", "logit-adjustment")
+from marr_pipeline.report.tables import metrics_table
+from marr_pipeline.workflows.cached import (
+    CacheLike,
+    closed_form,
+    dataset_name,
+    evaluation_rows,
+    fit_inputs,
+    opened,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,24 +29,21 @@ class SweptFit:
     """One point of a sweep.
 
     Attributes:
-        settings: of the fit.
+        varied: the settings that the grid varies, by name; None for one without effect here.
         num_views: views whose rows were fitted.
         fit: how it ended.
         metrics: of its rectifier.
     """
 
-    settings: RectifySettings
+    varied: Mapping[str, Any]
     num_views: int
     fit: Fit
     metrics: Metrics
 
-    def record(self, varied: Sequence[str]) -> dict[str, Any]:
+    def record(self) -> dict[str, Any]:
         """The varied settings, how the fit ended, and the metrics, for JSON."""
-        values = {name: getattr(self.settings, name) for name in varied}
-        if self.settings.center != "tempered" and "scale_l2" in values:
-            values["scale_l2"] = None  # it has no effect there
         return {
-            **values,
+            **self.varied,
             "views": self.num_views,
             "status": str(self.fit.status),
             "loss": self.fit.loss,
@@ -59,84 +59,125 @@ class Sweep:
     """Every point, and what stands beside them.
 
     Attributes:
+        base: settings that the grid does not vary.
+        eval_split: split that was scored.
         baselines: metrics of softmax and logit adjustment.
         points: in the order of the grid, its last setting varying fastest.
-        warnings: what the cache could not give.
+        varies_views: whether the number of views is one of the things tried.
+        warnings: what the cache could not give, and fits that reached no minimum.
     """
 
-    baselines: dict[str, Metrics]
+    base: RectifySettings
+    eval_split: str
+    baselines: Mapping[str, Metrics]
     points: tuple[SweptFit, ...]
+    varies_views: bool
     warnings: tuple[str, ...]
 
+    def table(self) -> str:
+        """The metrics of each point under what makes it differ."""
+        rows = dict(self.baselines)
+        for point in self.points:
+            shown = {**point.varied, **({"views": point.num_views} if self.varies_views else {})}
+            values = (
+                f"{name} {_short(value)}" for name, value in shown.items() if value is not None
+            )
+            rows[", ".join(values) or "preset"] = point.metrics
+        return metrics_table(rows)
 
-def sweep_cache(
-    path: Path,
+    def document(self) -> dict[str, Any]:
+        """The JSON document of `pipeline sweep`."""
+        return {
+            "command": "sweep",
+            "method": self.base.method,
+            "preset": self.base.preset,
+            "eval_split": self.eval_split,
+            "baselines": {name: found.record() for name, found in self.baselines.items()},
+            "points": [point.record() for point in self.points],
+        }
+
+
+def sweep(
+    cache: CacheLike,
     base: RectifySettings,
     grid: Mapping[str, Sequence[Any]],
     *,
     num_views: Sequence[int] = (),
+    source: str | None = None,
     eval_split: str = "test",
-    half: Half = "both",
     progress: Progress = silent,
 ) -> Sweep:
     """Fit the product of all values, and score each fit.
 
     Args:
-        path: the cache.
+        cache: the cache.
         base: settings that the grid does not vary.
         grid: field of `RectifySettings` to the values tried.
         num_views: how many of the views are fitted, each tried; empty for all of them.
+        source: `logits` or `features`; None takes the logits where there are some.
         eval_split: split that is scored.
-        half: score all of its samples, or every other one of each class.
         progress: told the fits.
 
     Raises:
         CacheError: the cache is invalid or lacks what is asked for.
         ConfigError: a value out of range.
+        DataError: more views than there are.
+        LeakError: test samples would be fitted.
         FitError: the loss ran out of finite numbers.
     """
-    cached = open_cache(path)
+    cached = opened(cache)
     rows = evaluation_rows(cached, eval_split)
-    if half != "both":
-        rows = rows.every_other(0 if half == "first" else 1)
-    found: list[SweptFit] = []
-    settings = tuple(dict.fromkeys(_points(base, grid)))
-    fitted, warnings = _fitted_rows(cached, settings)
+    points: list[SweptFit] = []
+    settings = tuple(dict.fromkeys(_settings(base, grid)))
+    inputs, warnings = _inputs(cached, settings, source)
     views_tried = tuple(num_views) or (None,)
     for views, tried in product(views_tried, settings):
-        inputs = fitted[tried.fit_split, tried.fit_views]
-        inputs = inputs if views is None else inputs.first_views(views)
-        fit = fit_rectifier(inputs, tried, dataset=dataset_name(cached))
+        fitted = inputs[tried.fit_split, tried.fit_views]
+        fitted = fitted if views is None else fitted.first_views(views)
+        fit = fit_rectifier(fitted, tried, dataset=dataset_name(cached))
+        varied = {name: getattr(tried, name) for name in grid}
+        if tried.center != "tempered" and "scale_l2" in varied:
+            varied["scale_l2"] = None  # it has no effect there
         metrics = rows.metrics(fit.rectifier)
-        found.append(SweptFit(settings=tried, num_views=inputs.num_views, fit=fit, metrics=metrics))
-        progress(len(found), len(views_tried) * len(settings))
+        points.append(SweptFit(varied=varied, num_views=fitted.num_views, fit=fit, metrics=metrics))
+        progress(len(points), len(views_tried) * len(settings))
+    unsolved = sum(
+        point.fit.status in (FitStatus.STEP_LIMIT, FitStatus.UNBOUNDED) for point in points
+    )
+    if unsolved:
+        warnings.append(f"{unsolved} of {len(points)} fits did not reach a minimum; see --json")
     return Sweep(
-        baselines={name: rows.metrics(closed_form(cached, name)) for name in BASELINES},
-        points=tuple(found),
-        warnings=warnings,
+        base=base,
+        eval_split=eval_split,
+        baselines={name: rows.metrics(closed_form(cached, name)) for name in REFERENCES},
+        points=tuple(points),
+        varies_views=bool(num_views),
+        warnings=tuple(warnings),
     )
 
 
-def _fitted_rows(
-    cached: Cache, settings: Sequence[RectifySettings]
-) -> tuple[dict[tuple[str, ViewKind], FitInputs], tuple[str, ...]]:
+def _inputs(
+    cached: Cache, settings: Sequence[RectifySettings], source: str | None
+) -> tuple[dict[tuple[str, ViewKind], FitInputs], list[str]]:
     """The rows of each split and kind of views that is fitted, and what the cache lacks of them."""
-    rows: dict[tuple[str, ViewKind], FitInputs] = {}
+    found: dict[tuple[str, ViewKind], FitInputs] = {}
     warnings: list[str] = []
-    for split, views in dict.fromkeys((point.fit_split, point.fit_views) for point in settings):
-        rows[split, views], missing = fit_inputs(
-            cached, split=split, views=views, source="logits", device=torch.device("cpu")
-        )
-        warnings += missing
-    return rows, tuple(warnings)
+    for point in settings:
+        rows = point.fit_split, point.fit_views
+        if rows not in found:
+            found[rows], missing = fit_inputs(cached, point, source=source)
+            warnings += missing
+    return found, warnings
 
 
-def _points(base: RectifySettings, grid: Mapping[str, Sequence[Any]]) -> Iterator[RectifySettings]:
+def _settings(
+    base: RectifySettings, grid: Mapping[str, Sequence[Any]]
+) -> Iterator[RectifySettings]:
     """Every combination; those that differ only where it has no effect are made equal."""
     for values in product(*grid.values()):
         point = replace(base, **dict(zip(grid, values, strict=True)))
-        if point.center != "tempered":
-            point = replace(point, scale_l2=base.scale_l2)
-        if point.fit_split == "test":
-            raise ConfigError("fit_split: a split for fitting expected, got test")
-        yield point
+        yield point if point.center == "tempered" else replace(point, scale_l2=base.scale_l2)
+
+
+def _short(value: object) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)

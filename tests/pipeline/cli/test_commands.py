@@ -214,18 +214,6 @@ def test_config_file_gives_defaults_that_options_override(run, digits_cache, tmp
     assert "1 x 482 rows" in done.err
 
 
-def test_config_table_of_a_command_in_a_group(run, tmp_path):
-    config = tmp_path / "marr.toml"
-    options = ["--config", config, "--only", "passes", "--repeat", "1", "--json"]
-    config.write_text("[bench.fit]\nsamples = 50\nclasses = 3\n[rectify]\ngamma = 1\n")
-    problem = run("bench", "fit", *options).document["problem"]
-    assert (problem["samples"], problem["classes"]) == (50, 3)
-    config.write_text("[bench]\nsamples = 50\n")
-    done = run("bench", "fit", *options)
-    assert done.code == 2
-    assert "'samples' is no command here" in done.err
-
-
 @pytest.mark.parametrize(
     ("text", "message"),
     [

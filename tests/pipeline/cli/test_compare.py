@@ -13,8 +13,10 @@ from scipy.stats import binomtest
 from marr_pipeline.cache import open_cache
 from marr_pipeline.groups import shot_groups
 from marr_pipeline.workflows.cached import closed_form, evaluation_rows
+from marr_pipeline.workflows.compare import compare
 
 QUICK = ("--methods", "temperature,marr,marr:paper", "--resamples", "200")
+UNDER = "--class-distribution"
 KEYS = ["softmax", "logit-adjustment", "temperature", "marr", "marr:paper"]
 
 
@@ -53,13 +55,9 @@ def imported(run, archive):
 
 
 @pytest.fixture(scope="module")
-def document(digits_cache, tmp_path_factory):
+def document(digits_cache):
     """The JSON of one comparison, shared by the tests that only read it."""
-    from marr_pipeline.report.bootstrap import Bootstrap
-    from marr_pipeline.workflows.compare import ComparisonSettings, compare_caches
-
-    settings = ComparisonSettings(methods=KEYS, bootstrap=Bootstrap(resamples=200))
-    return compare_caches([digits_cache], settings).document()
+    return compare([digits_cache], methods=KEYS, resamples=200).document()
 
 
 def test_the_baselines_come_first_whatever_is_asked_for(run, digits_cache):
@@ -89,7 +87,7 @@ def run_like(record):
 def test_overall_is_the_size_weighted_mean_of_groups_under_a_uniform_prior(run, digits_cache):
     """The identity of the paper's tables, on ours."""
     groups = shot_groups(open_cache(digits_cache).class_counts)
-    found = run("compare", digits_cache, *QUICK, "--prior", "uniform", "--json").document
+    found = run("compare", digits_cache, *QUICK, UNDER, "uniform", "--json").document
     for record in found["methods"].values():
         total = sum(
             members.sum() * record[name] for name, members in groups.items() if members.any()
@@ -122,7 +120,7 @@ def test_priors_move_what_they_should(run, digits_cache, tmp_path):
     (tmp_path / "q.txt").write_text("1 1 1 1 1 1 1 1 1 1")
     asked = ("uniform", "train", "backward", str(tmp_path / "q.txt"))
     found = {
-        prior: run("compare", digits_cache, *QUICK, "--prior", prior, "--json").document
+        prior: run("compare", digits_cache, *QUICK, UNDER, prior, "--json").document
         for prior in asked
     }
     softmax = {prior: one["methods"]["softmax"] for prior, one in found.items()}
@@ -135,7 +133,7 @@ def test_priors_move_what_they_should(run, digits_cache, tmp_path):
 
 def test_a_prior_on_classes_that_the_split_lacks_warns(run, imported):
     cache = imported("absent", num_test=(40, 30, 0, 20, 10))
-    done = run("compare", cache, *QUICK, "--prior", "uniform", "--json")
+    done = run("compare", cache, *QUICK, UNDER, "uniform", "--json")
     assert done.code == 0
     assert "1 of its classes have no sample in the split, 20.0% of its weight" in done.err
     assert done.document["methods"]["marr"]["per_class"][2] is None
@@ -151,7 +149,7 @@ def test_a_prior_on_classes_that_the_split_lacks_warns(run, imported):
 )
 def test_priors_that_fit_no_cache_are_refused(run, digits_cache, tmp_path, text, message):
     (tmp_path / "q.txt").write_text(text)
-    done = run("compare", digits_cache, *QUICK, "--prior", tmp_path / "q.txt")
+    done = run("compare", digits_cache, *QUICK, UNDER, tmp_path / "q.txt")
     assert done.code == 3
     assert message in done.error
 
@@ -183,7 +181,12 @@ def test_a_cache_of_logits_alone_does_without_the_methods_that_need_more(run, im
         (["--methods", "marr:best"], 2, "expected, got marr:best"),
         (["--split", "tune"], 3, "has no split 'tune'; it has train, test"),
         (["--resamples", "10"], 2, "10 is not in the range x>=100"),
-        (["--prior", "reversed"], 2, "uniform, train, backward or a file expected, got reversed"),
+        (
+            [UNDER, "reversed"],
+            2,
+            "uniform, train, backward or a file expected, got reversed",
+        ),
+        (["--prior", "uniform"], 2, "--prior: --class-distribution expected, its name now"),
         (["-o", "table.pdf"], 2, "a name ending in .txt or .md or .tex or .csv expected"),
         (["-o", "missing/table.md"], 1, "a file in a writable folder"),
     ],

@@ -64,6 +64,8 @@ def test_without_a_head_marr_is_called_vector_scaling(run, train, tmp_path):
     document = run("rectify", cache, "--json").document
     assert any("marr is vector scaling" in text for text in document["warnings"])
     assert document["metrics"] == {"before": None, "logit_adjustment": None, "after": None}
+    other = run("rectify", cache, "--method", "lws", "--json").document
+    assert not any("vector scaling" in text for text in other["warnings"])
 
 
 def test_apply_is_the_rectifier_on_the_logits(run, arrays, train, tmp_path):

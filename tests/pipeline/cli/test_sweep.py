@@ -1,16 +1,12 @@
 """`pipeline sweep` against one `pipeline rectify` a point, and the lists it takes."""
 
 import click
-import numpy as np
 import pytest
-import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from marr_pipeline import names
-from marr_pipeline.cache import open_cache
 from marr_pipeline.cli.options import ChoiceList, NumberList
-from marr_pipeline.workflows.cached import evaluation_rows
 
 
 def test_each_point_is_the_fit_of_rectify(run, digits_cache):
@@ -52,21 +48,23 @@ def test_views_are_the_first_ones(run, digits_cache):
     assert "views: 1 to" in refused.err
 
 
-def test_halves_share_out_every_class(run, digits_cache):
-    rows = evaluation_rows(open_cache(digits_cache), "test")
-    halves = [rows.every_other(first) for first in (0, 1)]
-    sizes = [np.bincount(half.labels, minlength=10) for half in halves]
-    assert np.abs(sizes[0] - sizes[1]).max() <= 1
-    together = torch.cat([half.logits for half in halves])
-    torch.testing.assert_close(together.sort(0).values, rows.logits.sort(0).values, rtol=0, atol=0)
-    found = [
-        run("sweep", digits_cache, "--eval-half", half, "--json").document["points"][0]["metrics"]
-        for half in ("first", "second")
-    ]
-    whole = run("sweep", digits_cache, "--json").document["points"][0]["metrics"]
-    shares = [size.sum() / len(rows.labels) for size in sizes]
-    mean = sum(share * one["nll"] for share, one in zip(shares, found, strict=True))
-    assert mean == pytest.approx(whole["nll"], rel=1e-9)
+def test_part_of_a_view_is_refused(run, digits_cache):
+    refused = run("sweep", digits_cache, "--views", "1.7")
+    assert refused.code == 2
+    assert "whole numbers such as 1,2,4 expected, got '1.7'" in refused.err
+
+
+def test_features_alone_are_swept_as_rectify_fits_them(run, digits_cache, tmp_path):
+    cache = tmp_path / "features.h5"
+    checkpoint = digits_cache.with_suffix(".pt")
+    options = ["--checkpoint", checkpoint, "--views", 1, "--store", "features", "-o", cache]
+    assert run("extract", "--dataset", "digits-lt", *options).code == 0
+    (point,) = run("sweep", cache, "--gamma", "1", "--json").document["points"]
+    alone = run("rectify", cache, "--gamma", "1", "--json").document
+    assert (point["loss"], point["metrics"]) == (alone["loss"], alone["metrics"]["after"])
+    refused = run("sweep", cache, "--gamma", "1", "--from", "logits")
+    assert refused.code == 3
+    assert "holds features alone; use --from features" in refused.error
 
 
 def test_the_table_names_what_varies(run, digits_cache):

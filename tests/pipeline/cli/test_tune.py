@@ -9,8 +9,8 @@ from marr_pipeline.errors import LeakError
 from marr_pipeline.rectify.rectifier_file import load_rectifier
 from marr_pipeline.rectify.settings import RectifySettings
 from marr_pipeline.rectify.tuning.grid import GAMMAS, L2S
-from marr_pipeline.rectify.tuning.tune import TuningOptions, cross_validate
-from marr_pipeline.workflows.rectify import rectify_cache
+from marr_pipeline.rectify.tuning.tune import cross_validate
+from marr_pipeline.workflows.rectify import rectify
 
 GAMMA_ALONE = ("--tune", "auto", "--l2", "0.01", "--center", "zero")
 RECORD = {
@@ -193,10 +193,8 @@ def test_sgd_makes_the_final_fit_alone(run, held_out_cache):
 def test_tuning_on_the_test_split_is_refused(run, plain_cache):
     done = run("rectify", plain_cache, "--tune", "auto", "--fit-split", "test", "--json")
     assert (done.code, done.out) == (5, "")
-    with pytest.raises(LeakError, match="settings that are chosen on the test images"):
-        rectify_cache(
-            plain_cache, RectifySettings(fit_split="test"), tuning_options=TuningOptions()
-        )
+    with pytest.raises(LeakError, match="what is fitted on the test images cannot be scored"):
+        rectify(plain_cache, RectifySettings(fit_split="test"))
 
 
 def test_a_tune_split_that_is_the_test_split_is_refused(run, make_cache):

@@ -154,3 +154,23 @@ def test_inspect_as_json_holds_every_document_but_the_long_indices(run, cache):
     assert document["documents"]["config"] == opened.meta("config")
     assert document["attributes"] == dict(opened.attributes)
     assert len(json.dumps(document)) < 50_000
+
+
+def test_inspect_shows_a_rectifier(run, digits_cache, digits_rectifier):
+    document = run("inspect", digits_rectifier, "--json").document
+    assert (document["method"], document["num_classes"]) == ("marr", 10)
+    assert set(document["tensors"]) >= {"scale", "shift", "omega", "beta", "weight_norm"}
+    assert document["tensors"]["scale"]["shape"] == [10]
+    assert document["metadata"]["cache_fingerprint"] == open_cache(digits_cache).fingerprint
+    text = run("inspect", digits_rectifier).out
+    for part in ("marr: 10 classes", "scale        10: ", "status = converged", "gamma = 1.2"):
+        assert part in text
+    assert max(map(len, text.splitlines())) < 300
+
+
+def test_a_safetensors_file_that_is_no_rectifier_is_said(run, tmp_path):
+    path = tmp_path / "x.safetensors"
+    path.write_bytes(b"no tensors")
+    done = run("inspect", path, "--json")
+    assert (done.code, done.out) == (3, "")
+    assert "a rectifier written by `pipeline rectify -o` expected" in done.error

@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 from simulated_scores import simulate_scores
 
+from marr_pipeline.names import REFERENCES
 from marr_pipeline.report.bootstrap import Bootstrap
 from marr_pipeline.report.comparison import (
-    REFERENCES,
     WITHOUT_INTERVAL,
     Scored,
     compare_methods,

@@ -1,0 +1,184 @@
+"""What is inside a cache or a rectifier file, as a document and as lines to read."""
+
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from marr_pipeline.cache import Split, open_cache
+from marr_pipeline.groups import shot_groups
+from marr_pipeline.rectify.rectifier_file import load_rectifier
+
+Document = dict[str, Any]
+
+_SHOWN_CLASSES = 12
+_SHOWN_LEAVES = 60
+_SHOWN_CHARACTERS = 70
+
+
+def inspect(path: Path) -> Document:
+    """What a file holds, as JSON values: a rectifier by its suffix `.safetensors`, else a cache.
+
+    Raises:
+        CacheError: not a cache, unfinished, damaged or of a newer version.
+        DataError: not a rectifier, damaged or of a newer version.
+    """
+    found = _rectifier_document(path) if path.suffix == ".safetensors" else _cache_document(path)
+    return {"command": "inspect", **found}
+
+
+def describe(document: Document) -> list[str]:
+    """The document of `inspect` in lines."""
+    return _rectifier_lines(document) if "rectifier" in document else _cache_lines(document)
+
+
+def _rectifier_document(path: Path) -> Document:
+    """Method, tensors and their ranges, and whatever the fit has recorded of itself."""
+    rectifier = load_rectifier(path)
+    tensors = {"scale": rectifier.scale, "shift": rectifier.shift, **rectifier.own}
+    tensors |= {name: getattr(rectifier, name) for name in rectifier.part_names()}
+    return {
+        "rectifier": path,
+        "bytes": path.stat().st_size,
+        "method": rectifier.method,
+        "num_classes": rectifier.num_classes,
+        "num_features": rectifier.num_features,
+        "tensors": {name: _tensor_document(tensor) for name, tensor in tensors.items()},
+        "metadata": dict(rectifier.metadata),
+    }
+
+
+def _tensor_document(tensor: Tensor) -> Document:
+    return {
+        "shape": list(tensor.shape),
+        "min": float(tensor.min()),
+        "max": float(tensor.max()),
+        "mean": float(tensor.mean()),
+    }
+
+
+def _rectifier_lines(document: Document) -> list[str]:
+    width = document["num_features"]
+    lines = [
+        f"{document['rectifier']}  ({document['bytes']:,} bytes)",
+        f"method       {document['method']}: {document['num_classes']} classes"
+        + (f", {width:,} features" if width else ""),
+    ]
+    for name, tensor in document["tensors"].items():
+        shape = " x ".join(f"{size:,}" for size in tensor["shape"]) or "1"
+        lines.append(
+            f"{name:<13}{shape}: {tensor['min']:.4g} to {tensor['max']:.4g}, "
+            f"mean {tensor['mean']:.4g}"
+        )
+    return lines + _leaf_lines("", document["metadata"])
+
+
+def _cache_document(path: Path) -> Document:
+    """Shapes, counts, groups and provenance."""
+    cached = open_cache(path)
+    counts = cached.class_counts
+    groups = {name: int(members.sum()) for name, members in shot_groups(counts).items()}
+    norms = cached.head.weight_norm
+    return {
+        "cache": path,
+        "bytes": path.stat().st_size,
+        "num_classes": cached.num_classes,
+        "class_counts": counts.tolist(),
+        "class_names": cached.class_names,
+        "imbalance_ratio": float(counts.max() / counts.min()) if counts.min() else None,
+        "groups": groups,
+        "splits": {name: _split_document(rows) for name, rows in cached.splits.items()},
+        "head": {
+            "weight": cached.head.weight is not None,
+            "bias": cached.head.bias is not None,
+            "weight_norm": {"min": float(norms.min()), "max": float(norms.max())},
+            "prior_counts": cached.head.prior_counts is not None,
+        },
+        "fingerprint": cached.fingerprint,
+        "head_fingerprint": cached.head_fingerprint,
+        "attributes": dict(cached.attributes),
+        "documents": {key: cached.meta(key) for key in cached.meta_keys if key != "indices"},
+    }
+
+
+def _split_document(split: Split) -> Document:
+    stored = {"logits": split.logits, "features": split.features}
+    return {
+        "samples": split.num_samples,
+        "views": list(split.views),
+        "logits": None if split.logits is None else str(split.logits.dtype),
+        "features": None if split.features is None else split.features.shape[2],
+        "ids": split.ids is not None,
+        "datasets": {
+            # As in the file, where a single view has no axis of its own.
+            f"splits/{split.name}/{name}": {
+                "shape": list(rows.shape[len(rows) == 1 :]),
+                "dtype": str(rows.dtype),
+            }
+            for name, rows in stored.items()
+            if rows is not None
+        },
+    }
+
+
+def _cache_lines(document: Document) -> list[str]:
+    groups = document["groups"]
+    lines = [
+        f"{document['cache']}  ({document['bytes']:,} bytes)",
+        f"classes      {document['num_classes']}: {_first(document['class_counts'])}",
+        f"groups       many {groups['many']}, medium {groups['medium']}, few {groups['few']}",
+    ]
+    if document["class_names"]:
+        lines.insert(2, f"names        {_first(document['class_names'])}")
+    for name, split in document["splits"].items():
+        views = split["views"]
+        kinds = ", ".join(f"{views.count(kind)} {kind}" for kind in dict.fromkeys(views))
+        parts = [f"{split['samples']:,} samples", f"{kinds} view{'s' * (len(views) > 1)}"]
+        if split["logits"]:
+            parts.append(f"logits {split['logits']}")
+        if split["features"]:
+            parts.append(f"features of {split['features']}")
+        if split["ids"]:
+            parts.append("ids")
+        lines.append(f"{name:<13}{'; '.join(parts)}")
+    norm = document["head"]["weight_norm"]
+    has = [name for name in ("weight", "bias", "prior_counts") if document["head"][name]]
+    lines.append(
+        f"head         weight norm {norm['min']:.3f} to {norm['max']:.3f}; "
+        f"{', '.join(has) or 'nothing else'} stored"
+    )
+    for split in document["splits"].values():
+        for path, rows in split["datasets"].items():
+            shape = " x ".join(f"{size:,}" for size in rows["shape"])
+            source = f'h5py.File("{document["cache"]}")["{path}"]'
+            lines.append(f"read         {source}  {shape} {rows['dtype']}")
+    lines += [f"{key:<18}{value}" for key, value in sorted(document["attributes"].items())]
+    for key, value in document["documents"].items():
+        lines += _leaf_lines(key, value)
+    return lines
+
+
+def _first(values: list[Any]) -> str:
+    """The first values of a list that may be long."""
+    more = ", ..." if len(values) > _SHOWN_CLASSES else ""
+    return ", ".join(map(str, values[:_SHOWN_CLASSES])) + more
+
+
+def _leaf_lines(key: str, value: object) -> list[str]:
+    """`key.name = value` of every leaf, up to a number that can be read."""
+    leaves = _leaves(value, key)
+    lines = [f"{name} = {item}" for name, item in leaves[:_SHOWN_LEAVES]]
+    if len(leaves) > _SHOWN_LEAVES:
+        lines.append(f"{key}: {len(leaves) - _SHOWN_LEAVES:,} more values; --json shows all")
+    return lines
+
+
+def _leaves(value: Any, prefix: str = "") -> list[tuple[str, Any]]:
+    if not isinstance(value, dict):
+        text = str(value)
+        is_short = len(text) <= _SHOWN_CHARACTERS
+        return [(prefix, text if is_short else text[: _SHOWN_CHARACTERS - 3] + "...")]
+    found = []
+    for key, item in value.items():
+        found += _leaves(item, f"{prefix}.{key}" if prefix else key)
+    return found
