@@ -1,53 +1,62 @@
-"""Data flows one way: data -> backbone -> cache -> rectify -> report -> plots, joined in cli."""
+"""Imports go one way, in few levels.
+
+    names, protocols -> data -> losses -> backbone -> systems        phase one
+    optim -> rectify;  report                                        phase two, on arrays
+    workflows join all of it with cache and plots;  cli -> workflows
+
+The foundations are for everybody; `cache` and `plots` know nothing of ours.
+"""
 
 import ast
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parent.parent
-ROOT_NAMES = {"marr_pipeline", "marr_pipeline.__version__"}
-FOLDERS = {"marr_pipeline.cache": "cache", "marr_pipeline.plots": "plots"}
+MOST_LEVELS = 17  # to be 13
 
-FOUNDATIONS = {
-    "marr_pipeline.names",
-    "marr_pipeline.protocols",
-    "marr_pipeline.errors",
-    "marr_pipeline.groups",
-    "marr_pipeline.progress",
-    "marr_pipeline.files",
-    "marr_pipeline.device",
-    "marr_pipeline.distributed",
-    "marr_pipeline.tensor_file",
-}
+
+def ours(*names):
+    return {f"marr_pipeline.{name}" for name in names}
+
+
+FOUNDATIONS = ours("names", "protocols", "errors", "groups", "progress", "files")
+FOUNDATIONS |= ours("device", "distributed", "tensor_file")
+ROOMS = ours(
+    "cache", "plots", "data", "losses", "backbone", "systems", "optim", "rectify", "report"
+)
 ALLOWED = {
     "marr_pipeline.cache": set(),
     "marr_pipeline.plots": set(),
     "marr_pipeline.names": set(),
-    "marr_pipeline.protocols": {"marr_pipeline.names"},
     "marr_pipeline.errors": set(),
+    "marr_pipeline.groups": set(),
+    "marr_pipeline.progress": set(),
+    "marr_pipeline.protocols": ours("names"),
+    "marr_pipeline.files": ours("errors"),
+    "marr_pipeline.device": ours("names", "errors"),
+    "marr_pipeline.distributed": ours("errors"),
+    "marr_pipeline.tensor_file": ours("errors"),
     "marr_pipeline.data": FOUNDATIONS,
-    "marr_pipeline.backbone": FOUNDATIONS | {"marr_pipeline.data"},
-    "marr_pipeline.optim": FOUNDATIONS | {"marr_pipeline.rectify"},
-    "marr_pipeline.rectify": FOUNDATIONS | {"marr_pipeline.optim"},
+    "marr_pipeline.losses": FOUNDATIONS | ours("data"),
+    "marr_pipeline.backbone": FOUNDATIONS | ours("data", "losses"),
+    "marr_pipeline.systems": FOUNDATIONS | ours("data", "losses", "backbone"),
+    "marr_pipeline.optim": FOUNDATIONS | ours("rectify"),
+    "marr_pipeline.rectify": FOUNDATIONS | ours("optim"),
     "marr_pipeline.report": FOUNDATIONS,
-    "marr_pipeline.workflows": FOUNDATIONS
-    | {
-        "marr_pipeline.cache",
-        "marr_pipeline.plots",
-        "marr_pipeline.data",
-        "marr_pipeline.backbone",
-        "marr_pipeline.optim",
-        "marr_pipeline.rectify",
-        "marr_pipeline.report",
-    },
+    "marr_pipeline.estimator": FOUNDATIONS | ours("optim", "rectify"),
+    "marr_pipeline.workflows": FOUNDATIONS | ROOMS,
+    "marr_pipeline.cli": FOUNDATIONS | ours("workflows"),
+    "marr_pipeline.__main__": ours("cli"),
 }
 FORBIDDEN_LIBRARIES = {
     "marr_pipeline.cache": {"torch", "torchvision", "matplotlib", "click"},
     "marr_pipeline.plots": {"torch", "torchvision", "h5py", "click"},
     "marr_pipeline.names": {"torch", "numpy"},
+    "marr_pipeline.progress": {"torch", "numpy", "click"},
     "marr_pipeline.protocols": {"torch", "numpy"},
     "marr_pipeline.optim": {"torchvision", "h5py", "matplotlib", "click"},
     "marr_pipeline.rectify": {"torchvision", "h5py", "matplotlib", "click"},
@@ -58,41 +67,95 @@ FORBIDDEN_LIBRARIES = {
 }
 
 
-def sources(part):
-    path = ROOT / FOLDERS.get(part, part.replace("marr_pipeline", "pipeline").replace(".", "/"))
-    found = sorted(path.rglob("*.py")) if path.is_dir() else [path.with_suffix(".py")]
-    assert found
-    return found
+# TODO: empty as soon as the work of these commands stands in `workflows`.
+PENDING = {
+    "marr_pipeline.cli.extract": ours("cache"),
+    "marr_pipeline.cli.views": ours(
+        "data", "data.images", "data.views", "plots.contact_sheet", "plots.save"
+    ),
+    "marr_pipeline.cli.import_logits": ours("cache"),
+}
 
 
-def imported_modules(part):
-    for source in sources(part):
-        for node in ast.walk(ast.parse(source.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.Import):
-                yield from (alias.name for alias in node.names)
-            elif isinstance(node, ast.ImportFrom):
-                assert node.level == 0, f"{source}: a relative import"
-                yield node.module
-                yield from (f"{node.module}.{alias.name}" for alias in node.names)
+def name_of(source):
+    """`pipeline/cli/plot.py` -> `marr_pipeline.cli.plot`."""
+    parts = source.relative_to(ROOT).with_suffix("").parts
+    inner = parts[1:] if parts[0] == "pipeline" else parts
+    return ".".join(("marr_pipeline", *inner)).removesuffix(".__init__")
+
+
+MODULES = {
+    name_of(source): source
+    for folder in ("pipeline", "cache", "plots")
+    for source in sorted((ROOT / folder).rglob("*.py"))
+}
 
 
 def lies_in(module, part):
     return module == part or module.startswith(part + ".")
 
 
-@pytest.mark.parametrize("part", ALLOWED)
-def test_imports_follow_the_flow_of_data(part):
-    for module in imported_modules(part):
-        if module.split(".")[0] != "marr_pipeline" or module in ROOT_NAMES:
-            continue
-        allowed = {part, *ALLOWED[part]}
-        assert any(lies_in(module, other) or lies_in(other, module) for other in allowed), module
+@cache
+def imports_of(module):
+    """What a module imports, in functions too, as far as it runs: modules and names in them."""
+    tree = ast.parse(MODULES[module].read_text(encoding="utf-8"))
+    for_types = {
+        inner
+        for node in ast.walk(tree)
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)
+        for inner in ast.walk(node)
+    }
+    found, for_types_alone = set(), set()
+    for node in ast.walk(tree):
+        names = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{module}: a relative import"
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+        (for_types_alone if node in for_types else found).update(names)
+    return found, for_types_alone
+
+
+def modules_in(names):
+    """The modules of ours that stand behind imported names."""
+    return {name if name in MODULES else name.rpartition(".")[0] for name in names} & set(MODULES)
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_imports_follow_the_flow_of_data(module):
+    if module == "marr_pipeline":
+        return  # its names are loaded when they are asked for
+    (part,) = (part for part in ALLOWED if lies_in(module, part))
+    allowed = {part, *ALLOWED[part]}
+    imported = modules_in(set.union(*imports_of(module))) - {"marr_pipeline"}
+    outside = {other for other in imported if not any(lies_in(other, one) for one in allowed)}
+    assert outside <= PENDING.get(module, set())
 
 
 @pytest.mark.parametrize("part", FORBIDDEN_LIBRARIES)
 def test_libraries_stay_in_their_part(part):
-    libraries = {module.split(".")[0] for module in imported_modules(part)}
-    assert not libraries & FORBIDDEN_LIBRARIES[part]
+    imported = set().union(
+        *(names for module in MODULES if lies_in(module, part) for names in imports_of(module))
+    )
+    assert not {name.split(".")[0] for name in imported} & FORBIDDEN_LIBRARIES[part]
+
+
+def test_few_levels():
+    """The longest chain of modules that import one another, which a reader climbs down."""
+    chains = {}
+
+    def chain(module, above=()):
+        if module in above:
+            return ()
+        if module not in chains:
+            below = modules_in(imports_of(module)[0]) - {module}
+            tails = [chain(other, (*above, module)) for other in sorted(below)]
+            chains[module] = (module, *max(tails, key=len, default=()))
+        return chains[module]
+
+    longest = max(map(chain, MODULES), key=len)
+    assert len(longest) <= MOST_LEVELS, " > ".join(longest)
 
 
 def loaded_after(statement):
@@ -110,6 +173,10 @@ def test_help_loads_neither_torch_nor_matplotlib_nor_h5py():
         "cli.main(['--help'], standalone_mode=False)"
     )
     assert not loaded & {"torch", "torchvision", "matplotlib", "h5py", "numpy", "sklearn", "scipy"}
+
+
+def test_the_package_alone_loads_neither_torch_nor_numpy():
+    assert not loaded_after("import marr_pipeline") & {"torch", "numpy", "h5py", "sklearn"}
 
 
 def test_phase_two_does_not_load_phase_one():

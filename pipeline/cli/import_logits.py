@@ -4,6 +4,7 @@ from pathlib import Path
 
 import click
 
+from marr_pipeline import names
 from marr_pipeline.cli.command import command, note, print_json, warn
 from marr_pipeline.cli.options import check_output, input_type, json_option, output_type
 
@@ -30,16 +31,7 @@ from marr_pipeline.cli.options import check_output, input_type, json_option, out
 @click.option("--overwrite", is_flag=True, help="Replace an existing cache.")
 @json_option
 def cli_command(
-    train: Path,
-    train_labels: Path | None,
-    tune: Path | None,
-    tune_labels: Path | None,
-    test: Path | None,
-    test_labels: Path | None,
-    head: Path | None,
-    output: Path,
-    overwrite: bool,
-    as_json: bool,
+    head: Path | None, output: Path, overwrite: bool, as_json: bool, **given: Path | None
 ) -> None:
     """Write a cache from logits (N, K) or (V, N, K) and labels (N,) of your own model.
 
@@ -48,33 +40,19 @@ def cli_command(
     class order. Logits larger than memory come as .npy or .safetensors. Several views of the test
     split: the clean one is scored, or else the first.
     """
-    from marr_pipeline.cache import open_cache
-    from marr_pipeline.workflows.arrays.files import SplitFiles
-    from marr_pipeline.workflows.import_logits import import_arrays
+    from marr_pipeline.workflows.import_logits import SplitFiles, import_logits
 
     check_output(output, suffixes=(".h5", ".hdf5"))
     files = {}
-    for name, rows, labels in (
-        ("train", train, train_labels),
-        ("tune", tune, tune_labels),
-        ("test", test, test_labels),
-    ):
+    for name in names.SPLITS:
+        rows, labels = given[name], given[f"{name}_labels"]
         _check_labels_option(name, rows, labels)
         if rows is not None:
             files[name] = SplitFiles(rows=rows, labels=labels)
-    warnings = import_arrays(files, head, output, overwrite=overwrite)
-    warn(warnings)
+    imported = import_logits(files, output, head=head, overwrite=overwrite)
+    warn(imported.warnings)
     if as_json:
-        cached = open_cache(output)
-        print_json(
-            {
-                "command": "import",
-                "cache": output,
-                "fingerprint": cached.fingerprint,
-                "splits": {name: cached.split(name).num_samples for name in cached.split_names},
-                "warnings": warnings,
-            }
-        )
+        print_json(imported.document())
     note(f"wrote {output}; next: pipeline rectify {output}")
 
 

@@ -1,6 +1,7 @@
 """Arrays of others joined into a cache: rows of each split, and the head if it is known."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -9,7 +10,8 @@ import numpy.typing as npt
 
 from marr_pipeline import cache
 from marr_pipeline.errors import DataError
-from marr_pipeline.workflows.arrays.files import SplitFiles, read_split
+from marr_pipeline.workflows.arrays.files import SplitFiles as SplitFiles
+from marr_pipeline.workflows.arrays.files import read_split
 from marr_pipeline.workflows.arrays.head import (
     build_head,
     check_head_makes_logits,
@@ -20,24 +22,59 @@ from marr_pipeline.workflows.arrays.rows import as_strings, split_arrays
 from marr_pipeline.workflows.creator import CREATOR, library_versions
 
 
-def import_arrays(
-    files: Mapping[str, SplitFiles], head_file: Path | None, output: Path, *, overwrite: bool
-) -> list[str]:
-    """Write a cache; returns what a user should know of the result.
+@dataclass(frozen=True, kw_only=True)
+class ImportedCache:
+    """What was written, and what a user should know of it.
+
+    Attributes:
+        path: the cache.
+        fingerprint: of its contents.
+        num_samples: by split name.
+        warnings: for a result that stands but needs a look.
+    """
+
+    path: Path
+    fingerprint: str
+    num_samples: Mapping[str, int]
+    warnings: Sequence[str]
+
+    def document(self) -> dict[str, Any]:
+        """The JSON document of `pipeline import`."""
+        return {
+            "command": "import",
+            "cache": self.path,
+            "fingerprint": self.fingerprint,
+            "splits": dict(self.num_samples),
+            "warnings": list(self.warnings),
+        }
+
+
+def import_logits(
+    given_files: Mapping[str, SplitFiles | Path],
+    output: Path,
+    *,
+    head: Path | None = None,
+    overwrite: bool = False,
+) -> ImportedCache:
+    """Write a cache from files of logits and labels.
 
     Logits and features are stored as float16 if all of them are, else as float32.
 
     Args:
-        files: by split name; `train` is among them.
-        head_file: weight and bias, or weight_norm, and counts; None if the head is unknown.
+        given_files: by split name, `train` among them; a path is a file with its own labels.
         output: the cache.
-        overwrite: replace an existing one.
+        head: file with weight and bias, or weight_norm, and counts; None if the head is unknown.
+        overwrite: replace an existing cache.
 
     Raises:
         DataError: a file is invalid, files contradict each other, or head and logits disagree;
             nothing is written.
         CacheError: the arrays are none that a cache holds, or it cannot be written.
     """
+    files = {
+        name: found if isinstance(found, SplitFiles) else SplitFiles(rows=Path(found))
+        for name, found in given_files.items()
+    }
     raw = {name: read_split(name, found) for name, found in files.items()}
     splits = {name: split_arrays(arrays, where=str(files[name])) for name, arrays in raw.items()}
     num_classes = splits["train"].logits.shape[2]
@@ -48,18 +85,18 @@ def import_arrays(
                 f"{arrays.logits.shape[2]}; give splits of one model"
             )
     warnings = []
-    if head_file is None:
+    if head is None:
         given = {"weight_norm": np.ones(num_classes)}
         warnings.append("no head given: every weight norm is 1, and marr is vector scaling")
     else:
-        given = read_head(head_file)
-    where = str(head_file)
-    head = build_head(given, num_classes=num_classes, where=where)
+        given = read_head(head)
+    where = str(head)
+    built = build_head(given, num_classes=num_classes, where=where)
     counts, notes = class_counts(
         given, splits["train"].labels, num_classes=num_classes, where=where
     )
     for name, arrays in splits.items():
-        check_head_makes_logits(head, arrays, where=f"{files[name]}, {head_file}")
+        check_head_makes_logits(built, arrays, where=f"{files[name]}, {head}")
     names = _class_names(
         [(where, given), *((str(files[name]), raw[name]) for name in raw)], num_classes=num_classes
     )
@@ -67,20 +104,20 @@ def import_arrays(
     cache.write_arrays(
         output,
         class_counts=counts,
-        head=head,
+        head=built,
         splits=splits,
         dtype=dtype,
         class_names=names,
         parts={
             "splits": {name: _digests(arrays, dtype) for name, arrays in splits.items()},
-            "head": head.fingerprint(),
+            "head": built.fingerprint(),
             "class_counts": cache.digest(counts),
             "classes": names,
         },
         meta={
             "files": {
                 **{name: found.rows.name for name, found in files.items()},
-                "head": None if head_file is None else head_file.name,
+                "head": None if head is None else head.name,
             }
         },
         creator=CREATOR,
@@ -90,7 +127,12 @@ def import_arrays(
     absent = int((counts == 0).sum())
     if absent:
         warnings.append(f"{absent} of {num_classes} classes have no training image")
-    return warnings + notes
+    return ImportedCache(
+        path=output,
+        fingerprint=cache.open_cache(output).fingerprint,
+        num_samples={name: len(arrays.labels) for name, arrays in splits.items()},
+        warnings=warnings + notes,
+    )
 
 
 def _class_names(
