@@ -141,18 +141,19 @@ def read_class_numbers(
 def _read(path: Path, keys: Sequence[str]) -> npt.NDArray[np.float64]:
     found: Any
     if path.suffix == ".npz":
-        found = _named(path, read_npz(path), keys)
+        found = read_npz(path)
     else:
         try:
             if path.suffix == ".npy":
                 found = np.load(path, allow_pickle=False)
             elif path.suffix == ".json":
                 found = json.loads(path.read_text(encoding="utf-8"))
-                found = _named(path, found, keys) if isinstance(found, dict) else found
             else:
                 found = path.read_text(encoding="utf-8").replace(",", " ").split()
         except (OSError, EOFError, ValueError) as error:
             raise _unreadable(path, error) from error
+    if isinstance(found, dict):
+        found = _named(path, found, keys)
     try:
         return np.asarray(found, dtype=np.float64)
     except (TypeError, ValueError) as error:
