@@ -71,7 +71,7 @@ FORBIDDEN_LIBRARIES = {
 PENDING = {
     "marr_pipeline.cli.extract": ours("cache"),
     "marr_pipeline.cli.views": ours(
-        "data", "data.images", "data.views", "plots.contact_sheet", "plots.save"
+        "data", "data.dataset", "data.views", "plots.contact_sheet", "plots.save"
     ),
     "marr_pipeline.cli.import_logits": ours("cache"),
 }

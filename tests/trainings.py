@@ -73,15 +73,15 @@ TrainingStep.__call__ = told
 def unreadable_after(batches):
     """A prelude: after so many batches an image cannot be read."""
     return f"""
-from marr_pipeline.data.images import ImageSplit
+from marr_pipeline.data.resident import ResidentSplit
 from marr_pipeline.errors import DataError
-made = ImageSplit.batches
+made = ResidentSplit.batches
 def broken(self, *arguments, **options):
     for number, batch in enumerate(made(self, *arguments, **options)):
         if number == {batches}:
             raise DataError("x.png: a readable image expected, got none; replace the file")
         yield batch
-ImageSplit.batches = broken
+ResidentSplit.batches = broken
 """
 
 

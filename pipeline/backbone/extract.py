@@ -20,9 +20,8 @@ from torch import Tensor, nn
 
 from marr_pipeline.backbone.networks.classifier import Backbone
 from marr_pipeline.data import AUGMENTATIONS
-from marr_pipeline.data.augment import VIEW_GENERATOR
 from marr_pipeline.data.normalise import Normalisation, normalise
-from marr_pipeline.data.views import RandomView, Split, ViewPass
+from marr_pipeline.data.views import DRAWS, ImageSplit, RandomView, ViewPass
 from marr_pipeline.errors import ConfigError
 
 VIEW_NAMES = ("clean", "augmented")
@@ -86,7 +85,7 @@ def transform_record(
         "views": list(views),
         "augmentation": augmentation if is_drawn else None,
         "seed": seed if is_drawn else None,
-        "draws": VIEW_GENERATOR if is_drawn else None,
+        "draws": DRAWS if is_drawn else None,
         "normalisation": normalisation.record(),
         "batch_norm": batch_norm,
         # Decides the last bits of a row, and with batch_norm "train" all of them.
@@ -103,7 +102,7 @@ def head_arrays(model: Backbone) -> tuple[npt.NDArray[np.float32], npt.NDArray[n
 
 def extract_split(
     model: Backbone,
-    split: Split,
+    split: ImageSplit,
     *,
     views: tuple[str, ...],
     augmentation: str,
@@ -200,7 +199,7 @@ class _FixedNetwork:
 
 
 def view_blocks(
-    split: Split,
+    split: ImageSplit,
     blocks: Sequence[BlockPlace],
     *,
     views: tuple[str, ...],

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-    from marr_pipeline.data.images import LongTailedDataset
+    from marr_pipeline.data.dataset import LongTailedDataset
 
 
 @command("views")

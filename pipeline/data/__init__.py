@@ -5,24 +5,21 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from marr_pipeline.data.augment import Augmentation
-from marr_pipeline.data.autoaugment import RELEASED, TORCHVISION
-from marr_pipeline.data.cifar import cifar_source
+from marr_pipeline.data.dataset import LongTailedDataset, draw_dataset
 from marr_pipeline.data.digits import digits_source
-from marr_pipeline.data.file_source import without_unreadable
-from marr_pipeline.data.folder import folder_source
-from marr_pipeline.data.images import LongTailedDataset
+from marr_pipeline.data.folder import cifar_source, folder_source
 from marr_pipeline.data.listed import LISTED, OFFICIAL, listed_source
+from marr_pipeline.data.longtail import RowNumbers
 from marr_pipeline.data.normalise import Normalisation
-from marr_pipeline.data.rows import Rows
-from marr_pipeline.data.source import DatasetSource, SourceRequest, draw_dataset
+from marr_pipeline.data.source import DatasetSource, SourceRequest, without_unreadable
+from marr_pipeline.data.views import Augmentation
 from marr_pipeline.errors import ConfigError
 from marr_pipeline.progress import Progress, silent
 
-Source = Callable[[SourceRequest], DatasetSource]
+SourceFinder = Callable[[SourceRequest], DatasetSource]
 """Finds the images of a dataset and decodes none; a ConfigError or DataError if it cannot."""
 
-DATASETS: dict[str, Source] = {
+DATASETS: dict[str, SourceFinder] = {
     "digits-lt": digits_source,
     "cifar10-lt": partial(cifar_source, "cifar10-lt"),
     "cifar100-lt": partial(cifar_source, "cifar100-lt"),
@@ -31,14 +28,14 @@ DATASETS: dict[str, Source] = {
     "list": partial(listed_source, "list"),
 }
 
-_POLICY = Augmentation(crop=True, flip=True, autoaugment=TORCHVISION, cutout=True)
+_POLICY = Augmentation(crop=True, flip=True, autoaugment="torchvision", cutout=True)
 
 AUGMENTATIONS: dict[str, Augmentation] = {
     "none": Augmentation(),
     "crop": Augmentation(crop=True),
     "crop-flip": Augmentation(crop=True, flip=True),
     "autoaugment-cutout": _POLICY,
-    "autoaugment-cutout-official": replace(_POLICY, autoaugment=RELEASED),
+    "autoaugment-cutout-official": replace(_POLICY, autoaugment="released"),
     "resized-crop-flip": Augmentation(resized_crop=True, flip=True),
     "resized-crop-jitter": Augmentation(resized_crop=True, flip=True, jitter=True),
 }
@@ -56,7 +53,7 @@ def load_dataset(
     path_prefixes: tuple[tuple[str, str], ...] = (),
     skip_unreadable: bool = False,
     workers: int | None = None,
-    stored_rows: Mapping[str, Rows] | None = None,
+    stored_rows: Mapping[str, RowNumbers] | None = None,
     stored_skipped: Mapping[str, Sequence[str]] | None = None,
     network_size: int | None = None,
     normalisation: Normalisation | None = None,

@@ -16,13 +16,7 @@ import torch
 from torch import Tensor
 from torchvision.transforms import AutoAugment, AutoAugmentPolicy
 
-from marr_pipeline.data import colour
-from marr_pipeline.data.geometry import (
-    copy_pixels,
-    cubic_sources,
-    interpolate_pixels,
-    nearest_sources,
-)
+from marr_pipeline.data import pillow_operations as pillow
 
 NUM_LEVELS = 10
 POLICIES: list[tuple[tuple[str, float, int | None], tuple[str, float, int | None]]] = AutoAugment(
@@ -31,19 +25,19 @@ POLICIES: list[tuple[tuple[str, float, int | None], tuple[str, float, int | None
 SHEARS = frozenset({"ShearX", "ShearY"})
 MOVES = SHEARS | {"TranslateX", "TranslateY", "Rotate"}
 FACTORS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
-    "Brightness": colour.adjust_brightness,
-    "Color": colour.adjust_colour,
-    "Contrast": colour.adjust_contrast,
-    "Sharpness": colour.adjust_sharpness,
+    "Brightness": pillow.adjust_brightness,
+    "Color": pillow.adjust_colour,
+    "Contrast": pillow.adjust_contrast,
+    "Sharpness": pillow.adjust_sharpness,
 }
 BOUNDS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
-    "Posterize": colour.posterize,
-    "Solarize": colour.solarize,
+    "Posterize": pillow.posterize,
+    "Solarize": pillow.solarize,
 }
 PLAIN: dict[str, Callable[[Tensor], Tensor]] = {
-    "AutoContrast": colour.autocontrast,
-    "Equalize": colour.equalize,
-    "Invert": colour.invert,
+    "AutoContrast": pillow.autocontrast,
+    "Equalize": pillow.equalize,
+    "Invert": pillow.invert,
 }
 
 Parameters = Callable[[str, float, int, int], tuple[Tensor, ...]]
@@ -69,23 +63,24 @@ class AutoAugmentStyle:
     dtype: torch.dtype
 
 
-TORCHVISION = AutoAugmentStyle(
-    bicubic_shear=False,
-    whole_pixels=True,
-    signed_rotation=True,
-    solarize_top=255.0,
-    dtype=torch.float32,
-)
-"""torchvision's `AutoAugment`, on Pillow images and with its `fill` at grey."""
-
-RELEASED = AutoAugmentStyle(
-    bicubic_shear=True,
-    whole_pixels=False,
-    signed_rotation=False,
-    solarize_top=256.0,
-    dtype=torch.float64,
-)
-"""The code released with MARC and Balanced Meta-Softmax."""
+STYLES = {
+    # torchvision's `AutoAugment`, on Pillow images and with its `fill` at grey.
+    "torchvision": AutoAugmentStyle(
+        bicubic_shear=False,
+        whole_pixels=True,
+        signed_rotation=True,
+        solarize_top=255.0,
+        dtype=torch.float32,
+    ),
+    # The code released with MARC and Balanced Meta-Softmax.
+    "released": AutoAugmentStyle(
+        bicubic_shear=True,
+        whole_pixels=False,
+        signed_rotation=False,
+        solarize_top=256.0,
+        dtype=torch.float64,
+    ),
+}
 
 
 @dataclass(frozen=True)
@@ -234,12 +229,12 @@ def _kinds(style: AutoAugmentStyle) -> list[tuple[Callable[..., Tensor], set[str
     """How operations are carried out: the function, whose it is, and its parameters."""
     moves = MOVES - SHEARS if style.bicubic_shear else MOVES
     kinds: list[tuple[Callable[..., Tensor], set[str], Parameters]] = [
-        (copy_pixels, set(moves), lambda *move: (nearest_sources(*move),)),
+        (pillow.copy_pixels, set(moves), lambda *move: (pillow.nearest_sources(*move),)),
         *((run, {name}, _single) for name, run in (FACTORS | BOUNDS).items()),
         *((run, {name}, _none) for name, run in PLAIN.items()),
     ]
     if style.bicubic_shear:
-        kinds.append((interpolate_pixels, set(SHEARS), cubic_sources))
+        kinds.append((pillow.interpolate_pixels, set(SHEARS), pillow.cubic_sources))
     return kinds
 
 

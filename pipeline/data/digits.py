@@ -11,8 +11,7 @@ import torch
 from sklearn.datasets import load_digits
 from torch import Tensor
 
-from marr_pipeline.data.longtail import select_rows
-from marr_pipeline.data.rows import Rows
+from marr_pipeline.data.longtail import RowNumbers, select_rows
 from marr_pipeline.data.source import ArraySource, DatasetSource, SourceRequest
 
 TEST_IMAGES_PER_CLASS = 40
@@ -32,7 +31,7 @@ def digits_source(request: SourceRequest) -> DatasetSource:
     train_rows = np.setdiff1d(np.arange(len(labels)), test_rows)
     request.progress(len(labels), len(labels), "digits read")
 
-    def read(rows: Rows) -> Tensor:
+    def read(rows: RowNumbers) -> Tensor:
         return images[torch.from_numpy(rows)]
 
     return DatasetSource(

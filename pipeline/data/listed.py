@@ -1,24 +1,33 @@
-"""Datasets whose images and labels stand in list files.
+"""Datasets whose images and labels stand in list files, and where listed images lie on disk.
 
-The roles of the official splits: ImageNet-LT's and Places-LT's val is `tune`; iNaturalist 2018 has
-no public test labels, its val is `test` for everybody.
+The lists of ImageNet-LT and Places-LT exist with two sets of paths for the same images and labels:
+`train/<class>/FILE` and `val/<class>/FILE` (Kang et al., 2020), and flat `val/FILE`, and for Places
+`data_256/<letter>/<class>/FILE` and `val_256/FILE` (LADE, Hong et al., 2021). Which one a list
+has and which one a disk has are independent, so every list is tried in every layout, unless the
+user maps beginnings of paths.
 """
 
-from collections.abc import Mapping
-from pathlib import Path
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path, PurePosixPath
 
-from marr_pipeline.data.class_list import check_classes, class_names_of
-from marr_pipeline.data.file_source import FileSource
+import numpy as np
+import numpy.typing as npt
+
 from marr_pipeline.data.image_files import ImageFiles
-from marr_pipeline.data.list_file import ListFile, read_list
-from marr_pipeline.data.path_layout import choose_layout, folders_of_classes, replace_prefix
-from marr_pipeline.data.source import DatasetSource, SourceRequest, SplitSource
+from marr_pipeline.data.list_file import ListFile, check_classes, class_names_of, read_list
+from marr_pipeline.data.source import DatasetSource, FileSource, SourceRequest, SplitSource
 from marr_pipeline.errors import ConfigError, DataError
 from marr_pipeline.names import SPLITS
 from marr_pipeline.protocols import PROTOCOLS, Protocol
 
 OFFICIAL = tuple(name for name, protocol in PROTOCOLS.items() if protocol.list_names)
 LISTED = (*OFFICIAL, "list")
+
+Layout = Callable[[str, str], str]
+"""A listed path and the name of its class's folder, empty if unknown, to the path on disk."""
+
+SEPARATOR = "="
+NUM_TRIED = 50
 
 
 def listed_source(name: str, request: SourceRequest) -> DatasetSource:
@@ -106,3 +115,112 @@ def _check_apart(lists: Mapping[str, ListFile]) -> None:
                     f"{listed.where(row)}: an image of one split expected, got {path}, which is "
                     f"also in {lists[other].where(before)}; remove one of the two lines"
                 )
+
+
+def as_listed(path: str, class_folder: str) -> str:
+    """The path itself."""
+    return path
+
+
+def class_folders(path: str, class_folder: str) -> str:
+    """`train/<class>/FILE` and `val/<class>/FILE`."""
+    parts = PurePosixPath(path).parts
+    if not class_folder:
+        return path
+    if parts[0] == "data_256":
+        return f"train/{class_folder}/{parts[-1]}"
+    if parts[0] == "val_256" or (parts[0] == "val" and len(parts) == 2):
+        return f"val/{class_folder}/{parts[-1]}"
+    return path
+
+
+def flat_val(path: str, class_folder: str) -> str:
+    """`train/<class>/FILE` and `val/FILE`."""
+    parts = PurePosixPath(path).parts
+    if parts[0] in ("val", "val_256"):
+        return f"val/{parts[-1]}"
+    return class_folders(path, class_folder)
+
+
+def places_256(path: str, class_folder: str) -> str:
+    """`data_256/<letter>/<class>/FILE`, in which `a-b` is the folder `a/b`, and `val_256/FILE`."""
+    parts = PurePosixPath(path).parts
+    if parts[0] == "train" and class_folder:
+        return f"data_256/{class_folder[0]}/{class_folder.replace('-', '/', 1)}/{parts[-1]}"
+    if parts[0] == "val":
+        return f"val_256/{parts[-1]}"
+    return path
+
+
+LAYOUTS: tuple[Layout, ...] = (as_listed, class_folders, flat_val, places_256)
+
+
+def choose_layout(
+    root: Path,
+    paths: Sequence[str],
+    labels: npt.NDArray[np.int64],
+    folders: Mapping[int, str],
+) -> Layout:
+    """The layout under which most of some listed images are there; the list's own if none is.
+
+    Args:
+        root: the data root.
+        paths: (M,) as listed.
+        labels: (M,) int64.
+        folders: name of each class's folder; a class without one is tried as listed only.
+    """
+    sample = np.unique(np.linspace(0, len(paths) - 1, NUM_TRIED).round().astype(int)).tolist()
+
+    def num_found(layout: Layout) -> int:
+        places = (layout(paths[row], folders.get(int(labels[row]), "")) for row in sample)
+        return sum((root / place).is_file() for place in places)
+
+    return max(LAYOUTS, key=num_found)
+
+
+def folders_of_classes(paths: Sequence[str], labels: npt.NDArray[np.int64]) -> dict[int, str]:
+    """Name of each class's folder, for the classes that have one to themselves.
+
+    Args:
+        paths: (M,) of the training images, as listed.
+        labels: (M,) int64.
+    """
+    of_label: dict[int, set[str]] = {}
+    of_folder: dict[str, set[int]] = {}
+    for path, label in zip(paths, labels.tolist(), strict=True):
+        folder = _class_folder(path)
+        of_label.setdefault(label, set()).add(folder)
+        of_folder.setdefault(folder, set()).add(label)
+    only = {label: next(iter(names)) for label, names in of_label.items() if len(names) == 1}
+    return {label: name for label, name in only.items() if len(of_folder[name]) == 1 and name}
+
+
+def _class_folder(image_path: str) -> str:
+    """The last folder of a path, empty if there is none; of `data_256/a/a/b/1.jpg` it is `a-b`."""
+    folders = image_path.split("/")[:-1]
+    if len(folders) > 2 and folders[0] == "data_256":
+        return "-".join(folders[2:])
+    return folders[-1] if folders else ""
+
+
+def parse_prefixes(texts: Sequence[str]) -> tuple[tuple[str, str], ...]:
+    """Pairs (old, new) of `OLD=NEW`; either side may be empty.
+
+    Raises:
+        ConfigError: a text has no `=`.
+    """
+    for text in texts:
+        if SEPARATOR not in text:
+            raise ConfigError(
+                f"--path-prefix: OLD=NEW expected, got '{text}'; such as val/=ILSVRC2012/val/"
+            )
+    pairs = (text.partition(SEPARATOR) for text in texts)
+    return tuple((old, new) for old, _, new in pairs)
+
+
+def replace_prefix(path: str, prefixes: Sequence[tuple[str, str]]) -> str:
+    """`path` with the first of the old beginnings that it has replaced."""
+    for old, new in prefixes:
+        if path.startswith(old):
+            return new + path.removeprefix(old)
+    return path

@@ -14,6 +14,9 @@ import numpy.typing as npt
 from marr_pipeline.errors import ConfigError, DataError
 from marr_pipeline.groups import head_to_tail
 
+RowNumbers = npt.NDArray[np.int64]
+"""Rows of a source or a split, one number an image."""
+
 # Last word of the seed of each kind of draw. Never 0: NumPy reads [s, j] and [s, j, 0] alike.
 HOLD_OUT_STREAM = 1
 

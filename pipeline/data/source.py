@@ -1,11 +1,14 @@
-"""Where images come from, before any is chosen, and how a long-tailed dataset is drawn of them.
+"""Where the images of a dataset are, before any is chosen or read.
 
-Images are read only after the rows are known: a subset of a large folder decodes the subset.
+A subset of a large folder decodes the subset alone. Small images of files are read into memory,
+large ones when they are needed: 115,846 images of 64 x 64 pixels take 1.4 GB as bytes, of 224 x 224
+pixels 17 GB.
 """
 
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,15 +16,20 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from marr_pipeline.data.images import ImageSplit, LongTailedDataset
-from marr_pipeline.data.longtail import hold_out, long_tail_counts, select_rows
-from marr_pipeline.data.normalise import NORMALISATIONS, Normalisation, channel_statistics
-from marr_pipeline.data.rows import Rows
-from marr_pipeline.data.views import Split
-from marr_pipeline.errors import ConfigError, DataError
-from marr_pipeline.groups import shot_groups
+from marr_pipeline.data.image_files import ImageFiles, find_unreadable, read_images
+from marr_pipeline.data.longtail import RowNumbers
+from marr_pipeline.data.resident import ResidentSplit
+from marr_pipeline.data.streamed import StreamedSplit
+from marr_pipeline.data.views import ImageSplit
+from marr_pipeline.errors import ConfigError
 from marr_pipeline.progress import Progress
-from marr_pipeline.protocols import Figures, PhaseOneDefaults, protocol_of
+
+RESIDENT_UP_TO = 64
+"""Side in pixels."""
+
+SMALLEST_SIZE = 8
+MOST_THREADS = 4
+MOST_PROCESSES = 16
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,15 +73,15 @@ class SplitSource(ABC):
     """
 
     labels: npt.NDArray[np.int64]
-    candidates: Rows | None = None
+    candidates: RowNumbers | None = None
 
     @property
-    def rows(self) -> Rows:
+    def rows(self) -> RowNumbers:
         """The split's own rows (m,), ascending."""
         return np.arange(len(self.labels)) if self.candidates is None else self.candidates
 
     @abstractmethod
-    def load(self, rows: Rows) -> Split:
+    def load(self, rows: RowNumbers) -> ImageSplit:
         """The images of `rows` (N,), in that order."""
 
 
@@ -85,12 +93,77 @@ class ArraySource(SplitSource):
         read: rows (N,) to images (N, C, H, W) uint8, in that order.
     """
 
-    read: Callable[[Rows], Tensor]
+    read: Callable[[RowNumbers], Tensor]
 
-    def load(self, rows: Rows) -> Split:
+    def load(self, rows: RowNumbers) -> ImageSplit:
         """The images of `rows` (N,), in memory."""
         labels = torch.from_numpy(self.labels[rows])
-        return ImageSplit(self.read(rows), labels, torch.from_numpy(rows))
+        return ResidentSplit(self.read(rows), labels, torch.from_numpy(rows))
+
+
+@dataclass(frozen=True, kw_only=True)
+class FileSource(SplitSource):
+    """A split in files.
+
+    Attributes:
+        files: one a row.
+        image_size: side in pixels that the images are brought to.
+        name: of the split, for progress.
+        request: workers and progress.
+    """
+
+    files: ImageFiles
+    image_size: int
+    name: str
+    request: SourceRequest
+
+    def __post_init__(self) -> None:
+        if self.image_size < SMALLEST_SIZE:
+            raise ConfigError(
+                f"image size: at least {SMALLEST_SIZE} pixels expected, got {self.image_size}; "
+                "the backbone halves twice"
+            )
+
+    def load(self, rows: RowNumbers) -> ImageSplit:
+        """The images of `rows` (N,).
+
+        Raises:
+            DataError: a file is missing, or one that is read now is broken.
+        """
+        self.files.require_present(rows)
+        labels, indices = torch.from_numpy(self.labels[rows]), torch.from_numpy(rows)
+        if is_streamed(self.image_size):
+            workers = self.request.workers
+            return StreamedSplit(
+                files=self.files,
+                labels=labels,
+                source_indices=indices,
+                image_size=self.image_size,
+                workers=min(MOST_PROCESSES, num_cores()) if workers is None else workers,
+            )
+        images = read_images(
+            [self.files.path(row) for row in rows],
+            self.image_size,
+            threads=self._threads,
+            progress=self.request.progress,
+            note=f"{self.name} images",
+        )
+        return ResidentSplit(images, labels, indices, tuple(self.files.ids[row] for row in rows))
+
+    def unreadable(self) -> RowNumbers:
+        """Those of the split's rows whose file is missing or broken; every file is decoded."""
+        rows = self.rows
+        is_bad = find_unreadable(
+            [self.files.path(row) for row in rows],
+            threads=self._threads,
+            progress=self.request.progress,
+            note=f"{self.name} images checked",
+        )
+        return rows[is_bad]
+
+    @property
+    def _threads(self) -> int:
+        return self.request.workers or min(MOST_THREADS, num_cores())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,158 +183,29 @@ class DatasetSource:
     skipped: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
-def draw_dataset(
-    source: DatasetSource,
-    *,
-    imbalance_ratio: float | None,
-    data_seed: int,
-    tune_fraction: float,
-    stored_rows: Mapping[str, Rows] | None = None,
-    normalisation: Normalisation | None = None,
-) -> LongTailedDataset:
-    """Choose the rows of every split and decode them.
+def without_unreadable(source: DatasetSource) -> DatasetSource:
+    """`source` whose splits have only images that can be read; `skipped` lists the others.
 
-    Args:
-        source: where the images are.
-        imbalance_ratio: of the training images; None takes the dataset's default.
-        data_seed: seed of the subset and of the hold-out.
-        tune_fraction: part of every training class to hold out as `tune`.
-        stored_rows: rows of every split drawn before (`LongTailedDataset.source_rows`); they
-            are taken instead of drawing, so that a model meets the images it was trained on.
-        normalisation: in place of the dataset's own.
-
-    Raises:
-        ConfigError: a tune split is asked for where the source has its own, or a normalisation of
-            other channels than the images have.
-        DataError: the images do not allow the ratio, or `stored_rows` are of another source.
+    Every image is decoded once for it, before any is chosen: which images a network meets has
+    to be settled before it is trained.
     """
-    protocol = protocol_of(source.name)
-    ratio = protocol.imbalance_ratio if imbalance_ratio is None else imbalance_ratio
-    if tune_fraction and "tune" in source.splits:
-        raise ConfigError(
-            f"{source.name}: a tune fraction of 0 expected where the data has its own tune split, "
-            f"got {tune_fraction}; leave --tune-fraction out or remove the tune folder"
-        )
-    if stored_rows is None:
-        rows = _draw_rows(source, ratio, data_seed, tune_fraction)
-    else:
-        rows = _check_stored(source, stored_rows)
-    splits = {
-        name: source.splits.get(name, source.splits["train"]).load(own)
-        for name, own in rows.items()
-    }
-    train = splits["train"]
-    defaults = protocol.small if isinstance(train, ImageSplit) else protocol.large
-    counts = np.bincount(train.labels.numpy(), minlength=len(source.class_names))
-    sizes = {name: len(split) for name, split in splits.items()}
-    return LongTailedDataset(
-        name=source.name,
-        class_names=source.class_names,
-        class_counts=counts.astype(np.int64),
-        train=train,
-        tune=splits.get("tune"),
-        test=splits.get("test"),
-        normalisation=(
-            normalisation.of_channels(train.image_shape[0])
-            if normalisation
-            else _own_normalisation(defaults, train)
-        ),
-        own_normalisation=normalisation is None,
-        defaults=defaults,
-        imbalance_ratio=ratio,
-        tune_fraction=tune_fraction,
-        data_seed=data_seed,
-        skipped=source.skipped,
-        warnings=_warnings(source, ratio, tune_fraction, counts, sizes),
-    )
+    splits: dict[str, SplitSource] = dict(source.splits)
+    skipped: Mapping[str, tuple[str, ...]] = {}
+    for name, split in source.splits.items():
+        if isinstance(split, FileSource):
+            bad = split.unreadable()
+            if len(bad):
+                kept = np.setdiff1d(split.rows, bad, assume_unique=True)
+                splits[name] = replace(split, candidates=kept)
+                skipped = {**skipped, name: tuple(split.files.ids[row] for row in bad)}
+    return replace(source, splits=splits, skipped=skipped)
 
 
-def _own_normalisation(defaults: PhaseOneDefaults, train: Split) -> Normalisation:
-    if defaults.normalisation is not None:
-        return NORMALISATIONS[defaults.normalisation]
-    assert isinstance(train, ImageSplit), "the normalisation of large images is stated"
-    return channel_statistics(train.images)
+def is_streamed(image_size: int) -> bool:
+    """Whether images of this side stay in their files."""
+    return image_size > RESIDENT_UP_TO
 
 
-def _warnings(
-    source: DatasetSource,
-    ratio: float | None,
-    tune_fraction: float,
-    class_counts: npt.NDArray[np.int64],
-    split_sizes: Mapping[str, int],
-) -> tuple[str, ...]:
-    figures = protocol_of(source.name).figures.get(ratio)
-    if figures is None or tune_fraction:
-        return ()
-    different = differences_from_published(
-        figures, class_counts=class_counts, split_sizes=split_sizes
-    )
-    if not different:
-        return ()
-    return (
-        f"{source.name}: not the published data: {'; '.join(different)}; results cannot be set "
-        "beside published ones",
-    )
-
-
-def differences_from_published(
-    figures: Figures,
-    *,
-    class_counts: npt.NDArray[np.int64],
-    split_sizes: Mapping[str, int],
-) -> list[str]:
-    """One phrase for each figure that differs, such as `train 115,845 images, published 115,846`.
-
-    Args:
-        figures: the published ones.
-        class_counts: (K,) training images per class.
-        split_sizes: images of every split that is there.
-    """
-    groups = tuple(int(members.sum()) for members in shot_groups(class_counts).values())
-    compared: list[tuple[str, object, object]] = [
-        ("classes", len(class_counts), figures.num_classes),
-        ("largest class", int(class_counts.max()), figures.largest),
-        ("smallest class", int(class_counts.min()), figures.smallest),
-        ("many/medium/few classes", groups, figures.groups),
-    ]
-    for split in (*figures.images, *(split_sizes.keys() - figures.images.keys())):
-        if split in split_sizes:
-            compared.append((f"{split} images", split_sizes[split], figures.images.get(split)))
-    return [
-        f"{name} {_text(actual)}, published {_text(published)}"
-        for name, actual, published in compared
-        if actual != published
-    ]
-
-
-def _text(value: object) -> str:
-    if isinstance(value, tuple):
-        return "/".join(map(str, value))
-    return "none" if value is None else f"{value:,}"
-
-
-def _draw_rows(
-    source: DatasetSource, ratio: float | None, data_seed: int, tune_fraction: float
-) -> dict[str, Rows]:
-    rows = {name: split.rows for name, split in source.splits.items()}
-    labels = source.splits["train"].labels
-    if ratio is not None:
-        available = np.bincount(labels[rows["train"]], minlength=len(source.class_names))
-        counts = long_tail_counts(available, ratio, class_names=source.class_names)
-        rows["train"] = rows["train"][select_rows(labels[rows["train"]], counts, data_seed)]
-    if tune_fraction:
-        held = hold_out(labels[rows["train"]], tune_fraction, data_seed)
-        rows["tune"] = rows["train"][held]
-        rows["train"] = np.delete(rows["train"], held)
-    return rows
-
-
-def _check_stored(source: DatasetSource, stored: Mapping[str, Rows]) -> dict[str, Rows]:
-    for name, rows in stored.items():
-        size = len(source.splits.get(name, source.splits["train"]).labels)
-        if len(rows) and not 0 <= int(rows.min()) <= int(rows.max()) < size:
-            raise DataError(
-                f"{source.name}, split {name}: the checkpoint's rows must lie in 0..{size - 1}, "
-                f"got {rows.min()}..{rows.max()}; point --data-root at the data it was trained on"
-            )
-    return {name: np.asarray(rows, dtype=np.int64) for name, rows in stored.items()}
+def num_cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -19,8 +19,8 @@ from marr_pipeline.backbone.networks.classifier import Backbone, check_images
 from marr_pipeline.backbone.training.plan import TrainingPlan
 from marr_pipeline.backbone.training.recipe import plan_recipe
 from marr_pipeline.data import load_dataset
-from marr_pipeline.data.images import LongTailedDataset
-from marr_pipeline.data.path_layout import parse_prefixes
+from marr_pipeline.data.dataset import LongTailedDataset
+from marr_pipeline.data.listed import parse_prefixes
 from marr_pipeline.device import dtype_name, resolve_device, resolve_precision
 from marr_pipeline.distributed import ALONE, Ranks
 from marr_pipeline.errors import ConfigError

@@ -33,7 +33,7 @@ from torch import Tensor
 from marr_pipeline.backbone import build_backbone
 from marr_pipeline.backbone.checkpoints.matching import match_tensors
 from marr_pipeline.backbone.networks.classifier import Backbone
-from marr_pipeline.data.images import LongTailedDataset
+from marr_pipeline.data.dataset import LongTailedDataset
 from marr_pipeline.errors import ConfigError, DataError
 from marr_pipeline.files import replacing, unwritable
 from marr_pipeline.names import canonical_backbone
@@ -41,6 +41,8 @@ from marr_pipeline.tensor_file import read_tensor_file
 
 FORMAT = "marr-checkpoint"
 FORMAT_VERSION = "1.0"
+FORMER_DRAWS = "philox4x32-10"
+"""Of the images' random views, where a record does not say which."""
 KEYS = frozenset(
     {"format_version", "model", "optimizer", "step", "finished", "config", "rows", "provenance"}
 )
@@ -51,9 +53,10 @@ class TrainingRecord:
     """All that decides the weights of a run, the library versions and the hardware aside.
 
     Attributes:
-        config: JSON values: `dataset`, `backbone`, `recipe`, `seed`, `precision`; `initial` if the
-            weights to start from were not drawn, `select_on` if not the last ones are kept,
-            `accumulate` and `norm_groups` if they are not 1.
+        config: JSON values: `dataset`, `backbone`, `recipe`, `seed`, `precision`, `draws`, how
+            random views are drawn; `initial` if the weights to start from were not drawn,
+            `select_on` if not the last ones are kept, `accumulate` and `norm_groups` if they are
+            not 1.
         rows: per split, the rows (N,) int64 it took from its source.
     """
 
@@ -173,7 +176,14 @@ def parse_checkpoint(content: Mapping[str, Any], *, where: str) -> Checkpoint:
         step=content["step"],
         finished=content["finished"],
         selected=None if content.get("selected") is None else Selected(**content["selected"]),
-        record=TrainingRecord({**config, "backbone": canonical_backbone(config["backbone"])}, rows),
+        record=TrainingRecord(
+            {
+                "draws": FORMER_DRAWS,
+                **config,
+                "backbone": canonical_backbone(config["backbone"]),
+            },
+            rows,
+        ),
         provenance=content["provenance"],
         scaler=content.get("scaler"),
     )

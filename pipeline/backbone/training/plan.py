@@ -10,7 +10,8 @@ from marr_pipeline.backbone.checkpoints.foreign import InitialWeights
 from marr_pipeline.backbone.networks.classifier import Backbone
 from marr_pipeline.backbone.training.batches import check_batches
 from marr_pipeline.backbone.training.recipe import Recipe
-from marr_pipeline.data.images import LongTailedDataset
+from marr_pipeline.data.dataset import LongTailedDataset
+from marr_pipeline.data.views import DRAWS
 from marr_pipeline.device import dtype_name
 from marr_pipeline.distributed import ALONE, Ranks
 from marr_pipeline.errors import ConfigError
@@ -81,6 +82,7 @@ class TrainingPlan:
             "recipe": self.recipe.record(),
             "seed": self.seed,
             "precision": dtype_name(self.precision),
+            "draws": DRAWS,
         }
         if self.initial is not None:
             config["initial"] = self.initial.record

@@ -25,7 +25,7 @@ from marr_pipeline.backbone.networks.classifier import Backbone
 from marr_pipeline.backbone.training.plan import Execution, TrainingPlan
 from marr_pipeline.backbone.training.step import TrainingStep
 from marr_pipeline.data.normalise import Normalisation
-from marr_pipeline.data.views import Split
+from marr_pipeline.data.views import ImageSplit
 from marr_pipeline.distributed import ALONE, Ranks
 from marr_pipeline.errors import DataError, PipelineError, TrainingError
 
@@ -175,7 +175,7 @@ def better(best: Selected | None, model: Backbone, *, step: int, score: float) -
 
 def balanced_accuracy(
     model: Backbone,
-    split: Split,
+    split: ImageSplit,
     *,
     normalisation: Normalisation,
     device: torch.device,

@@ -10,7 +10,7 @@ from marr_pipeline.backbone.training.plan import TrainingPlan
 from marr_pipeline.backbone.training.recipe import plan_recipe
 from marr_pipeline.backbone.training.train import TrainedBackbone, train_backbone
 from marr_pipeline.data import load_dataset
-from marr_pipeline.data.images import LongTailedDataset
+from marr_pipeline.data.dataset import LongTailedDataset
 from marr_pipeline.progress import Progress, silent
 from marr_pipeline.protocols import PROTOCOLS
 

@@ -15,8 +15,9 @@ from marr_pipeline.backbone.extract import (
     transform_record,
 )
 from marr_pipeline.data import AUGMENTATIONS
-from marr_pipeline.data.augment import augment_batch, draw_view
 from marr_pipeline.data.normalise import normalise
+from marr_pipeline.data.resident import NUM_DRAWS, augment_batch
+from marr_pipeline.data.views import RandomView
 from marr_pipeline.errors import ConfigError
 
 VIEWS = ("clean", "augmented", "augmented")
@@ -68,7 +69,8 @@ def test_every_row_can_be_made_again_alone(extract, trained, digits):
     for view, row in [(0, 0), (1, 17), (2, 399)]:
         image = digits.test.images[row : row + 1]
         if view:
-            draws = draw_view(digits.test.source_indices[row : row + 1], seed=4, view=view)
+            drawn = RandomView(purpose="cache", seed=4, number=view)
+            draws = drawn.draw(digits.test.source_indices[row : row + 1], NUM_DRAWS)
             image = augment_batch(image, draws, AUGMENTATIONS["crop"])
         with torch.no_grad():
             alone, _ = trained(normalise(image, digits.normalisation))
@@ -158,7 +160,7 @@ def test_the_record_is_json_and_keeps_what_matters(digits):
     options = {"augmentation": "crop", "normalisation": digits.normalisation, "seed": 4}
     record = transform_record(views=VIEWS, **options)
     assert json.loads(json.dumps(record)) == record
-    assert record["augmentation"] == "crop"
+    assert (record["augmentation"], record["draws"]) == ("crop", "philox4x64-10")
     clean = transform_record(views=("clean",), **options)
     assert clean == transform_record(views=("clean",), **{**options, "seed": 5})
     assert record != transform_record(views=VIEWS, **options, batch_norm="train")

@@ -9,8 +9,8 @@ from marr_pipeline.backbone.checkpoints.checkpoint import load_checkpoint, resto
 from marr_pipeline.backbone.networks.classifier import Backbone
 from marr_pipeline.backbone.training.saved_state import balanced_accuracy, better
 from marr_pipeline.data import load_dataset
-from marr_pipeline.data.images import ImageSplit
 from marr_pipeline.data.normalise import Normalisation
+from marr_pipeline.data.resident import ResidentSplit
 from marr_pipeline.errors import ConfigError
 
 CPU = torch.device("cpu")
@@ -33,7 +33,7 @@ class PixelNetwork(Backbone):
 def split_of(said, labels):
     images = torch.tensor(said, dtype=torch.uint8)[:, None, None, None].expand(-1, 1, 2, 2)
     labels = torch.tensor(labels)
-    return ImageSplit(images.contiguous(), labels, torch.arange(len(labels)))
+    return ResidentSplit(images.contiguous(), labels, torch.arange(len(labels)))
 
 
 @pytest.mark.parametrize(

@@ -139,6 +139,16 @@ def test_another_run_is_not_resumed(make_plan, train, tmp_path):
         train(make_plan(iterations=3, seed=1), tmp_path / "a.pt")
 
 
+def test_a_run_with_the_former_draws_is_not_resumed(make_plan, train, tmp_path):
+    path = tmp_path / "a.pt"
+    train(make_plan(iterations=2), path)
+    content = torch.load(path, weights_only=True)
+    del content["config"]["draws"]  # as it was before they were recorded
+    torch.save(content, path)
+    with pytest.raises(DataError, match=r"got one with draws philox4x32-10, asked philox4x64-10;"):
+        train(make_plan(iterations=2), path)
+
+
 def test_a_diverged_run_names_the_step_and_keeps_the_last_good_state(make_plan, train, tmp_path):
     plan = make_plan(iterations=6)
     steep = dataclasses.replace(plan.recipe, initial_learning_rate=1e-3, warmup=2)

@@ -7,7 +7,8 @@ import torch
 
 from marr_pipeline.cli.views import draw_views, rows_head_to_tail
 from marr_pipeline.data import AUGMENTATIONS, load_dataset
-from marr_pipeline.data.augment import augment_batch, draw_view
+from marr_pipeline.data.resident import NUM_DRAWS, augment_batch
+from marr_pipeline.data.views import RandomView
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +35,8 @@ def test_the_views_are_those_of_the_cache(digits):
     chosen = digits.train.images[rows]
     expected = [chosen]
     for view in (1, 2):
-        draws = draw_view(digits.train.source_indices[rows], seed=9, view=view)
+        drawn = RandomView(purpose="cache", seed=9, number=view)
+        draws = drawn.draw(digits.train.source_indices[rows], NUM_DRAWS)
         expected.append(augment_batch(chosen, draws, AUGMENTATIONS["crop"]))
     assert torch.equal(torch.from_numpy(images).permute(0, 1, 4, 2, 3), torch.stack(expected, 1))
 

@@ -6,18 +6,13 @@ import pytest
 import torch
 from PIL import Image
 
-from marr_pipeline.data.augment import APPLY, POLICY, SIGN, draw_view
-from marr_pipeline.data.autoaugment import (
-    POLICIES,
-    RELEASED,
-    TORCHVISION,
-    autoaugment,
-    strength,
-)
+from marr_pipeline.data.autoaugment import POLICIES, STYLES, autoaugment, strength
+from marr_pipeline.data.resident import APPLY, NUM_DRAWS, POLICY, SIGN
+from marr_pipeline.data.views import RandomView
 
-STYLES = {
-    "torchvision": (TORCHVISION, pillow_policy.torchvision_operation),
-    "released": (RELEASED, pillow_policy.released_operation),
+REFERENCES = {
+    "torchvision": pillow_policy.torchvision_operation,
+    "released": pillow_policy.released_operation,
 }
 PLACES = [(pair, stage) for pair in range(len(POLICIES)) for stage in (0, 1)]
 
@@ -52,7 +47,7 @@ def images():
 
 @pytest.fixture(scope="module")
 def drawn():
-    draws = draw_view(torch.arange(400), seed=5, view=2)
+    draws = RandomView(purpose="cache", seed=5, number=2).draw(torch.arange(400), NUM_DRAWS)
     return draws[:, POLICY], draws[:, APPLY], draws[:, SIGN]
 
 
@@ -60,7 +55,7 @@ def drawn():
 @pytest.mark.parametrize(("pair", "stage"), PLACES)
 @pytest.mark.parametrize("name", STYLES)
 def test_an_operation_is_pillows(name, pair, stage, negative, images):
-    style, reference = STYLES[name]
+    style, reference = STYLES[name], REFERENCES[name]
     operation, _, level = POLICIES[pair][stage]
     policy = torch.full((len(images),), (pair + 0.5) / len(POLICIES), dtype=torch.float64)
     apply = torch.ones(len(images), 2, dtype=torch.float64)
@@ -75,7 +70,7 @@ def test_an_operation_is_pillows(name, pair, stage, negative, images):
 @pytest.mark.parametrize("size", [(32, 32), (24, 40)])
 @pytest.mark.parametrize("name", STYLES)
 def test_the_drawn_pair_is_carried_out_on_every_image(name, size, drawn):
-    style, reference = STYLES[name]
+    style, reference = STYLES[name], REFERENCES[name]
     images = pictures(*size).repeat(50, 1, 1, 1)
     policy, apply, sign = drawn
     views = autoaugment(images, policy, apply, sign, style=style, select=True)
@@ -90,7 +85,7 @@ def test_the_drawn_pair_is_carried_out_on_every_image(name, size, drawn):
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-@pytest.mark.parametrize("style", [TORCHVISION, RELEASED], ids=["torchvision", "released"])
+@pytest.mark.parametrize("style", STYLES.values(), ids=STYLES)
 def test_doing_everything_to_all_is_doing_each_to_its_own(style, channels, drawn):
     images = pictures(16, 16, channels=channels).repeat(50, 1, 1, 1)
     selected, all_done = (
@@ -99,7 +94,7 @@ def test_doing_everything_to_all_is_doing_each_to_its_own(style, channels, drawn
     assert torch.equal(selected, all_done)
 
 
-@pytest.mark.parametrize("style", [TORCHVISION, RELEASED], ids=["torchvision", "released"])
+@pytest.mark.parametrize("style", STYLES.values(), ids=STYLES)
 def test_a_device_is_never_asked_for_a_value(style, drawn):
     # A tensor on `meta` has no values: reading one back, or counting who drew what, raises.
     images = pictures(32, 32).repeat(50, 1, 1, 1).to("meta")
@@ -111,7 +106,7 @@ def test_a_device_is_never_asked_for_a_value(style, drawn):
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-@pytest.mark.parametrize("style", [TORCHVISION, RELEASED], ids=["torchvision", "released"])
+@pytest.mark.parametrize("style", STYLES.values(), ids=STYLES)
 def test_a_gpu_makes_the_same_views_without_a_wait(style, drawn):
     images = pictures(32, 32).repeat(50, 1, 1, 1)
     expected = autoaugment(images, *drawn, style=style, select=True)
@@ -129,7 +124,7 @@ def test_an_operation_of_probability_zero_never_happens(images):
     pair = next(i for i, (_, second) in enumerate(POLICIES) if second[1] == 0.0)
     policy = torch.full((len(images),), (pair + 0.5) / len(POLICIES), dtype=torch.float64)
     apply = torch.tensor([[1.0, 0.0]], dtype=torch.float64).expand(len(images), 2)
-    views = autoaugment(images, policy, apply, apply, style=RELEASED, select=True)
+    views = autoaugment(images, policy, apply, apply, style=STYLES["released"], select=True)
     assert torch.equal(views, images)
 
 
@@ -148,11 +143,11 @@ def test_an_operation_of_probability_zero_never_happens(images):
     ],
 )
 def test_strengths(operation, level, torchvisions, released):
-    for style, expected in ((TORCHVISION, torchvisions), (RELEASED, released)):
-        value = strength(operation, level, 32, negative=False, style=style)
+    for name, expected in (("torchvision", torchvisions), ("released", released)):
+        value = strength(operation, level, 32, negative=False, style=STYLES[name])
         assert value == pytest.approx(expected, rel=1e-6)
 
 
-@pytest.mark.parametrize(("style", "sign"), [(TORCHVISION, -1), (RELEASED, 1)])
-def test_only_torchvision_turns_both_ways(style, sign):
-    assert strength("Rotate", 9, 32, negative=True, style=style) == sign * 30
+@pytest.mark.parametrize(("name", "sign"), [("torchvision", -1), ("released", 1)])
+def test_only_torchvision_turns_both_ways(name, sign):
+    assert strength("Rotate", 9, 32, negative=True, style=STYLES[name]) == sign * 30

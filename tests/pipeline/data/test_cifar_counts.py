@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 
 from marr_pipeline.data import load_dataset
-from marr_pipeline.data.cifar import ORIGINALS
+from marr_pipeline.data.dataset import differences_from_published
+from marr_pipeline.data.folder import CIFAR_ORIGINALS
 from marr_pipeline.data.longtail import long_tail_counts
-from marr_pipeline.data.source import differences_from_published
 from marr_pipeline.protocols import PROTOCOLS
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 SHARED = Path(os.environ.get("MARR_DATA", REPOSITORY.parent / "shared" / "data"))
-CIFAR = [(name, ratio) for name in ORIGINALS for ratio in PROTOCOLS[name].figures]
+CIFAR = [(name, ratio) for name in CIFAR_ORIGINALS for ratio in PROTOCOLS[name].figures]
 
 
 def archive(name):

@@ -4,7 +4,7 @@ import torch
 from PIL import Image
 
 from marr_pipeline.data import load_dataset
-from marr_pipeline.data.decode import read_image
+from marr_pipeline.data.image_files import read_image
 from marr_pipeline.errors import ConfigError, DataError
 
 

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from marr_pipeline.data import load_dataset
+from marr_pipeline.data.dataset import differences_from_published
 from marr_pipeline.data.listed import OFFICIAL, listed_source
-from marr_pipeline.data.source import SourceRequest, differences_from_published
+from marr_pipeline.data.source import SourceRequest
 from marr_pipeline.errors import ConfigError, DataError
 from marr_pipeline.groups import FEW_BELOW, MANY_ABOVE
 from marr_pipeline.progress import silent

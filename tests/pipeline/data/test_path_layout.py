@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from marr_pipeline.data.path_layout import (
+from marr_pipeline.data.listed import (
     LAYOUTS,
     as_listed,
     choose_layout,

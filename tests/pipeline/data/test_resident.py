@@ -1,5 +1,3 @@
-from functools import partial
-
 import numpy as np
 import pytest
 import torch
@@ -7,20 +5,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from marr_pipeline.data import AUGMENTATIONS
-from marr_pipeline.data.augment import (
+from marr_pipeline.data.resident import (
     CROP_X,
     CROP_Y,
     CUT_X,
     CUT_Y,
     FLIP,
     NUM_DRAWS,
-    Augmentation,
+    ResidentSplit,
     augment_batch,
-    draw_epoch,
-    draw_view,
 )
-from marr_pipeline.errors import ConfigError
-from marr_pipeline.names import LARGE_AUGMENTATIONS, SMALL_AUGMENTATIONS
+from marr_pipeline.data.views import Augmentation, RandomView
+from marr_pipeline.errors import DataError
+from marr_pipeline.names import SMALL_AUGMENTATIONS
+
+VIEW = RandomView(purpose="cache", seed=3, number=1)
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +38,7 @@ def draws_of(num_samples, **columns):
 
 @pytest.mark.parametrize("name", SMALL_AUGMENTATIONS)
 def test_a_row_does_not_depend_on_its_batch(name, images):
-    draws = draw_view(torch.arange(len(images)), seed=3, view=1)
+    draws = VIEW.draw(torch.arange(len(images)), NUM_DRAWS)
     whole = augment_batch(images, draws, AUGMENTATIONS[name])
     order = torch.from_numpy(np.random.default_rng(1).permutation(len(images)))
     shuffled = augment_batch(images[order], draws[order], AUGMENTATIONS[name])
@@ -50,7 +49,7 @@ def test_a_row_does_not_depend_on_its_batch(name, images):
 
 
 def test_none_changes_nothing(images):
-    draws = draw_view(torch.arange(len(images)), seed=0, view=0)
+    draws = VIEW.draw(torch.arange(len(images)), NUM_DRAWS)
     assert torch.equal(augment_batch(images, draws, Augmentation()), images)
 
 
@@ -74,7 +73,7 @@ def test_crop_alone_never_flips(images):
 
 
 def test_every_offset_is_equally_likely():
-    draws = draw_view(torch.arange(90_000), seed=0, view=0)
+    draws = VIEW.draw(torch.arange(90_000), NUM_DRAWS)
     offsets = (draws[:, CROP_Y] * 9).long()
     counts = torch.bincount(offsets, minlength=9).double()
     assert len(counts) == 9
@@ -92,48 +91,29 @@ def test_cutout_is_black_inside_its_clipped_square_only(cy, cx, rows, columns, i
     assert torch.equal(view, expected)
 
 
-def test_views_epochs_and_seeds_draw_apart():
-    places = [(seed, index) for seed in (0, 1) for index in (0, 1)]
-    draws = [draw_view(torch.tensor([0]), seed=seed, view=view) for seed, view in places]
-    draws += [draw_epoch(torch.tensor([0]), seed=seed, epoch=epoch) for seed, epoch in places]
-    assert len({tuple(draw.flatten().tolist()) for draw in draws}) == len(draws)
-
-
-@pytest.mark.parametrize("name", SMALL_AUGMENTATIONS)
-def test_a_subset_in_any_order_has_the_views_of_the_whole(name, images):
-    sources = torch.arange(len(images)) * 7 + 3
-    draws = draw_view(sources, seed=4, view=2)
-    whole = augment_batch(images, draws, AUGMENTATIONS[name])
-    chosen = torch.tensor([41, 3, 3, 17])
-    draws = draw_view(sources[chosen], seed=4, view=2)
-    some = augment_batch(images[chosen], draws, AUGMENTATIONS[name])
-    assert torch.equal(some, whole[chosen])
-
-
-@pytest.mark.parametrize("seed", [-1, 2**64])
-def test_a_seed_beyond_64_bits_is_refused(seed):
-    with pytest.raises(ConfigError, match=rf"seed: 0 to 2\^64 - 1 expected, got {seed}"):
-        draw_view(torch.tensor([0]), seed=seed, view=0)
-
-
-@pytest.mark.parametrize("draw", [partial(draw_view, view=1), partial(draw_epoch, epoch=1)])
-def test_more_draws_begin_with_the_fewer(draw):
-    few, many = (draw(torch.arange(5), seed=2, num_draws=number) for number in (NUM_DRAWS, 27))
-    assert torch.equal(few, many[:, :NUM_DRAWS])
-
-
 def test_a_device_is_never_asked_for_a_value(images):
-    draws = draw_epoch(torch.arange(len(images)), seed=0, epoch=0).to("meta")
+    draws = VIEW.draw(torch.arange(len(images)), NUM_DRAWS).to("meta")
     for name in SMALL_AUGMENTATIONS:
         view = augment_batch(images.to("meta"), draws, AUGMENTATIONS[name])
         assert view.shape == images.shape
 
 
-def test_the_names_say_which_kind_of_image_is_meant():
-    assert not any(AUGMENTATIONS[name].needs_files for name in SMALL_AUGMENTATIONS)
-    assert not any(AUGMENTATIONS[name].needs_memory for name in LARGE_AUGMENTATIONS)
+@pytest.mark.parametrize(
+    ("images", "message"),
+    [
+        (torch.zeros(2, 3, 8, 8), "uint8 expected, got .* torch.float32"),
+        (
+            torch.zeros(2, 8, 8, dtype=torch.uint8),
+            r"\(N, C, H, W\) uint8 expected, got \(2, 8, 8\)",
+        ),
+        (torch.zeros(2, 8, 8, 3, dtype=torch.uint8).permute(0, 3, 1, 2), "contiguous"),
+    ],
+)
+def test_images_of_another_kind_are_refused(images, message):
+    with pytest.raises(DataError, match=message):
+        ResidentSplit(images, torch.arange(2), torch.arange(2))
 
 
-def test_steps_of_both_kinds_are_refused():
-    with pytest.raises(ConfigError, match=r"or for large ones .* expected, got both"):
-        Augmentation(crop=True, jitter=True)
+def test_labels_of_another_length_are_refused():
+    with pytest.raises(DataError, match=r"labels: \(2,\) int64 expected, got \(3,\)"):
+        ResidentSplit(torch.zeros(2, 1, 8, 8, dtype=torch.uint8), torch.arange(3), torch.arange(2))

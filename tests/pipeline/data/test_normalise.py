@@ -1,5 +1,6 @@
 import math
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -9,6 +10,7 @@ from marr_pipeline.data import load_dataset
 from marr_pipeline.data.normalise import (
     NORMALISATIONS,
     Normalisation,
+    channel_statistics,
     normalise,
     parse_normalisation,
 )
@@ -70,3 +72,27 @@ def test_a_normalisation_asked_for_is_in_the_record():
     record = asked.record()
     assert record.pop("own_normalisation") is False
     assert record == {**own.record(), "normalisation": HALF.record()}
+
+
+@given(st.integers(0, 2**32 - 1), st.sampled_from([1, 3]))
+def test_normalised_pixels_have_mean_zero_and_deviation_one(seed, channels):
+    rng = np.random.default_rng(seed)
+    images = torch.from_numpy(rng.integers(0, 256, (5, channels, 8, 8), dtype=np.uint8))
+    pixels = normalise(images, channel_statistics(images))
+    assert pixels.is_contiguous(memory_format=torch.channels_last)
+    assert pixels.dtype == torch.float32
+    torch.testing.assert_close(pixels.mean((0, 2, 3)), torch.zeros(channels), atol=1e-5, rtol=0)
+    deviation = pixels.std((0, 2, 3), correction=0)
+    torch.testing.assert_close(deviation, torch.ones(channels), atol=1e-5, rtol=0)
+
+
+def test_normalise_is_the_formula_at_both_ends():
+    images = torch.tensor([0, 255], dtype=torch.uint8).reshape(2, 1, 1, 1)
+    pixels = normalise(images, Normalisation((0.25,), (0.5,)))
+    torch.testing.assert_close(pixels.flatten(), torch.tensor([-0.5, 1.5]))
+
+
+def test_a_channel_of_one_value_becomes_zero():
+    images = torch.full((2, 1, 8, 8), 7, dtype=torch.uint8)
+    pixels = normalise(images, channel_statistics(images))
+    torch.testing.assert_close(pixels, torch.zeros(2, 1, 8, 8), atol=1e-6, rtol=0)

@@ -1,0 +1,168 @@
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image, ImageEnhance, ImageOps
+
+from marr_pipeline.data import pillow_operations as pillow
+
+HEIGHT, WIDTH = 6, 9
+ENHANCERS = {
+    "brightness": (pillow.adjust_brightness, ImageEnhance.Brightness),
+    "colour": (pillow.adjust_colour, ImageEnhance.Color),
+    "contrast": (pillow.adjust_contrast, ImageEnhance.Contrast),
+    "sharpness": (pillow.adjust_sharpness, ImageEnhance.Sharpness),
+}
+
+
+def noise(seed, *, low=0, high=255, mode="RGB", size=(9, 12)):
+    shape = size if mode == "L" else (*size, 3)
+    pixels = np.random.default_rng(seed).integers(low, high + 1, shape, dtype=np.uint8)
+    return Image.fromarray(pixels)
+
+
+def to_batch(*images):
+    pixels = np.stack([np.array(image).reshape(*image.size[::-1], -1) for image in images])
+    return torch.from_numpy(pixels).permute(0, 3, 1, 2)
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L"])
+@pytest.mark.parametrize("name", ENHANCERS)
+@settings(max_examples=40)
+@given(seed=st.integers(0, 2**32), factors=st.tuples(st.floats(0, 2), st.floats(0, 2)))
+def test_a_factor_is_pillows(name, mode, seed, factors):
+    adjust, enhancer = ENHANCERS[name]
+    images = [noise(seed, mode=mode), noise(seed + 1, low=60, high=90, mode=mode)]
+    expected = [
+        enhancer(image).enhance(factor) for image, factor in zip(images, factors, strict=True)
+    ]
+    actual = adjust(to_batch(*images), torch.tensor(factors, dtype=torch.float64))
+    assert torch.equal(actual, to_batch(*expected))
+
+
+@settings(max_examples=40)
+@given(seed=st.integers(0, 2**32), low=st.integers(0, 255), span=st.integers(0, 255))
+def test_histograms_are_pillows(seed, low, span):
+    # 30 x 40 pixels: above 255 a channel, or Pillow leaves the image as it is.
+    image = noise(seed, low=low, high=min(255, low + span), size=(30, 40))
+    batch = to_batch(image, noise(seed + 1, size=(30, 40)))
+    assert torch.equal(pillow.equalize(batch)[:1], to_batch(ImageOps.equalize(image)))
+    assert torch.equal(pillow.autocontrast(batch)[:1], to_batch(ImageOps.autocontrast(image)))
+
+
+@pytest.mark.parametrize("bits", range(1, 9))
+def test_posterize_is_pillows(bits):
+    image = noise(bits)
+    expected = to_batch(ImageOps.posterize(image, bits))
+    assert torch.equal(pillow.posterize(to_batch(image), torch.tensor([float(bits)])), expected)
+
+
+@pytest.mark.parametrize("threshold", [0.0, 28.4, 128.0, 255.0, 256.0])
+def test_solarize_is_pillows(threshold):
+    image = noise(1)
+    expected = to_batch(ImageOps.solarize(image, threshold))
+    assert torch.equal(pillow.solarize(to_batch(image), torch.tensor([threshold])), expected)
+
+
+def test_one_value_has_no_contrast_to_gain():
+    flat = torch.full((1, 3, 20, 20), 9, dtype=torch.uint8)
+    assert torch.equal(pillow.autocontrast(flat), flat)
+    assert torch.equal(pillow.equalize(flat), flat)
+
+
+def test_hand_computed_values():
+    image = torch.tensor([[[[0, 100], [150, 250]]]], dtype=torch.uint8)
+    assert pillow.adjust_brightness(image, torch.tensor([1.9])).flatten().tolist() == [
+        *(0, 190, 255, 255)
+    ]
+    # Mean grey is 125: 125 + 0.5 (x - 125), rounded down.
+    assert pillow.adjust_contrast(image, torch.tensor([0.5])).flatten().tolist() == [
+        *(62, 112, 137, 187)
+    ]
+    assert pillow.autocontrast(image).flatten().tolist() == [0, 102, 153, 255]
+    assert pillow.invert(image).flatten().tolist() == [255, 155, 105, 5]
+
+
+def test_the_edge_keeps_its_sharpness():
+    image = to_batch(noise(3))
+    blurred = pillow.adjust_sharpness(image, torch.tensor([0.0]))
+    changed = (blurred != image).any(1)[0]
+    edge = torch.ones_like(changed)
+    edge[1:-1, 1:-1] = False
+    assert not changed[edge].any()
+    assert changed[1:-1, 1:-1].float().mean() > 0.9
+
+
+@pytest.fixture(scope="module")
+def images():
+    generator = torch.Generator().manual_seed(0)
+    return torch.randint(0, 256, (2, 3, HEIGHT, WIDTH), dtype=torch.uint8, generator=generator)
+
+
+def move(images, operation, *strengths):
+    tables = [pillow.nearest_sources(operation, strength, HEIGHT, WIDTH) for strength in strengths]
+    return pillow.copy_pixels(images, torch.stack(tables))
+
+
+def shear(images, operation, *strengths):
+    tables = [pillow.cubic_sources(operation, strength, HEIGHT, WIDTH) for strength in strengths]
+    return pillow.interpolate_pixels(images, *map(torch.stack, zip(*tables, strict=True)))
+
+
+@pytest.mark.parametrize("operation", ["Rotate", "TranslateX", "TranslateY", "ShearX", "ShearY"])
+def test_strength_zero_changes_nothing(operation, images):
+    assert torch.equal(move(images, operation, 0.0, 0.0), images)
+
+
+@pytest.mark.parametrize("operation", ["ShearX", "ShearY"])
+def test_cubic_strength_zero_changes_nothing(operation, images):
+    assert torch.equal(shear(images, operation, 0.0, 0.0), images)
+
+
+def test_each_image_moves_by_its_own_strength(images):
+    moved = move(images, "TranslateX", 2.0, -1.0)
+    assert torch.equal(moved[0, :, :, :-2], images[0, :, :, 2:])
+    assert torch.equal(moved[1, :, :, 1:], images[1, :, :, :-1])
+    assert bool((moved[0, :, :, -2:] == pillow.FILL).all())
+    assert bool((moved[1, :, :, 0] == pillow.FILL).all())
+
+
+@pytest.mark.parametrize(("strength", "pixels"), [(2.4, 2), (2.6, 3), (-2.4, -2), (-2.6, -3)])
+def test_a_broken_translation_goes_to_the_nearest_pixel(strength, pixels, images):
+    assert torch.equal(
+        move(images, "TranslateY", strength, strength), move(images, "TranslateY", pixels, pixels)
+    )
+
+
+def test_a_half_turn_is_two_flips(images):
+    assert torch.equal(move(images, "Rotate", 180.0, 180.0), images.flip(2, 3))
+
+
+def test_a_positive_rotation_is_counter_clockwise():
+    sources = pillow.nearest_sources("Rotate", 10.0, 31, 31).reshape(31, 31)
+    top = divmod(int(sources[2, 15]), 31)
+    assert top[1] > 15  # what is at the top was to the right of it
+    assert int(sources[0, 0]) == pillow.OUTSIDE
+
+
+def test_a_cubic_shear_lies_between_pixels(images):
+    # Sheared by 1 a row about the corner, pixel centres are half a pixel off: every offset is 1/2.
+    taps, offset, inside = pillow.cubic_sources("ShearX", 1.0, HEIGHT, WIDTH)
+    assert bool((offset == 0.5).all())
+    assert taps.shape == (4, HEIGHT * WIDTH)
+    place = torch.arange(HEIGHT * WIDTH)
+    rows, columns = place // WIDTH, place % WIDTH
+    assert torch.equal(inside, columns + rows + 1 < WIDTH)
+    assert torch.equal(taps[1] // WIDTH, rows)
+
+
+def test_between_four_pixels_lies_the_cubic():
+    image = torch.tensor([10, 20, 60, 80], dtype=torch.uint8).reshape(1, 1, 1, 4)
+    taps, _, inside = pillow.cubic_sources("ShearX", 0.0, 1, 4)
+    middle = pillow.interpolate_pixels(
+        image, taps[None], torch.full((1, 4), 0.5, dtype=torch.float64), inside[None]
+    )
+    # b + t (c - a + t (2a - 2b + c - d + t (b - a - c + d))) at t = 1/2 between 20 and 60:
+    # 20 + (50 + (-40 + 30 / 2) / 2) / 2 = 38.75.
+    assert int(middle[0, 0, 0, 1]) == 38
