@@ -1,4 +1,3 @@
-import json
 import subprocess
 import sys
 
@@ -34,6 +33,7 @@ def test_document_is_the_contract(run, digits_cache, tmp_path):
     output = tmp_path / "marr.safetensors"
     done = run("rectify", digits_cache, "--optimizer", "lbfgs", "-o", output, "--json")
     assert done.code == 0
+    assert done.out.count("\n") == 1
     document = done.document
     assert list(document)[:2] == ["schema_version", "command"]
     assert set(document) == {
@@ -52,12 +52,6 @@ def test_document_is_the_contract(run, digits_cache, tmp_path):
     assert document["rectifier"] == str(output)
     own = load_rectifier(output)
     assert own.metadata["head_fingerprint"] == open_cache(digits_cache).head_fingerprint
-
-
-def test_json_is_one_document_and_nothing_else_on_stdout(run, digits_cache):
-    done = run("rectify", digits_cache, "--json")
-    assert json.loads(done.out)
-    assert done.out.count("\n") == 1
 
 
 def test_table_shows_softmax_and_logit_adjustment_beside_the_fit(run, digits_cache):
@@ -150,19 +144,11 @@ def test_unbounded_fit_is_written_and_says_so(run, separable_npz, tmp_path):
     assert load_rectifier(output).metadata["status"] == "unbounded"
 
 
-def test_a_step_limit_is_exit_4(run, digits_cache, monkeypatch):
-    monkeypatch.setattr("marr_pipeline.optim.lbfgs.MAX_STEPS", 2)
-    done = run("rectify", digits_cache, "--preset", "paper", "--json")
+def test_a_step_limit_is_exit_4(run, digits_cache):
+    done = run("rectify", digits_cache, "--preset", "paper", "--tolerance", "1e-300", "--json")
     assert done.code == 4
     assert done.document["status"] == "step_limit"
     assert "raise --tolerance or --l2" in done.err
-
-
-def test_fitting_on_the_test_split_is_refused(run, digits_cache):
-    done = run("rectify", digits_cache, "--fit-split", "test", "--json")
-    assert done.code == 5
-    assert done.out == ""
-    assert "cannot be scored on them" in done.error
 
 
 def test_rectify_touches_no_image_and_no_network(digits_cache):

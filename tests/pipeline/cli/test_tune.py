@@ -1,6 +1,5 @@
 import numpy as np
 import pytest
-import torch
 from problems import make_inputs
 
 from marr_pipeline import names
@@ -9,8 +8,9 @@ from marr_pipeline.errors import LeakError
 from marr_pipeline.rectify.rectifier_file import load_rectifier
 from marr_pipeline.rectify.settings import RectifySettings
 from marr_pipeline.rectify.tuning.grid import GAMMAS, L2S
-from marr_pipeline.rectify.tuning.tune import cross_validate
-from marr_pipeline.workflows.rectify import rectify
+from marr_pipeline.rectify.tuning.tune import TuningOptions, cross_validate
+from marr_pipeline.workflows.cached import fit_inputs, split_inputs
+from marr_pipeline.workflows.rectify import rectify, resolve_settings
 
 GAMMA_ALONE = ("--tune", "auto", "--l2", "0.01", "--center", "zero")
 RECORD = {
@@ -67,6 +67,10 @@ def test_without_a_tune_split_the_fitted_rows_are_cross_validated(run, plain_cac
     assert "scores on rows that phase one trained on" in done.err
     assert "1 of 8 classes have fewer than two samples" in done.err
     assert sum("tun" in warning for warning in done.document["warnings"]) == 2
+    told = run("rectify", plain_cache, *GAMMA_ALONE).err.splitlines()
+    said = [line for line in told if line.startswith("tuned on")]
+    assert len(said) == 1
+    assert "5-fold cross-validation over train, 6 points by balanced nll" in said[0]
 
 
 def test_memorised_rows_are_named_as_such(run, plain_cache, tmp_path):
@@ -124,14 +128,6 @@ def test_off_is_the_default_and_null(run, plain_cache):
         assert document["gamma"] == 1.2
 
 
-def test_the_table_says_that_it_was_tuned_and_on_what(run, plain_cache):
-    done = run("rectify", plain_cache, *GAMMA_ALONE)
-    lines = [line for line in done.err.splitlines() if line.startswith("tuned on")]
-    assert len(lines) == 1
-    assert "5-fold cross-validation over train, 6 points by balanced nll" in lines[0]
-    assert done.out.startswith(" " * 16)
-
-
 def test_the_rectifier_remembers_its_tuning(run, held_out_cache, tmp_path):
     output = tmp_path / "marr.safetensors"
     document = run("rectify", held_out_cache, *GAMMA_ALONE, "-o", output, "--json").document
@@ -151,32 +147,24 @@ def test_the_whole_command_is_repeatable_for_a_seed(run, plain_cache):
     assert first == again
 
 
-def test_augmented_views_are_fitted_and_the_clean_one_is_scored(run, digits_cache, monkeypatch):
-    seen = {}
-
-    def record(inputs, scored, settings, **options):
-        seen.update(fitted=inputs.logits, scored=scored.logits)
-        return cross_validate(inputs, scored, settings, **options)
-
-    monkeypatch.setattr("marr_pipeline.workflows.tuning.cross_validate", record)
-    assert run("rectify", digits_cache, *GAMMA_ALONE).code == 0
-    stored = torch.from_numpy(open_cache(digits_cache).split("train").logits)  # clean view first
-    assert torch.equal(seen["fitted"], stored[1:])
-    assert torch.equal(seen["scored"], stored[:1])
-
-
-def test_without_a_clean_view_all_views_are_scored(run, tmp_path, monkeypatch):
-    shapes = []
-
-    def record(inputs, scored, settings, **options):
-        shapes.append(tuple(scored.logits.shape))
-        return cross_validate(inputs, scored, settings, **options)
-
-    monkeypatch.setattr("marr_pipeline.workflows.tuning.cross_validate", record)
-    train = write_npz(tmp_path / "train.npz", seed=0, views=2)
-    assert run("import", "--train", train, "-o", tmp_path / "own.h5").code == 0
-    assert run("rectify", tmp_path / "own.h5", *GAMMA_ALONE).code == 0
-    assert [shape[0] for shape in shapes] == [2]
+@pytest.mark.parametrize("has_clean", [True, False])
+def test_augmented_views_are_fitted_and_the_clean_one_is_scored(
+    run, digits_cache, tmp_path, has_clean
+):
+    """Without a clean view all of them are scored."""
+    cache = digits_cache
+    if not has_clean:
+        train, cache = write_npz(tmp_path / "train.npz", seed=0, views=2), tmp_path / "own.h5"
+        assert run("import", "--train", train, "-o", cache).code == 0
+    document = run("rectify", cache, *GAMMA_ALONE, "--json").document
+    settings = resolve_settings(cache, "default", {"l2": 0.01, "center": "zero"})
+    fitted, _ = fit_inputs(open_cache(cache), settings)
+    views = "clean" if has_clean else "all"
+    scored, _ = split_inputs(open_cache(cache), split="train", views=views)
+    assert (fitted.num_views, scored.num_views) == ((2, 1) if has_clean else (2, 2))
+    options = TuningOptions(fixed=frozenset({"l2", "center"}))
+    expected = cross_validate(fitted, scored, settings, options=options)
+    assert document["tuning"]["best"]["score"] == pytest.approx(expected.best.score, rel=1e-12)
 
 
 def test_sgd_makes_the_final_fit_alone(run, held_out_cache):
@@ -203,16 +191,17 @@ def test_a_tune_split_that_is_the_test_split_is_refused(run, make_cache):
     assert "other samples than the test split's expected" in done.error
 
 
-def test_choosing_on_the_fitted_rows_is_refused(run, held_out_cache):
-    done = run("rectify", held_out_cache, "--tune", "auto", "--fit-split", "tune")
+@pytest.mark.parametrize(
+    ("option", "value", "message"),
+    [
+        ("--fit-split", "tune", "fit on train, or use --tune off"),
+        ("--method", "logit-adjustment", "got logit-adjustment, which has nothing to tune"),
+    ],
+)
+def test_what_cannot_be_tuned_is_refused(run, held_out_cache, option, value, message):
+    done = run("rectify", held_out_cache, "--tune", "auto", option, value)
     assert done.code == 2
-    assert "fit on train, or use --tune off" in done.error
-
-
-def test_a_closed_form_is_refused(run, plain_cache):
-    done = run("rectify", plain_cache, "--tune", "auto", "--method", "logit-adjustment")
-    assert done.code == 2
-    assert "got logit-adjustment, which has nothing to tune" in done.error
+    assert message in done.error
 
 
 def test_one_image_a_class_is_refused_and_names_the_way_out(run, tmp_path):
