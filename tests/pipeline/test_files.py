@@ -1,6 +1,8 @@
 """Outputs are complete or absent, whoever else writes them and whatever they are links to."""
 
+import os
 import stat
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -65,6 +67,24 @@ def test_a_block_that_fails_leaves_the_old_file_alone(tmp_path):
         fail()
     assert path.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_what_a_killed_writer_left_goes_with_the_next(tmp_path):
+    old, new, other = (
+        tmp_path / name
+        for name in (
+            ".a.bin.01234567.partial",
+            ".a.bin.89abcdef.partial",
+            ".b.bin.01234567.partial",
+        )
+    )
+    for path in (old, new, other):
+        path.touch()
+    for path in (old, other):
+        os.utime(path, (0, time.time() - 2 * 3600))
+    with replacing(tmp_path / "a.bin"):
+        pass
+    assert {path.name for path in tmp_path.iterdir()} == {"a.bin", new.name, other.name}
 
 
 def test_others_may_read_it_as_any_new_file(tmp_path):
