@@ -21,13 +21,12 @@ from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_dat
 from torch import Tensor
 
 from marr_pipeline.errors import ConfigError, DataError
-from marr_pipeline.rectify.fit import Fit as FitResult
-from marr_pipeline.rectify.fit import fit_rectifier
+from marr_pipeline.rectify.fit import fit_rectifier, preset_settings
 from marr_pipeline.rectify.fold import fold_
 from marr_pipeline.rectify.inputs import FitInputs
-from marr_pipeline.rectify.presets import preset_settings
+from marr_pipeline.rectify.method import FitResult
 from marr_pipeline.rectify.rectifier import Rectifier
-from marr_pipeline.rectify.rectifier_file import load_rectifier
+from marr_pipeline.rectify.rectifier_file import load_rectifier, save_rectifier
 from marr_pipeline.rectify.settings import Center, Optimizer
 
 Array = npt.NDArray[Any]
@@ -185,7 +184,7 @@ class MarginRectifier(ClassifierMixin, TransformerMixin, BaseEstimator):  # type
     def save(self, path: str | Path) -> None:
         """Write the rectifier as `pipeline rectify -o` does, with the labels of its columns."""
         check_is_fitted(self)
-        self.rectifier_.save(Path(path))
+        save_rectifier(self.rectifier_, Path(path))
 
     @classmethod
     def load(cls, path: str | Path) -> Self:

@@ -44,7 +44,7 @@ ALLOWED = {
     "marr_pipeline.losses": FOUNDATIONS | ours("data"),
     "marr_pipeline.backbone": FOUNDATIONS | ours("data", "losses"),
     "marr_pipeline.systems": FOUNDATIONS | ours("data", "losses", "backbone"),
-    "marr_pipeline.optim": FOUNDATIONS | ours("rectify"),
+    "marr_pipeline.optim": FOUNDATIONS,
     "marr_pipeline.rectify": FOUNDATIONS | ours("optim"),
     "marr_pipeline.report": FOUNDATIONS,
     "marr_pipeline.estimator": FOUNDATIONS | ours("optim", "rectify"),

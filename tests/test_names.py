@@ -24,8 +24,8 @@ def test_phase_one_registries():
 
 
 def test_phase_two_registries():
-    from marr_pipeline.optim import SOLVERS
     from marr_pipeline.rectify.methods import METHODS
+    from marr_pipeline.rectify.methods.affine import SOLVERS
     from marr_pipeline.rectify.settings import PRESETS
     from marr_pipeline.workflows.plot import FIGURES
 

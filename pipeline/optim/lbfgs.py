@@ -1,10 +1,10 @@
 """Limited-memory BFGS (Nocedal 1980; Liu and Nocedal 1989), made for passes that cost far more
 than the P-vectors between them.
 
-A first guess at the Hessian, and a start where one is cheap, come from an `Approximation`; in the
-affine core that is a thinned problem (`coarse`). Steps are taken in float32 arithmetic first and
-end in float64, which measures the certificate: usually one pass, more where float32 could not see
-the descent any further.
+A first guess at the Hessian, and a start where one is cheap, come from an `Approximation`, such as
+the same problem on a few of its rows. Steps are taken in float32 arithmetic first and end in
+float64, which measures the certificate: usually one pass, more where float32 could not see the
+descent any further.
 """
 
 from collections import deque
@@ -12,10 +12,9 @@ from typing import Protocol
 
 from torch import Tensor
 
-from marr_pipeline.optim.curvature import Metric
-from marr_pipeline.optim.result import Solution, conclude
+from marr_pipeline.optim.preconditioner import Preconditioner
 from marr_pipeline.optim.search import ROUNDING, search_step
-from marr_pipeline.optim.solvable import Point, Solvable
+from marr_pipeline.optim.solvable import Point, Solution, Solvable, conclude
 
 MEMORY = 20
 """Pairs kept at most: of 2K numbers each in the affine core, never a burden."""
@@ -34,17 +33,17 @@ class Approximation(Protocol):
     """What is cheaply known of a problem's shape.
 
     Attributes:
-        refresh: steps after which a metric is taken not to fit any more, and a finer one is asked
-            for.
+        refresh: steps after which a preconditioner is taken not to fit any more, and a finer one is
+            asked for.
     """
 
     refresh: int
 
-    def start(self, theta: Tensor, tolerance: float) -> tuple[Tensor, Metric | None, int]:
-        """A point (P,) to start from in place of `theta`, the metric there, the steps it took."""
+    def start(self, theta: Tensor, tolerance: float) -> tuple[Tensor, Preconditioner | None, int]:
+        """A point (P,) to begin at in place of `theta`, the preconditioner there, and the steps."""
 
-    def finer_metric(self, point: Point) -> Metric | None:
-        """A metric that knows more of this point, for a descent that is not getting there."""
+    def finer(self, point: Point) -> Preconditioner | None:
+        """One that knows more of this point, for a descent that is not getting there."""
 
 
 def minimize(
@@ -56,19 +55,19 @@ def minimize(
 ) -> Solution:
     """Minimise from `start` (P,) until `problem.is_solved` at `tolerance`.
 
-    Without an approximation the first steps have the identity for a metric.
+    Without an approximation the first steps have the identity for a preconditioner.
     """
-    metric, steps = None, 0
+    preconditioner, steps = None, 0
     if approximation is not None:
-        start, metric, steps = approximation.start(start, tolerance)
+        start, preconditioner, steps = approximation.start(start, tolerance)
     for precise in (False, True):
         point, more = descend(
             problem,
             start,
             tolerance if precise else MARGIN * tolerance,
             precise=precise,
-            metric=metric,
-            approximation=None if metric is None else approximation,
+            preconditioner=preconditioner,
+            approximation=None if preconditioner is None else approximation,
         )
         start, steps = point.theta, steps + more
     return conclude(problem, point, tolerance=tolerance, steps=steps)
@@ -80,13 +79,13 @@ def descend(
     tolerance: float,
     *,
     precise: bool,
-    metric: Metric | None = None,
+    preconditioner: Preconditioner | None = None,
     approximation: Approximation | None = None,
 ) -> tuple[Point, int]:
     """The last point of L-BFGS in one arithmetic, and its steps.
 
-    `metric` is renewed by `approximation` after its `refresh` steps, or when no step is found
-    along what it and the pairs give.
+    `preconditioner` is renewed by `approximation` after its `refresh` steps, or when no step is
+    found along what it and the pairs give.
     """
 
     def evaluate(theta: Tensor) -> Point:
@@ -95,7 +94,7 @@ def descend(
     point = evaluate(start)
     pairs: deque[tuple[Tensor, Tensor]] = deque(maxlen=num_pairs(len(start)))
     shortest, idle = point.gradient_norm, 0  # gradient, and steps since it was reached
-    age, is_stuck = 0, False  # steps since the metric was taken; whether it led nowhere
+    age, is_stuck = 0, False  # steps since the preconditioner was taken; whether it led nowhere
     for step in range(MAX_STEPS):
         is_over = problem.is_solved(point, tolerance) or problem.has_no_minimum(point)
         if is_over or not point.is_finite:
@@ -103,10 +102,10 @@ def descend(
         if idle > PATIENCE and not precise:
             return point, step
         if approximation is not None and (is_stuck or age >= approximation.refresh):
-            metric, age, is_stuck = approximation.finer_metric(point), 0, False
+            preconditioner, age, is_stuck = approximation.finer(point), 0, False
             pairs.clear()
-        direction = -_inverse_hessian_product(pairs, point.gradient, metric)
-        is_scaled = metric is not None or bool(pairs)
+        direction = -_inverse_hessian_product(pairs, point.gradient, preconditioner)
+        is_scaled = preconditioner is not None or bool(pairs)
         length = 1.0 if is_scaled else min(1.0, 1.0 / float(point.gradient.abs().sum()))
         reached = search_step(evaluate, point, direction, length=length, rounding=ROUNDING[precise])
         if reached is None and (not precise or (not pairs and (age == 0 or approximation is None))):
@@ -130,11 +129,11 @@ def num_pairs(num_parameters: int) -> int:
 
 
 def _inverse_hessian_product(
-    pairs: deque[tuple[Tensor, Tensor]], gradient: Tensor, metric: Metric | None
+    pairs: deque[tuple[Tensor, Tensor]], gradient: Tensor, preconditioner: Preconditioner | None
 ) -> Tensor:
-    """The two-loop recursion: the inverse Hessian that metric and pairs describe, times a vector.
+    """The two-loop recursion: the inverse Hessian that both describe, times a vector.
 
-    Without a metric the last pair's curvature scales the identity.
+    Without a preconditioner the last pair's curvature scales the identity.
     """
     product = gradient.clone()
     weights: list[Tensor] = []
@@ -142,8 +141,8 @@ def _inverse_hessian_product(
         weight = (change @ product) / (change @ gradient_change)
         product.sub_(weight * gradient_change)
         weights.append(weight)
-    if metric is not None:
-        product = metric(product)
+    if preconditioner is not None:
+        product = preconditioner(product)
     elif pairs:
         change, gradient_change = pairs[-1]
         product.mul_((change @ gradient_change) / (gradient_change @ gradient_change))

@@ -1,8 +1,8 @@
 """Damped Newton: few steps, each with the whole Hessian or with Hessian-vector passes.
 
 The Hessian costs about 3 K multiplications a logit where a pass costs about 50 operations, and
-P^2 numbers; above `FULL_UP_TO` classes the step is found by conjugate gradients instead, one pass
-a product (Newton-CG, Nocedal and Wright 2006, section 7.1).
+P^2 numbers; for one wider than `FULL_UP_TO` the step is found by conjugate gradients instead, one
+pass a product (Newton-CG, Nocedal and Wright 2006, section 7.1).
 """
 
 from collections.abc import Callable
@@ -10,24 +10,22 @@ from functools import partial
 
 from torch import Tensor
 
-from marr_pipeline.optim.conjugate import conjugate_gradients
-from marr_pipeline.optim.curvature import FLATNESS, inverse_hessian
-from marr_pipeline.optim.result import Solution, conclude
+from marr_pipeline.optim.preconditioner import FLATNESS, conjugate_gradients, inverse_hessian
 from marr_pipeline.optim.search import ROUNDING, search_step
-from marr_pipeline.optim.solvable import Point, Solvable
-from marr_pipeline.rectify.affine.problem import AffineProblem
+from marr_pipeline.optim.solvable import Curved, Point, Solution, Solvable, conclude
 
-FULL_UP_TO = 300
-"""Classes. At 10,847 x 100 a Hessian takes 3 passes, at 115,846 x 1000 about 38."""
+FULL_UP_TO = 600
+"""Width of the Hessian, two for each of K classes. At 10,847 x 100 it takes as long as 3 passes, at
+115,846 x 1000 as about 38."""
 MAX_STEPS = 100
 MAX_PRODUCTS = 200
 PATIENCE = 2
 """Steps in which neither loss nor gradient falls, after which float32 arithmetic gives way."""
 
 
-def minimize_newton(problem: AffineProblem, start: Tensor, tolerance: float) -> Solution:
+def minimize_newton(problem: Curved, start: Tensor, tolerance: float) -> Solution:
     """Minimise from `start` (P,) until `problem.is_solved` at `tolerance`."""
-    newton_step = _full_step if problem.family.num_classes <= FULL_UP_TO else _conjugate_step
+    newton_step = _full_step if problem.hessian_width <= FULL_UP_TO else _conjugate_step
     point, steps = descend_newton(
         problem, start, tolerance, newton_step=partial(newton_step, problem), precise=True
     )
@@ -70,17 +68,17 @@ def descend_newton(
     return point, MAX_STEPS
 
 
-def _full_step(problem: AffineProblem, point: Point) -> Tensor:
+def _full_step(problem: Curved, point: Point) -> Tensor:
     """-H^-1 g."""
-    return -inverse_hessian(problem, point.theta)(point.gradient)
+    return -inverse_hessian(problem.hessian(point.theta))(point.gradient)
 
 
-def _conjugate_step(problem: AffineProblem, point: Point) -> Tensor:
+def _conjugate_step(problem: Curved, point: Point) -> Tensor:
     """-H^-1 g by conjugate gradients, to the accuracy that a superlinear rate needs."""
     return conjugate_gradients(
         lambda step: problem.hessian_product(point.theta, step),
         -point.gradient,
         accuracy=min(0.25, point.gradient_norm**0.5),
         max_products=MAX_PRODUCTS,
-        least_curvature=FLATNESS * (problem.ridge.l2 + FLATNESS),
+        least_curvature=FLATNESS * (problem.ridge_strength + FLATNESS),
     )

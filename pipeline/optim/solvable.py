@@ -1,14 +1,17 @@
-"""What a solver sees of a fit: a point, and a function with a gradient at it.
+"""What a solver sees of a fit, a function with a gradient at a point, and what it makes of it.
 
-P parameters theta.
+P parameters theta. How a fit ended is measured at the point that is returned, in float64.
 """
 
 import math
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Protocol
 
 import torch
 from torch import Tensor
+
+from marr_pipeline.errors import FitError
 
 
 @dataclass(frozen=True)
@@ -17,9 +20,10 @@ class Point:
 
     Attributes:
         theta: (P,) float64.
-        value: F, with its ridge.
-        gradient: (P,) float64, of F in the method's own parameters.
-        largest_row_loss: see `objective.Evaluation`.
+        value: F, with its ridge; the loss alone where a data term was asked.
+        gradient: (P,) float64, of that in theta.
+        largest_row_loss: of the rows whose weight is not 0. Below log 2 every row's own label has
+            more than half of the probability, which proves that the rows can be separated.
     """
 
     theta: Tensor
@@ -48,7 +52,10 @@ class Solvable(Protocol):
     """F over rows; counts its passes over them.
 
     Attributes:
-        passes: sweeps over all rows so far.
+        passes: sweeps over the logits of all rows so far: for a value with its gradient, a product
+            with the Hessian or the whole Hessian, which takes longer than the others, and for
+            proof that the rows can be separated. A sweep over a share of the rows counts that
+            share.
     """
 
     passes: float
@@ -76,26 +83,95 @@ class Solvable(Protocol):
         """Whether this point proves that F has no minimum, in float64; may cost a pass."""
 
 
-class Thinnable(Solvable, Protocol):
-    """F whose shape a few of its rows show."""
-
-    @property
-    def num_classes(self) -> int:
-        """K."""
+class Curved(Solvable, Protocol):
+    """F whose Hessian can be had."""
 
     @property
     def hessian_width(self) -> int:
         """Of the matrix that `hessian` makes, on its way to (P, P)."""
 
     @property
-    def memory(self) -> int | None:
-        """The bound on buffers, in bytes."""
-
-    def thin(self, rows_per_class: int) -> "Thinnable":
-        """An estimate of F from at most that many rows of each class; see `thinning`."""
+    def ridge_strength(self) -> float:
+        """What the ridge adds to the curvature of F; 0 without one."""
 
     def hessian(self, theta: Tensor) -> Tensor:
         """(P, P) float64 at theta (P,), or what stands for it and is positive semidefinite."""
 
-    def tolerance_met(self, gradient: Tensor) -> float:
-        """The tolerance that a gradient (P,) just meets."""
+    def hessian_product(self, theta: Tensor, step: Tensor) -> Tensor:
+        """The Hessian at theta (P,) times a step (P,): one pass."""
+
+
+class FitStatus(StrEnum):
+    """Why a fit stopped."""
+
+    CONVERGED = "converged"
+    """Gap bound (gradient norm without a ridge) at or below the tolerance."""
+    STEP_LIMIT = "step_limit"
+    """Neither solved nor refuted within the steps allowed, or within float64's reach."""
+    UNBOUNDED = "unbounded"
+    """No ridge, and the rows can be separated: the loss falls for ever."""
+    SCHEDULE_END = "schedule_end"
+    """SGD ran its schedule; it knows no tolerance."""
+    CLOSED_FORM = "closed_form"
+    """There was nothing to fit."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Solution:
+    """A solver's last point, evaluated in float64, and how it got there.
+
+    Attributes:
+        theta: (P,) float64, the fitted numbers; empty where there was nothing to fit, and then the
+            next three are None.
+        status: why the fit ended.
+        loss: F with its ridge.
+        gradient_norm: 2-norm of F's gradient in theta.
+        gap_bound: upper bound on F - F*; None also where F has no ridge or is not convex.
+        passes: see `Solvable`.
+        steps: of the solver.
+    """
+
+    theta: Tensor
+    status: FitStatus
+    loss: float | None = None
+    gradient_norm: float | None = None
+    gap_bound: float | None = None
+    passes: float = 0.0
+    steps: int = 0
+
+    @property
+    def num_parameters(self) -> int:
+        """P."""
+        return len(self.theta)
+
+
+def conclude(
+    problem: Solvable, point: Point, *, tolerance: float, steps: int, scheduled: bool = False
+) -> Solution:
+    """The solution at `point`, which must have been evaluated with `precise=True`.
+
+    Raises:
+        FitError: the loss or its gradient is not finite.
+    """
+    if not point.is_finite:
+        raise FitError(
+            f"fit: a finite loss expected, got loss {point.value} and gradient norm "
+            f"{point.gradient_norm} after {steps} steps; try a larger --l2"
+        )
+    if problem.is_unbounded(point):
+        status = FitStatus.UNBOUNDED
+    elif scheduled:
+        status = FitStatus.SCHEDULE_END
+    elif problem.is_solved(point, tolerance):
+        status = FitStatus.CONVERGED
+    else:
+        status = FitStatus.STEP_LIMIT
+    return Solution(
+        theta=point.theta,
+        status=status,
+        loss=point.value,
+        gradient_norm=point.gradient_norm,
+        gap_bound=problem.gap_bound(point),
+        passes=problem.passes,
+        steps=steps,
+    )

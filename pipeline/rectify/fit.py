@@ -1,24 +1,66 @@
-"""From arrays and settings to a rectifier: phase two in one call."""
+"""From a method's name, arrays and settings to a rectifier: phase two in one call.
 
+A method key names a method and the settings it has: `lws` is the method with the default preset,
+`lws:official` with another.
+"""
+
+import math
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from typing import Any
 
-from marr_pipeline.optim.result import FitStatus
+from marr_pipeline.errors import ConfigError
+from marr_pipeline.names import PRESETS as PRESET_NAMES
+from marr_pipeline.optim.solvable import FitStatus
 from marr_pipeline.progress import Progress, silent
-from marr_pipeline.rectify.inputs import FitInputs
-from marr_pipeline.rectify.method import FitContext, Outcome
+from marr_pipeline.protocols import OTHER, protocol_of
+from marr_pipeline.rectify.inputs import FitContext, FitInputs
+from marr_pipeline.rectify.method import FitResult
 from marr_pipeline.rectify.methods import METHODS
 from marr_pipeline.rectify.rows.resources import UNLIMITED, Resources
-from marr_pipeline.rectify.settings import RectifySettings
+from marr_pipeline.rectify.settings import PRESETS, RectifySettings
 
 
-@dataclass(frozen=True, kw_only=True)
-class Fit(Outcome):
-    """An outcome, its rectifier with metadata, and the seconds from open logits to there."""
+def preset_settings(
+    preset: str, *, method: str = "marr", dataset: str | None = None, **overrides: Any
+) -> RectifySettings:
+    """A preset as a method has it on a dataset, with fields that were given otherwise.
 
-    seconds: float
+    Raises:
+        ConfigError: a setting is out of range.
+    """
+    found = METHODS[method]
+    settings: dict[str, Any] = {**found.settings, **found.presets.get(preset, {})}
+    l2 = settings.get("l2", PRESETS[preset].l2)
+    if l2 == OTHER.weight_decay:
+        settings["l2"] = protocol_of(dataset).weight_decay
+    return replace(PRESETS[preset], method=method, **(settings | overrides))
+
+
+def method_keys() -> tuple[str, ...]:
+    """Every method with every preset of its own, the default first."""
+    return tuple(
+        name if preset == "default" else f"{name}:{preset}"
+        for name, method in METHODS.items()
+        for preset in method.presets
+    )
+
+
+def parse_method_key(key: str) -> tuple[str, str]:
+    """Method and preset of a key.
+
+    Raises:
+        ConfigError: one of them does not exist.
+    """
+    name, _, preset = key.partition(":")
+    preset = preset or "default"
+    if name not in METHODS or preset not in PRESET_NAMES:
+        raise ConfigError(
+            f"method: one of {', '.join(METHODS)}, alone or with one of "
+            f"{', '.join(f':{each}' for each in PRESET_NAMES)}, expected, got {key}; choose one"
+        )
+    return name, preset
 
 
 def fit_rectifier(
@@ -29,7 +71,7 @@ def fit_rectifier(
     metadata: Mapping[str, Any] | None = None,
     progress: Progress = silent,
     resources: Resources = UNLIMITED,
-) -> Fit:
+) -> FitResult:
     """Fit one method to cached logits.
 
     Args:
@@ -45,26 +87,29 @@ def fit_rectifier(
         ConfigError: a setting that these inputs or resources cannot bear.
         FitError: the loss ran out of finite numbers.
     """
+    method, num_ranks = METHODS[settings.method], resources.ranks.size
+    if settings.optimizer == "sgd" and method.is_fitted and num_ranks > 1:
+        raise ConfigError(
+            f"optimizer: lbfgs or newton expected in {num_ranks} processes, got sgd, whose steps "
+            "follow one another; start it without torchrun"
+        )
     begin = time.perf_counter()
     context = FitContext(dataset=dataset, progress=progress, resources=resources)
-    outcome = METHODS[settings.method].fit(inputs, settings, context)
+    result = method.fit(inputs, settings, context)
     seconds = time.perf_counter() - begin
-    ending: dict[str, Any] = {"status": outcome.status, "seconds": seconds}
-    if outcome.status is FitStatus.CLOSED_FORM:
+    ending: dict[str, Any] = {"status": result.status, "seconds": seconds}
+    if result.status is FitStatus.CLOSED_FORM:
         ending["optimizer"] = None
     else:
-        ending |= {
-            "loss": outcome.loss,
-            "gradient_norm": outcome.gradient_norm,
-            "gap_bound": outcome.gap_bound,
-            "passes": outcome.passes,
-        }
+        names = ("loss", "gradient_norm", "gap_bound", "passes")
+        ending |= {name: getattr(result, name) for name in names}
+        if settings.optimizer != "sgd":  # which has told its last iteration
+            num_passes = math.ceil(result.passes)
+            progress(num_passes, num_passes, f"loss {result.loss:.6f}")
     stored = {**asdict(settings), **(metadata or {}), **ending}
-    return Fit(
-        **{
-            **vars(outcome),
-            "rectifier": replace(outcome.rectifier, metadata=stored),
-            "seconds": seconds,
-            "warnings": (*inputs.warnings(), *outcome.warnings),
-        }
+    return replace(
+        result,
+        rectifier=replace(result.rectifier, metadata=stored),
+        seconds=seconds,
+        warnings=(*inputs.warnings(), *result.warnings),
     )

@@ -7,9 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from marr_pipeline.errors import DataError
-from marr_pipeline.rectify.confidence.rectifier import ConfidenceRectifier
-from marr_pipeline.rectify.head.rectifier import HeadRectifier
-from marr_pipeline.rectify.rectifier import Rectifier
+from marr_pipeline.rectify.rectifier import ConfidenceRectifier, HeadRectifier, Rectifier
 
 
 def fold_(linear: nn.Linear, rectifier: Rectifier) -> nn.Linear:

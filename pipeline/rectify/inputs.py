@@ -1,4 +1,4 @@
-"""The arrays a fit takes, checked once where they enter."""
+"""What a fit takes: arrays, checked where they enter, what is known of their head, and the rest."""
 
 from dataclasses import dataclass, replace
 
@@ -6,8 +6,31 @@ import torch
 from torch import Tensor
 
 from marr_pipeline.errors import DataError
-from marr_pipeline.rectify.head_facts import HeadFacts
+from marr_pipeline.progress import Progress, silent
+from marr_pipeline.rectify.rows.resources import UNLIMITED, Resources
 from marr_pipeline.rectify.rows.source import FeatureLogits, Rows, StoredLogits
+from marr_pipeline.rectify.settings import Reduction, Sampling
+from marr_pipeline.rectify.weighting import class_weights, log_prior
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeadFacts:
+    """The classifier whose logits are rectified, beside its logits; K classes.
+
+    Attributes:
+        weight_norm: (K,) float64 norms of the head's rows; ones where the head is unknown.
+        prior_counts: (K,) images per class that phase one trained on.
+        bias: (K,) of the head; None if it has none, or none is known.
+    """
+
+    weight_norm: Tensor
+    prior_counts: Tensor
+    bias: Tensor | None = None
+
+    @property
+    def log_prior(self) -> Tensor:
+        """(K,) float64 logarithm of the prior of phase one."""
+        return log_prior(self.prior_counts)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,6 +108,21 @@ class FitInputs:
         """(K,) float64 logarithm of the prior of phase one."""
         return self.head.log_prior
 
+    def loss_weights(
+        self, *, gamma: float, reduction: Reduction, sampling: Sampling = "instance"
+    ) -> tuple[Tensor, Reduction]:
+        """Class weights (K,) and reduction of the loss that a batch has in expectation.
+
+        Where every class is drawn alike, a sample of class j is drawn in proportion to 1 / n_j, so
+        its weight is U_j / n_j and the divisor the sum of these; with gamma 0 that is the weighted
+        mean with gamma 1.
+        """
+        weights = class_weights(self.class_counts, gamma)
+        if sampling == "instance":
+            return weights, reduction
+        drawn = torch.bincount(self.labels, minlength=self.num_classes)
+        return weights / drawn.clamp(min=1), "weighted"
+
     def feature_rows(self, method: str) -> Tensor:
         """Features (V N, D) for a method that cannot do without, a view of the same memory.
 
@@ -152,6 +190,21 @@ class FitInputs:
         if without_norm:
             found.append(f"{without_norm} classes have a weight norm of 0; their beta is held at 0")
         return found
+
+
+@dataclass(frozen=True, kw_only=True)
+class FitContext:
+    """What surrounds a fit.
+
+    Attributes:
+        dataset: name, which decides the length of `sgd`'s schedule.
+        progress: told the passes over all rows, or the iterations of `sgd`.
+        resources: bound on memory, and the processes that share the rows.
+    """
+
+    dataset: str | None = None
+    progress: Progress = silent
+    resources: Resources = UNLIMITED
 
 
 def _check_shape(vector: Tensor, num_classes: int, name: str) -> None:

@@ -1,19 +1,16 @@
 """What a post-hoc method is: a name's meaning, from rows to a rectifier."""
 
-import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
+import torch
 from torch import Tensor
 
-from marr_pipeline.optim.result import FitStatus, Solution
-from marr_pipeline.progress import Progress, silent
-from marr_pipeline.rectify.affine.family import AffineFamily
-from marr_pipeline.rectify.head_facts import HeadFacts
-from marr_pipeline.rectify.inputs import FitInputs
+from marr_pipeline.optim.solvable import FitStatus, Solution
+from marr_pipeline.rectify.affine import AffineFamily
+from marr_pipeline.rectify.inputs import FitContext, FitInputs, HeadFacts
 from marr_pipeline.rectify.rectifier import Rectifier
-from marr_pipeline.rectify.rows.resources import UNLIMITED, Resources
 from marr_pipeline.rectify.settings import RectifySettings
 
 Need = Literal["features", "weight"]
@@ -26,48 +23,34 @@ Family = Callable[[Tensor], AffineFamily]
 
 
 @dataclass(frozen=True, kw_only=True)
-class FitContext:
-    """What surrounds a fit.
+class FitResult(Solution):
+    """A solution, and what a method made of it.
 
     Attributes:
-        dataset: name, which decides the length of `sgd`'s schedule.
-        progress: told the passes over all rows, or the iterations of `sgd`.
-        resources: bound on memory, and the processes that share the rows.
-    """
-
-    dataset: str | None = None
-    progress: Progress = silent
-    resources: Resources = UNLIMITED
-
-    def tell_solved(self, solution: Solution) -> None:
-        """Tell the progress of a fit by passes that it is over."""
-        num_passes = math.ceil(solution.passes)
-        self.progress(num_passes, num_passes, f"loss {solution.point.value:.6f}")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Outcome:
-    """What a method made of the rows, and how it ended.
-
-    Attributes:
-        rectifier: at the solution, never shifted where there is a ridge; without metadata.
-        status: why the fit ended.
-        loss: F with its ridge; None for a method in closed form, like the next two.
-        gradient_norm: of F in the method's own parameters.
-        gap_bound: upper bound on F - F*; None also without a ridge.
-        passes: sweeps over all rows.
-        num_parameters: numbers that were fitted.
+        rectifier: at the solution, never shifted where there is a ridge.
+        seconds: from open logits to the rectifier.
         warnings: for results that stand but need a look.
     """
 
     rectifier: Rectifier
-    status: FitStatus
-    loss: float | None = None
-    gradient_norm: float | None = None
-    gap_bound: float | None = None
-    passes: float = 0.0
-    num_parameters: int = 0
+    seconds: float = 0.0
     warnings: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, solution: Solution, rectifier: Rectifier, *, warnings: Sequence[str] = ()) -> Self:
+        """What came of a fit."""
+        return cls(**vars(solution), rectifier=rectifier, warnings=tuple(warnings))
+
+    @classmethod
+    def closed_form(cls, rectifier: Rectifier, *, warnings: Sequence[str] = ()) -> Self:
+        """What came of nothing to fit."""
+        nothing = torch.zeros(0, dtype=torch.float64)
+        return cls(
+            theta=nothing,
+            status=FitStatus.CLOSED_FORM,
+            rectifier=rectifier,
+            warnings=tuple(warnings),
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,7 +69,7 @@ class Method:
             that are named here.
     """
 
-    fit: Callable[[FitInputs, RectifySettings, FitContext], Outcome]
+    fit: Callable[[FitInputs, RectifySettings, FitContext], FitResult]
     is_fitted: bool = True
     closed_form: ClosedForm | None = None
     family: Family | None = None

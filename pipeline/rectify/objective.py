@@ -24,7 +24,8 @@ from torch import Tensor
 
 from marr_pipeline.rectify.rows.resources import UNLIMITED, Resources
 from marr_pipeline.rectify.rows.source import Rows
-from marr_pipeline.rectify.rows.weighted_rows import Evaluation, Reduction, WeightedRows
+from marr_pipeline.rectify.rows.weighted_rows import Evaluation, WeightedRows
+from marr_pipeline.rectify.settings import Reduction
 
 
 class WeightedCrossEntropy(WeightedRows):

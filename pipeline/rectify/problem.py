@@ -99,6 +99,11 @@ class Problem(ABC, Generic[Loss]):
         if self._whole is not None:
             self._whole._add_rows(num_rows)
 
+    @property
+    def ridge_strength(self) -> float:
+        """What the ridge adds to the curvature of F; 0 without one."""
+        return self.ridge.l2
+
     def gap_bound(self, point: Point) -> float | None:
         """Upper bound on F - F*; None where there is none to give: no ridge, or not convex."""
         return self.ridge.gap_bound(point.gradient) if self._is_certified else None
@@ -122,7 +127,10 @@ class Problem(ABC, Generic[Loss]):
 
     def is_unbounded(self, point: Point) -> bool:
         """Whether every row is on its own side at this point, and no ridge holds it back."""
-        return self.ridge.is_none and self._is_separated(point.theta)
+        if not self.ridge.is_none:
+            return False
+        self.count_pass()
+        return self._is_separated(point.theta)
 
     def subset(self, rows: Tensor) -> Self:
         """The same problem on some rows (B,) int64 alone, with a count of passes of its own."""

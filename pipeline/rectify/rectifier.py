@@ -1,24 +1,20 @@
 """The product of phase two: what makes rectified logits, on any cache of the same head.
 
-Most are K scales and K shifts. A method that goes beyond them is a subclass with tensors of its
-own, which its file holds beside `scale` and `shift`.
+N samples, K classes, D features. z = logits (N, K), w = weight_norm (K,), m = z / w = margins, the
+signed distance of each sample to each class plane (paper, equation 4). MARR's rectified logit of
+class k is  w_k (omega_k m_k + beta_k) = omega_k z_k + beta_k w_k  (equations 8 to 10), affine in z:
+one scale and one shift a class. The division by w cancels and is never done. Most methods come to
+such K scales and K shifts; one that goes beyond them is a subclass with tensors of its own.
 """
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
-from pathlib import Path
 from typing import Any, Self
 
-from safetensors.torch import save
+import torch
 from torch import Tensor
 
 from marr_pipeline.errors import DataError
-from marr_pipeline.files import replacing
-from marr_pipeline.rectify.margins import affine_logits
-
-FORMAT = "marr-rectifier"
-FORMAT_VERSION = "1.0"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,17 +60,10 @@ class Rectifier:
         """(K,) by which a rectified logit is divided to give a margin."""
         return weight_norm
 
-    def save(self, path: Path) -> None:
-        """Write a `.safetensors` file, complete or not at all."""
-        tensors = {"scale": self.scale, "shift": self.shift, **self._parts(), **self.own}
-        header = {"format": FORMAT, "format_version": FORMAT_VERSION}
-        header |= {key: json.dumps(value) for key, value in self.metadata.items()}
-        content = save({name: value.contiguous() for name, value in tensors.items()}, header)
-        with replacing(path) as partial:
-            partial.write_bytes(content)
-
-    def _parts(self) -> dict[str, Tensor]:
-        return {name: getattr(self, name) for name in self.part_names()}
+    def tensors(self) -> dict[str, Tensor]:
+        """All of its numbers by name, as its file holds them."""
+        parts = {name: getattr(self, name) for name in ("scale", "shift", *self.part_names())}
+        return {**parts, **self.own}
 
     @classmethod
     def part_names(cls) -> list[str]:
@@ -83,7 +72,77 @@ class Rectifier:
         return [each.name for each in fields(cls) if each.name not in shared]
 
 
-def known_features(features: Tensor | None, num_features: int) -> Tensor:
+@dataclass(frozen=True, kw_only=True)
+class HeadRectifier(Rectifier):
+    """rectified (N, K) = scale * (features @ weight.T + bias) + shift.
+
+    Attributes:
+        weight: (K, D) float64.
+        bias: (K,) float64.
+    """
+
+    weight: Tensor
+    bias: Tensor
+
+    @property
+    def num_features(self) -> int:
+        """D."""
+        return self.weight.shape[1]
+
+    def apply(self, logits: Tensor, features: Tensor | None = None) -> Tensor:
+        """Rectified logits (..., K) float64 of features (..., D); the old logits are not used."""
+        new = _known_features(features, self.num_features) @ self.weight.T + self.bias
+        return affine_logits(new, self.scale, self.shift)
+
+    def margin_norm(self, weight_norm: Tensor) -> Tensor:
+        """(K,) norms of the new head's rows."""
+        norm: Tensor = torch.linalg.vector_norm(self.weight, dim=1)
+        return norm
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConfidenceRectifier(Rectifier):
+    """A mixture of new and old logits, by one confidence c a sample (DisAlign).
+
+    rectified = logits + c * (scale * logits + shift - logits), with
+    c = sigmoid(features . confidence_weight + confidence_bias).
+
+    It cannot be folded into a linear head: c depends on the features, so the map is not affine in
+    them.
+
+    Attributes:
+        confidence_weight: (D,) float64.
+        confidence_bias: (1,) float64.
+    """
+
+    confidence_weight: Tensor
+    confidence_bias: Tensor
+
+    @property
+    def num_features(self) -> int:
+        """D."""
+        return len(self.confidence_weight)
+
+    def apply(self, logits: Tensor, features: Tensor | None = None) -> Tensor:
+        """Rectified logits (..., K) float64 of logits (..., K) and features (..., D)."""
+        logits = logits.double()
+        new = affine_logits(logits, self.scale, self.shift)
+        features = _known_features(features, self.num_features)
+        raw = features @ self.confidence_weight + self.confidence_bias
+        return mixed_logits(logits, new, raw)
+
+
+def affine_logits(logits: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
+    """The form every rectifier of the affine core has: scale (K,) * logits (N, K) + shift (K,)."""
+    return scale * logits + shift
+
+
+def mixed_logits(logits: Tensor, new: Tensor, raw_confidence: Tensor) -> Tensor:
+    """logits + sigmoid(raw_confidence) * (new - logits): (..., K), one confidence (...) a row."""
+    return torch.lerp(logits, new, torch.sigmoid(raw_confidence)[..., None])
+
+
+def _known_features(features: Tensor | None, num_features: int) -> Tensor:
     """`features` (..., D) in float64.
 
     Raises:

@@ -1,21 +1,50 @@
-"""Reading what `Rectifier.save` writes."""
+"""The rectifier file: what `pipeline rectify -o` writes; see docs/rectifier-format.md.
+
+K classes, D features. Every file has `scale` and `shift`; what it has beside them says how they are
+used. All that later code takes for granted is checked here, where a file is read.
+"""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
+import torch
 from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
 
 from marr_pipeline.errors import DataError
-from marr_pipeline.rectify.confidence.rectifier import ConfidenceRectifier
-from marr_pipeline.rectify.head.rectifier import HeadRectifier
-from marr_pipeline.rectify.rectifier import FORMAT, FORMAT_VERSION, Rectifier
+from marr_pipeline.files import replacing
+from marr_pipeline.rectify.rectifier import ConfidenceRectifier, HeadRectifier, Rectifier
 
+FORMAT = "marr-rectifier"
+FORMAT_VERSION = "1.0"
 KINDS: tuple[type[Rectifier], ...] = (ConfidenceRectifier, HeadRectifier, Rectifier)
 """A file is of the first kind whose tensors it has."""
+SHAPES = {
+    "scale": "K",
+    "shift": "K",
+    "weight": "KD",
+    "bias": "K",
+    "confidence_weight": "D",
+    "confidence_bias": "1",
+}
+"""Of the tensors that rectified logits are made of; others are the method's own."""
+
+
+def save_rectifier(rectifier: Rectifier, path: Path) -> None:
+    """Write a `.safetensors` file, complete or not at all."""
+    header = {"format": FORMAT, "format_version": FORMAT_VERSION}
+    header |= {key: json.dumps(value) for key, value in rectifier.metadata.items()}
+    tensors = {name: tensor.contiguous() for name, tensor in rectifier.tensors().items()}
+    content = save(tensors, header)
+    with replacing(path) as partial:
+        partial.write_bytes(content)
 
 
 def load_rectifier(path: Path) -> Rectifier:
-    """Read what `Rectifier.save` wrote.
+    """Read what `save_rectifier` wrote.
 
     Raises:
         DataError: not a rectifier, of a newer major version, or damaged.
@@ -33,18 +62,60 @@ def load_rectifier(path: Path) -> Rectifier:
             f"{path}: a rectifier written by `pipeline rectify -o` expected, "
             f"got a safetensors file with {', '.join(sorted(tensors)) or 'nothing'}"
         )
-    version = header.pop("format_version")
+    version = header.pop("format_version", "none")
     if version.split(".")[0] != FORMAT_VERSION.split(".")[0]:
         raise DataError(
             f"{path}: format version {FORMAT_VERSION} expected, got {version}; "
             "update this program or fit again"
         )
+    metadata = _read_metadata(header, path)
+    kind = next(kind for kind in KINDS if tensors.keys() >= set(kind.part_names()))
+    _check_tensors(tensors, ("scale", "shift", *kind.part_names()), path)
+    parts = {name: tensors.pop(name) for name in ("scale", "shift", *kind.part_names())}
+    return kind(**parts, own=tensors, metadata=metadata)
+
+
+def _read_metadata(header: Mapping[str, str], path: Path) -> dict[str, Any]:
+    metadata = {}
+    for key, value in header.items():
+        try:
+            metadata[key] = json.loads(value)
+        except ValueError as error:
+            raise DataError(
+                f"{path}: JSON expected under {key} in the header, got {value[:40]!r}; fit again"
+            ) from error
+    if not isinstance(metadata.get("method"), str):
+        raise DataError(
+            f"{path}: the name of its method expected in the header, got "
+            f"{metadata.get('method')}; fit again"
+        )
+    return metadata
+
+
+def _check_tensors(tensors: Mapping[str, Tensor], names: tuple[str, ...], path: Path) -> None:
+    """Raise a DataError unless `names` are there, of shapes that agree, and all finite float64."""
+    missing = [name for name in names if name not in tensors]
+    if missing:
+        raise DataError(
+            f"{path}: tensors {', '.join(names)} expected, got none named {', '.join(missing)}; "
+            "fit again"
+        )
+    widths = {"1": 1}
+    for name in names:
+        shape, axes = tuple(tensors[name].shape), SHAPES[name]
+        agrees = len(shape) == len(axes) and all(
+            widths.setdefault(axis, size) == size for axis, size in zip(axes, shape, strict=True)
+        )
+        if not agrees or 0 in shape:
+            expected = ", ".join(str(widths.get(axis, axis)) for axis in axes)
+            raise DataError(
+                f"{path}: {name} of shape ({expected}) expected, got {shape}; fit again"
+            )
+    other = [name for name, tensor in tensors.items() if tensor.dtype != torch.float64]
+    if other:
+        raise DataError(f"{path}: float64 expected, got others in {', '.join(other)}; fit again")
     broken = [name for name, tensor in tensors.items() if not bool(tensor.isfinite().all())]
     if broken:
         raise DataError(
             f"{path}: finite numbers expected, got others in {', '.join(broken)}; fit again"
         )
-    metadata = {key: json.loads(value) for key, value in header.items()}
-    kind = next(kind for kind in KINDS if tensors.keys() >= set(kind.part_names()))
-    parts = {name: tensors.pop(name) for name in ("scale", "shift", *kind.part_names())}
-    return kind(**parts, own=tensors, metadata=metadata)

@@ -14,8 +14,7 @@ from torch import Tensor
 from marr_pipeline import __version__
 from marr_pipeline.cache import Cache, CacheError, Split, ViewKind, open_cache
 from marr_pipeline.errors import DataError, LeakError
-from marr_pipeline.rectify.head_facts import HeadFacts
-from marr_pipeline.rectify.inputs import FitInputs
+from marr_pipeline.rectify.inputs import FitInputs, HeadFacts
 from marr_pipeline.rectify.methods import METHODS
 from marr_pipeline.rectify.rectifier import Rectifier
 from marr_pipeline.rectify.rectifier_file import load_rectifier

@@ -12,8 +12,8 @@ from marr_pipeline.errors import FitError
 from marr_pipeline.files import replacing
 from marr_pipeline.names import REFERENCES
 from marr_pipeline.progress import Progress, silent
-from marr_pipeline.rectify.fit import Fit, fit_rectifier
-from marr_pipeline.rectify.presets import method_keys, parse_method_key, preset_settings
+from marr_pipeline.rectify.fit import fit_rectifier, method_keys, parse_method_key, preset_settings
+from marr_pipeline.rectify.method import FitResult
 from marr_pipeline.report.bootstrap import Bootstrap
 from marr_pipeline.report.comparison import Scored, Standing, compare_methods, over_seeds
 from marr_pipeline.report.tables import comparison_text
@@ -198,7 +198,7 @@ def compare(
     )
 
 
-def fit_key(cached: Cache, key: str, *, seed: int = 0, progress: Progress = silent) -> Fit:
+def fit_key(cached: Cache, key: str, *, seed: int = 0, progress: Progress = silent) -> FitResult:
     """Fit the method of a key on the training rows of a cache, with its preset's settings.
 
     Args:

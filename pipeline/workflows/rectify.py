@@ -11,11 +11,12 @@ from marr_pipeline.distributed import ALONE, Ranks
 from marr_pipeline.errors import ConfigError
 from marr_pipeline.groups import shot_groups
 from marr_pipeline.names import REFERENCES
-from marr_pipeline.optim.result import FitStatus
+from marr_pipeline.optim.solvable import FitStatus
 from marr_pipeline.progress import Progress, silent
-from marr_pipeline.rectify.fit import Fit, fit_rectifier
+from marr_pipeline.rectify.fit import fit_rectifier, preset_settings
+from marr_pipeline.rectify.method import FitResult
 from marr_pipeline.rectify.methods import METHODS, OWN_SETTINGS
-from marr_pipeline.rectify.presets import preset_settings
+from marr_pipeline.rectify.rectifier_file import save_rectifier
 from marr_pipeline.rectify.rows.resources import Resources
 from marr_pipeline.rectify.settings import RectifySettings
 from marr_pipeline.rectify.tuning.result import Tuning
@@ -54,7 +55,7 @@ class Rectification:
 
     cache: Path
     settings: RectifySettings
-    fit: Fit
+    fit: FitResult
     metrics: Mapping[str, Metrics]
     summary: str
     warnings: list[str]
@@ -237,7 +238,7 @@ def rectify(
     if settings.method == "marr" and not has_norms:
         warnings.append("no weight norms in this cache: with all of them 1, marr is vector scaling")
     if output is not None and ranks.is_first:
-        fit.rectifier.save(output)
+        save_rectifier(fit.rectifier, output)
     return Rectification(
         cache=cached.path,
         settings=settings,

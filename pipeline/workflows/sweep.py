@@ -7,10 +7,11 @@ from typing import Any
 
 from marr_pipeline.cache import Cache, ViewKind
 from marr_pipeline.names import REFERENCES
-from marr_pipeline.optim.result import FitStatus
+from marr_pipeline.optim.solvable import FitStatus
 from marr_pipeline.progress import Progress, silent
-from marr_pipeline.rectify.fit import Fit, fit_rectifier
+from marr_pipeline.rectify.fit import fit_rectifier
 from marr_pipeline.rectify.inputs import FitInputs
+from marr_pipeline.rectify.method import FitResult
 from marr_pipeline.rectify.settings import RectifySettings
 from marr_pipeline.report.metrics import Metrics
 from marr_pipeline.report.tables import metrics_table
@@ -37,7 +38,7 @@ class SweptFit:
 
     varied: Mapping[str, Any]
     num_views: int
-    fit: Fit
+    fit: FitResult
     metrics: Metrics
 
     def record(self) -> dict[str, Any]:

@@ -17,28 +17,25 @@ import torch
 from torch import Tensor
 
 from marr_pipeline.errors import ConfigError
-from marr_pipeline.optim.coarse import Coarsening, minimize_lbfgs
 from marr_pipeline.optim.lbfgs import minimize
-from marr_pipeline.optim.result import FitStatus, Solution
-from marr_pipeline.optim.sgd import refuse_partners
+from marr_pipeline.optim.solvable import FitStatus, Solution
 from marr_pipeline.progress import Progress, silent
-from marr_pipeline.rectify.affine.family import AffineFamily
-from marr_pipeline.rectify.affine.fit import build_ridge
+from marr_pipeline.rectify.affine import AffineFamily, build_ridge
 from marr_pipeline.rectify.confidence.loss import ConfidenceCrossEntropy
 from marr_pipeline.rectify.confidence.problem import ConfidenceProblem
-from marr_pipeline.rectify.confidence.rectifier import ConfidenceRectifier
-from marr_pipeline.rectify.inputs import FitInputs
-from marr_pipeline.rectify.method import FitContext, Outcome
+from marr_pipeline.rectify.inputs import FitContext, FitInputs
+from marr_pipeline.rectify.method import FitResult
+from marr_pipeline.rectify.rectifier import ConfidenceRectifier
 from marr_pipeline.rectify.rows.resources import UNLIMITED, Resources
-from marr_pipeline.rectify.rows.sampling import Sampling, expected_weights
-from marr_pipeline.rectify.scheduled_fit import follow_schedule
-from marr_pipeline.rectify.settings import RectifySettings
+from marr_pipeline.rectify.schedule import follow_schedule
+from marr_pipeline.rectify.settings import RectifySettings, Sampling
+from marr_pipeline.rectify.thinned import ThinnedApproximation, minimize_lbfgs
 
 CVPODS_DIRECTION = 0.1
 """Every entry of v at the start of the released code."""
 
 
-def fit_confidence(inputs: FitInputs, settings: RectifySettings, context: FitContext) -> Outcome:
+def fit_confidence(inputs: FitInputs, settings: RectifySettings, context: FitContext) -> FitResult:
     """Fit scale, shift and confidence.
 
     Raises:
@@ -53,26 +50,21 @@ def fit_confidence(inputs: FitInputs, settings: RectifySettings, context: FitCon
             "loss; leave --optimizer out"
         )
     if settings.optimizer == "sgd":
-        refuse_partners(context.resources)
         problem, solution = _run_sgd(inputs, settings, context)
     else:
         problem, solution = _minimize(inputs, settings, context)
-    scale, shift, direction, bias = problem.loss.split(solution.point.theta)
+    scale, shift, direction, bias = problem.loss.split(solution.theta)
     if settings.l2 == 0:
         shift = shift - shift.mean()
-    return Outcome(
-        rectifier=ConfidenceRectifier(
+    return FitResult.of(
+        solution,
+        ConfidenceRectifier(
             scale=scale.clone(),
             shift=shift.clone(),
             confidence_weight=direction.clone(),
             confidence_bias=bias.clone(),
         ),
-        status=solution.status,
-        loss=solution.point.value,
-        gradient_norm=solution.point.gradient_norm,
-        passes=solution.passes,
-        num_parameters=problem.loss.num_parameters,
-        warnings=tuple(_fit_warnings(solution, scale, settings)),
+        warnings=_fit_warnings(solution, scale, settings),
     )
 
 
@@ -118,8 +110,8 @@ def build_confidence_problem(
     """
     features = inputs.feature_rows(settings.method)
     logits, labels = inputs.source()
-    weights, reduction = expected_weights(
-        inputs, gamma=settings.gamma, reduction=settings.reduction, sampling=sampling
+    weights, reduction = inputs.loss_weights(
+        gamma=settings.gamma, reduction=settings.reduction, sampling=sampling
     )
     loss = ConfidenceCrossEntropy(
         logits,
@@ -145,11 +137,10 @@ def _minimize(
     problem = held.released()
     solution = minimize(
         problem,
-        convex.point.theta,
+        convex.theta,
         settings.tolerance,
-        approximation=Coarsening(problem, is_convex=False),
+        approximation=ThinnedApproximation(problem, is_convex=False),
     )
-    context.tell_solved(solution)
     return problem, solution
 
 
@@ -188,7 +179,7 @@ def _fit_warnings(solution: Solution, scale: Tensor, settings: RectifySettings) 
     if solution.status is FitStatus.STEP_LIMIT:
         found.append(
             f"stopped after {solution.steps} steps at a gradient of "
-            f"{solution.point.gradient_norm:.1e}, above --tolerance {settings.tolerance:g}; raise "
+            f"{solution.gradient_norm:.1e}, above --tolerance {settings.tolerance:g}; raise "
             "--tolerance or --l2"
         )
     reversed_classes = int((scale < 0).sum())

@@ -23,11 +23,12 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from marr_pipeline.rectify.margins import affine_logits, mixed_logits
 from marr_pipeline.rectify.objective import add_softmax_curvature
+from marr_pipeline.rectify.rectifier import affine_logits, mixed_logits
 from marr_pipeline.rectify.rows.resources import UNLIMITED, Resources
 from marr_pipeline.rectify.rows.source import Rows, StoredLogits
-from marr_pipeline.rectify.rows.weighted_rows import Evaluation, Reduction, WeightedRows
+from marr_pipeline.rectify.rows.weighted_rows import Evaluation, WeightedRows
+from marr_pipeline.rectify.settings import Reduction
 
 
 class ConfidenceCrossEntropy(WeightedRows):

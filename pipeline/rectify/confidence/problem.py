@@ -67,6 +67,7 @@ class ConfidenceProblem(Problem[ConfidenceCrossEntropy]):
 
         A parameter that is not free gets a row of the identity.
         """
+        self.count_pass()
         hessian = self.loss.hessian(theta) + self.ridge.hessian()
         held = ~self.free
         hessian[held, :] = 0.0

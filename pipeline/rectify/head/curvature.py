@@ -7,8 +7,7 @@ classes apart.
 
 from torch import Tensor
 
-from marr_pipeline.optim.conjugate import conjugate_gradients
-from marr_pipeline.optim.curvature import Metric
+from marr_pipeline.optim.preconditioner import Preconditioner, conjugate_gradients
 from marr_pipeline.rectify.head.class_blocks import ClassBlocks
 from marr_pipeline.rectify.head.problem import HeadProblem
 
@@ -20,7 +19,7 @@ NUMBER_BYTES = 32
 """What one of them takes, with what is made of it on the way."""
 
 
-def inverse_hessian(problem: HeadProblem, few: HeadProblem, theta: Tensor) -> Metric:
+def inverse_hessian(problem: HeadProblem, few: HeadProblem, theta: Tensor) -> Preconditioner:
     """H^-1 at theta (P,), roughly; its products count as passes of the problem.
 
     Args:
@@ -29,6 +28,7 @@ def inverse_hessian(problem: HeadProblem, few: HeadProblem, theta: Tensor) -> Me
         theta: where.
     """
     product = problem.hessian(theta)
+    few.count_pass()
     blocks = ClassBlocks(
         *few.loss.curvature(few.head(theta)),
         l2=problem.ridge.l2,

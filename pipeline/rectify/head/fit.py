@@ -11,21 +11,19 @@ import torch
 from torch import Tensor
 
 from marr_pipeline.errors import ConfigError
-from marr_pipeline.optim.result import FitStatus, Solution
-from marr_pipeline.optim.sgd import refuse_partners
+from marr_pipeline.optim.solvable import FitStatus, Solution
 from marr_pipeline.progress import Progress, silent
 from marr_pipeline.rectify.head.loss import HeadCrossEntropy
 from marr_pipeline.rectify.head.metric import minimize_head_lbfgs
 from marr_pipeline.rectify.head.newton import minimize_head_newton
 from marr_pipeline.rectify.head.problem import HeadProblem
-from marr_pipeline.rectify.head.rectifier import HeadRectifier
-from marr_pipeline.rectify.inputs import FitInputs
-from marr_pipeline.rectify.method import FitContext, Outcome
+from marr_pipeline.rectify.inputs import FitContext, FitInputs
+from marr_pipeline.rectify.method import FitResult
+from marr_pipeline.rectify.rectifier import HeadRectifier
 from marr_pipeline.rectify.ridge import Ridge
 from marr_pipeline.rectify.rows.resources import UNLIMITED, Resources
-from marr_pipeline.rectify.rows.sampling import Sampling, expected_weights
-from marr_pipeline.rectify.scheduled_fit import follow_schedule
-from marr_pipeline.rectify.settings import RectifySettings
+from marr_pipeline.rectify.schedule import follow_schedule
+from marr_pipeline.rectify.settings import RectifySettings, Sampling
 
 
 def fit_head(
@@ -34,7 +32,7 @@ def fit_head(
     context: FitContext,
     *,
     offset: Tensor | None = None,
-) -> Outcome:
+) -> FitResult:
     """Fit weight and bias.
 
     Args:
@@ -51,26 +49,20 @@ def fit_head(
     """
     _check(settings)
     if settings.optimizer == "sgd":
-        refuse_partners(context.resources)
         problem, solution = _run_sgd(inputs, settings, context, offset)
     else:
         problem, solution = _minimize(inputs, settings, context, offset)
-    theta = solution.point.theta
+    theta = solution.theta
     head = problem.head(theta if settings.l2 > 0 else problem.centred(theta))
-    return Outcome(
-        rectifier=HeadRectifier(
+    return FitResult.of(
+        solution,
+        HeadRectifier(
             scale=torch.ones(len(head), dtype=torch.float64),
             shift=torch.zeros(len(head), dtype=torch.float64),
             weight=head[:, :-1].clone(),
             bias=head[:, -1].clone(),
         ),
-        status=solution.status,
-        loss=solution.point.value,
-        gradient_norm=solution.point.gradient_norm,
-        gap_bound=solution.gap_bound,
-        passes=solution.passes,
-        num_parameters=problem.num_parameters,
-        warnings=tuple(_fit_warnings(solution, settings)),
+        warnings=_fit_warnings(solution, settings),
     )
 
 
@@ -98,8 +90,8 @@ def build_head_problem(
         DataError: the inputs have no features.
     """
     features = inputs.feature_rows(settings.method)
-    weights, reduction = expected_weights(
-        inputs, gamma=settings.gamma, reduction=settings.reduction, sampling=sampling
+    weights, reduction = inputs.loss_weights(
+        gamma=settings.gamma, reduction=settings.reduction, sampling=sampling
     )
     loss = HeadCrossEntropy(
         features,
@@ -128,9 +120,7 @@ def _minimize(
         inputs, settings, offset=offset, resources=context.resources, progress=context.progress
     )
     solve = minimize_head_newton if settings.optimizer == "newton" else minimize_head_lbfgs
-    solution = solve(problem, settings.tolerance)
-    context.tell_solved(solution)
-    return problem, solution
+    return problem, solve(problem, settings.tolerance)
 
 
 def _run_sgd(

@@ -25,7 +25,8 @@ from torch import Tensor
 from marr_pipeline.rectify.rows.blocks import BLOCK_BYTES, cut
 from marr_pipeline.rectify.rows.resources import UNLIMITED, Resources
 from marr_pipeline.rectify.rows.source import FeatureLogits
-from marr_pipeline.rectify.rows.weighted_rows import Evaluation, Reduction, WeightedRows
+from marr_pipeline.rectify.rows.weighted_rows import Evaluation, WeightedRows
+from marr_pipeline.rectify.settings import Reduction
 
 MIN_BLOCK_ROWS = 256
 """A product of fewer rows mostly waits for the head to come from memory."""
@@ -86,14 +87,18 @@ class HeadCrossEntropy(WeightedRows):
         head, offset = self._place(dtype, head, self._offset)
         return self._evaluate(partial(self._chunk_gradient, head, offset), *head.shape)
 
+    @property
+    def keeps_probabilities(self) -> bool:
+        """Whether `hessian` keeps them for its products."""
+        return self.memory is None and 4 * self.num_rows * self.num_classes <= KEPT_BYTES
+
     def hessian(self, head: Tensor) -> Callable[[Tensor], Tensor]:
         """The Hessian at a head (K, D + 1), as its product with a step (K, D + 1).
 
         A product is a pass in float32. The probabilities (R, K) are kept where they take no more
         than `KEPT_BYTES` and memory has no bound; else each product makes them anew.
         """
-        has_room = self.memory is None and 4 * self.num_rows * self.num_classes <= KEPT_BYTES
-        kept = self._probabilities(head) if has_room else None
+        kept = self._probabilities(head) if self.keeps_probabilities else None
         head, offset = self._place(torch.float32, head, self._offset)
 
         def product(step: Tensor) -> Tensor:

@@ -6,8 +6,8 @@ minimum any rows of each class show the way: thinned problems (`thinning`), each
 many rows as the one before, lead there at a fraction of a pass a step.
 
 On 115,846 rows of 1000 classes and 256 features (memorised ones, l2 5e-4, gap 1e-6, 2 cores) cRT
-took 73 s and the head of Balanced Softmax 86 s, `head_metric` 116 and 213 s; on 43,388 rows of 100
-classes and 64 features 2.0 s, and `head_metric` 0.9 s.
+took 73 s and the head of Balanced Softmax 86 s, `metric` 116 and 213 s; on 43,388 rows of 100
+classes and 64 features 2.0 s, and `metric` 0.9 s.
 """
 
 from collections.abc import Iterator
@@ -16,8 +16,7 @@ import torch
 from torch import Tensor
 
 from marr_pipeline.optim.newton import descend_newton
-from marr_pipeline.optim.result import Solution, conclude
-from marr_pipeline.optim.solvable import Point
+from marr_pipeline.optim.solvable import Point, Solution, conclude
 from marr_pipeline.rectify.head.curvature import inverse_hessian, most_rows_per_class
 from marr_pipeline.rectify.head.problem import HeadProblem
 from marr_pipeline.rectify.rows.thinning import is_worth_it, least_rows_per_class

@@ -49,6 +49,8 @@ class HeadProblem(Problem[HeadCrossEntropy]):
 
     def hessian(self, theta: Tensor) -> Callable[[Tensor], Tensor]:
         """The Hessian at theta (P,), as its product with a step (P,): one pass."""
+        if self.loss.keeps_probabilities:  # which one pass makes for all products
+            self.count_pass()
         of_loss = self.loss.hessian(self.head(theta))
 
         def product(step: Tensor) -> Tensor:

@@ -1,16 +1,38 @@
-"""Methods fitted in the affine core (`rectify.affine`): what each may choose of scale and shift."""
+"""Methods fitted in the affine core: what each may choose of scale and shift, and its fit."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from marr_pipeline.rectify.affine.family import AffineFamily
-from marr_pipeline.rectify.affine.fit import fit_affine
-from marr_pipeline.rectify.method import Family, Method
-from marr_pipeline.rectify.methods.class_balance import CLASS_BALANCED, CLASS_BALANCED_SAMPLING
+from marr_pipeline.optim.newton import minimize_newton
+from marr_pipeline.optim.solvable import FitStatus, Solution
+from marr_pipeline.progress import silent
+from marr_pipeline.rectify.affine import (
+    AffineFamily,
+    AffineProblem,
+    build_problem,
+    starting_point,
+)
+from marr_pipeline.rectify.inputs import FitContext, FitInputs
+from marr_pipeline.rectify.method import Family, FitResult, Method
+from marr_pipeline.rectify.rectifier import Rectifier
+from marr_pipeline.rectify.schedule import follow_schedule
+from marr_pipeline.rectify.settings import (
+    CLASS_BALANCED,
+    CLASS_BALANCED_SAMPLING,
+    RectifySettings,
+)
+from marr_pipeline.rectify.thinned import minimize_lbfgs
+
+SOLVERS: dict[str, Callable[[AffineProblem, Tensor, float], Solution]] = {
+    "lbfgs": minimize_lbfgs,
+    "newton": minimize_newton,
+}
+"""Deterministic solvers by name: problem, start (P,) and tolerance to a solution. `sgd` follows a
+schedule instead of a tolerance."""
 
 
 def _temperature(weight_norm: Tensor) -> AffineFamily:
@@ -35,6 +57,86 @@ def _marr(weight_norm: Tensor) -> AffineFamily:
     return AffineFamily(
         num_classes=len(weight_norm), scale="per-class", shift_unit=weight_norm.double()
     )
+
+
+def fit_affine(
+    make_family: Family, inputs: FitInputs, settings: RectifySettings, context: FitContext
+) -> FitResult:
+    """Fit what a family allows; the rectifier is never shifted where there is a ridge.
+
+    Raises:
+        ConfigError: `sgd` in several processes, or no room in memory for one thread's buffers.
+        FitError: the loss ran out of finite numbers.
+    """
+    problem = build_problem(
+        inputs,
+        settings,
+        make_family(inputs.weight_norm),
+        sampling=settings.sampling,
+        resources=context.resources,
+        progress=silent if settings.optimizer == "sgd" else context.progress,
+    )
+    solution = _solve(problem, inputs, settings, context)
+    theta = solution.theta if settings.l2 > 0 else _centre_shift(problem.family, solution.theta)
+    scale, shift = problem.family.affine(theta)
+    own = _own_numbers(problem.family, theta, inputs) if settings.method == "marr" else {}
+    return FitResult.of(
+        solution,
+        Rectifier(scale=scale.clone(), shift=shift, own=own),
+        warnings=_fit_warnings(solution, scale, settings),
+    )
+
+
+def _solve(
+    problem: AffineProblem, inputs: FitInputs, settings: RectifySettings, context: FitContext
+) -> Solution:
+    if settings.optimizer != "sgd":
+        start = starting_point(problem, settings)
+        return SOLVERS[settings.optimizer](problem, start, settings.tolerance)
+    return follow_schedule(
+        problem,
+        problem.family.identity(),
+        batch_problem=build_problem(inputs, settings, problem.family),
+        inputs=inputs,
+        settings=settings,
+        context=context,
+    )
+
+
+def _centre_shift(family: AffineFamily, theta: Tensor) -> Tensor:
+    """theta (P,) in the gauge sum of shifts = 0: without a ridge the loss does not fix that sum."""
+    if family.shift_unit is None or not bool(family.free.all()):
+        return theta
+    _, shift = family.affine(theta)
+    centred = theta.clone()
+    centred[family.num_scales :] = (shift - shift.mean()) / family.shift_unit
+    return centred
+
+
+def _own_numbers(family: AffineFamily, theta: Tensor, inputs: FitInputs) -> dict[str, Tensor]:
+    omega, beta = theta[: family.num_scales], theta[family.num_scales :]
+    norm = inputs.weight_norm.double()
+    return {"omega": omega.clone(), "beta": beta.clone(), "weight_norm": norm.clone()}
+
+
+def _fit_warnings(solution: Solution, scale: Tensor, settings: RectifySettings) -> list[str]:
+    found = []
+    if solution.status is FitStatus.UNBOUNDED:
+        found.append(
+            "every row is on its own side, so without a ridge the loss falls for ever and the "
+            "parameters mean nothing; give --l2 (the paper: 5e-4) or fit other views"
+        )
+    if solution.status is FitStatus.STEP_LIMIT:
+        found.append(
+            f"stopped after {solution.steps} steps above --tolerance {settings.tolerance:g}; "
+            "raise --tolerance or --l2, or try --optimizer newton"
+        )
+    reversed_classes = int((scale < 0).sum())
+    if reversed_classes:
+        found.append(
+            f"{reversed_classes} classes have a negative scale, which turns their ranking around"
+        )
+    return found
 
 
 def _method(family: Family, **presets: Mapping[str, Any]) -> Method:

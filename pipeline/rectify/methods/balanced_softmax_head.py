@@ -5,17 +5,17 @@ without images counts half an image (`weighting.log_prior`), since log 0 would f
 pushes its logit down, and the ridge alone holds it back.
 
 By default the minimum; `official` is the released code's SGD over samples as they come, from a
-fresh head. Its schedule is stated for CIFAR and Places-LT alone (`official_schedules`).
+fresh head. Its schedule is stated for CIFAR and Places-LT alone (`schedule`).
 """
 
 from marr_pipeline.rectify.head.fit import fit_head
-from marr_pipeline.rectify.inputs import FitInputs
-from marr_pipeline.rectify.method import FitContext, Method, Outcome
+from marr_pipeline.rectify.inputs import FitContext, FitInputs
+from marr_pipeline.rectify.method import FitResult, Method
 from marr_pipeline.rectify.settings import RectifySettings
 from marr_pipeline.rectify.weighting import log_prior
 
 
-def _fit(inputs: FitInputs, settings: RectifySettings, context: FitContext) -> Outcome:
+def _fit(inputs: FitInputs, settings: RectifySettings, context: FitContext) -> FitResult:
     return fit_head(inputs, settings, context, offset=log_prior(inputs.class_counts))
 
 

@@ -5,10 +5,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from marr_pipeline.optim.result import FitStatus
-from marr_pipeline.rectify.head_facts import HeadFacts
-from marr_pipeline.rectify.inputs import FitInputs
-from marr_pipeline.rectify.method import ClosedForm, FitContext, Method, Outcome
+from marr_pipeline.rectify.inputs import FitContext, FitInputs, HeadFacts
+from marr_pipeline.rectify.method import ClosedForm, FitResult, Method
 from marr_pipeline.rectify.rectifier import Rectifier
 from marr_pipeline.rectify.settings import RectifySettings
 
@@ -50,12 +48,10 @@ def _tau_norm_warnings(inputs: FitInputs, settings: RectifySettings) -> tuple[st
 def _method(
     rule: ClosedForm, *, own_settings: tuple[str, ...] = (), warnings: Warnings = _no_warnings
 ) -> Method:
-    def fit(inputs: FitInputs, settings: RectifySettings, context: FitContext) -> Outcome:
+    def fit(inputs: FitInputs, settings: RectifySettings, context: FitContext) -> FitResult:
         scale, shift = rule(inputs.head, settings)
-        return Outcome(
-            rectifier=Rectifier(scale=scale, shift=shift),
-            status=FitStatus.CLOSED_FORM,
-            warnings=warnings(inputs, settings),
+        return FitResult.closed_form(
+            Rectifier(scale=scale, shift=shift), warnings=warnings(inputs, settings)
         )
 
     return Method(fit=fit, is_fitted=False, closed_form=rule, own_settings=own_settings)

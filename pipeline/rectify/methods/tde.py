@@ -15,11 +15,10 @@ import torch
 from torch import Tensor
 
 from marr_pipeline.errors import DataError
-from marr_pipeline.optim.result import FitStatus
 from marr_pipeline.protocols import protocol_of
-from marr_pipeline.rectify.head.rectifier import HeadRectifier
-from marr_pipeline.rectify.inputs import FitInputs
-from marr_pipeline.rectify.method import FitContext, Method, Outcome
+from marr_pipeline.rectify.inputs import FitContext, FitInputs
+from marr_pipeline.rectify.method import FitResult, Method
+from marr_pipeline.rectify.rectifier import HeadRectifier
 from marr_pipeline.rectify.settings import RectifySettings
 
 BLOCK_ROWS = 2**14
@@ -47,7 +46,7 @@ def mean_direction(features: Tensor) -> tuple[Tensor, float]:
     return direction.cpu(), cosine / len(features)
 
 
-def _fit(inputs: FitInputs, settings: RectifySettings, context: FitContext) -> Outcome:
+def _fit(inputs: FitInputs, settings: RectifySettings, context: FitContext) -> FitResult:
     if inputs.weight is None:
         raise DataError(
             "weight: that of the head expected for tde, got none; extract or import it too"
@@ -60,15 +59,14 @@ def _fit(inputs: FitInputs, settings: RectifySettings, context: FitContext) -> O
     if alpha is None:
         alpha = 1 / cosine
     bias = torch.zeros(inputs.num_classes) if inputs.bias is None else inputs.bias
-    return Outcome(
-        rectifier=HeadRectifier(
+    return FitResult.closed_form(
+        HeadRectifier(
             scale=torch.ones(inputs.num_classes, dtype=torch.float64),
             shift=torch.zeros(inputs.num_classes, dtype=torch.float64),
             weight=weight - alpha * torch.outer(weight @ direction, direction),
             bias=bias.double(),
             own={"alpha": torch.tensor(alpha, dtype=torch.float64), "direction": direction},
-        ),
-        status=FitStatus.CLOSED_FORM,
+        )
     )
 
 

@@ -9,8 +9,6 @@ random sample would miss most of what matters.
 import torch
 from torch import Tensor
 
-from marr_pipeline.rectify.rows.class_positions import class_positions
-
 LEAST_ROWS_PER_CLASS, LEAST_ROWS = 8, 2000
 """Of a thinned problem: few classes can afford more rows of each."""
 WORTH_FROM = 3
@@ -46,3 +44,20 @@ def thin_rows(labels: Tensor, num_classes: int, rows_per_class: int) -> tuple[Te
     first = (counts.cumsum(0) - counts)[of_class]
     rows = by_class[first + class_positions(of_class) * counts[of_class] // kept[of_class]]
     return rows, torch.where(kept > 0, counts / kept.clamp(min=1), 1.0).double()
+
+
+def class_positions(labels: Tensor) -> Tensor:
+    """How many samples before each one share its label: 0, 1, 2, ... within each class.
+
+    Args:
+        labels: (N,) int64 classes.
+
+    Returns:
+        (N,) int64 in 0..n_j-1 for a class of n_j samples.
+    """
+    by_class = torch.argsort(labels, stable=True)
+    sizes = torch.bincount(labels)
+    first = sizes.cumsum(0) - sizes
+    positions = torch.empty_like(labels)
+    positions[by_class] = torch.arange(len(labels)) - first[labels[by_class]]
+    return positions

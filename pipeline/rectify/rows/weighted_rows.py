@@ -11,18 +11,17 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Literal, Self, TypeVar
+from typing import Self, TypeVar
 
 import torch
 from torch import Tensor
 
 from marr_pipeline.rectify.rows.blocks import Blocks
-from marr_pipeline.rectify.rows.resources import UNLIMITED, Resources
+from marr_pipeline.rectify.rows.resources import UNLIMITED, Resources, workers
 from marr_pipeline.rectify.rows.source import PickedRows, Rows, StoredLogits
 from marr_pipeline.rectify.rows.thinning import thin_rows
-from marr_pipeline.rectify.rows.workers import workers
+from marr_pipeline.rectify.settings import Reduction
 
-Reduction = Literal["plain", "weighted"]
 Part = TypeVar("Part")
 
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from marr_pipeline.rectify.inputs import FitInputs
-from marr_pipeline.rectify.margins import affine_logits
+from marr_pipeline.rectify.rectifier import affine_logits
 
 Score = Literal["nll", "accuracy"]
 

@@ -13,7 +13,7 @@ since they show the same image. Each class is dealt on its own, so that
 import torch
 from torch import Tensor
 
-from marr_pipeline.rectify.rows.class_positions import class_positions
+from marr_pipeline.rectify.rows.thinning import class_positions
 
 NEVER_HELD_OUT = -1
 

@@ -18,15 +18,13 @@ import torch
 from torch import Tensor
 
 from marr_pipeline.errors import ConfigError, DataError
-from marr_pipeline.optim import minimize_lbfgs
 from marr_pipeline.progress import Progress, silent
-from marr_pipeline.rectify.affine.family import AffineFamily
-from marr_pipeline.rectify.affine.fit import build_ridge, starting_point
-from marr_pipeline.rectify.affine.problem import AffineProblem
+from marr_pipeline.rectify.affine import AffineFamily, AffineProblem, build_ridge, starting_point
 from marr_pipeline.rectify.inputs import FitInputs
 from marr_pipeline.rectify.methods import METHODS
 from marr_pipeline.rectify.objective import WeightedCrossEntropy
 from marr_pipeline.rectify.settings import RectifySettings
+from marr_pipeline.rectify.thinned import minimize_lbfgs
 from marr_pipeline.rectify.tuning.balanced import BalancedScores, Score, sample_scores
 from marr_pipeline.rectify.tuning.folds import stratified_folds
 from marr_pipeline.rectify.tuning.grid import TUNED, GridPoint, tuning_grid
@@ -206,4 +204,4 @@ def _grid_fits(
         tried = point.applied_to(settings)
         problem = AffineProblem(loss, family, build_ridge(family, tried, train.log_prior))
         start = starting_point(problem, tried)
-        yield family.affine(minimize_lbfgs(problem, start, TOLERANCE).point.theta)
+        yield family.affine(minimize_lbfgs(problem, start, TOLERANCE).theta)

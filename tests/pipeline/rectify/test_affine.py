@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from marr_pipeline.rectify.affine.family import AffineFamily
+from marr_pipeline.rectify.affine import AffineFamily
 
 NORM = torch.tensor([0.5, 2.0, 0.0], dtype=torch.float64)
 FAMILIES = {

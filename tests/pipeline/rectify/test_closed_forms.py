@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scipy.special import softmax
 
 from marr_pipeline.errors import ConfigError, DataError
-from marr_pipeline.optim.result import FitStatus
+from marr_pipeline.optim.solvable import FitStatus
 from marr_pipeline.rectify.fit import fit_rectifier
 from marr_pipeline.rectify.inputs import FitInputs
 from marr_pipeline.rectify.settings import RectifySettings

@@ -10,9 +10,8 @@ from hypothesis import strategies as st
 from reference import central_difference
 
 from marr_pipeline.rectify.confidence.loss import ConfidenceCrossEntropy
-from marr_pipeline.rectify.confidence.rectifier import ConfidenceRectifier
-from marr_pipeline.rectify.margins import affine_logits
 from marr_pipeline.rectify.objective import WeightedCrossEntropy
+from marr_pipeline.rectify.rectifier import ConfidenceRectifier, affine_logits
 from marr_pipeline.rectify.rows.blocks import CHUNK_LOGITS
 from marr_pipeline.rectify.rows.resources import Resources
 

@@ -12,14 +12,14 @@ from hypothesis import strategies as st
 from scipy.optimize import minimize as scipy_minimize
 
 from marr_pipeline.errors import ConfigError, DataError
-from marr_pipeline.optim import lbfgs, sgd
-from marr_pipeline.optim.result import FitStatus
+from marr_pipeline.optim import lbfgs
+from marr_pipeline.optim.solvable import FitStatus
+from marr_pipeline.rectify import schedule as sgd
 from marr_pipeline.rectify.confidence.fit import build_confidence_problem, confidence_start
-from marr_pipeline.rectify.fit import fit_rectifier
-from marr_pipeline.rectify.official_schedules import sgd_schedule
-from marr_pipeline.rectify.presets import method_keys, preset_settings
-from marr_pipeline.rectify.rectifier_file import load_rectifier
+from marr_pipeline.rectify.fit import fit_rectifier, method_keys, preset_settings
+from marr_pipeline.rectify.rectifier_file import load_rectifier, save_rectifier
 from marr_pipeline.rectify.rows.source import FeatureLogits
+from marr_pipeline.rectify.schedule import sgd_schedule
 from marr_pipeline.rectify.weighting import class_weights
 
 K, D = 7, 4
@@ -299,7 +299,7 @@ def test_a_reversed_ranking_is_said(inputs):
 def test_round_trip_through_a_file(inputs, tmp_path):
     rectifier = fit_rectifier(inputs, disalign()).rectifier
     path = tmp_path / "disalign.safetensors"
-    rectifier.save(path)
+    save_rectifier(rectifier, path)
     again = load_rectifier(path)
     assert type(again) is type(rectifier)
     assert torch.equal(theta_of(again), theta_of(rectifier))

@@ -7,15 +7,17 @@ from problems import make_inputs
 from reference import reference_class_weights, reference_objective, reference_optimum
 
 from marr_pipeline.errors import FitError
-from marr_pipeline.optim.result import FitStatus
-from marr_pipeline.rectify.affine.fit import build_problem, build_ridge
+from marr_pipeline.optim import newton
+from marr_pipeline.optim.solvable import FitStatus
+from marr_pipeline.rectify.affine import build_problem, build_ridge
 from marr_pipeline.rectify.fit import fit_rectifier
 from marr_pipeline.rectify.inputs import FitInputs
 from marr_pipeline.rectify.methods import METHODS
 from marr_pipeline.rectify.rectifier import Rectifier
-from marr_pipeline.rectify.settings import RectifySettings
+from marr_pipeline.rectify.settings import PRESETS
 
-EXACT = RectifySettings(tolerance=1e-12)
+PAPER = PRESETS["paper"]
+EXACT = replace(PAPER, tolerance=1e-12)
 
 
 def probabilities(rectifier, inputs):
@@ -57,7 +59,7 @@ def test_solvers_reach_the_optimum_of_an_independent_one(inputs, optimizer, cent
 
 
 def test_the_certificate_is_that_of_the_returned_point(inputs):
-    fit = fit_rectifier(inputs, RectifySettings(tolerance=1e-4, l2=1e-2))
+    fit = fit_rectifier(inputs, replace(PAPER, tolerance=1e-4, l2=1e-2))
     own = fit.rectifier.own
     logits, labels = (array.numpy() for array in inputs.rows())
     value, omega_gradient, beta_gradient = reference_objective(
@@ -82,7 +84,7 @@ def test_the_certificate_is_that_of_the_returned_point(inputs):
 @pytest.mark.parametrize("optimizer", ["lbfgs", "newton"])
 def test_stationarity_of_the_unregularised_optimum(inputs, optimizer):
     """methods.md, section 3: weighted predicted marginals and logits match the labels'."""
-    fit = fit_rectifier(inputs, RectifySettings(l2=0.0, tolerance=1e-10, optimizer=optimizer))
+    fit = fit_rectifier(inputs, replace(PAPER, l2=0.0, tolerance=1e-10, optimizer=optimizer))
     assert fit.status is FitStatus.CONVERGED
     assert fit.gap_bound is None
     logits, labels = inputs.rows()
@@ -111,7 +113,7 @@ def test_the_ridge_answers_the_stationarity_identity(inputs):
 
 def test_without_a_ridge_the_norms_do_not_matter(inputs):
     """MARR without ridge is class-weighted vector scaling."""
-    settings = RectifySettings(l2=0.0, tolerance=1e-9)
+    settings = replace(PAPER, l2=0.0, tolerance=1e-9)
     ours = fit_rectifier(inputs, settings)
     scaling = fit_rectifier(replace(inputs, weight_norm=torch.ones(7).double()), settings)
     torch.testing.assert_close(
@@ -134,7 +136,7 @@ def test_gamma_zero_does_nothing_to_a_stationary_head():
             class_counts=torch.full((5,), 800),
             prior_counts=torch.full((5,), 800),
         ),
-        RectifySettings(l2=0.0, gamma=0.0, tolerance=1e-9),
+        replace(PAPER, l2=0.0, gamma=0.0, tolerance=1e-9),
     )
     torch.testing.assert_close(once.rectifier.scale, torch.ones(5).double(), rtol=0, atol=0.1)
     torch.testing.assert_close(once.rectifier.shift, torch.zeros(5).double(), rtol=0, atol=0.1)
@@ -154,7 +156,7 @@ def test_the_paper_online_loop_and_the_cached_sgd_take_the_same_steps():
         class_counts=counts,
         prior_counts=counts,
     )
-    fit = fit_rectifier(inputs, RectifySettings(optimizer="sgd", preset="paper", tolerance=1e-9))
+    fit = fit_rectifier(inputs, replace(PAPER, optimizer="sgd", tolerance=1e-9))
 
     omega = torch.ones(4, dtype=torch.float64, requires_grad=True)
     beta = torch.zeros(4, dtype=torch.float64, requires_grad=True)
@@ -178,13 +180,13 @@ def test_the_paper_online_loop_and_the_cached_sgd_take_the_same_steps():
 
 def test_sgd_approaches_the_exact_optimum(inputs):
     exact = fit_rectifier(inputs, EXACT)
-    near = fit_rectifier(inputs, replace(EXACT, optimizer="sgd", preset="paper"))
+    near = fit_rectifier(inputs, replace(EXACT, optimizer="sgd"))
     assert exact.loss <= near.loss <= exact.loss + 2e-3
 
 
 @pytest.mark.parametrize("optimizer", ["lbfgs", "newton", "sgd"])
 def test_a_fit_is_repeatable_bit_for_bit(inputs, optimizer):
-    settings = RectifySettings(optimizer=optimizer)
+    settings = replace(PAPER, optimizer=optimizer)
     first, second = fit_rectifier(inputs, settings), fit_rectifier(inputs, settings)
     assert torch.equal(first.rectifier.scale, second.rectifier.scale)
     assert torch.equal(first.rectifier.shift, second.rectifier.shift)
@@ -192,7 +194,7 @@ def test_a_fit_is_repeatable_bit_for_bit(inputs, optimizer):
 
 @pytest.mark.parametrize("optimizer", ["lbfgs", "newton"])
 def test_separable_rows_without_a_ridge_are_unbounded(separable_inputs, optimizer):
-    fit = fit_rectifier(separable_inputs, RectifySettings(l2=0.0, optimizer=optimizer))
+    fit = fit_rectifier(separable_inputs, replace(PAPER, l2=0.0, optimizer=optimizer))
     assert fit.status is FitStatus.UNBOUNDED
     assert bool(torch.isfinite(fit.rectifier.scale).all())
     assert any("give --l2" in warning for warning in fit.warnings)
@@ -232,7 +234,7 @@ def test_few_classes_and_few_rows(num_classes, num_samples):
 
 def test_newton_by_conjugate_gradients_reaches_the_same_optimum(inputs, monkeypatch):
     full = fit_rectifier(inputs, replace(EXACT, optimizer="newton"))
-    monkeypatch.setattr("marr_pipeline.optim.newton.FULL_UP_TO", 0)
+    monkeypatch.setattr(newton, "FULL_UP_TO", 0)
     conjugate = fit_rectifier(inputs, replace(EXACT, optimizer="newton"))
     assert conjugate.loss == pytest.approx(full.loss, abs=1e-11)
 

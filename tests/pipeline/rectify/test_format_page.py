@@ -9,11 +9,14 @@ import pytest
 import torch
 from confidence_problems import make_featured_inputs
 
-from marr_pipeline.rectify.fit import fit_rectifier
-from marr_pipeline.rectify.head.rectifier import HeadRectifier
-from marr_pipeline.rectify.presets import preset_settings
-from marr_pipeline.rectify.rectifier import FORMAT_VERSION, Rectifier
-from marr_pipeline.rectify.rectifier_file import KINDS, load_rectifier
+from marr_pipeline.rectify.fit import fit_rectifier, preset_settings
+from marr_pipeline.rectify.rectifier import HeadRectifier, Rectifier
+from marr_pipeline.rectify.rectifier_file import (
+    FORMAT_VERSION,
+    KINDS,
+    load_rectifier,
+    save_rectifier,
+)
 
 PAGE = (Path(__file__).parents[3] / "docs" / "rectifier-format.md").read_text(encoding="utf-8")
 (READ,) = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
@@ -43,7 +46,7 @@ def test_safetensors_alone(method, tmp_path, monkeypatch):
     inputs = make_featured_inputs(num_views=1)
     monkeypatch.chdir(tmp_path)
     rectifier = RECTIFIERS[method](inputs)
-    rectifier.save(Path("rectifier.safetensors"))
+    save_rectifier(rectifier, Path("rectifier.safetensors"))
     logits, features = inputs.logits[0], inputs.features[0]
     np.savez("new.npz", logits=logits.numpy(), features=features.numpy())
     found = {}
@@ -81,5 +84,5 @@ def test_the_page_is_of_this_version(tmp_path):
     assert PAGE.startswith(f"# The rectifier file, version {FORMAT_VERSION}\n")
     path = tmp_path / "r.safetensors"
     ones = torch.ones(3, dtype=torch.float64)
-    Rectifier(scale=ones, shift=0 * ones, metadata={"method": "lws"}).save(path)
+    save_rectifier(Rectifier(scale=ones, shift=0 * ones, metadata={"method": "lws"}), path)
     assert type(load_rectifier(path)) is Rectifier

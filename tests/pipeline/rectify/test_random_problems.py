@@ -8,7 +8,7 @@ import torch
 from problems import make_inputs
 from reference import reference_class_weights, reference_objective, reference_optimum
 
-from marr_pipeline.optim.result import FitStatus
+from marr_pipeline.optim.solvable import FitStatus
 from marr_pipeline.rectify.fit import fit_rectifier
 from marr_pipeline.rectify.settings import RectifySettings
 

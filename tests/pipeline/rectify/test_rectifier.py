@@ -1,19 +1,22 @@
+import contextlib
+
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from safetensors.torch import save_file
 
 from marr_pipeline.errors import ConfigError, DataError
-from marr_pipeline.rectify.fit import fit_rectifier
-from marr_pipeline.rectify.presets import preset_settings
+from marr_pipeline.rectify.fit import fit_rectifier, preset_settings
 from marr_pipeline.rectify.rectifier import Rectifier
-from marr_pipeline.rectify.rectifier_file import load_rectifier
+from marr_pipeline.rectify.rectifier_file import load_rectifier, save_rectifier
 from marr_pipeline.rectify.settings import PRESETS, RectifySettings
 
 
 def test_round_trip_keeps_every_number_and_setting(inputs, tmp_path):
     fit = fit_rectifier(inputs, RectifySettings(), metadata={"head_fingerprint": "abc"})
     path = tmp_path / "marr.safetensors"
-    fit.rectifier.save(path)
+    save_rectifier(fit.rectifier, path)
     again = load_rectifier(path)
     assert torch.equal(again.scale, fit.rectifier.scale)
     assert torch.equal(again.own["beta"], fit.rectifier.own["beta"])
@@ -35,11 +38,11 @@ def test_rectifier_is_its_omega_and_beta(inputs):
 def test_a_failed_save_keeps_the_old_file(tmp_path):
     path = tmp_path / "marr.safetensors"
     scale, shift = torch.ones(3, dtype=torch.float64), torch.zeros(3, dtype=torch.float64)
-    Rectifier(scale=scale, shift=shift, metadata={"method": "marr"}).save(path)
+    save_rectifier(Rectifier(scale=scale, shift=shift, metadata={"method": "marr"}), path)
     before = path.read_bytes()
     unserialisable = Rectifier(scale=scale, shift=shift, metadata={"method": object()})
     with pytest.raises(TypeError):
-        unserialisable.save(path)
+        save_rectifier(unserialisable, path)
     assert path.read_bytes() == before
     assert list(tmp_path.iterdir()) == [path]
 
@@ -84,3 +87,63 @@ def test_presets_are_what_the_design_says():
     assert preset_settings("paper", dataset="inaturalist2018").l2 == 1e-4
     assert preset_settings("paper", dataset="cifar10-lt") == preset_settings("paper")
     assert preset_settings("paper").l2 == 5e-4
+
+
+def save_damaged(path, *, header=None, **tensors):
+    """A rectifier file of two classes in which some of the header or the tensors are others."""
+    vector = torch.ones(2, dtype=torch.float64)
+    whole = {"scale": vector, "shift": vector.clone(), **tensors}
+    known = {"format": "marr-rectifier", "format_version": "1.0", "method": '"lws"'}
+    known |= header or {}
+    save_file(
+        {name: tensor for name, tensor in whole.items() if tensor is not None},
+        path,
+        {name: value for name, value in known.items() if value is not None},
+    )
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        ({"header": {"format_version": None}}, "format version 1.0 expected, got none"),
+        ({"header": {"method": None}}, "the name of its method expected in the header, got None"),
+        ({"header": {"method": "3"}}, "the name of its method expected in the header, got 3"),
+        ({"header": {"gamma": "{"}}, "JSON expected under gamma in the header, got '{'"),
+        ({"shift": None}, "tensors scale, shift expected, got none named shift"),
+        ({"shift": torch.ones(3).double()}, r"shift of shape \(2\) expected, got \(3,\)"),
+        ({"scale": torch.ones(2, 2).double()}, r"scale of shape \(K\) expected, got \(2, 2\)"),
+        ({"scale": torch.ones(0).double()}, r"scale of shape \(.*\) expected, got \(0,\)"),
+        ({"scale": torch.ones(2)}, "float64 expected, got others in scale"),
+        ({"scale": torch.tensor([1.0, torch.nan]).double()}, "finite numbers expected"),
+        (
+            {"weight": torch.ones(3, 4).double(), "bias": torch.ones(2).double()},
+            r"weight of shape \(2, D\) expected, got \(3, 4\)",
+        ),
+        (
+            {
+                "confidence_weight": torch.ones(4).double(),
+                "confidence_bias": torch.ones(2).double(),
+            },
+            r"confidence_bias of shape \(1\) expected, got \(2,\)",
+        ),
+    ],
+)
+def test_a_malformed_file_is_refused_where_it_is_read(damage, message, tmp_path):
+    path = tmp_path / "marr.safetensors"
+    save_damaged(path)
+    assert load_rectifier(path).method == "lws"
+    save_damaged(path, **damage)
+    with pytest.raises(DataError, match=message):
+        load_rectifier(path)
+
+
+@given(cut=st.integers(0, 400), flipped=st.none() | st.integers(0, 399))
+def test_no_damage_ends_in_anything_but_a_refusal(cut, flipped, tmp_path_factory):
+    path = tmp_path_factory.mktemp("damaged") / "marr.safetensors"
+    save_damaged(path)
+    content = bytearray(path.read_bytes())
+    if flipped is not None:
+        content[flipped % len(content)] ^= 0x15
+    path.write_bytes(content[: max(len(content) - cut, 0)])
+    with contextlib.suppress(DataError):
+        load_rectifier(path)

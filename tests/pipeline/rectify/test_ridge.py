@@ -11,8 +11,8 @@ from problems import make_inputs
 from reference import reference_class_weights, reference_objective
 from scipy.optimize import minimize
 
-from marr_pipeline.optim.result import FitStatus
-from marr_pipeline.rectify.affine.fit import build_problem
+from marr_pipeline.optim.solvable import FitStatus
+from marr_pipeline.rectify.affine import build_problem
 from marr_pipeline.rectify.fit import fit_rectifier
 from marr_pipeline.rectify.methods import METHODS
 from marr_pipeline.rectify.ridge import Ridge

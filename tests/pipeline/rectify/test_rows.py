@@ -1,7 +1,9 @@
 import ctypes
 import mmap
 import os
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from threading import Barrier
 
 import numpy as np
 import pytest
@@ -11,12 +13,10 @@ from problems import make_inputs
 from marr_pipeline.errors import ConfigError
 from marr_pipeline.rectify.fit import fit_rectifier
 from marr_pipeline.rectify.objective import WeightedCrossEntropy
-from marr_pipeline.rectify.rows import read_ahead
 from marr_pipeline.rectify.rows.blocks import CHUNK_LOGITS, Blocks
-from marr_pipeline.rectify.rows.resources import Resources
-from marr_pipeline.rectify.rows.source import FeatureLogits, PickedRows, StoredLogits
-from marr_pipeline.rectify.rows.workers import Workers
-from marr_pipeline.rectify.settings import RectifySettings
+from marr_pipeline.rectify.rows.resources import Resources, Workers
+from marr_pipeline.rectify.rows.source import FeatureLogits, PickedRows, StoredLogits, ask_for_pages
+from marr_pipeline.rectify.settings import PRESETS
 
 LEAST_CHUNK = CHUNK_LOGITS["cpu"][0]
 
@@ -143,7 +143,7 @@ def test_features_do_not_depend_on_the_threads():
 def test_a_fit_on_features_is_the_fit_on_their_logits():
     inputs = make_inputs(num_classes=20, num_samples=500)
     rows = make_features(num_rows=2 * inputs.labels.numel(), num_classes=20, views=2)
-    settings = RectifySettings(tolerance=1e-14)
+    settings = replace(PRESETS["paper"], tolerance=1e-14)
     logits = rows.block(slice(0, rows.num_rows)).view(rows.shape)
     from_logits = fit_rectifier(replace(inputs, logits=logits), settings)
     from_features = fit_rectifier(replace(inputs, logits=rows), settings)
@@ -227,7 +227,7 @@ def test_every_chunk_is_asked_for_before_its_use(tmp_path, monkeypatch):
     assert sorted(asked) == expected
 
 
-@pytest.mark.skipif(read_ahead._ADVICE is None, reason="this system takes no such advice")
+@pytest.mark.skipif(not hasattr(mmap, "MADV_WILLNEED"), reason="this system takes no such advice")
 def test_asked_pages_come_from_the_file(tmp_path):
     """Dropped from the page cache, they are there again soon after the question."""
     logits = torch.randn(2**16, 4)  # 1 MiB
@@ -237,7 +237,7 @@ def test_asked_pages_come_from_the_file(tmp_path):
         os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
     if resident_pages(mapped) > 0:
         pytest.skip("this file system keeps its pages")
-    read_ahead.ask_for_pages(mapped)
+    ask_for_pages(mapped)
     num_pages = mapped.nbytes // mmap.PAGESIZE
     for _ in range(1000):
         if resident_pages(mapped) == num_pages:
@@ -275,3 +275,29 @@ def test_an_error_in_a_worker_is_the_callers(num_threads):
 
     with pytest.raises(ValueError, match="item 0"):
         list(Workers(num_threads).map(work, range(10)))
+
+
+def test_fits_in_two_threads_at_once_leave_every_count_as_it_was():
+    """Torch has one count a thread, and a thread that is new to torch takes the last one set."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        inputs = [make_inputs(seed=seed) for seed in range(4)]
+        alone = [fit_rectifier(each, PRESETS["paper"]).rectifier for each in inputs]
+        start = Barrier(4)
+
+        def fit(each):
+            start.wait()
+            fits = [fit_rectifier(each, PRESETS["paper"]).rectifier for _ in range(3)]
+            return fits[-1], torch.get_num_threads()
+
+        with ThreadPoolExecutor(4) as pool:
+            found = list(pool.map(fit, inputs))
+            counts = list(pool.map(lambda _: torch.get_num_threads(), range(4)))
+        with ThreadPoolExecutor(1) as fresh:
+            counts.append(fresh.submit(torch.get_num_threads).result())
+        assert [torch.get_num_threads(), *counts, *(count for _, count in found)] == [3] * 10
+        for (rectifier, _), expected in zip(found, alone, strict=True):
+            assert torch.equal(rectifier.scale, expected.scale)
+    finally:
+        torch.set_num_threads(before)

@@ -7,11 +7,7 @@ import torch
 from head_problems import make_head_inputs
 
 from marr_pipeline.rectify.head.loss import HeadCrossEntropy
-from marr_pipeline.rectify.rows.sampling import (
-    class_balanced_batches,
-    expected_weights,
-    instance_batches,
-)
+from marr_pipeline.rectify.schedule import class_balanced_batches, instance_batches
 
 LABELS = torch.tensor([0] * 7 + [1] * 2 + [3] * 5)
 
@@ -86,11 +82,11 @@ def test_the_mean_over_batches_is_the_expected_loss(gamma, reduction):
     for batch in islice(draws, rounds):
         drawn += torch.bincount(batch, minlength=len(labels))
     head = torch.randn(5, 5, generator=generator, dtype=torch.float64)
-    own, _ = expected_weights(inputs, gamma=gamma, reduction=reduction, sampling="instance")
+    own, _ = inputs.loss_weights(gamma=gamma, reduction=reduction, sampling="instance")
     rows = torch.repeat_interleave(torch.arange(len(labels)), drawn.long())
     sampled = HeadCrossEntropy(features[rows], labels[rows], own, reduction=reduction)
-    weights, divided_by = expected_weights(
-        inputs, gamma=gamma, reduction=reduction, sampling="class-balanced"
+    weights, divided_by = inputs.loss_weights(
+        gamma=gamma, reduction=reduction, sampling="class-balanced"
     )
     expected = HeadCrossEntropy(features, labels, weights, reduction=divided_by)
     ours, theirs = (each.evaluate(head, precise=True) for each in (sampled, expected))
@@ -100,10 +96,8 @@ def test_the_mean_over_batches_is_the_expected_loss(gamma, reduction):
 
 def test_without_weights_the_expected_loss_is_the_weighted_mean_with_gamma_one():
     inputs = make_head_inputs()
-    drawn, reduction = expected_weights(
-        inputs, gamma=0.0, reduction="plain", sampling="class-balanced"
-    )
-    weighted, _ = expected_weights(inputs, gamma=1.0, reduction="weighted", sampling="instance")
+    drawn, reduction = inputs.loss_weights(gamma=0.0, reduction="plain", sampling="class-balanced")
+    weighted, _ = inputs.loss_weights(gamma=1.0, reduction="weighted", sampling="instance")
     assert reduction == "weighted"
     torch.testing.assert_close(drawn / drawn.sum(), weighted / weighted.sum())
 
@@ -118,7 +112,7 @@ def test_an_absent_class_is_never_drawn_and_has_no_weight():
         labels=inputs.labels[kept],
         class_counts=torch.where(torch.arange(5) == 2, 0, inputs.class_counts),
     )
-    weights, _ = expected_weights(inputs, gamma=0.0, reduction="plain", sampling="class-balanced")
+    weights, _ = inputs.loss_weights(gamma=0.0, reduction="plain", sampling="class-balanced")
     assert float(weights[2]) == 0
     assert bool(torch.isfinite(weights).all())
     drawn = inputs.labels[torch.cat(balanced(16, count=9, labels=inputs.labels))]

@@ -5,9 +5,9 @@ import torch
 from head_problems import make_head_inputs
 
 from marr_pipeline.errors import ConfigError, DataError
-from marr_pipeline.optim.result import FitStatus
+from marr_pipeline.optim.solvable import FitStatus
 from marr_pipeline.rectify.fit import fit_rectifier
-from marr_pipeline.rectify.rectifier_file import load_rectifier
+from marr_pipeline.rectify.rectifier_file import load_rectifier, save_rectifier
 from marr_pipeline.rectify.settings import RectifySettings
 
 TDE = RectifySettings(method="tde")
@@ -70,7 +70,7 @@ def test_a_head_without_a_bias_keeps_none(inputs):
 
 def test_a_file_keeps_direction_and_alpha(inputs, tmp_path):
     fit = fit_rectifier(inputs, TDE)
-    fit.rectifier.save(tmp_path / "tde.safetensors")
+    save_rectifier(fit.rectifier, tmp_path / "tde.safetensors")
     again = load_rectifier(tmp_path / "tde.safetensors")
     assert torch.equal(again.weight, fit.rectifier.weight)
     assert torch.equal(again.own["alpha"], fit.rectifier.own["alpha"])

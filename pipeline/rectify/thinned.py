@@ -1,26 +1,27 @@
-"""A start and a metric for L-BFGS from a few rows of each class.
+"""A start and a preconditioner for L-BFGS from a few rows of each class.
 
 Far from the minimum the exact loss is not needed, and near it the shape of the loss is: the
-Hessian. Both are had cheaply from a thinned problem (`thinning`) of about 8 rows a class: L-BFGS on
-it until its gradient has fallen to a hundredth, then its whole Hessian there. L-BFGS on all rows,
-begun at that point with that Hessian as its first metric, took 9, 11 and 30 sweeps in place of 20,
-42 and 204 (20,000 x 1000, weighted mean, l2 0.3, 0.01 and 1e-4, gap 1e-6; measured with 4 rows a
-class). The Hessian at the first start would not do: there the softmax is saturated elsewhere, and
-it took more passes than none.
+Hessian. Both are had cheaply from a thinned problem of about 8 rows a class: L-BFGS on it until its
+gradient has fallen to a hundredth, then its whole Hessian there. L-BFGS on all rows, begun at that
+point with that Hessian as its first preconditioner, took 9, 11 and 30 sweeps in place of 20, 42 and
+204 (20,000 x 1000, weighted mean, l2 0.3, 0.01 and 1e-4, gap 1e-6; measured with 4 rows a class).
+The Hessian at the first start would not do: there the softmax is saturated elsewhere, and it took
+more passes than none.
 """
+
+from typing import Protocol
 
 from torch import Tensor
 
-from marr_pipeline.optim.curvature import Metric, inverse_hessian
 from marr_pipeline.optim.lbfgs import descend, minimize
-from marr_pipeline.optim.result import Solution
-from marr_pipeline.optim.solvable import Point, Thinnable
+from marr_pipeline.optim.preconditioner import Preconditioner, inverse_hessian
+from marr_pipeline.optim.solvable import Point, Solution, Solvable
 from marr_pipeline.rectify.rows.thinning import is_worth_it, least_rows_per_class
 
 GROWTH = 4
 """Rows of a finer thinned problem over those of the one before."""
 REFRESH = 12
-"""Steps after which a metric has shown that it does not fit, and a finer one is taken."""
+"""Steps after which a preconditioner has shown that it does not fit, and a finer one is taken."""
 DROP = 0.01
 """Share of the first gradient at which the thinned problem is left."""
 MAX_WIDTH = 8192
@@ -29,12 +30,37 @@ HESSIAN_BYTES = 32
 """Times the width squared: the Hessian, its factor, and what makes them."""
 
 
+class Thinnable(Solvable, Protocol):
+    """F whose shape a few of its rows show."""
+
+    @property
+    def num_classes(self) -> int:
+        """K."""
+
+    @property
+    def hessian_width(self) -> int:
+        """Of the matrix that `hessian` makes, on its way to (P, P)."""
+
+    @property
+    def memory(self) -> int | None:
+        """The bound on buffers, in bytes."""
+
+    def thin(self, rows_per_class: int) -> "Thinnable":
+        """An estimate of F from at most that many rows of each class."""
+
+    def hessian(self, theta: Tensor) -> Tensor:
+        """(P, P) float64 at theta (P,), or what stands for it and is positive semidefinite."""
+
+    def tolerance_met(self, gradient: Tensor) -> float:
+        """The tolerance that a gradient (P,) just meets."""
+
+
 def minimize_lbfgs(problem: Thinnable, start: Tensor, tolerance: float) -> Solution:
     """Minimise a problem that can be thinned from `start` (P,); see `lbfgs.minimize`."""
-    return minimize(problem, start, tolerance, approximation=Coarsening(problem))
+    return minimize(problem, start, tolerance, approximation=ThinnedApproximation(problem))
 
 
-class Coarsening:
+class ThinnedApproximation:
     """Thinned versions of a problem, from coarse to fine, and what they give L-BFGS.
 
     Args:
@@ -55,38 +81,37 @@ class Coarsening:
         few = self._problem.thin(self._rows_per_class)
         return few if is_worth_it(few.num_rows, self._problem.num_rows) else self._problem
 
-    def start(self, theta: Tensor, tolerance: float) -> tuple[Tensor, Metric | None, int]:
+    def start(self, theta: Tensor, tolerance: float) -> tuple[Tensor, Preconditioner | None, int]:
         """See `lbfgs.Approximation`: the end of a rough descent on the thinned problem."""
         few = self.problem
         aim = few.tolerance_met(DROP * few.evaluate(theta, precise=False).gradient)
         point, steps = descend(few, theta, max(aim, tolerance), precise=False)
         is_taken = point.is_finite and (self._is_convex or self._is_lower(point.theta, theta))
-        return point.theta if is_taken else theta, self.metric(point), steps
+        return point.theta if is_taken else theta, self.preconditioner(point), steps
 
     def _is_lower(self, theta: Tensor, other: Tensor) -> bool:
         """Whether F on all rows is lower at theta (P,) than at another point."""
         here, there = (self._problem.evaluate(each, precise=False) for each in (theta, other))
         return here.value < there.value
 
-    def metric(self, point: Point) -> Metric | None:
+    def preconditioner(self, point: Point) -> Preconditioner | None:
         """The inverse Hessian at a point; None where it costs more than it saves."""
         if not (point.is_finite and self._is_worth_it()):
             return None
-        return inverse_hessian(self.problem, point.theta)
+        return inverse_hessian(self.problem.hessian(point.theta))
 
-    def finer_metric(self, point: Point) -> Metric | None:
-        """The metric of the next finer version, for a descent that is not getting there."""
+    def finer(self, point: Point) -> Preconditioner | None:
+        """That of the next finer version, for a descent that is not getting there."""
         if self.problem is not self._problem:
             self._rows_per_class *= GROWTH
             self.problem = self._thinned()
-        return self.metric(point)
+        return self.preconditioner(point)
 
     def _is_worth_it(self) -> bool:
-        """Whether the metric costs less than the passes that it may save.
+        """Whether the preconditioner costs less than the passes that it may save.
 
         The Hessian of M rows and width H takes 1.5 M H^2 operations, some 50 a nanosecond; a pass
-        over R rows about 1 ns a logit. Tens of passes are what a small ridge costs without the
-        metric.
+        over R rows about 1 ns a logit. Tens of passes are what a small ridge costs without it.
         """
         width, memory = self._problem.hessian_width, self._problem.memory
         num_logits = self._problem.num_rows * self._problem.num_classes

@@ -1,9 +1,37 @@
-"""Conjugate gradients: H x = b with nothing but products of H."""
+"""The inverse Hessian, or what stands for it, as something that can be applied to a gradient."""
 
 from collections.abc import Callable
 
 import torch
 from torch import Tensor
+
+from marr_pipeline.errors import FitError
+
+Preconditioner = Callable[[Tensor], Tensor]
+"""An inverse Hessian, applied to a gradient (P,)."""
+
+FLATNESS = 1e-9
+"""Added to the Hessian's diagonal, relative to its mean: without a ridge one direction is flat."""
+
+
+def inverse_hessian(hessian: Tensor) -> Preconditioner:
+    """H^-1 of H (P, P) by Cholesky; the damping grows until rounding leaves H positive definite.
+
+    Raises:
+        FitError: the Hessian overflows the float32 that it was computed in.
+    """
+    if not bool(torch.isfinite(hessian).all()):
+        raise FitError(
+            "fit: a finite Hessian expected, got an overflow in float32; "
+            "scale these logits down, or give --l2 a larger value"
+        )
+    identity = torch.eye(len(hessian), dtype=hessian.dtype)
+    damping = FLATNESS * float(hessian.diagonal().mean())
+    while True:
+        factor, failed = torch.linalg.cholesky_ex(hessian + damping * identity)
+        if not int(failed):
+            return lambda gradient: torch.cholesky_solve(gradient[:, None], factor)[:, 0]
+        damping = max(10 * damping, 1e-300)
 
 
 def conjugate_gradients(
@@ -13,7 +41,7 @@ def conjugate_gradients(
     accuracy: float,
     max_products: int,
     least_curvature: float,
-    precondition: Callable[[Tensor], Tensor] | None = None,
+    precondition: Preconditioner | None = None,
 ) -> Tensor:
     """x (P,) with |H x - b| <= accuracy |b|, or as near as `max_products` come.
 

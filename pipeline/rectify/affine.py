@@ -1,0 +1,221 @@
+"""The affine core: which scales and shifts a method may choose, and how its numbers give them.
+
+K classes, P parameters. A method's parameters theta (P,) give
+
+    scale (K,) = base_scale + A theta        rectified logits = scale * logits + shift
+    shift (K,) = base_shift + B theta
+
+with constant A and B, so one objective, one gradient and one set of solvers serve all methods.
+In A each class has its own parameter, or all share one; B is diagonal, with a unit per class
+(the head's weight norm for MARR, 1 for vector scaling). With the data term L of
+`objective` and the quadratic R of `ridge`, F(theta) = L(scale(theta), shift(theta)) + R(theta) is
+convex.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from marr_pipeline.progress import Progress, silent
+from marr_pipeline.rectify.inputs import FitInputs
+from marr_pipeline.rectify.objective import WeightedCrossEntropy
+from marr_pipeline.rectify.problem import Problem
+from marr_pipeline.rectify.ridge import Ridge
+from marr_pipeline.rectify.rows.resources import UNLIMITED, Resources
+from marr_pipeline.rectify.rows.weighted_rows import Evaluation
+from marr_pipeline.rectify.settings import RectifySettings, Sampling
+
+
+@dataclass(frozen=True, kw_only=True)
+class AffineFamily:
+    """The pairs (scale, shift) that a method can reach.
+
+    Args:
+        num_classes: K.
+        scale: `fixed` at 1, `shared` (one parameter) or `per-class` (K parameters).
+        shift_unit: (K,) float64, the shift that one unit of each shift parameter makes; None
+            if the shift is fixed at 0. A class with unit 0 keeps its parameter at 0.
+    """
+
+    num_classes: int
+    scale: Literal["fixed", "shared", "per-class"]
+    shift_unit: Tensor | None = None
+
+    @property
+    def num_scales(self) -> int:
+        """How many of theta's leading entries are scales: 0, 1 or K."""
+        return {"fixed": 0, "shared": 1, "per-class": self.num_classes}[self.scale]
+
+    @property
+    def num_parameters(self) -> int:
+        """P."""
+        return self.num_scales + (0 if self.shift_unit is None else self.num_classes)
+
+    @property
+    def free(self) -> Tensor:
+        """(P,) bool: False where a parameter has no effect and is held at 0."""
+        free = torch.ones(self.num_parameters, dtype=torch.bool)
+        if self.shift_unit is not None:
+            free[self.num_scales :] = self.shift_unit != 0
+        return free
+
+    def identity(self) -> Tensor:
+        """theta (P,) of the unrectified logits."""
+        return self.parameters(1.0, torch.zeros(self.num_classes, dtype=torch.float64))
+
+    def parameters(self, scale: float, shift: Tensor) -> Tensor:
+        """theta (P,) for one scale and a shift (K,); a shift the family cannot make becomes 0."""
+        theta = torch.full((self.num_parameters,), scale, dtype=torch.float64)
+        if self.shift_unit is not None:
+            movable = self.shift_unit != 0
+            unit = torch.where(movable, self.shift_unit, 1.0)
+            theta[self.num_scales :] = torch.where(movable, shift / unit, 0.0)
+        return theta
+
+    def affine(self, theta: Tensor) -> tuple[Tensor, Tensor]:
+        """scale (K,) and shift (K,) of theta (P,)."""
+        scale, shift = self.direction(theta)
+        return (torch.ones_like(scale) if self.num_scales == 0 else scale), shift
+
+    def direction(self, theta: Tensor) -> tuple[Tensor, Tensor]:
+        """A theta (K,) and B theta (K,): what a step theta (P,) does to scale and shift."""
+        zeros = theta.new_zeros(self.num_classes)
+        scale = theta[: self.num_scales].expand(self.num_classes) if self.num_scales else zeros
+        shift = zeros if self.shift_unit is None else theta[self.num_scales :] * self.shift_unit
+        return scale, shift
+
+    def pull_back(self, scale_gradient: Tensor, shift_gradient: Tensor) -> Tensor:
+        """Gradient in theta (P,): A^T scale_gradient + B^T shift_gradient."""
+        if self.scale == "shared":
+            scale_gradient = scale_gradient.sum(0, keepdim=True)
+        parts = [scale_gradient] if self.num_scales else []
+        if self.shift_unit is not None:
+            parts.append(shift_gradient * self.shift_unit)
+        return torch.cat(parts)
+
+    def pull_back_hessian(self, scale: Tensor, mixed: Tensor, shift: Tensor) -> Tensor:
+        """Hessian in theta (P, P) from its blocks (K, K); `mixed` has scales in its rows."""
+        if self.scale == "shared":
+            scale, mixed = scale.sum().reshape(1, 1), mixed.sum(0, keepdim=True)
+        if self.shift_unit is None:
+            return scale
+        unit = self.shift_unit
+        shift = unit[:, None] * shift * unit
+        if not self.num_scales:
+            return shift
+        mixed = mixed * unit
+        return torch.cat([torch.cat([scale, mixed], 1), torch.cat([mixed.T, shift], 1)])
+
+
+class AffineProblem(Problem[WeightedCrossEntropy]):
+    """F of the module's docstring, as a solver sees it.
+
+    Args:
+        loss: L.
+        family: which scales and shifts are reachable.
+        ridge: R; its centre is 0 where a parameter is not free.
+        progress: told each pass, with the loss and what it certifies.
+    """
+
+    def __init__(
+        self,
+        loss: WeightedCrossEntropy,
+        family: AffineFamily,
+        ridge: Ridge,
+        *,
+        progress: Progress = silent,
+    ) -> None:
+        super().__init__(loss, ridge, free=family.free, progress=progress)
+        self.family = family
+
+    @property
+    def hessian_width(self) -> int:
+        """2K: scales and shifts are taken together."""
+        return 2 * self.num_classes
+
+    def hessian(self, theta: Tensor) -> Tensor:
+        """(P, P) float64 at theta: one pass. A parameter not free gets a row of the identity."""
+        if len(theta) == 1:  # its one column is a product, at a pass in place of K of them
+            return self.hessian_product(theta, torch.ones_like(theta))[:, None]
+        self.count_pass()
+        blocks = self.loss.hessian(*self.family.affine(theta))
+        hessian = self.family.pull_back_hessian(*blocks) + self.ridge.hessian()
+        held = ~self.free
+        hessian[held, :] = 0.0
+        hessian[:, held] = 0.0
+        hessian.diagonal()[held] = 1.0
+        return hessian
+
+    def hessian_product(self, theta: Tensor, step: Tensor) -> Tensor:
+        """Hessian at theta (P,) times step (P,): one pass."""
+        self.count_pass()
+        point, direction = self.family.affine(theta), self.family.direction(step)
+        product = self.family.pull_back(*self.loss.hessian_product(*point, *direction))
+        return torch.where(self.free, product + self.ridge.hessian_product(step), 0.0)
+
+    def _data(self, theta: Tensor, *, precise: bool) -> Evaluation:
+        data = self.loss.evaluate(*self.family.affine(theta), precise=precise)
+        gradient = self.family.pull_back(*data.gradient)
+        return Evaluation(data.loss, gradient, data.largest_row_loss)
+
+    def _is_separated(self, theta: Tensor) -> bool:
+        return self.loss.is_separated(*self.family.affine(theta))
+
+
+def build_problem(
+    inputs: FitInputs,
+    settings: RectifySettings,
+    family: AffineFamily,
+    *,
+    sampling: Sampling = "instance",
+    resources: Resources = UNLIMITED,
+    progress: Progress = silent,
+) -> AffineProblem:
+    """F of the settings over all rows of the inputs.
+
+    Args:
+        inputs: the rows.
+        settings: gamma, reduction, l2 and centre.
+        family: what the method may choose.
+        sampling: how rows are drawn, where F is what a batch has in expectation.
+        resources: bound on memory, and the processes that share the rows.
+        progress: told the passes.
+
+    Raises:
+        ConfigError: the bound on memory has no room for one thread's buffers.
+    """
+    weights, reduction = inputs.loss_weights(
+        gamma=settings.gamma, reduction=settings.reduction, sampling=sampling
+    )
+    loss = WeightedCrossEntropy(*inputs.source(), weights, reduction=reduction, resources=resources)
+    ridge = build_ridge(family, settings, inputs.log_prior)
+    return AffineProblem(loss, family, ridge, progress=progress)
+
+
+def build_ridge(family: AffineFamily, settings: RectifySettings, log_prior: Tensor) -> Ridge:
+    """The ridge of the settings, for the parameters theta (P,) of a family.
+
+    It pulls to `zero` as weight decay does, to `identity`, the unrectified logits, to
+    `logit-adjustment`, scale 1 and shift mean(log prior) - log prior, or to `tempered`, any
+    multiple of that, which is logit adjustment at any temperature. The ridge on the multiple is
+    counted in log K, the loss of a classifier that knows nothing. With l2 = 0 there is no ridge.
+    """
+    if settings.center == "zero":
+        center = torch.zeros(family.num_parameters, dtype=torch.float64)
+    elif settings.center == "identity":
+        center = family.identity()
+    else:
+        center = family.parameters(1.0, log_prior.mean() - log_prior)
+    scale_l2 = None
+    if settings.center == "tempered" and settings.l2 > 0:
+        scale_l2 = settings.scale_l2 * math.log(max(family.num_classes, 2))
+    return Ridge(l2=settings.l2, center=center, scale_l2=scale_l2)
+
+
+def starting_point(problem: AffineProblem, settings: RectifySettings) -> Tensor:
+    """theta (P,) where a fit begins: logit adjustment if that is what it is pulled to."""
+    is_adjusted = settings.center in ("logit-adjustment", "tempered")
+    return problem.ridge.center if is_adjusted else problem.family.identity()
