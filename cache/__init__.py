@@ -1,29 +1,27 @@
 """The cache: one HDF5 file that holds everything phase two needs, as a published format.
 
-`schema` is the format's page. Imports numpy and h5py and nothing of the project.
+`schema` is the format's page. Imports numpy, h5py and filelock, and nothing of the project.
 """
 
-from marr_pipeline.cache.blocks import row_ranges
 from marr_pipeline.cache.errors import CacheError, CacheWriteError, StaleCacheError
+from marr_pipeline.cache.extent import row_ranges
 from marr_pipeline.cache.fingerprint import differences, digest, fingerprint, require_same
-from marr_pipeline.cache.finite import first_not_finite
-from marr_pipeline.cache.head import Head
-from marr_pipeline.cache.partner import PartnerWriter
-from marr_pipeline.cache.plan import SplitPlan, check_labels, check_views
-from marr_pipeline.cache.read import Cache, Split, ViewKind, open_cache
+from marr_pipeline.cache.head import Head, first_not_finite
+from marr_pipeline.cache.plan import CachePlan, SplitArrays, SplitPlan, check_labels, check_views
+from marr_pipeline.cache.read import Cache, CachedSplit, ViewKind, open_cache
 from marr_pipeline.cache.verify import Damage, verify_cache
-from marr_pipeline.cache.write import CacheWriter
-from marr_pipeline.cache.write_arrays import SplitArrays, write_arrays
+from marr_pipeline.cache.write import CacheWriter, PartnerWriter, write_arrays
 
 __all__ = [
     "Cache",
     "CacheError",
+    "CachePlan",
     "CacheWriteError",
     "CacheWriter",
+    "CachedSplit",
     "Damage",
     "Head",
     "PartnerWriter",
-    "Split",
     "SplitArrays",
     "SplitPlan",
     "StaleCacheError",

@@ -1,13 +1,16 @@
-"""Where the bytes of a dataset lie in the file.
+"""Where the bytes of a dataset lie in the file, and how they are read, written and mapped.
 
 A contiguous HDF5 dataset is one run of bytes at a fixed offset. Knowing it, a writer can put rows
-in place with plain `pwrite`, with no HDF5 file open during hours of extraction (an HDF5 handle
+in place with plain system calls, with no HDF5 file open during hours of extraction (an HDF5 handle
 must not cross a fork, and a killed process leaves one unreadable); a reader can map the rows.
+Large arrays go in pieces of bounded size, so that a mapped file never lies in memory as a whole.
 """
 
 import math
 import mmap
 import os
+import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import h5py
@@ -16,9 +19,10 @@ import numpy.typing as npt
 
 from marr_pipeline.cache.errors import CacheError
 
+BLOCK_BYTES = 8 << 20
 # Linux's number; Python names it from 3.13 on. Without it a copy-on-write mapping larger than the
 # memory is refused, although its pages are only read.
-_MAP_NORESERVE = 0x4000 if os.uname().sysname == "Linux" else 0
+_MAP_NORESERVE = 0x4000 if sys.platform == "linux" else 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,9 +73,61 @@ def map_file(file: h5py.File) -> mmap.mmap:
     It outlives the HDF5 handle. It is writable only so that `torch.from_numpy` takes its arrays
     without a warning.
     """
+    descriptor = file.id.get_vfd_handle()
+    if sys.platform == "win32":
+        return mmap.mmap(descriptor, 0, access=mmap.ACCESS_COPY)
     return mmap.mmap(
-        file.id.get_vfd_handle(),
+        descriptor,
         0,
         flags=mmap.MAP_PRIVATE | _MAP_NORESERVE,
         prot=mmap.PROT_READ | mmap.PROT_WRITE,
     )
+
+
+def read_at(descriptor: int, size: int, offset: int) -> bytes:
+    """Bytes at an offset, fewer where the file ends.
+
+    Raises:
+        OSError: the disk cannot read them.
+    """
+    if sys.platform == "win32":
+        os.lseek(descriptor, offset, os.SEEK_SET)
+        return os.read(descriptor, size)
+    return os.pread(descriptor, size, offset)
+
+
+def write_at(descriptor: int, content: memoryview, offset: int) -> None:
+    """Write all bytes at an offset; a system call may take only some of them.
+
+    Raises:
+        OSError: the disk refuses.
+    """
+    while len(content) > 0:
+        if sys.platform == "win32":
+            os.lseek(descriptor, offset, os.SEEK_SET)
+            num_written = os.write(descriptor, content)
+        else:
+            num_written = os.pwrite(descriptor, content, offset)
+        content, offset = content[num_written:], offset + num_written
+
+
+def row_ranges(num_rows: int, num_bytes_per_row: int) -> Iterator[tuple[int, int]]:
+    """First and last row (exclusive) of each block of at most `BLOCK_BYTES`, or of one row."""
+    step = max(1, BLOCK_BYTES // max(1, num_bytes_per_row))
+    for start in range(0, num_rows, step):
+        yield start, min(start + step, num_rows)
+
+
+def byte_blocks(
+    array: npt.NDArray[np.generic], *, dtype: npt.DTypeLike | None = None
+) -> Iterator[memoryview]:
+    """The bytes of an array in C order, as they would be in another dtype, block by block.
+
+    A C-contiguous array is never copied as a whole.
+    """
+    target = array.dtype if dtype is None else np.dtype(dtype)
+    flat = array.reshape(-1)
+    for start, stop in row_ranges(flat.size, max(array.itemsize, target.itemsize)):
+        with np.errstate(over="ignore"):  # what overflows is refused where rows are checked
+            block = np.ascontiguousarray(flat[start:stop], dtype=target)
+        yield block.view(np.uint8).data

@@ -11,8 +11,8 @@ from collections.abc import Mapping
 import numpy as np
 import numpy.typing as npt
 
-from marr_pipeline.cache.blocks import byte_blocks
 from marr_pipeline.cache.errors import CacheError, StaleCacheError
+from marr_pipeline.cache.extent import byte_blocks
 
 _LONGEST_VALUE = 60
 

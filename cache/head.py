@@ -12,7 +12,6 @@ import numpy.typing as npt
 
 from marr_pipeline.cache.errors import CacheError
 from marr_pipeline.cache.fingerprint import digest
-from marr_pipeline.cache.finite import first_not_finite
 
 _FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
 
@@ -133,3 +132,11 @@ def _check_array(name: str, array: npt.NDArray[np.floating], num_classes: int) -
             f"head.{name}: values of at least 0 expected, got {array[row]} for class {row}; "
             "correct the file it came from"
         )
+
+
+def first_not_finite(values: npt.NDArray[np.floating]) -> tuple[int, ...] | None:
+    """Index of the first infinity or NaN, one number an axis; None if all are finite."""
+    is_finite = np.isfinite(values)
+    if is_finite.all():
+        return None
+    return tuple(np.argwhere(~is_finite)[0].tolist())

@@ -1,6 +1,9 @@
-"""Which blocks of an unfinished cache are in its file: one line each, appended after the bytes.
+"""The finished blocks of an unfinished cache, and the journals that remember them.
 
-    {"digest":"...","format":"marr-cache-journal","layout":{...},"parts":{...},"version":1} 5d0c2e9a
+A block is a run of rows of one view that was written at once. Each process that writes keeps a
+journal beside the partial file, one line a block, appended after its bytes:
+
+    {"digest":"...","format":"marr-cache-journal","parts":{...},"layout":{...},...} 5d0c2e9a
     train 0 128 256 9ae1c22b 77f30a41
 
 The first line says what is being written. Every other one is a block: split, view, first row, one
@@ -13,25 +16,30 @@ from a journal compares the bytes in the file with the sum, so no line needs an 
 
 import json
 import os
+import re
 import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from marr_pipeline.cache.errors import CacheError
-from marr_pipeline.cache.fingerprint import canonical_json, digest, fingerprint
-from marr_pipeline.cache.partial import try_lock, write_errors
+import numpy as np
+
+from marr_pipeline.cache.errors import CacheError, StaleCacheError, write_errors
+from marr_pipeline.cache.extent import write_at
+from marr_pipeline.cache.fingerprint import canonical_json, differences, digest, fingerprint
+from marr_pipeline.cache.partial import WriterLock
 from marr_pipeline.cache.plan import CachePlan
-from marr_pipeline.cache.staging import write_at
+from marr_pipeline.cache.schema import FORMAT_VERSION
 
 FORMAT = "marr-cache-journal"
 VERSION = 1
+_NAMED_ROWS = 5
 
 
 @dataclass(frozen=True, kw_only=True)
-class BlockRecord:
-    """A block that was written.
+class Block:
+    """Rows that were written at once.
 
     Attributes:
         split: name of the split.
@@ -53,7 +61,7 @@ class BlockRecord:
         return self.stop - self.start
 
     def line(self) -> bytes:
-        """The block's line of the journal."""
+        """The block's line of a journal."""
         return _signed(f"{self.split} {self.view} {self.start} {self.stop} {self.crc:08x}")
 
     @classmethod
@@ -63,22 +71,135 @@ class BlockRecord:
         return cls(split=split, view=int(view), start=int(start), stop=int(stop), crc=int(crc, 16))
 
 
-@dataclass(frozen=True)
-class StoredJournal:
-    """What a journal file says.
+class FinishedBlocks:
+    """The blocks in the file: each row in at most one, and in exactly one when it is sealed.
 
-    Attributes:
-        header: its first line.
-        blocks: its good lines, in order.
+    Args:
+        plan: what the cache will hold.
+        where: how errors name the cache.
     """
 
-    header: Mapping[str, object]
-    blocks: tuple[BlockRecord, ...]
+    def __init__(self, plan: CachePlan, *, where: str) -> None:
+        self._where = where
+        self._blocks: list[Block] = []
+        self._is_written = {
+            (name, view): np.zeros(split.num_samples, dtype=np.bool_)
+            for name, split in plan.splits.items()
+            for view in range(len(split.views))
+        }
+
+    @property
+    def num_rows(self) -> int:
+        """Rows of all blocks."""
+        return sum(block.num_rows for block in self._blocks)
+
+    def in_order(self, split: str | None = None) -> list[Block]:
+        """The blocks, of one split or of all, as their rows lie in the file."""
+        chosen = [block for block in self._blocks if split in (None, block.split)]
+        return sorted(chosen, key=lambda block: (block.split, block.view, block.start))
+
+    def has(self, split: str, view: int, start: int, stop: int) -> bool:
+        """Whether rows start..stop-1 of a view are all written."""
+        return bool(self._is_written[split, view][start:stop].all())
+
+    def is_free(self, block: Block) -> bool:
+        """Whether the rows of a block exist and none of them is written."""
+        rows = self._is_written.get((block.split, block.view))
+        inside = rows is not None and 0 <= block.start < block.stop <= len(rows)
+        return inside and rows is not None and not rows[block.start : block.stop].any()
+
+    def check_free(self, split: str, view: int, start: int, stop: int) -> None:
+        """Refuse rows that do not exist or are written.
+
+        Raises:
+            CacheError: it names the first of them.
+        """
+        where, rows = f"{self._where}: {split}, view {view}", self._is_written[split, view]
+        if not 0 <= start < stop <= len(rows):
+            raise CacheError(
+                f"{where}: rows within 0..{len(rows) - 1} expected, got {start}..{stop - 1}; "
+                "write each row at its own place"
+            )
+        if rows[start:stop].any():
+            raise CacheError(
+                f"{where}: each row once expected, got row {start + int(rows[start:stop].argmax())}"
+                " a second time; does the loader pad or repeat samples?"
+            )
+
+    def add(self, block: Block) -> None:
+        """Take a block for written.
+
+        Raises:
+            CacheError: one of its rows is in another block already.
+        """
+        self.check_free(block.split, block.view, block.start, block.stop)
+        self._is_written[block.split, block.view][block.start : block.stop] = True
+        self._blocks.append(block)
+
+    def check_complete(self) -> None:
+        """Refuse gaps.
+
+        Raises:
+            CacheError: rows are missing; it names the first.
+        """
+        for (split, view), rows in self._is_written.items():
+            missing = np.flatnonzero(~rows)
+            if len(missing) > 0:
+                named = ", ".join(str(row) for row in missing[:_NAMED_ROWS])
+                more = ", ..." if len(missing) > _NAMED_ROWS else ""
+                raise CacheError(
+                    f"{self._where}: {split}, view {view}: all {len(rows)} rows expected, got "
+                    f"{len(missing)} missing (rows {named}{more}); write them before closing"
+                )
+
+
+class Journal:
+    """A journal that is being written.
+
+    Args:
+        path: the file; one of that name is replaced in one step.
+        header: what `plan_header` gives.
+        blocks: what is in the file of rows already.
+
+    Raises:
+        OSError: the disk refuses.
+    """
+
+    def __init__(self, path: Path, header: Mapping[str, object], blocks: Iterable[Block]) -> None:
+        first = _signed(canonical_json(header, where=str(path)))
+        content = b"".join([first, *(block.line() for block in blocks)])
+        fresh = path.with_name(path.name + ".new")
+        flags = os.O_RDWR | os.O_CREAT | os.O_TRUNC | getattr(os, "O_BINARY", 0)
+        self._descriptor = os.open(fresh, flags, 0o666)
+        self._end = len(content)
+        try:
+            write_at(self._descriptor, memoryview(content), 0)
+            os.fsync(self._descriptor)
+            fresh.replace(path)
+        except BaseException:
+            self.close()
+            fresh.unlink(missing_ok=True)
+            raise
+
+    def append(self, block: Block) -> None:
+        """Say that the bytes of a block are in the file of rows.
+
+        Raises:
+            OSError: the disk refuses; the line may be torn, so none may follow it.
+        """
+        line = block.line()
+        write_at(self._descriptor, memoryview(line), self._end)
+        self._end += len(line)
+
+    def close(self) -> None:
+        """No line follows; the file stays."""
+        os.close(self._descriptor)
 
 
 def plan_header(plan: CachePlan) -> dict[str, object]:
     """What the first line of a journal says of a plan: all that decides the bytes of its rows."""
     content: dict[str, object] = {
+        "format_version": FORMAT_VERSION,
         "parts": dict(plan.parts),
         "layout": {
             "rows": {name: [at.dtype.str, *at.shape] for name, at in plan.row_arrays().items()},
@@ -90,8 +211,8 @@ def plan_header(plan: CachePlan) -> dict[str, object]:
     return {"format": FORMAT, "version": VERSION, "digest": fingerprint(content), **content}
 
 
-def read_journal(path: Path) -> StoredJournal:
-    """Read a journal; lines that are torn or damaged are left out.
+def read_journal(path: Path) -> tuple[Mapping[str, object], list[Block]]:
+    """The first line of a journal and its blocks; lines that are torn or damaged are left out.
 
     Raises:
         CacheError: the first line is not one of this version, whole and undamaged. A journal gets
@@ -110,53 +231,95 @@ def read_journal(path: Path) -> StoredJournal:
             "--overwrite to start anew"
         )
     texts = (_checked(line) for line in lines)
-    return StoredJournal(header, tuple(BlockRecord.parse(text) for text in texts if text))
+    return header, [Block.parse(text) for text in texts if text]
 
 
-class Journal:
-    """A journal that is being written; a lock on it, dropped with its owner, says so.
+def claimed_blocks(
+    paths: Iterable[Path], header: Mapping[str, object], *, where: str
+) -> list[Block]:
+    """The blocks of every journal, to be compared with the bytes in the file.
 
     Args:
-        path: the file; one of that name is replaced in one step.
-        header: what `plan_header` gives.
-        blocks: what is in the file of rows already.
+        paths: the journals of an unfinished cache.
+        header: `plan_header` of what is to be written.
+        where: how errors name the cache.
 
     Raises:
-        OSError: the disk refuses.
+        StaleCacheError: something else was being written; each difference is named.
+        CacheError, CacheWriteError: as `read_journal`.
     """
+    stored = [read_journal(path) for path in paths]
+    for old, _ in stored:
+        if old["digest"] != header["digest"]:
+            lines = _differences(old, header)
+            raise StaleCacheError(
+                f"{where}: an unfinished cache of the same source expected, got "
+                f"{'; '.join(lines)}; ask for what it was made from, or give --overwrite to start "
+                "anew",
+                differences=lines,
+            )
+    return [block for _, blocks in stored for block in blocks]
 
-    def __init__(
-        self, path: Path, header: Mapping[str, object], blocks: Iterable[BlockRecord]
-    ) -> None:
-        first = _signed(canonical_json(header, where=str(path)))
-        content = b"".join([first, *(block.line() for block in blocks)])
-        fresh = path.with_name(path.name + ".new")
-        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
-        self._descriptor = os.open(fresh, flags, 0o666)
-        self._end = len(content)
-        try:
-            try_lock(self._descriptor)
-            write_at(self._descriptor, memoryview(content), 0)
-            os.fsync(self._descriptor)
-            fresh.replace(path)
-        except BaseException:
-            self.close()
-            fresh.unlink(missing_ok=True)
-            raise
 
-    def append(self, block: BlockRecord) -> None:
-        """Say that the bytes of a block are in the file of rows.
+def journal_path(final: Path, rank: int) -> Path:
+    """Where process `rank` of those that write the cache `final` keeps its journal."""
+    return final.with_name(f"{final.name}.journal{f'.{rank}' if rank else ''}")
 
-        Raises:
-            OSError: the disk refuses; the line may be torn, so none may follow it.
-        """
-        line = block.line()
-        write_at(self._descriptor, memoryview(line), self._end)
-        self._end += len(line)
 
-    def close(self) -> None:
-        """Drop the lock; the file stays."""
-        os.close(self._descriptor)
+def find_journals(final: Path, *, of_partners_only: bool = False) -> list[Path]:
+    """The journals of a cache, by name.
+
+    Args:
+        final: the final name of the cache.
+        of_partners_only: leave out that of process 0.
+
+    Raises:
+        CacheWriteError: the folder cannot be read.
+    """
+    rank = r"\.\d+" if of_partners_only else r"(\.\d+)?"
+    pattern = re.compile(re.escape(final.name) + r"\.journal" + rank)
+    with write_errors(final):
+        return sorted(path for path in final.parent.iterdir() if pattern.fullmatch(path.name))
+
+
+def remove_journals(final: Path, *, of_partners_only: bool = False) -> None:
+    """Forget what was written; arguments and errors as for `find_journals`."""
+    with write_errors(final):
+        for path in find_journals(final, of_partners_only=of_partners_only):
+            path.unlink(missing_ok=True)
+
+
+def partner_lock(path: Path, *, where: str) -> WriterLock:
+    """What a process with a journal of its own, at `path`, holds while it writes rows."""
+    return WriterLock(path, where=where, owner="a process of the first")
+
+
+def check_no_partner(final: Path, *, where: str) -> None:
+    """Refuse a second writer while a process of a first one is still at work.
+
+    Raises:
+        CacheWriteError: it is alive, or the folder refuses.
+    """
+    for path in find_journals(final, of_partners_only=True):
+        with write_errors(path):
+            lock = partner_lock(path, where=where)
+            lock.take()
+            lock.drop()
+
+
+def _differences(old: Mapping[str, object], new: Mapping[str, object]) -> list[str]:
+    """In the version of the format and in the parts; in the layout if the parts are the same."""
+    version = "format_version"
+    # Journals of version 1.0 do not say so.
+    lines = differences({version: old.get(version, "1.0")}, {version: new[version]})
+    for name in ("parts", "layout"):
+        before, after = old[name], new[name]
+        assert isinstance(before, Mapping)
+        assert isinstance(after, Mapping)
+        found = differences(before, after)
+        if found:
+            return lines + found
+    return lines
 
 
 def _signed(text: str) -> bytes:

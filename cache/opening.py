@@ -1,15 +1,25 @@
-"""Open a cache file with h5py for a moment, or say in one line why not."""
+"""Open a cache file with h5py for a moment, or say in one line why not.
 
+What outlives that moment are arrays over the mapped bytes and the texts that were read.
+"""
+
+import mmap
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeVar, cast
 
 import h5py
+import numpy as np
+import numpy.typing as npt
 
+from marr_pipeline.cache.checksums import check_seal
 from marr_pipeline.cache.errors import CacheError
+from marr_pipeline.cache.extent import Extent
 from marr_pipeline.cache.schema import check_header
-from marr_pipeline.cache.seal import check_seal
+
+_Scalar = TypeVar("_Scalar", bound=np.generic)
 
 
 @contextmanager
@@ -44,8 +54,44 @@ def opened(path: Path) -> Iterator[h5py.File]:
             ) from error
 
 
+def mapped_array(
+    file: h5py.File,
+    mapping: mmap.mmap,
+    name: str,
+    *,
+    types: Sequence[type[_Scalar]],
+    ndims: Sequence[int] = (1,),
+) -> npt.NDArray[_Scalar] | None:
+    """A dataset's array over the mapped file, without a copy; None if there is none of that name.
+
+    Raises:
+        CacheError: it is of another type, or has another number of axes.
+    """
+    dataset = file.get(name)
+    if dataset is None:
+        return None
+    where = f"{file.filename}: /{name}"
+    allowed = [np.dtype(kind).newbyteorder("<") for kind in types]
+    is_dataset = isinstance(dataset, h5py.Dataset)
+    if not is_dataset or dataset.dtype not in allowed or dataset.ndim not in ndims:
+        found = f"{dataset.dtype} {dataset.shape}" if is_dataset else "a group"
+        raise CacheError(
+            f"{where}: {' or '.join(dtype.name for dtype in allowed)} with "
+            f"{' or '.join(str(ndim) for ndim in ndims)} axes expected, "
+            f"got {found}; write the cache again"
+        )
+    return cast("npt.NDArray[_Scalar]", Extent.of(dataset).view(mapping, where=where))
+
+
+def read_strings(file: h5py.File, name: str) -> list[str] | None:
+    """A dataset of strings, a single one as a list of one; None if there is none of that name."""
+    if name not in file:
+        return None
+    return [value.decode("utf-8") for value in np.atleast_1d(file[name][()])]
+
+
 def _has_sound_seal(path: Path) -> bool:
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
     try:
         return check_seal(descriptor, where=str(path))
     finally:

@@ -1,49 +1,77 @@
 """A file that bears its name only when it is complete, and that one process writes at a time.
 
-The bytes go to `<name>.partial` beside it. A lock on that file, which the system drops when its
-owner dies, tells a writer at work from the remains of a killed one.
+The bytes go to `<name>.partial` beside it. A lock, which the system drops when its owner dies,
+tells a writer at work from the remains of a killed one.
 """
 
 import errno
-import fcntl
 import os
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+import sys
+from contextlib import suppress
 from pathlib import Path
-from typing import Literal
 
-from marr_pipeline.cache.errors import CacheWriteError
+from filelock import FileLock, Timeout
+
+from marr_pipeline.cache.errors import CacheWriteError, write_errors
 
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 _STAT_BLOCK = 512  # the unit of st_blocks on every system
-_ADVICE = {
-    errno.ENOSPC: "free space there or write to another disk",
-    errno.EDQUOT: "free space there or write to another disk",
-    errno.EFBIG: "raise the limit on file sizes (ulimit -f) or write to another disk",
-    errno.ENOENT: "make the folder first",
-    errno.ENOTDIR: "make the folder first",
-    errno.EACCES: "choose a folder that you may write to",
-    errno.EPERM: "choose a folder that you may write to",
-    errno.EROFS: "choose a folder that you may write to",
-}
 
 
-@contextmanager
-def write_errors(path: Path) -> Iterator[None]:
-    """Turn what the system says about a failed write into one line.
+class WriterLock:
+    """The right of one process to write a file, held through `<file>.lock` beside it.
 
-    Raises:
-        CacheWriteError: the block raised OSError.
+    A killed owner leaves that file and no lock; the next one takes it over.
+
+    Args:
+        path: the file.
+        where: how errors name what is written.
+        owner: how errors name who holds the lock.
     """
-    try:
-        yield
-    except OSError as error:
-        reason = error.strerror or str(error)
-        advice = _ADVICE.get(error.errno or 0, "check the disk and the folder's permissions")
-        raise CacheWriteError(
-            f"{path}: a file that can be written expected, got {reason!r}; {advice}"
-        ) from error
+
+    def __init__(self, path: Path, *, where: str, owner: str = "the first") -> None:
+        self._path = path
+        self._where = where
+        self._owner = owner
+        self._file = path.with_name(f"{path.name}.lock")
+        # A soft lock is a file that a killed owner leaves: it would keep every next writer out.
+        self._lock = FileLock(self._file, thread_local=False, fallback_to_soft=False)
+
+    def take(self) -> bool:
+        """Take it now; False if the file system has no locks, as some network ones do.
+
+        Raises:
+            CacheWriteError: another process holds it.
+            OSError: the folder refuses.
+        """
+        os.scandir(self._file.parent).close()  # filelock would make a folder that is missing
+        while True:
+            try:
+                self._lock.acquire(blocking=False)
+            except Timeout as error:
+                if self._file.exists():
+                    raise CacheWriteError(
+                        f"{self._where}: one writer expected, got a second while {self._owner} "
+                        f"holds {self._path.name}; wait for it or choose another name"
+                    ) from error
+                # Its owner has just removed it, or the folder takes no file and says so here.
+                self._file.touch()
+            except OSError as error:
+                if error.errno not in _NO_LOCKS:
+                    raise
+                self._file.unlink(missing_ok=True)
+                return False
+            else:
+                return True
+
+    def drop(self) -> None:
+        """Give it up; does nothing without it."""
+        if self._lock.is_locked:
+            # While it is held, so that it is never another writer's. Windows removes it itself.
+            with suppress(PermissionError):
+                self._file.unlink(missing_ok=True)
+            self._lock.release()
 
 
 class PartialFile:
@@ -66,11 +94,13 @@ class PartialFile:
         self.overwrite = overwrite
         self.descriptor = -1
         self.is_new = False
+        self._is_claimed = False
+        self._lock = WriterLock(self.partial, where=str(self.final))
 
     @property
     def num_bytes_on_disk(self) -> int:
         """What the claimed file takes of the disk already; its holes take nothing."""
-        return os.fstat(self.descriptor).st_blocks * _STAT_BLOCK
+        return int(getattr(os.fstat(self.descriptor), "st_blocks", 0)) * _STAT_BLOCK
 
     def claim(self) -> None:
         """Take the lock; what a killed writer left under the partial name is kept as it is.
@@ -85,8 +115,13 @@ class PartialFile:
                     f"{self.final}: a free name expected, got {kind}; "
                     "choose another name or --overwrite"
                 )
-            while not self._try_claim():
-                pass
+            is_locked = self._lock.take()
+            try:
+                self._open(is_locked=is_locked)
+            except BaseException:
+                self._lock.drop()
+                raise
+        self._is_claimed = True
 
     def publish(self) -> None:
         """Put the bytes on the disk and give them the final name, in one step.
@@ -96,77 +131,47 @@ class PartialFile:
         """
         with write_errors(self.final):
             os.fsync(self.descriptor)
+            self._close()  # Windows renames no open file
             self.partial.replace(self.final)
             _sync_folder(self.final.parent)
-        self._close()
+        self.leave()
 
     def leave(self) -> None:
         """Drop the claim and keep the partial file; does nothing without a claim."""
-        if self.descriptor >= 0:
-            self._close()
+        self._close()
+        self._lock.drop()
+        self._is_claimed = False
 
     def discard(self) -> None:
         """Remove the partial file and drop the claim; does nothing without one."""
-        if self.descriptor >= 0:
+        if self._is_claimed:
+            self._close()
             # Removed before the lock is dropped, so that it is never another writer's file.
             self.partial.unlink(missing_ok=True)
-            self._close()
+            self.leave()
 
-    def _try_claim(self) -> bool:
-        """One attempt; False if the previous owner renamed or removed the file meanwhile."""
-        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
+    def _open(self, *, is_locked: bool) -> None:
+        flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0)
         try:
-            descriptor, is_new = os.open(self.partial, flags | os.O_EXCL, 0o666), True
+            self.descriptor, self.is_new = os.open(self.partial, flags | os.O_EXCL, 0o666), True
         except FileExistsError:
-            descriptor, is_new = os.open(self.partial, flags, 0o666), False
-        try:
-            self._lock(descriptor, is_new=is_new)
-            with suppress(FileNotFoundError):
-                if os.path.samestat(os.fstat(descriptor), self.partial.stat()):
-                    self.descriptor, descriptor = descriptor, -1
-                    self.is_new = is_new
-        finally:
-            if descriptor >= 0:
-                os.close(descriptor)
-        return self.descriptor >= 0
-
-    def _lock(self, descriptor: int, *, is_new: bool) -> None:
-        found = try_lock(descriptor)
-        if found == "taken":
-            raise CacheWriteError(
-                f"{self.final}: one writer expected, got a second while the first holds "
-                f"{self.partial.name}; wait for it or choose another name"
-            )
-        if found == "no locks" and not is_new:
-            raise CacheWriteError(
-                f"{self.final}: no {self.partial.name} expected, as this file system has no "
-                "locks, got one; if no other writer is at work, delete it and start again"
-            )
+            if not is_locked:
+                raise CacheWriteError(
+                    f"{self.final}: no {self.partial.name} expected, as this file system has no "
+                    "locks, got one; if no other writer is at work, delete it and start again"
+                ) from None
+            self.descriptor, self.is_new = os.open(self.partial, flags, 0o666), False
 
     def _close(self) -> None:
-        os.close(self.descriptor)
+        if self.descriptor >= 0:
+            os.close(self.descriptor)
         self.descriptor = -1
-
-
-def try_lock(descriptor: int) -> Literal["locked", "taken", "no locks"]:
-    """Lock an open file for its process; some network file systems have no locks.
-
-    Raises:
-        OSError: the system refuses for another reason.
-    """
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return "taken"
-    except OSError as error:
-        if error.errno not in _NO_LOCKS:
-            raise
-        return "no locks"
-    return "locked"
 
 
 def _sync_folder(folder: Path) -> None:
     """Put the new name on the disk as well, where the file system can."""
+    if sys.platform == "win32":
+        return
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)

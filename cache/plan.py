@@ -65,6 +65,36 @@ class SplitPlan:
         return rows if len(self.views) == 1 else (len(self.views), *rows)
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class SplitArrays:
+    """The rows of one split, in memory or mapped from a file.
+
+    Attributes:
+        logits: (V, N, K) floating, converted to the cache's type block by block when written.
+        labels: (N,) int64, class ids.
+        features: (V, N, D) floating, or None.
+        ids: N strings or (N,) int64, or None.
+        views: V kinds of view; None means all "augmented", as views of unknown origin are.
+    """
+
+    logits: npt.NDArray[np.floating]
+    labels: npt.NDArray[np.int64]
+    features: npt.NDArray[np.floating] | None = None
+    ids: list[str] | npt.NDArray[np.int64] | None = None
+    views: tuple[str, ...] | None = None
+
+    @property
+    def plan(self) -> SplitPlan:
+        """Rows and views of these arrays."""
+        num_views, num_samples, _ = self.logits.shape
+        return SplitPlan(
+            num_samples=num_samples,
+            views=self.views or (VIEW_AUGMENTED,) * num_views,
+            num_features=None if self.features is None else self.features.shape[2],
+            has_ids=self.ids is not None,
+        )
+
+
 def check_views(views: Sequence[str], *, where: str) -> None:
     """Refuse views of an unknown kind or out of order.
 
@@ -89,10 +119,11 @@ class CachePlan:
         splits: rows and views of each split.
         dtype: how logits and features are stored.
         class_names: K names or None.
-        parts: what the cache is made from; its fingerprint is computed from this.
+        parts: what the cache is made from: JSON values and digests, never paths or times; its
+            fingerprint is computed from this.
         meta: JSON values, each stored as `/meta/<key>`.
         creator: program and version that writes.
-        libraries: library name to version.
+        libraries: library name to version; h5py's and HDF5's are added.
 
     Raises:
         CacheError: two of them contradict each other.
@@ -101,8 +132,8 @@ class CachePlan:
     class_counts: npt.NDArray[np.integer]
     head: Head
     splits: Mapping[str, SplitPlan]
-    dtype: Literal["float32", "float16"]
-    class_names: Sequence[str] | None
+    dtype: Literal["float32", "float16"] = "float32"
+    class_names: Sequence[str] | None = None
     parts: Mapping[str, object]
     meta: Mapping[str, object]
     creator: str
@@ -146,17 +177,22 @@ class CachePlan:
         documents = {META_PARTS: self.parts, **self.meta}
         return {key: canonical_json(value, where=key) for key, value in documents.items()}
 
+    def row_widths(self, split: str) -> dict[str, int]:
+        """Width of what is stored for each row of a split: K of its logits, D of its features."""
+        plan = self.splits[split]
+        widths = {
+            "logits": self.num_classes if plan.has_logits else None,
+            "features": plan.num_features,
+        }
+        return {name: width for name, width in widths.items() if width is not None}
+
     def row_arrays(self) -> dict[str, Extent]:
         """Path, shape and dtype of each dataset that rows are written to; offsets still 0."""
         arrays: dict[str, tuple[tuple[int, ...], str]] = {}
         for name, split in self.splits.items():
             arrays[split_dataset(name, "labels")] = (split.num_samples,), LABEL_DTYPE
-            if split.has_logits:
-                shape = split.shape(self.num_classes)
-                arrays[split_dataset(name, "logits")] = shape, LOGIT_DTYPES[self.dtype]
-            if split.num_features is not None:
-                shape = split.shape(split.num_features)
-                arrays[split_dataset(name, "features")] = shape, LOGIT_DTYPES[self.dtype]
+            for kind, width in self.row_widths(name).items():
+                arrays[split_dataset(name, kind)] = split.shape(width), LOGIT_DTYPES[self.dtype]
         return {
             path: Extent(offset=0, shape=shape, dtype=np.dtype(dtype))
             for path, (shape, dtype) in arrays.items()

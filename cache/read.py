@@ -1,13 +1,15 @@
 """Read a cache: its header is checked, its arrays are mapped, nothing is copied.
 
 V views, N samples, K classes, D features. No HDF5 handle survives `open_cache`, so a cache may be
-handed to other processes: forked ones share the mapping, spawned ones get the path and map the file
-anew, never a copy of its rows. Names, ids and documents are read when asked for. Rows are NumPy
-arrays, so rows in any order (`split.logits[view, rows]`) cost one gather and no HDF5 call.
+handed to forked processes, which share the mapping. What was opened is read on, even if the file
+is replaced meanwhile. Rows are NumPy arrays, so rows in any order (`split.logits[view, rows]`) cost
+one gather and no HDF5 call.
 """
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+import json
+import mmap
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Literal
@@ -16,25 +18,14 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 
+from marr_pipeline.cache import schema
 from marr_pipeline.cache.errors import CacheError
-from marr_pipeline.cache.extent import map_file
+from marr_pipeline.cache.extent import Extent, map_file
 from marr_pipeline.cache.fingerprint import fingerprint, require_same
 from marr_pipeline.cache.head import Head
-from marr_pipeline.cache.mapped import MappedFile, Source, parse_document, read_strings
-from marr_pipeline.cache.opening import opened
+from marr_pipeline.cache.opening import mapped_array, opened, read_strings
 from marr_pipeline.cache.plan import check_class_counts, check_labels, check_views
-from marr_pipeline.cache.schema import (
-    CLASS_COUNTS,
-    CLASS_NAMES,
-    HEAD,
-    META,
-    META_PARTS,
-    SPLITS,
-    SPLITS_GROUP,
-    VIEW_CLEAN,
-    split_dataset,
-    text,
-)
+from marr_pipeline.cache.schema import split_dataset, text
 
 _HEAD_TYPES: tuple[type[np.floating], ...] = (np.float32, np.float64)
 _ROW_TYPES: tuple[type[np.floating], ...] = (np.float32, np.float16)
@@ -43,7 +34,7 @@ ViewKind = Literal["augmented", "clean", "all"]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Split:
+class CachedSplit:
     """The rows of one split, mapped from the file.
 
     Attributes:
@@ -53,6 +44,7 @@ class Split:
         logits: (V, N, K) float32 or float16, or None if not stored. A private mapping: what is
             written to it never reaches the file.
         features: (V, N, D) likewise.
+        stored_ids: N ids as they are stored, strings as UTF-8, or None.
     """
 
     name: str
@@ -60,11 +52,7 @@ class Split:
     labels: npt.NDArray[np.int64]
     logits: npt.NDArray[np.floating] | None
     features: npt.NDArray[np.floating] | None
-    source: Source
-    mapped_ids: npt.NDArray[np.int64] | None
-
-    def __reduce__(self) -> "tuple[Callable[[Source, str], Split], tuple[Source, str]]":
-        return _split_again, (self.source, self.name)
+    stored_ids: npt.NDArray[np.generic] | None = field(repr=False)
 
     @property
     def num_samples(self) -> int:
@@ -74,14 +62,17 @@ class Split:
     @cached_property
     def ids(self) -> list[str] | npt.NDArray[np.int64] | None:
         """One id for each row: N strings, (N,) int64, or None if not stored."""
-        if self.mapped_ids is not None:
-            return self.mapped_ids
-        return self.source.strings(split_dataset(self.name, "ids"))
+        stored = self.stored_ids
+        if stored is None:
+            return None
+        if stored.dtype.kind == "S":
+            return [value.decode("utf-8") for value in stored.tolist()]
+        return stored.astype(np.int64, copy=False)
 
     @property
     def clean_view(self) -> int:
         """Index of the clean view; without one 0, the first of the imported views."""
-        return self.views.index(VIEW_CLEAN) if VIEW_CLEAN in self.views else 0
+        return self.views.index(schema.VIEW_CLEAN) if schema.VIEW_CLEAN in self.views else 0
 
     def view_indices(self, kind: ViewKind) -> list[int]:
         """Indices of the views of a kind; empty if there are none."""
@@ -95,28 +86,26 @@ class Cache:
     Attributes:
         path: the file.
         class_counts: (K,) int64, training images per class.
+        class_names: K names, or None if not stored.
         head: the head that made the logits.
         fingerprint: of `parts`.
         head_fingerprint: of the head's planes; a rectifier serves caches that share it.
         parts: what the cache was made from.
         attributes: creator, created_utc, library versions and the other root attributes.
-        meta_keys: keys of the documents that `meta` reads.
+        documents: JSON text by key, which `meta` parses.
         splits: by name, in the order train, tune, test.
     """
 
     path: Path
     class_counts: npt.NDArray[np.int64]
+    class_names: list[str] | None
     head: Head
     fingerprint: str
     head_fingerprint: str
     parts: Mapping[str, object]
     attributes: Mapping[str, str]
-    meta_keys: tuple[str, ...]
-    splits: Mapping[str, Split]
-    source: Source
-
-    def __reduce__(self) -> "tuple[Callable[[Source], Cache], tuple[Source]]":
-        return _cache_again, (self.source,)
+    documents: Mapping[str, str] = field(repr=False)
+    splits: Mapping[str, CachedSplit]
 
     @property
     def num_classes(self) -> int:
@@ -128,12 +117,12 @@ class Cache:
         """Names of the splits it has."""
         return tuple(self.splits)
 
-    @cached_property
-    def class_names(self) -> list[str] | None:
-        """K names, or None if not stored."""
-        return self.source.strings(CLASS_NAMES)
+    @property
+    def meta_keys(self) -> tuple[str, ...]:
+        """Keys of the documents that `meta` reads."""
+        return tuple(self.documents)
 
-    def split(self, name: str) -> Split:
+    def split(self, name: str) -> CachedSplit:
         """The split of that name.
 
         Raises:
@@ -152,13 +141,12 @@ class Cache:
         Raises:
             CacheError: there is none; it names those there are.
         """
-        documents = self.source.strings(f"{META}/{key}") if key in self.meta_keys else None
-        if not documents:
+        if key not in self.documents:
             raise CacheError(
                 f"{self.path}: has no document {key!r}; "
-                f"it has {', '.join(self.meta_keys) or 'none'}; write the cache again to add it"
+                f"it has {', '.join(self.documents) or 'none'}; write the cache again to add it"
             )
-        return parse_document(documents[0], where=f"{self.path}: {META}/{key}")
+        return _parsed(self.documents[key], where=f"{self.path}: {schema.META}/{key}")
 
     def require_parts(self, parts: Mapping[str, object]) -> None:
         """Refuse this cache if it was made from anything else than `parts`.
@@ -177,54 +165,60 @@ def open_cache(path: Path) -> Cache:
             itself.
     """
     with opened(path) as file:
-        source = Source.of(file, path)
-        mapped = MappedFile(file=file, mapping=map_file(file))
+        mapping = map_file(file)
         attributes = {name: text(value) for name, value in file.attrs.items()}
-        head = _read_head(mapped)
-        class_counts = mapped.array(CLASS_COUNTS, types=[np.int64])
-        parts = _read_parts(file, attributes)
-        names = list(file.get(SPLITS_GROUP, ()))
-        if not names or not set(names) <= set(SPLITS):
+        head = _read_head(file, mapping)
+        name = schema.CLASS_COUNTS
+        class_counts = mapped_array(file, mapping, name, types=[np.int64])
+        if class_counts is None:
+            raise _missing(file, name)
+        found = {key: read_strings(file, f"{schema.META}/{key}") for key in file[schema.META]}
+        documents = {key: strings[0] for key, strings in found.items() if strings}
+        parts = _read_parts(file, documents.pop(schema.META_PARTS, ""), attributes["fingerprint"])
+        names = list(file.get(schema.SPLITS_GROUP, ()))
+        if not names or not set(names) <= set(schema.SPLITS):
             raise CacheError(
-                f"{path}: splits named {', '.join(SPLITS)} expected, "
+                f"{path}: splits named {', '.join(schema.SPLITS)} expected, "
                 f"got {', '.join(names) or 'none'}; write the cache again"
             )
-        check_class_counts(class_counts, head.num_classes, where=f"{path}: /{CLASS_COUNTS}")
+        check_class_counts(class_counts, head.num_classes, where=f"{path}: /{name}")
         return Cache(
             path=path,
             class_counts=class_counts,
+            class_names=read_strings(file, schema.CLASS_NAMES),
             head=head,
             fingerprint=attributes["fingerprint"],
             head_fingerprint=attributes["head_fingerprint"],
             parts=parts,
             attributes=attributes,
-            meta_keys=tuple(key for key in file[META] if key != META_PARTS),
+            documents=documents,
             splits={
-                name: _read_split(mapped, name, head, source) for name in SPLITS if name in names
+                name: _read_split(file, mapping, name, head)
+                for name in schema.SPLITS
+                if name in names
             },
-            source=source,
         )
 
 
-def _cache_again(source: Source) -> Cache:
-    """The cache in another process.
-
-    Raises:
-        CacheError: the file has been replaced since it was opened.
-    """
-    cache = open_cache(source.path)
-    cache.source.require(source)
-    return cache
+def _missing(file: h5py.File, name: str) -> CacheError:
+    return CacheError(f"{file.filename}: dataset /{name} expected, got none; write the cache again")
 
 
-def _split_again(source: Source, name: str) -> Split:
-    return _cache_again(source).split(name)
+def _parsed(document: str, *, where: str) -> object:
+    try:
+        value: object = json.loads(document)
+    except ValueError as error:
+        raise CacheError(
+            f"{where}: JSON expected, got {error}; "
+            "the file is damaged: run `pipeline verify`, then write or copy it again"
+        ) from error
+    return value
 
 
-def _read_parts(file: h5py.File, attributes: Mapping[str, str]) -> Mapping[str, object]:
-    where = f"{file.filename}: /{META}/{META_PARTS}"
-    parts = parse_document(read_strings(file, f"{META}/{META_PARTS}")[0], where=where)
-    if not isinstance(parts, dict) or fingerprint(parts) != attributes["fingerprint"]:
+def _read_parts(file: h5py.File, document: str, expected: str) -> Mapping[str, object]:
+    where = f"{file.filename}: /{schema.META}/{schema.META_PARTS}"
+    parts = _parsed(document, where=where)
+    if not isinstance(parts, dict) or fingerprint(parts) != expected:
         raise CacheError(
             f"{where}: what the fingerprint was computed from expected, got something else; "
             "the file is damaged: run `pipeline verify`, then write or copy it again"
@@ -232,25 +226,28 @@ def _read_parts(file: h5py.File, attributes: Mapping[str, str]) -> Mapping[str, 
     return parts
 
 
-def _read_head(mapped: MappedFile) -> Head:
-    weight_norm = mapped.array(f"{HEAD}/weight_norm", types=[np.float64])
+def _read_head(file: h5py.File, mapping: mmap.mmap) -> Head:
+    group = schema.HEAD
+    norms = mapped_array(file, mapping, f"{group}/weight_norm", types=[np.float64])
+    if norms is None:
+        raise _missing(file, f"{group}/weight_norm")
+    weight = mapped_array(file, mapping, f"{group}/weight", types=_HEAD_TYPES, ndims=(2,))
+    bias = mapped_array(file, mapping, f"{group}/bias", types=_HEAD_TYPES)
+    prior_counts = mapped_array(file, mapping, f"{group}/prior_counts", types=[np.float64])
     try:
-        return Head(
-            weight_norm=weight_norm,
-            weight=mapped.optional(f"{HEAD}/weight", types=_HEAD_TYPES, ndims=(2,)),
-            bias=mapped.optional(f"{HEAD}/bias", types=_HEAD_TYPES),
-            prior_counts=mapped.optional(f"{HEAD}/prior_counts", types=[np.float64]),
-        )
+        return Head(weight_norm=norms, weight=weight, bias=bias, prior_counts=prior_counts)
     except CacheError as error:
-        raise CacheError(f"{mapped.file.filename}: {error}") from error
+        raise CacheError(f"{file.filename}: {error}") from error
 
 
-def _read_split(mapped: MappedFile, name: str, head: Head, source: Source) -> Split:
-    where = f"{source.path}: {name}"
-    labels = mapped.array(split_dataset(name, "labels"), types=[np.int64])
+def _read_split(file: h5py.File, mapping: mmap.mmap, name: str, head: Head) -> CachedSplit:
+    where = f"{file.filename}: {name}"
+    labels = mapped_array(file, mapping, split_dataset(name, "labels"), types=[np.int64])
+    if labels is None:
+        raise _missing(file, split_dataset(name, "labels"))
     check_labels(labels, head.num_classes, where=f"{where}, labels")
-    logits, logit_views = _read_rows(mapped, split_dataset(name, "logits"))
-    features, feature_views = _read_rows(mapped, split_dataset(name, "features"))
+    logits, logit_views = _read_rows(file, mapping, split_dataset(name, "logits"))
+    features, feature_views = _read_rows(file, mapping, split_dataset(name, "features"))
     views = logit_views or feature_views
     if views is None or (logit_views and feature_views and logit_views != feature_views):
         raise CacheError(
@@ -267,39 +264,42 @@ def _read_split(mapped: MappedFile, name: str, head: Head, source: Source) -> Sp
                 f"{where}, {kind}: shape {expected} by its views, its labels and the head "
                 f"expected, got {rows.shape}; write the cache again"
             )
-    return Split(
+    return CachedSplit(
         name=name,
         views=views,
         labels=labels,
         logits=logits,
         features=features,
-        source=source,
-        mapped_ids=_read_integer_ids(mapped, split_dataset(name, "ids"), len(labels)),
+        stored_ids=_read_ids(file, mapping, split_dataset(name, "ids"), len(labels)),
     )
 
 
 def _read_rows(
-    mapped: MappedFile, name: str
+    file: h5py.File, mapping: mmap.mmap, name: str
 ) -> tuple[npt.NDArray[np.floating] | None, tuple[str, ...] | None]:
     """Rows (V, N, W) of a dataset and the kinds of its views; two None if there is none."""
-    rows = mapped.optional(name, types=_ROW_TYPES, ndims=(2, 3))
+    rows = mapped_array(file, mapping, name, types=_ROW_TYPES, ndims=(2, 3))
     if rows is None:
         return None, None
-    views = tuple(text(view) for view in mapped.file[name].attrs.get("views", ()))
-    check_views(views, where=f"{mapped.file.filename}: /{name}: views")
+    views = tuple(text(view) for view in file[name].attrs.get("views", ()))
+    check_views(views, where=f"{file.filename}: /{name}: views")
     return rows.reshape(-1, *rows.shape[-2:]), views
 
 
-def _read_integer_ids(mapped: MappedFile, name: str, count: int) -> npt.NDArray[np.int64] | None:
-    """Ids (N,) that are integers; None if there are none or they are strings."""
-    dataset = mapped.file.get(name)
+def _read_ids(
+    file: h5py.File, mapping: mmap.mmap, name: str, count: int
+) -> npt.NDArray[np.generic] | None:
+    dataset = file.get(name)
     if dataset is None:
         return None
     if dataset.shape != (count,):
         raise CacheError(
-            f"{mapped.file.filename}: /{name}: {count} ids, one for each label, expected, "
+            f"{file.filename}: /{name}: {count} ids, one for each label, expected, "
             f"got {dataset.shape}; write the cache again"
         )
-    if h5py.check_string_dtype(dataset.dtype) is not None:
-        return None
-    return mapped.array(name, types=[np.int64])
+    kind = h5py.check_string_dtype(dataset.dtype)
+    if kind is None:
+        return mapped_array(file, mapping, name, types=[np.int64])
+    if kind.length is None:  # of a file from before the seal: in HDF5's heap
+        return np.array(dataset[...].tolist(), dtype=np.bytes_)
+    return Extent.of(dataset).view(mapping, where=f"{file.filename}: /{name}")

@@ -3,7 +3,6 @@
 V views, N samples, K classes, D features.
 """
 
-import os
 import zlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -11,15 +10,12 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from marr_pipeline.cache.coverage import RowCoverage
-from marr_pipeline.cache.errors import CacheError
-from marr_pipeline.cache.extent import Extent
-from marr_pipeline.cache.finite import first_not_finite
-from marr_pipeline.cache.journal import BlockRecord, Journal, plan_header
-from marr_pipeline.cache.partial import write_errors
+from marr_pipeline.cache.errors import CacheError, write_errors
+from marr_pipeline.cache.extent import Extent, read_at, write_at
+from marr_pipeline.cache.head import first_not_finite
+from marr_pipeline.cache.journal import Block, FinishedBlocks, Journal, plan_header
 from marr_pipeline.cache.plan import CachePlan, SplitPlan
-from marr_pipeline.cache.schema import split_dataset
-from marr_pipeline.cache.staging import write_at
+from marr_pipeline.cache.schema import CHECKSUM_BYTES, split_dataset
 
 
 class RowWriter:
@@ -40,12 +36,7 @@ class RowWriter:
         self._descriptor = -1
         self._places: Mapping[str, Extent] = {}
         self._journal: Journal | None = None
-        self._blocks: list[BlockRecord] = []
-        self._covered = {
-            (name, view): RowCoverage(split.num_samples, where=f"{path}: {name}, view {view}")
-            for name, split in plan.splits.items()
-            for view in range(len(split.views))
-        }
+        self._finished = FinishedBlocks(plan, where=str(path))
 
     @property
     def num_rows(self) -> int:
@@ -53,13 +44,13 @@ class RowWriter:
         return sum(len(split.views) * split.num_samples for split in self.plan.splits.values())
 
     @property
-    def num_rows_in_journal(self) -> int:
-        """Those that a resumed writer begins with if this one stops here."""
-        return sum(block.num_rows for block in self._blocks)
+    def num_rows_written(self) -> int:
+        """Those that are in the file; a resumed writer begins with them if this one stops here."""
+        return self._finished.num_rows
 
     def has_block(self, split: str, *, view: int, start: int, stop: int) -> bool:
         """Whether rows start..stop-1 of a view are in the file already."""
-        return self._covered[split, view].has(start, stop)
+        return self._finished.has(split, view, start, stop)
 
     def write_block(
         self,
@@ -89,35 +80,33 @@ class RowWriter:
             raise CacheError(
                 f"{where}: views 0..{len(plan.views) - 1} expected, got {view}; see the plan"
             )
-        given = {"logits": logits, "features": features}
-        blocks = {}
-        for name, width in self._widths(plan).items():
-            block = given[name]
-            if (block is None) != (width is None):
-                verb = "none" if width is None else "some"
+        widths = self.plan.row_widths(split)
+        stored = {}
+        for name, block in {"logits": logits, "features": features}.items():
+            if (block is None) != (name not in widths):
+                verb = "some" if name in widths else "none"
                 raise CacheError(
                     f"{where}: {verb} of {name} expected, got the contrary; write as planned"
                 )
-            if block is not None and width is not None:
-                blocks[name] = self._stored(block, width, start, where=f"{where}, {name}")
-        sizes = {len(block) for block in blocks.values()}
+            if block is not None:
+                stored[name] = self._stored(block, widths[name], start, where=f"{where}, {name}")
+        sizes = {len(block) for block in stored.values()}
         if len(sizes) > 1:
             raise CacheError(
                 f"{where}: as many rows of logits as of features expected, "
-                f"got {' and '.join(str(len(block)) for block in blocks.values())}; give both alike"
+                f"got {' and '.join(str(len(block)) for block in stored.values())}; give both alike"
             )
         stop = start + sizes.pop()
-        self._covered[split, view].claim(start, stop)
+        self._finished.check_free(split, view, start, stop)
         crc = 0
-        for name, block in blocks.items():
+        for name, block in stored.items():
             self._put(split_dataset(split, name), view * plan.num_samples + start, block)
-            if self._journal is not None:
-                crc = zlib.crc32(_raw(block), crc)
+            crc = zlib.crc32(_raw(block), crc)
+        finished = Block(split=split, view=view, start=start, stop=stop, crc=crc)
         if self._journal is not None:
-            record = BlockRecord(split=split, view=view, start=start, stop=stop, crc=crc)
             with write_errors(self.path):
-                self._journal.append(record)
-            self._blocks.append(record)
+                self._journal.append(finished)
+        self._finished.add(finished)
 
     def _close(self) -> None:
         """End the journal, which stays; rows are refused from here on."""
@@ -125,50 +114,61 @@ class RowWriter:
             self._journal.close()
         self._journal, self._places, self._descriptor = None, {}, -1
 
-    def _adopt(self, records: Iterable[BlockRecord]) -> None:
-        """Take blocks that others wrote for written, each once."""
-        for record in records:
-            self._covered[record.split, record.view].claim(record.start, record.stop)
-            self._blocks.append(record)
+    def _adopt(self, claimed: Iterable[Block]) -> None:
+        """Of the blocks that journals claim, take those whose bytes are in the file for written."""
+        for block in claimed:
+            if self._finished.is_free(block) and self._crc_in_file(block) == block.crc:
+                self._finished.add(block)
 
-    def _adopt_intact(self, claimed: Iterable[BlockRecord]) -> None:
-        """Of the blocks that a journal claims, adopt those whose bytes are in the file."""
-        for record in claimed:
-            covered = self._covered.get((record.split, record.view))
-            is_new = covered is not None and covered.is_free(record.start, record.stop)
-            if is_new and self._crc_in_file(record) == record.crc:
-                self._adopt([record])
-
-    def _check_bytes(self) -> None:
-        """Refuse blocks whose bytes are no longer those that were written.
-
-        Raises:
-            CacheError: it names the first of them.
-        """
-        for record in self._blocks:
-            found = self._crc_in_file(record)
-            if found != record.crc:
-                raise CacheError(
-                    f"{self.path}: {record.split}, view {record.view}, rows {record.start}.."
-                    f"{record.stop - 1}: the bytes that were written expected (CRC-32 "
-                    f"{record.crc:08x}), got others ({found:08x}); the disk or another program "
-                    "changed them: the same command writes these rows again"
-                )
-
-    def _crc_in_file(self, record: BlockRecord) -> int:
+    def _crc_in_file(self, block: Block) -> int:
         """CRC-32 of a block as it lies in the file; of what there is if the file is too short."""
         crc = 0
-        plan = self.plan.splits[record.split]
-        row = record.view * plan.num_samples + record.start
+        row = block.view * self.plan.splits[block.split].num_samples + block.start
         with write_errors(self.path):
-            for name, width in self._widths(plan).items():
-                if width is not None:
-                    place = self._places[split_dataset(record.split, name)]
-                    row_bytes = width * place.dtype.itemsize
-                    offset = place.offset + row * row_bytes
-                    content = os.pread(self._descriptor, record.num_rows * row_bytes, offset)
-                    crc = zlib.crc32(content, crc)
+            for name in self.plan.row_widths(block.split):
+                place = self._places[split_dataset(block.split, name)]
+                row_bytes = _row_bytes(place)
+                offset = place.offset + row * row_bytes
+                content = read_at(self._descriptor, block.num_rows * row_bytes, offset)
+                crc = zlib.crc32(content, crc)
         return crc
+
+    def _checked_sums(self) -> dict[str, list[int]]:
+        """CRC-32 of every 4 MiB of each dataset of rows, read once, and compared block by block.
+
+        Raises:
+            CacheError: the bytes of a block are no longer those that were written.
+            CacheWriteError: the disk cannot read them.
+        """
+        sums: dict[str, list[int]] = {}
+        for split in self.plan.splits:
+            blocks = self._finished.in_order(split)  # complete: one lies behind the other
+            found = [0] * len(blocks)
+            for name in self.plan.row_widths(split):
+                place = self._places[split_dataset(split, name)]
+                own = sums[split_dataset(split, name)] = []
+                position = 0
+                for index, block in enumerate(blocks):
+                    stop = position + block.num_rows * _row_bytes(place)
+                    while position < stop:
+                        size = CHECKSUM_BYTES - position % CHECKSUM_BYTES
+                        size = min(size, stop - position)
+                        with write_errors(self.path):
+                            content = read_at(self._descriptor, size, place.offset + position)
+                        found[index] = zlib.crc32(content, found[index])
+                        if position % CHECKSUM_BYTES == 0:
+                            own.append(0)
+                        own[-1] = zlib.crc32(content, own[-1])
+                        position += size
+            for block, crc in zip(blocks, found, strict=True):
+                if crc != block.crc:
+                    raise CacheError(
+                        f"{self.path}: {split}, view {block.view}, rows {block.start}.."
+                        f"{block.stop - 1}: the bytes that were written expected (CRC-32 "
+                        f"{block.crc:08x}), got others ({crc:08x}); the disk or another program "
+                        "changed them: the same command writes these rows again"
+                    )
+        return sums
 
     def _split(self, name: str) -> SplitPlan:
         if not self._places:
@@ -179,13 +179,6 @@ class RowWriter:
                 f"got {name!r}; add it to the plan"
             )
         return self.plan.splits[name]
-
-    def _widths(self, plan: SplitPlan) -> dict[str, int | None]:
-        """K and D, None for what is not stored."""
-        return {
-            "logits": self.plan.num_classes if plan.has_logits else None,
-            "features": plan.num_features,
-        }
 
     def _stored(
         self, block: npt.NDArray[np.floating], width: int, start: int, *, where: str
@@ -214,6 +207,10 @@ class RowWriter:
         offset = place.offset + row * (values.nbytes // len(values))
         with write_errors(self.path):
             write_at(self._descriptor, _raw(values), offset)
+
+
+def _row_bytes(place: Extent) -> int:
+    return place.shape[-1] * place.dtype.itemsize
 
 
 def _raw(values: npt.NDArray[np.generic]) -> memoryview:

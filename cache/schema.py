@@ -1,9 +1,9 @@
-"""The cache format, version 1.0: one HDF5 file holding what phase two needs.
+"""The cache format, version 1.1: one HDF5 file holding what phase two needs.
 
 V views, N samples, K classes, D features. Every array is little-endian, contiguous and
 uncompressed, so that plain h5py reads it and a reader may map its bytes without a copy.
 
-    /                           attributes: format "marr-cache", format_version "1.0",
+    /                           attributes: format "marr-cache", format_version "1.1",
                                 state "writing" | "sealed", seal "crc32", fingerprint,
                                 head_fingerprint, creator, created_utc, <library>_version ...
     /class_counts               (K,) int64        training images per class
@@ -28,7 +28,7 @@ Strings are UTF-8 without NUL: ids of fixed length, padded with NUL, all others 
 A dataset of numbers or of ids is summed over its raw bytes in the file; a dataset of other strings
 over their UTF-8 bytes joined by one NUL byte; the attributes over the canonical JSON (sorted keys,
 no spaces) of `{"/": {name: value}, "<dataset path>": {name: value}}`, datasets without attributes
-left out. What HDF5 keeps beside the rows is summed by the seal behind the HDF5 file, see `seal`.
+left out. What HDF5 keeps beside the rows is summed by the seal behind its file, see `checksums`.
 
 A file under its final name is sealed: complete and never written again. While it is written its
 name ends in `.partial` and its state is "writing".
@@ -36,6 +36,8 @@ name ends in `.partial` and its state is "writing".
 Versions: a reader accepts any minor version of its own major version.
     1.0  the first. Files without the attribute `seal` end in none, and their string ids are of
          variable length; they are read as well.
+    1.1  the tree of 1.0. Augmented views are drawn by NumPy's Philox, so the same seed gives other
+         views: an unfinished extraction of 1.0 is refused, a sealed cache is read as before.
 """
 
 import h5py
@@ -43,7 +45,7 @@ import h5py
 from marr_pipeline.cache.errors import CacheError
 
 FORMAT = "marr-cache"
-FORMAT_VERSION = "1.0"
+FORMAT_VERSION = "1.1"
 
 STATE_WRITING = "writing"
 STATE_SEALED = "sealed"

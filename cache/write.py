@@ -1,40 +1,39 @@
 """Write a cache: complete under its name, or not there.
 
-V views, N samples, K classes, D features.
-
     claim `<name>.partial` -> lay out the file -> rows, labels, ids -> check, sum, seal -> rename
 
 A resumable writer keeps a journal (see `journal`) beside the partial file. When it stops early it
 leaves both, and the next one of the same plan begins with every block whose bytes are in the file.
 """
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Literal, Self
+from typing import Self
 
+import h5py
 import numpy as np
 import numpy.typing as npt
 
-from marr_pipeline.cache.coverage import RowCoverage
-from marr_pipeline.cache.errors import CacheError, CacheWriteError
-from marr_pipeline.cache.head import Head
-from marr_pipeline.cache.journal import BlockRecord, Journal, read_journal
-from marr_pipeline.cache.layout import create_file, seal_file
-from marr_pipeline.cache.partial import PartialFile, check_space, write_errors
-from marr_pipeline.cache.partner import PartnerWriter
-from marr_pipeline.cache.plan import CachePlan, SplitPlan, check_labels, check_strings
-from marr_pipeline.cache.remains import (
-    check_no_owner,
+from marr_pipeline.cache.errors import CacheError, CacheWriteError, write_errors
+from marr_pipeline.cache.extent import Extent, row_ranges
+from marr_pipeline.cache.journal import (
+    Block,
+    Journal,
+    check_no_partner,
     claimed_blocks,
     find_journals,
     journal_path,
+    partner_lock,
+    read_journal,
     remove_journals,
 )
+from marr_pipeline.cache.layout import create_file, seal_file
+from marr_pipeline.cache.partial import PartialFile, check_space
+from marr_pipeline.cache.plan import CachePlan, SplitArrays, check_labels, check_strings
 from marr_pipeline.cache.rows import RowWriter
 from marr_pipeline.cache.schema import split_dataset
-
-__all__ = ["CacheWriter", "SplitPlan"]
 
 
 class CacheWriter(RowWriter):
@@ -49,15 +48,7 @@ class CacheWriter(RowWriter):
 
     Args:
         path: the final name.
-        class_counts: (K,) integers, training images per class.
-        head: the head that makes the logits.
-        splits: rows and views of each split.
-        dtype: how logits and features are stored.
-        class_names: K names, or None.
-        parts: what the cache is made from: JSON values and digests, never paths or times.
-        meta: JSON values, each stored as `/meta/<key>`.
-        creator: program and version that writes.
-        libraries: library name to version; h5py's and HDF5's are added.
+        plan: what the cache will hold.
         overwrite: whether a file of that name, or an unfinished one of another plan, may be
             replaced.
         resumable: keep what is written when the block ends with an exception.
@@ -65,49 +56,24 @@ class CacheWriter(RowWriter):
 
     Attributes:
         num_rows_kept: rows that an earlier writer had written, known once the block is entered.
-
-    Raises:
-        CacheError: the settings contradict each other.
     """
 
     def __init__(
         self,
         path: Path,
+        plan: CachePlan,
         *,
-        class_counts: npt.NDArray[np.integer],
-        head: Head,
-        splits: Mapping[str, SplitPlan],
-        dtype: Literal["float32", "float16"] = "float32",
-        class_names: Sequence[str] | None = None,
-        parts: Mapping[str, object],
-        meta: Mapping[str, object],
-        creator: str,
-        libraries: Mapping[str, str],
         overwrite: bool = False,
         resumable: bool = False,
         resume: bool = True,
     ) -> None:
-        plan = CachePlan(
-            class_counts=class_counts,
-            head=head,
-            splits=splits,
-            dtype=dtype,
-            class_names=class_names,
-            parts=parts,
-            meta=meta,
-            creator=creator,
-            libraries=libraries,
-        )
         super().__init__(path, plan)
         self.num_rows_kept = 0
         self._file = PartialFile(path, overwrite=overwrite)
         self._resumable = resumable
         self._resume = resumable and resume
+        self._labelled: set[str] = set()
         self._ids: dict[str, list[str] | npt.NDArray[np.int64]] = {}
-        self._labelled = {
-            name: RowCoverage(split.num_samples, where=f"{path}: {name}, labels")
-            for name, split in splits.items()
-        }
 
     def __enter__(self) -> Self:
         self._file.claim()
@@ -133,17 +99,17 @@ class CacheWriter(RowWriter):
                 self._seal()
                 is_sealed = True
             elif self._resumable:
-                self._adopt_intact(self._blocks_of_partners())
+                self._adopt(self._blocks_of_partners())
         finally:
             self._close()
-            if self._resumable and self._blocks and not is_sealed:
+            if self._resumable and self.num_rows_written and not is_sealed:
                 self._file.leave()
             else:
                 self._file.discard()
                 if self._resumable:
                     remove_journals(self._file.final)
 
-    def partner(self, rank: int) -> PartnerWriter:
+    def partner(self, rank: int) -> "PartnerWriter":
         """What process `rank` of several, 1 or more, writes its rows with.
 
         Made from this writer's twin there: it must be entered after this one and left before.
@@ -164,9 +130,11 @@ class CacheWriter(RowWriter):
                 f"{where}: ({num_samples},) integers expected, got {labels.shape} {labels.dtype}; "
                 "give the class id of every row"
             )
+        if split in self._labelled:
+            raise CacheError(f"{where}: labels once expected, got some a second time; give one")
         values = check_labels(labels.astype("<i8"), self.plan.num_classes, where=where)
-        self._labelled[split].claim(0, num_samples)
         self._put(split_dataset(split, "labels"), 0, values)
+        self._labelled.add(split)
 
     def write_ids(self, split: str, ids: Sequence[str] | npt.NDArray[np.integer]) -> None:
         """One id for each sample of a split, strings or integers; they are kept until sealing.
@@ -201,18 +169,19 @@ class CacheWriter(RowWriter):
         with write_errors(self.path):
             # All but the rows is written again: no byte of it has a checksum yet.
             self._places = create_file(self._descriptor, self.plan, keeps_rows=bool(claimed))
-        self._adopt_intact(claimed)
-        self.num_rows_kept = self.num_rows_in_journal
+        self._adopt(claimed)
+        self.num_rows_kept = self.num_rows_written
         if self._resumable:
             with write_errors(self.path):
-                self._journal = Journal(journal_path(final, 0), self._header, self._blocks)
+                blocks = self._finished.in_order()
+                self._journal = Journal(journal_path(final, 0), self._header, blocks)
             remove_journals(final, of_partners_only=True)
 
-    def _claimed_blocks(self) -> list[BlockRecord]:
+    def _claimed_blocks(self) -> list[Block]:
         """What earlier writers say is in the partial file; nothing if it is begun anew."""
         final, where = self._file.final, str(self.path)
         journals = find_journals(final)
-        check_no_owner(journals, where=where)
+        check_no_partner(final, where=where)
         if not self._resumable:
             if journals and not self._file.is_new and not self._file.overwrite:
                 raise CacheWriteError(
@@ -222,29 +191,128 @@ class CacheWriter(RowWriter):
                 )
             return []
         try:
-            stored = [read_journal(path) for path in journals]
             # A journal without its file is what is left of a cache that has been sealed since.
             if not self._resume or self._file.is_new:
+                for path in journals:
+                    read_journal(path)  # one that is no journal is refused, never removed
                 return []
-            return claimed_blocks(stored, self._header, where=where)
+            return claimed_blocks(journals, self._header, where=where)
         except CacheError:
             if self._file.overwrite:
                 return []
             raise
 
-    def _blocks_of_partners(self) -> list[BlockRecord]:
+    def _blocks_of_partners(self) -> list[Block]:
         journals = find_journals(self._file.final, of_partners_only=True)
-        stored = [read_journal(path) for path in journals]
-        return claimed_blocks(stored, self._header, where=str(self.path))
+        return claimed_blocks(journals, self._header, where=str(self.path))
 
     def _seal(self) -> None:
-        self._adopt(self._blocks_of_partners())
-        for covered in (*self._labelled.values(), *self._covered.values()):
-            covered.check_complete()
+        for block in self._blocks_of_partners():
+            self._finished.add(block)
+        self._finished.check_complete()
         for name, split in self.plan.splits.items():
+            if name not in self._labelled:
+                raise CacheError(
+                    f"{self.path}: {name}, labels: all {split.num_samples} rows expected, got "
+                    "none; write them before closing"
+                )
             if split.has_ids and name not in self._ids:
                 raise CacheError(f"{self.path}: {name}: ids as planned expected, got none")
-        self._check_bytes()
+        row_sums = self._checked_sums()
         with write_errors(self.path):
-            seal_file(self._descriptor, self._ids)
+            seal_file(self._descriptor, self._ids, row_sums)
         self._file.publish()
+
+
+class PartnerWriter(RowWriter):
+    """Writes blocks of a cache that process 0 has laid out and will seal: no MPI.
+
+    Its `with` block lies inside that of process 0's resumable writer: enter it after that one,
+    leave it before. Process 0 takes its blocks over from its journal when it seals the file. To
+    share what is missing, all enter before anyone writes: `has_block` is the same for all then.
+
+    Args:
+        file: the names of the cache; it is not claimed.
+        plan: what the cache will hold, the same in every process.
+        rank: number of this process, at least 1.
+    """
+
+    def __init__(self, file: PartialFile, plan: CachePlan, rank: int) -> None:
+        super().__init__(file.final, plan)
+        self._partial = file.partial
+        self._journal_path = journal_path(file.final, rank)
+        self._lock = partner_lock(self._journal_path, where=str(file.final))
+        self._num_adopted = 0
+
+    def __enter__(self) -> Self:
+        """Open the file.
+
+        Raises:
+            StaleCacheError: process 0 writes something else.
+            CacheError: process 0 has no journal, or a damaged one.
+            CacheWriteError: the files cannot be opened.
+        """
+        owner = journal_path(self.path, 0)
+        # Process 0 has compared these with the bytes in the file.
+        for block in claimed_blocks([owner], self._header, where=str(self.path)):
+            self._finished.add(block)
+        self._num_adopted = self.num_rows_written
+        with write_errors(self._partial):
+            self._descriptor = os.open(self._partial, os.O_RDWR | getattr(os, "O_BINARY", 0))
+            try:
+                # Process 0 holds the lock of the file.
+                with h5py.File(self._partial, "r", locking=False) as file:
+                    self._places = {name: Extent.of(file[name]) for name in self.plan.row_arrays()}
+                self._lock.take()
+                self._journal = Journal(self._journal_path, self._header, ())
+            except BaseException:
+                self._leave()
+                raise
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self.num_rows_written == self._num_adopted:
+            self._journal_path.unlink(missing_ok=True)
+        self._leave()
+
+    def _leave(self) -> None:
+        os.close(self._descriptor)
+        self._close()
+        self._lock.drop()
+
+
+def write_arrays(
+    path: Path, plan: CachePlan, arrays: Mapping[str, SplitArrays], *, overwrite: bool = False
+) -> None:
+    """Write whole arrays as a cache.
+
+    Args:
+        path: the final name.
+        plan: what the cache will hold; `SplitArrays.plan` gives that of each split.
+        arrays: the rows of each split.
+        overwrite: whether a file of that name may be replaced.
+
+    Raises:
+        CacheError: the arrays are not as planned.
+        CacheWriteError: the file cannot be written.
+    """
+    with CacheWriter(path, plan, overwrite=overwrite) as writer:
+        for name, split in arrays.items():
+            writer.write_labels(name, split.labels)
+            if split.ids is not None:
+                writer.write_ids(name, split.ids)
+            for view, logits in enumerate(split.logits):
+                features = None if split.features is None else split.features[view]
+                for start, stop in row_ranges(len(logits), logits[0].nbytes):
+                    writer.write_block(
+                        name,
+                        view=view,
+                        start=start,
+                        logits=logits[start:stop],
+                        features=None if features is None else features[start:stop],
+                    )

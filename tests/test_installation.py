@@ -9,8 +9,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from caches import write_splits
 
-from marr_pipeline.cache import Head, SplitArrays, write_arrays
+from marr_pipeline.cache import SplitArrays
 
 ROOT = Path(__file__).parent.parent
 INSTALLED = ("pipeline", "cache", "plots")
@@ -57,16 +58,7 @@ def folder(tmp_path_factory):
         )
         for split in ("train", "test")
     }
-    write_arrays(
-        path / "c.h5",
-        class_counts=np.bincount(labels),
-        head=Head(weight_norm=np.ones(3)),
-        splits=rows,
-        parts={},
-        meta={},
-        creator="test",
-        libraries={},
-    )
+    write_splits(path / "c.h5", rows, class_counts=np.bincount(labels))
     return path
 
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from marr_pipeline import __version__
-from marr_pipeline.cache import Cache, CacheError, Split, ViewKind, open_cache
+from marr_pipeline.cache import Cache, CachedSplit, CacheError, ViewKind, open_cache
 from marr_pipeline.errors import DataError, LeakError
 from marr_pipeline.rectify.inputs import FitInputs, HeadFacts
 from marr_pipeline.rectify.methods import METHODS
@@ -226,12 +226,12 @@ def evaluation_rows(cached: Cache, split: str) -> EvaluationRows:
     )
 
 
-def _stored_source(rows: Split) -> str:
+def _stored_source(rows: CachedSplit) -> str:
     """Where a split's logits come from unless it is said."""
     return "features" if rows.logits is None else "logits"
 
 
-def _stored_logits(cached: Cache, rows: Split, views: slice) -> Tensor:
+def _stored_logits(cached: Cache, rows: CachedSplit, views: slice) -> Tensor:
     if rows.logits is None:
         raise CacheError(
             f"{cached.path}: split {rows.name} holds features alone; use --from features"
@@ -240,7 +240,7 @@ def _stored_logits(cached: Cache, rows: Split, views: slice) -> Tensor:
 
 
 def _feature_logits(
-    cached: Cache, rows: Split, views: slice, device: torch.device
+    cached: Cache, rows: CachedSplit, views: slice, device: torch.device
 ) -> FeatureLogits:
     weight, bias = cached.head.weight, cached.head.bias
     if rows.features is None or weight is None:

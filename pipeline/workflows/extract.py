@@ -98,7 +98,7 @@ def extract_cache(
         say(f"stopped, as another process of the run has ended: {_left(writer)}")
         raise
     except Exception:
-        if writer.num_rows_in_journal:
+        if writer.num_rows_written:
             say(_left(writer))
         raise
     return Extraction(is_new=True, num_rows=writer.num_rows, num_rows_kept=writer.num_rows_kept)
@@ -141,8 +141,7 @@ def cache_writer(
         )
         for name, plan in plans.items()
     }
-    return cache.CacheWriter(
-        path,
+    plan = cache.CachePlan(
         class_counts=dataset.class_counts,
         head=cache.Head.from_linear(weight, bias, prior_counts=network.prior_counts),
         splits=plans,
@@ -157,10 +156,8 @@ def cache_writer(
         },
         creator=CREATOR,
         libraries=library_versions(),
-        overwrite=overwrite,
-        resumable=True,
-        resume=resume,
     )
+    return cache.CacheWriter(path, plan, overwrite=overwrite, resumable=True, resume=resume)
 
 
 def refuse_other_training(path: Path, config: dict[str, Any]) -> None:
@@ -202,7 +199,7 @@ def fingerprint_parts(
 
 def _left(writer: cache.CacheWriter) -> str:
     """What a writer that has stopped leaves to the next one."""
-    kept = writer.num_rows_in_journal
+    kept = writer.num_rows_written
     if not kept:
         return "no rows were written yet"
     return f"{kept:,} of {writer.num_rows:,} rows are kept, the same command goes on from there"

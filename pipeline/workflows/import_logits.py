@@ -101,11 +101,10 @@ def import_logits(
         [(where, given), *((str(files[name]), raw[name]) for name in raw)], num_classes=num_classes
     )
     dtype = _stored_dtype(splits)
-    cache.write_arrays(
-        output,
+    plan = cache.CachePlan(
         class_counts=counts,
         head=built,
-        splits=splits,
+        splits={name: arrays.plan for name, arrays in splits.items()},
         dtype=dtype,
         class_names=names,
         parts={
@@ -122,8 +121,8 @@ def import_logits(
         },
         creator=CREATOR,
         libraries=library_versions(),
-        overwrite=overwrite,
     )
+    cache.write_arrays(output, plan, splits, overwrite=overwrite)
     absent = int((counts == 0).sum())
     if absent:
         warnings.append(f"{absent} of {num_classes} classes have no training image")

@@ -5,7 +5,7 @@ from typing import Any
 
 from torch import Tensor
 
-from marr_pipeline.cache import Split, open_cache
+from marr_pipeline.cache import CachedSplit, open_cache
 from marr_pipeline.groups import shot_groups
 from marr_pipeline.rectify.rectifier_file import load_rectifier
 
@@ -101,7 +101,7 @@ def _cache_document(path: Path) -> Document:
     }
 
 
-def _split_document(split: Split) -> Document:
+def _split_document(split: CachedSplit) -> Document:
     stored = {"logits": split.logits, "features": split.features}
     return {
         "samples": split.num_samples,

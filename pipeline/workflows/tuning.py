@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from marr_pipeline.cache import Cache, Split
+from marr_pipeline.cache import Cache, CachedSplit
 from marr_pipeline.errors import ConfigError, LeakError
 from marr_pipeline.progress import Progress, silent
 from marr_pipeline.rectify.inputs import FitInputs
@@ -128,7 +128,7 @@ def _refuse_leaks(cached: Cache, fit_split: str) -> None:
         )
 
 
-def _are_same(one: Split, other: Split) -> bool:
+def _are_same(one: CachedSplit, other: CachedSplit) -> bool:
     """Whether two splits hold the same samples in the same order."""
     if not np.array_equal(one.labels, other.labels):
         return False

@@ -5,10 +5,11 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+from caches import plan_of, write_splits
 from resumable import PLAN
 
-from marr_pipeline.cache import CacheWriter, Head, SplitArrays, write_arrays
-from marr_pipeline.cache.seal import write_seal
+from marr_pipeline.cache import CacheWriter, Head, SplitArrays
+from marr_pipeline.cache.checksums import write_seal
 
 NUM_CLASSES = 4
 NUM_FEATURES = 3
@@ -68,7 +69,7 @@ def settings(head: Head) -> dict[str, object]:
 def sample(tmp_path: Path, splits, settings) -> Path:
     """A sealed cache with everything the format knows."""
     path = tmp_path / "sample.h5"
-    write_arrays(path, splits=splits, **settings)
+    write_splits(path, splits, **settings)
     return path
 
 
@@ -113,7 +114,8 @@ def make(tmp_path: Path, settings) -> Callable[..., CacheWriter]:
     """A resumable writer of `x.h5`."""
 
     def make_writer(**options: object) -> CacheWriter:
-        merged = {"splits": {"train": PLAN}, "resumable": True, **settings, **options}
-        return CacheWriter(tmp_path / "x.h5", **merged)
+        of_plan = {"splits": {"train": PLAN}, **settings, **options}
+        of_writer = {name: of_plan.pop(name) for name in ("overwrite", "resume") if name in of_plan}
+        return CacheWriter(tmp_path / "x.h5", plan_of(**of_plan), resumable=True, **of_writer)
 
     return make_writer

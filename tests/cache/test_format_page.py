@@ -5,12 +5,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from caches import write_splits
 
-from marr_pipeline.cache import SplitArrays, write_arrays
+from marr_pipeline.cache import SplitArrays
 from marr_pipeline.cache.schema import FORMAT_VERSION
 
 PAGE = (Path(__file__).parents[2] / "docs" / "cache-format.md").read_text(encoding="utf-8")
-READ, OURS, CHECK = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+READ, OURS, CHECK, OUT = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
 
 
 @pytest.fixture
@@ -40,7 +41,7 @@ def test_a_single_view_with_h5py_alone(folder, splits, settings):
     rows: SplitArrays = splits["test"]
     settings = {**settings, "overwrite": True}
     rows = SplitArrays(logits=rows.logits, labels=rows.labels)
-    write_arrays(folder / "cache.h5", splits={"train": rows}, **settings)
+    write_splits(folder / "cache.h5", {"train": rows}, **settings)
     found = execute(READ)
     np.testing.assert_array_equal(found["clean"], rows.logits[0])
     assert found["ids"] is None
@@ -50,6 +51,16 @@ def test_this_package(folder, splits):
     found = execute(OURS)
     np.testing.assert_array_equal(found["minibatch"][0], splits["train"].logits[0][found["rows"]])
     assert found["damage"] == []
+
+
+def test_out_again(folder, splits, settings):
+    execute(OUT)
+    with np.load(folder / "train.npz", allow_pickle=False) as train:
+        np.testing.assert_array_equal(train["logits"], splits["train"].logits)
+        assert tuple(train["views"]) == splits["train"].views
+    with np.load(folder / "head.npz", allow_pickle=False) as head:
+        np.testing.assert_array_equal(head["weight"], settings["head"].weight)
+        np.testing.assert_array_equal(head["class_counts"], settings["class_counts"])
 
 
 def test_the_rules_of_the_checksums(folder):

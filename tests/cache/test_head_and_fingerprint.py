@@ -11,7 +11,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from marr_pipeline.cache import CacheError, Head, differences, digest, fingerprint
+from marr_pipeline.cache import (
+    CacheError,
+    Head,
+    differences,
+    digest,
+    fingerprint,
+    first_not_finite,
+)
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers(-9, 9) | st.text(max_size=3),
@@ -76,6 +83,19 @@ def test_a_vector_is_no_linear_layer():
         Head.from_linear(np.ones(3), None)
 
 
+@pytest.mark.parametrize("shape", [(0,), (5,), (2, 3), (2, 0, 3)])
+def test_finite_numbers_have_no_place(shape):
+    assert first_not_finite(np.full(shape, np.finfo(np.float32).max, np.float32)) is None
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_the_first_in_row_order_is_found(bad):
+    values = np.zeros((4, 3, 2), np.float16)
+    values[2, 0, 1] = values[2, 1, 0] = values[3, 0, 0] = bad
+    assert first_not_finite(values) == (2, 0, 1)
+    assert first_not_finite(values[:, 0, 0]) == (3,)
+
+
 @given(PARTS, PARTS)
 def test_fingerprints_are_equal_exactly_if_nothing_differs(old, new):
     assert (fingerprint(old) == fingerprint(new)) == (differences(old, new) == [])
@@ -117,8 +137,8 @@ def test_digest_sees_type_shape_and_values_but_not_layout():
 
 def test_the_cache_needs_neither_torch_nor_the_pipeline():
     probe = (
-        "import sys, cache; "
-        "sys.exit(bool({'torch', 'pipeline', 'scipy', 'matplotlib'} & set(sys.modules)))"
+        "import sys, marr_pipeline.cache; "
+        "sys.exit(bool({'torch', 'click', 'scipy', 'matplotlib'} & set(sys.modules)))"
     )
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
     assert subprocess.run([sys.executable, "-c", probe], env=environment).returncode == 0

@@ -20,7 +20,7 @@ sys.path.insert(0, os.path.dirname(sys.argv[2]))
 import marr_pipeline.cache.layout, marr_pipeline.cache.partial, marr_pipeline.cache.write
 import numpy as np
 from pathlib import Path
-from marr_pipeline.cache import CacheWriter, Head, SplitPlan
+from marr_pipeline.cache import CachePlan, CacheWriter, Head, SplitPlan
 
 def die(*arguments, **options):
     os.kill(os.getpid(), signal.SIGKILL)
@@ -42,10 +42,11 @@ elif moment == "journal":
     marr_pipeline.cache.write.Journal = die
 
 plan = SplitPlan(num_samples=400, views=("clean", "augmented"))
-with CacheWriter(
-    Path(sys.argv[1]), class_counts=np.ones(10, np.int64), head=Head(weight_norm=np.ones(10)),
-    splits={"train": plan}, parts={}, meta={}, creator="tests", libraries={}, resumable=True,
-) as writer:
+plan = CachePlan(
+    class_counts=np.ones(10, np.int64), head=Head(weight_norm=np.ones(10)),
+    splits={"train": plan}, parts={}, meta={}, creator="tests", libraries={},
+)
+with CacheWriter(Path(sys.argv[1]), plan, resumable=True) as writer:
     rows = np.random.default_rng(0).standard_normal((2, 400, 10), dtype=np.float32)
     writer.write_labels("train", np.zeros(400, np.int64))
     for view in range(2):
@@ -60,10 +61,10 @@ with CacheWriter(
 @pytest.mark.parametrize(
     ("moment", "left", "kept"),
     [
-        ("journal", ["x.h5.partial"], 0),
-        ("while sealing", ["x.h5.journal", "x.h5.partial"], 800),
-        ("sealed", ["x.h5.journal", "x.h5.partial"], 800),
-        ("renamed", ["x.h5", "x.h5.journal"], 0),
+        ("journal", ["x.h5.partial", "x.h5.partial.lock"], 0),
+        ("while sealing", ["x.h5.journal", "x.h5.partial", "x.h5.partial.lock"], 800),
+        ("sealed", ["x.h5.journal", "x.h5.partial", "x.h5.partial.lock"], 800),
+        ("renamed", ["x.h5", "x.h5.journal", "x.h5.partial.lock"], 0),
     ],
 )
 def test_killed_at_the_worst_moments(tmp_path, moment, left, kept):

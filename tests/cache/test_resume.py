@@ -1,11 +1,14 @@
 """A stopped writer leaves what it wrote, and the next one of the same plan begins with it."""
 
 import errno
+import json
 import os
+import zlib
 from pathlib import Path
 
 import numpy as np
 import pytest
+from caches import plan_of, write_splits
 from resumable import (
     BLOCK,
     BLOCKS,
@@ -28,11 +31,10 @@ from marr_pipeline.cache import (
     CacheError,
     CacheWriteError,
     CacheWriter,
-    Head,
     SplitPlan,
     StaleCacheError,
+    fingerprint,
     open_cache,
-    write_arrays,
 )
 
 
@@ -89,6 +91,30 @@ def test_another_plan_is_refused_with_the_difference(make, tmp_path, change, dif
     assert any(difference in line for line in refused.value.differences), refused.value
     assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
     assert finish(make()) == len(BLOCKS) - 5
+
+
+def test_an_unfinished_cache_of_the_old_draws_is_refused(make, settings, tmp_path):
+    """As version 1.0 left it: its views were drawn otherwise, and its journal names no version."""
+    parts = {**settings["parts"], "transforms": {"train": {"draws": "philox4x32-10"}}}
+    stop_after(make(parts=parts), BLOCKS[:5])
+    journal = tmp_path / "x.h5.journal"
+    first, rest = journal.read_bytes().split(b"\n", 1)
+    header = json.loads(first.rpartition(b" ")[0])
+    del header["format_version"]
+    header["digest"] = fingerprint({name: header[name] for name in ("parts", "layout")})
+    old = json.dumps(header, sort_keys=True, separators=(",", ":")).encode()
+    journal.write_bytes(b"%s %08x\n%s" % (old, zlib.crc32(old), rest))
+    with pytest.raises(StaleCacheError) as refused:
+        write_with(make(parts=parts))
+    assert refused.value.differences == ['format_version: "1.0" -> "1.1"']
+    new = {**settings["parts"], "transforms": {"train": {"draws": "numpy-philox"}}}
+    with pytest.raises(StaleCacheError) as refused:
+        write_with(make(parts=new))
+    assert refused.value.differences == [
+        'format_version: "1.0" -> "1.1"',
+        'transforms.train.draws: "philox4x32-10" -> "numpy-philox"',
+    ]
+    assert finish(make(parts=new, overwrite=True)) == len(BLOCKS)
 
 
 def test_overwrite_replaces_another_plan_and_keeps_its_own(make, settings, tmp_path):
@@ -208,11 +234,11 @@ def test_other_writers_do_not_replace_an_unfinished_cache(make, splits, settings
     path = tmp_path / "x.h5"
     stop_after(make(), BLOCKS[:5])
     with pytest.raises(CacheWriteError, match=r"got an unfinished cache .* began it once more"):
-        write_arrays(path, splits=splits, **settings)
+        write_splits(path, splits, **settings)
     assert finish(make()) == len(BLOCKS) - 5
     path.unlink()
     stop_after(make(), BLOCKS[:5])
-    write_arrays(path, splits=splits, overwrite=True, **settings)
+    write_splits(path, splits, overwrite=True, **settings)
     assert names(path) == ["x.h5"]
 
 
@@ -251,18 +277,7 @@ def test_a_disk_that_fills_up_costs_one_block(make, tmp_path, monkeypatch, which
 
 def test_a_plain_head_is_enough(tmp_path):
     plan = SplitPlan(num_samples=10, views=("augmented",))
-    writer = CacheWriter(
-        tmp_path / "x.h5",
-        class_counts=np.ones(4, np.int64),
-        head=Head(weight_norm=np.ones(4)),
-        splits={"tune": plan},
-        parts={},
-        meta={},
-        creator="tests",
-        libraries={},
-        resumable=True,
-    )
-    with writer:
+    with CacheWriter(tmp_path / "x.h5", plan_of({"tune": plan}), resumable=True) as writer:
         writer.write_labels("tune", np.zeros(10, np.int64))
         writer.write_block("tune", view=0, start=0, logits=LOGITS[0, :10], features=None)
     assert names(tmp_path / "x.h5") == ["x.h5"]

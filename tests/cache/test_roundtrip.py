@@ -9,18 +9,16 @@ import h5py
 import numpy as np
 import pytest
 import torch
+from caches import plan_of, write_splits
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from marr_pipeline.cache import (
-    CacheError,
     CacheWriter,
-    Head,
     SplitArrays,
     SplitPlan,
     open_cache,
     verify_cache,
-    write_arrays,
 )
 
 
@@ -75,18 +73,8 @@ def test_blocks_of_any_size_in_any_order_come_back(
     views = ("clean" if has_clean else "augmented",) + ("augmented",) * (num_views - 1)
     path = tmp_path / "any.h5"
     plan = SplitPlan(num_samples=num_samples, views=views, num_features=num_features)
-    with CacheWriter(
-        path,
-        class_counts=np.bincount(labels, minlength=num_classes),
-        head=Head(weight_norm=np.ones(num_classes)),
-        splits={"tune": plan},
-        dtype=dtype,
-        parts={},
-        meta={},
-        creator="tests",
-        libraries={},
-        overwrite=True,
-    ) as writer:
+    whole = plan_of({"tune": plan}, num_classes=num_classes, dtype=dtype)
+    with CacheWriter(path, whole, overwrite=True) as writer:
         places = [(v, s) for v in range(num_views) for s in range(0, num_samples, block)]
         for view, start in generator.permutation(places):
             stop = start + block
@@ -114,7 +102,7 @@ def test_features_alone(tmp_path, settings):
     path = tmp_path / "features.h5"
     features = np.ones((2, 3), np.float32)
     plan = SplitPlan(num_samples=2, views=("clean",), has_logits=False, num_features=3)
-    with CacheWriter(path, splits={"train": plan}, **settings) as writer:
+    with CacheWriter(path, plan_of({"train": plan}, **settings)) as writer:
         writer.write_labels("train", np.array([0, 3], np.int32))
         writer.write_block("train", view=0, start=0, logits=None, features=features)
     split = open_cache(path).split("train")
@@ -126,7 +114,7 @@ def test_features_alone(tmp_path, settings):
 @pytest.mark.parametrize("dtype", ["float32", "float16"])
 def test_logits_are_the_bytes_of_the_file(tmp_path, splits, settings, dtype):
     path = tmp_path / "bytes.h5"
-    write_arrays(path, splits=splits, dtype=dtype, **settings)
+    write_splits(path, splits, dtype=dtype, **settings)
     logits = open_cache(path).split("train").logits
     base = logits
     while isinstance(base, np.ndarray):
@@ -164,7 +152,7 @@ def test_nothing_is_left_open(sample):
 def test_plain_h5py_reads_it(sample, splits, settings):
     with h5py.File(sample, "r") as file:
         assert file.attrs["format"] == "marr-cache"
-        assert file.attrs["format_version"] == "1.0"
+        assert file.attrs["format_version"] == "1.1"
         assert file.attrs["state"] == "sealed"
         train, test = file["splits/train/logits"], file["splits/test/logits"]
         np.testing.assert_array_equal(train[...], splits["train"].logits)
@@ -196,37 +184,15 @@ def test_views_are_chosen_by_kind(sample):
 def test_splits_come_in_their_own_order(tmp_path, splits, settings):
     path = tmp_path / "order.h5"
     rows: SplitArrays = splits["test"]
-    write_arrays(path, splits={"test": rows, "tune": rows, "train": rows}, **settings)
+    write_splits(path, {"test": rows, "tune": rows, "train": rows}, **settings)
     assert open_cache(path).split_names == ("train", "tune", "test")
 
 
 def test_the_same_arrays_make_the_same_bytes_but_for_the_time(tmp_path: Path, splits, settings):
     first, second = tmp_path / "a.h5", tmp_path / "b.h5"
     for path in (first, second):
-        write_arrays(path, splits=splits, **settings)
+        write_splits(path, splits, **settings)
     one, two = open_cache(first), open_cache(second)
     assert one.fingerprint == two.fingerprint
     differing = {key for key in one.attributes if one.attributes[key] != two.attributes[key]}
     assert differing <= {"created_utc"}
-
-
-ROWS, IDS = np.zeros((6, 3), np.float32), np.zeros(6, np.int64)
-
-
-@pytest.mark.parametrize(
-    ("arrays", "message"),
-    [
-        (SplitArrays(logits=ROWS, labels=IDS), r"logits \(V, N, K\) expected, got \(6, 3\)"),
-        (
-            SplitArrays(logits=ROWS[None], labels=IDS, features=ROWS),
-            r"features \(1, 6, D\) expected",
-        ),
-        (
-            SplitArrays(logits=ROWS[None], labels=IDS, views=("clean", "augmented")),
-            "1 names of views expected, got 2",
-        ),
-    ],
-)
-def test_arrays_that_do_not_fit_each_other(tmp_path, settings, arrays, message):
-    with pytest.raises(CacheError, match=message):
-        write_arrays(tmp_path / "x.h5", splits={"train": arrays}, **settings)

@@ -8,17 +8,15 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+from caches import write_splits
 
 from marr_pipeline.cache import (
     CacheError,
-    Head,
     SplitArrays,
     open_cache,
     verify_cache,
-    write_arrays,
 )
-from marr_pipeline.cache.checksums import raw_extents, walk_datasets
-from marr_pipeline.cache.seal import check_seal, read_seal
+from marr_pipeline.cache.checksums import check_seal, raw_extents, read_seal, walk_datasets
 
 ROOT = Path(__file__).parents[2]
 
@@ -56,17 +54,7 @@ def tiny(tmp_path):
     rows = SplitArrays(
         logits=np.arange(6, dtype=np.float32).reshape(1, 3, 2), labels=np.array([0, 1, 1])
     )
-    write_arrays(
-        path,
-        class_counts=np.array([1, 2]),
-        head=Head(weight_norm=np.ones(2)),
-        splits={"train": rows},
-        class_names=["a", "b"],
-        parts={},
-        meta={},
-        creator="tests",
-        libraries={},
-    )
+    write_splits(path, {"train": rows}, class_names=["a", "b"])
     return path
 
 

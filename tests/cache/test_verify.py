@@ -5,8 +5,9 @@ import os
 import h5py
 import numpy as np
 import pytest
+from caches import plan_of
 
-from marr_pipeline.cache import CacheError, CacheWriter, Damage, Head, SplitPlan, verify_cache
+from marr_pipeline.cache import CacheError, CacheWriter, Damage, SplitPlan, verify_cache
 from marr_pipeline.cache.schema import CHECKSUM_BYTES
 
 RAW = [
@@ -87,16 +88,7 @@ def test_the_damaged_stretch_is_named(tmp_path):
     path = tmp_path / "long.h5"
     rows = 3 * CHECKSUM_BYTES // 400 + 17
     plan = SplitPlan(num_samples=rows, views=("augmented",))
-    with CacheWriter(
-        path,
-        class_counts=np.ones(100, np.int64),
-        head=Head(weight_norm=np.ones(100)),
-        splits={"train": plan},
-        parts={},
-        meta={},
-        creator="tests",
-        libraries={},
-    ) as writer:
+    with CacheWriter(path, plan_of({"train": plan}, num_classes=100)) as writer:
         writer.write_labels("train", np.zeros(rows, np.int64))
         block = np.ones((rows, 100), np.float32)
         writer.write_block("train", view=0, start=0, logits=block, features=None)

@@ -15,6 +15,8 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+from caches import plan_of, write_splits
+from resumable import names
 
 from marr_pipeline.cache import (
     CacheError,
@@ -23,7 +25,6 @@ from marr_pipeline.cache import (
     SplitPlan,
     open_cache,
     verify_cache,
-    write_arrays,
 )
 
 ROOT = Path(__file__).parents[2]
@@ -36,13 +37,14 @@ WRITER = """
 import os, resource, signal, sys
 from pathlib import Path
 import numpy as np
-from marr_pipeline.cache import CacheWriteError, CacheWriter, Head, SplitPlan
+from marr_pipeline.cache import CachePlan, CacheWriteError, CacheWriter, Head, SplitPlan
 
 plan = SplitPlan(num_samples=4000, views=("clean",))
-writer = CacheWriter(
-    Path(sys.argv[1]), class_counts=np.ones(100, np.int64), head=Head(weight_norm=np.ones(100)),
+plan = CachePlan(
+    class_counts=np.ones(100, np.int64), head=Head(weight_norm=np.ones(100)),
     splits={"train": plan}, parts={}, meta={}, creator="tests", libraries={},
 )
+writer = CacheWriter(Path(sys.argv[1]), plan)
 block = np.ones((2000, 100), np.float32)
 
 def limit(size):
@@ -70,7 +72,7 @@ def start_writer(path: Path, body: str) -> subprocess.Popen[str]:
 @pytest.fixture
 def writer(tmp_path, settings):
     plan = SplitPlan(num_samples=NUM_ROWS, views=("clean", "augmented"))
-    return CacheWriter(tmp_path / "x.h5", splits={"train": plan}, **settings)
+    return CacheWriter(tmp_path / "x.h5", plan_of({"train": plan}, **settings))
 
 
 def write_rows(writer: CacheWriter, view: int, start: int, stop: int) -> None:
@@ -82,7 +84,7 @@ def test_only_the_partial_name_exists_until_the_end(writer, tmp_path):
         writer.write_labels("train", LABELS)
         write_rows(writer, 0, 0, NUM_ROWS)
         write_rows(writer, 1, 0, NUM_ROWS)
-        assert [path.name for path in tmp_path.iterdir()] == ["x.h5.partial"]
+        assert names(tmp_path / "x.h5") == ["x.h5.partial", "x.h5.partial.lock"]
         with h5py.File(tmp_path / "x.h5.partial", "r", locking=False) as file:
             assert file.attrs["state"] == "writing"
     assert [path.name for path in tmp_path.iterdir()] == ["x.h5"]
@@ -127,7 +129,7 @@ def test_missing_labels_are_named(writer):
 
 def test_missing_ids_are_named(tmp_path, settings):
     plan = SplitPlan(num_samples=NUM_ROWS, views=("clean",), has_ids=True)
-    writer = CacheWriter(tmp_path / "x.h5", splits={"train": plan}, **settings)
+    writer = CacheWriter(tmp_path / "x.h5", plan_of({"train": plan}, **settings))
     with pytest.raises(CacheError, match="train: ids as planned expected"):
         write_with(writer, all_labels, all_rows(0))
 
@@ -178,7 +180,7 @@ def test_rows_that_do_not_fit(writer, tmp_path, call, message):
 
 def test_a_number_too_large_for_float16(tmp_path, settings):
     plan = SplitPlan(num_samples=1, views=("clean",))
-    writer = CacheWriter(tmp_path / "x.h5", splits={"train": plan}, dtype="float16", **settings)
+    writer = CacheWriter(tmp_path / "x.h5", plan_of({"train": plan}, dtype="float16", **settings))
     big = np.array([[1, 7e4, 0, 0]], np.float32)
     with pytest.raises(CacheError, match=r"row 0: finite float16 .* 70000.0 in column 1"):
         write_with(
@@ -195,7 +197,7 @@ def test_a_writer_is_of_use_only_inside_its_block(writer):
 def test_an_existing_file_is_kept(sample, splits, settings):
     before = sample.read_bytes()
     with pytest.raises(CacheWriteError, match="got an existing file"):
-        write_arrays(sample, splits=splits, **settings)
+        write_splits(sample, splits, **settings)
     assert sample.read_bytes() == before
 
 
@@ -203,7 +205,7 @@ def test_a_failed_overwrite_keeps_the_old_file(sample, splits, settings, tmp_pat
     before = sample.read_bytes()
     plans = {"train": SplitPlan(num_samples=2, views=("clean",))}
     with pytest.raises(CacheError, match="missing"):
-        write_with(CacheWriter(sample, splits=plans, overwrite=True, **settings))
+        write_with(CacheWriter(sample, plan_of(plans, **settings), overwrite=True))
     assert sample.read_bytes() == before
     assert [path.name for path in tmp_path.iterdir()] == ["sample.h5"]
 
@@ -211,7 +213,7 @@ def test_a_failed_overwrite_keeps_the_old_file(sample, splits, settings, tmp_pat
 def test_overwriting_replaces_what_a_link_points_to(sample, tmp_path, splits, settings):
     link = tmp_path / "link.h5"
     link.symlink_to(sample)
-    write_arrays(link, splits={"tune": splits["test"]}, overwrite=True, **settings)
+    write_splits(link, {"tune": splits["test"]}, overwrite=True, **settings)
     assert link.is_symlink()
     assert open_cache(sample).split_names == ("tune",)
 
@@ -223,26 +225,26 @@ def test_overwriting_replaces_what_a_link_points_to(sample, tmp_path, splits, se
 def test_a_folder_that_is_none(tmp_path, splits, settings, where, message):
     (tmp_path / "file").write_text("")
     with pytest.raises(CacheWriteError, match=message) as caught:
-        write_arrays(tmp_path / where, splits=splits, **settings)
+        write_splits(tmp_path / where, splits, **settings)
     assert str(tmp_path / where) in str(caught.value)
 
 
 def test_the_name_of_a_folder(tmp_path, splits, settings):
     with pytest.raises(CacheWriteError, match="got a folder"):
-        write_arrays(tmp_path, splits=splits, overwrite=True, **settings)
+        write_splits(tmp_path, splits, overwrite=True, **settings)
 
 
 @pytest.mark.skipif(not Path("/proc/version").exists(), reason="needs a folder no one can write to")
 def test_a_folder_that_refuses_even_root(splits, settings):
     with pytest.raises(CacheWriteError, match=r"/proc/x\.h5: a file that can be written expected"):
-        write_arrays(Path("/proc/x.h5"), splits=splits, **settings)
+        write_splits(Path("/proc/x.h5"), splits, **settings)
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="permissions do not bind root")
 def test_a_read_only_folder(tmp_path, splits, settings):
     tmp_path.chmod(0o500)
     with pytest.raises(CacheWriteError, match="a folder that you may write to"):
-        write_arrays(tmp_path / "x.h5", splits=splits, **settings)
+        write_splits(tmp_path / "x.h5", splits, **settings)
 
 
 def test_too_little_space_is_refused_before_the_first_row(tmp_path, monkeypatch, settings):
@@ -250,7 +252,7 @@ def test_too_little_space_is_refused_before_the_first_row(tmp_path, monkeypatch,
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(10**9, 10**9 - 10, 10))
     plan = {"train": SplitPlan(num_samples=NUM_ROWS, views=("clean",))}
     with pytest.raises(CacheWriteError, match=r"MB free expected"):
-        write_with(CacheWriter(tmp_path / "x.h5", splits=plan, **settings))
+        write_with(CacheWriter(tmp_path / "x.h5", plan_of(plan, **settings)))
     assert list(tmp_path.iterdir()) == []
 
 
@@ -294,8 +296,8 @@ def test_a_killed_writer_leaves_no_file_and_does_not_block_the_next(tmp_path, sp
     process.send_signal(signal.SIGKILL)
     process.communicate(timeout=30)
     assert process.returncode == -signal.SIGKILL
-    assert [left.name for left in tmp_path.iterdir()] == ["x.h5.partial"]
-    write_arrays(path, splits=splits, **settings)
+    assert names(tmp_path / "x.h5") == ["x.h5.partial", "x.h5.partial.lock"]
+    write_splits(path, splits, **settings)
     assert verify_cache(path) == []
     assert [left.name for left in tmp_path.iterdir()] == ["x.h5"]
 
@@ -308,7 +310,7 @@ def test_a_second_writer_is_refused_and_the_first_finishes(tmp_path, splits, set
     )
     assert process.stdout.readline() == "open\n"
     with pytest.raises(CacheWriteError, match="one writer expected, got a second"):
-        write_arrays(path, splits=splits, **settings)
+        write_splits(path, splits, **settings)
     process.communicate("", timeout=30)
     assert process.returncode == 0
     assert open_cache(path).num_classes == 100
@@ -317,7 +319,7 @@ def test_a_second_writer_is_refused_and_the_first_finishes(tmp_path, splits, set
 
 def test_without_locks_a_new_file_is_written(tmp_path, splits, settings, monkeypatch):
     monkeypatch.setattr(fcntl, "flock", no_locks)
-    write_arrays(tmp_path / "x.h5", splits=splits, **settings)
+    write_splits(tmp_path / "x.h5", splits, **settings)
     assert verify_cache(tmp_path / "x.h5") == []
 
 
@@ -325,7 +327,7 @@ def test_without_locks_what_exists_is_not_touched(tmp_path, splits, settings, mo
     monkeypatch.setattr(fcntl, "flock", no_locks)
     (tmp_path / "x.h5.partial").write_text("of another writer")
     with pytest.raises(CacheWriteError, match="if no other writer is at work, delete it"):
-        write_arrays(tmp_path / "x.h5", splits=splits, **settings)
+        write_splits(tmp_path / "x.h5", splits, **settings)
     assert (tmp_path / "x.h5.partial").read_text() == "of another writer"
 
 
@@ -337,9 +339,9 @@ def test_no_handle_is_left_open(tmp_path, splits, settings):
     limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     before = {fd for fd in range(min(limit, 1024)) if is_open(fd)}
     for round_ in range(3):
-        write_arrays(tmp_path / f"{round_}.h5", splits=splits, **settings)
+        write_splits(tmp_path / f"{round_}.h5", splits, **settings)
         with pytest.raises(CacheWriteError):
-            write_arrays(tmp_path / f"{round_}.h5", splits=splits, **settings)
+            write_splits(tmp_path / f"{round_}.h5", splits, **settings)
     assert {fd for fd in range(min(limit, 1024)) if is_open(fd)} == before
 
 

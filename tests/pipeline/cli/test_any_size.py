@@ -7,8 +7,9 @@ import click
 import numpy as np
 import pytest
 import torch
+from caches import write_splits
 
-from marr_pipeline.cache import Head, SplitArrays, write_arrays
+from marr_pipeline.cache import Head, SplitArrays
 from marr_pipeline.cli.options import size_type
 from marr_pipeline.rectify.rectifier_file import load_rectifier
 from marr_pipeline.rectify.rows.blocks import CHUNK_LOGITS
@@ -32,16 +33,13 @@ def make_cache(path, *, num_rows, num_classes, dtype="float16", num_features=Non
     logits = logits[None].astype(dtype, copy=False)
     rows = SplitArrays(logits=logits, labels=labels, features=features)
     norms = np.ones(num_classes) if weight is None else np.linalg.norm(weight, axis=1)
-    write_arrays(
+    write_splits(
         path,
+        {"train": rows},
         class_counts=np.bincount(labels, minlength=num_classes),
         head=Head(weight_norm=norms.astype(np.float64), weight=weight),
-        splits={"train": rows},
         dtype=dtype,
         parts={"seed": seed},
-        meta={},
-        creator="test",
-        libraries={},
     )
     return path
 

@@ -39,12 +39,12 @@ def test_two_processes_write_what_one_writes(warm, whole, tmp_path):
 
 
 LATE = """
-import time, marr_pipeline.cache.partner
-enter = cache.partner.PartnerWriter.__enter__
+import time, marr_pipeline.cache
+enter = marr_pipeline.cache.PartnerWriter.__enter__
 def late(self):
     time.sleep(0.3)
     return enter(self)
-cache.partner.PartnerWriter.__enter__ = late
+marr_pipeline.cache.PartnerWriter.__enter__ = late
 """
 
 
@@ -74,12 +74,13 @@ def test_all_of_them_train_and_extract(warm, tmp_path):
 def slow(seconds):
     """Make every block take so long."""
     return (
-        "import time, marr_pipeline.cache.rows\n"
-        "write_block = marr_pipeline.cache.rows.RowWriter.write_block\n"
+        "import time\n"
+        "from marr_pipeline.cache import CacheWriter, PartnerWriter\n"
+        "write_block = PartnerWriter.write_block\n"
         "def slow_block(self, *arguments, **options):\n"
         f"    time.sleep({seconds})\n"
         "    write_block(self, *arguments, **options)\n"
-        "marr_pipeline.cache.rows.RowWriter.write_block = slow_block\n"
+        "CacheWriter.write_block = PartnerWriter.write_block = slow_block\n"
     )
 
 

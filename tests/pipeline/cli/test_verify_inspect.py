@@ -5,10 +5,10 @@ import json
 import h5py
 import numpy as np
 import pytest
+from caches import write_splits
 
-from marr_pipeline.cache import Head, SplitArrays, open_cache, write_arrays
-from marr_pipeline.cache.checksums import raw_extents, walk_datasets
-from marr_pipeline.cache.seal import write_seal
+from marr_pipeline.cache import Head, SplitArrays, open_cache
+from marr_pipeline.cache.checksums import raw_extents, walk_datasets, write_seal
 
 NUM_CLASSES = 300
 
@@ -17,11 +17,9 @@ NUM_CLASSES = 300
 def cache(tmp_path):
     """Many classes, documents with long values, ids."""
     rng = np.random.default_rng(0)
-    write_arrays(
+    write_splits(
         tmp_path / "c.h5",
-        class_counts=np.arange(NUM_CLASSES, 0, -1),
-        head=Head.from_linear(rng.standard_normal((NUM_CLASSES, 3)), None),
-        splits={
+        {
             "train": SplitArrays(
                 logits=rng.standard_normal((2, 7, NUM_CLASSES)),
                 labels=np.arange(7),
@@ -33,8 +31,9 @@ def cache(tmp_path):
                 logits=rng.standard_normal((1, 4, NUM_CLASSES)), labels=np.arange(4)
             ),
         },
+        class_counts=np.arange(NUM_CLASSES, 0, -1),
+        head=Head.from_linear(rng.standard_normal((NUM_CLASSES, 3)), None),
         class_names=[f"class of birds {index}" for index in range(NUM_CLASSES)],
-        parts={},
         meta={
             "transforms": {"train": {"mean": [0.5] * 500, "augmentation": "crop-flip"}},
             "provenance": {"dataset": "birds", "device": "cpu"},
@@ -73,7 +72,7 @@ DAMAGES = {
     "records": (lambda path: flip(path, path.read_bytes().index(b"OHDR") + 9), "HDF5 records with"),
     "seal": (lambda path: flip(path, path.stat().st_size - 1), "a seal with CRC-32"),
     "foreign": (replace_by_foreign, "this HDF5 file is not a cache"),
-    "newer": (lambda path: edit(path, "format_version", "2.0"), "version 1.0 expected, got 2.0"),
+    "newer": (lambda path: edit(path, "format_version", "2.0"), "version 1.1 expected, got 2.0"),
     "writing": (lambda path: edit(path, "state", "writing"), "the file is unfinished"),
 }
 

@@ -4,8 +4,9 @@ import re
 
 import numpy as np
 import pytest
+from caches import write_splits
 
-from marr_pipeline.cache import Head, SplitArrays, open_cache, write_arrays
+from marr_pipeline.cache import SplitArrays, open_cache
 from marr_pipeline.errors import ConfigError, DataError
 from marr_pipeline.workflows.seeds import check_seeds, other_differences
 
@@ -18,16 +19,13 @@ def make_cache(tmp_path):
         labels = np.repeat(np.arange(len(counts)), counts)
         logits = np.random.default_rng(seed).normal(size=(1, len(labels), len(counts)))
         path = tmp_path / name
-        write_arrays(
+        write_splits(
             path,
+            {"train": SplitArrays(logits=logits.astype(np.float32), labels=labels)},
             class_counts=np.array(counts),
-            head=Head(weight_norm=np.ones(len(counts))),
-            splits={"train": SplitArrays(logits=logits.astype(np.float32), labels=labels)},
             class_names=class_names,
             parts={"seed": seed, "name": name},
             meta={} if config is None else {"config": config},
-            creator="test",
-            libraries={},
         )
         return open_cache(path)
 

@@ -4,9 +4,10 @@ import tracemalloc
 
 import numpy as np
 import pytest
+from caches import write_splits
 from scipy.special import log_softmax, softmax
 
-from marr_pipeline.cache import CacheError, Head, open_cache, row_ranges, write_arrays
+from marr_pipeline.cache import CacheError, open_cache, row_ranges
 from marr_pipeline.errors import DataError
 from marr_pipeline.workflows.arrays.files import map_npy
 from marr_pipeline.workflows.arrays.rows import split_arrays
@@ -94,17 +95,9 @@ def test_mapped_arrays_become_a_cache_without_lying_in_memory(tmp_path):
     logits[:] = np.arange(width) - 1
     logits.flush()
     raw = {"logits": map_npy(tmp_path / "l.npy"), "labels": np.zeros(num_rows, np.int64)}
-    settings = {
-        "class_counts": np.ones(width, int),
-        "head": Head(weight_norm=np.ones(width)),
-        "parts": {},
-        "meta": {},
-        "creator": "tests",
-        "libraries": {},
-    }
     tracemalloc.start()
     arrays = split_arrays(raw, where="l")
-    write_arrays(tmp_path / "x.h5", splits={"train": arrays}, **settings)
+    write_splits(tmp_path / "x.h5", {"train": arrays})
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 4 * BLOCK_BYTES
