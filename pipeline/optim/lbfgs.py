@@ -29,8 +29,8 @@ MARGIN = 0.5
 """float32 steps aim below the tolerance, so that float64 finds it met."""
 
 
-class Approximation(Protocol):
-    """What is cheaply known of a problem's shape.
+class Renewal(Protocol):
+    """Where finer preconditioners come from.
 
     Attributes:
         refresh: steps after which a preconditioner is taken not to fit any more, and a finer one is
@@ -39,11 +39,15 @@ class Approximation(Protocol):
 
     refresh: int
 
-    def start(self, theta: Tensor, tolerance: float) -> tuple[Tensor, Preconditioner | None, int]:
-        """A point (P,) to begin at in place of `theta`, the preconditioner there, and the steps."""
-
     def finer(self, point: Point) -> Preconditioner | None:
         """One that knows more of this point, for a descent that is not getting there."""
+
+
+class Approximation(Renewal, Protocol):
+    """What is cheaply known of a problem's shape."""
+
+    def start(self, theta: Tensor, tolerance: float) -> tuple[Tensor, Preconditioner | None, int]:
+        """A point (P,) to begin at in place of `theta`, the preconditioner there, and the steps."""
 
 
 def minimize(
@@ -67,7 +71,7 @@ def minimize(
             tolerance if precise else MARGIN * tolerance,
             precise=precise,
             preconditioner=preconditioner,
-            approximation=None if preconditioner is None else approximation,
+            renewal=None if preconditioner is None else approximation,
         )
         start, steps = point.theta, steps + more
     return conclude(problem, point, tolerance=tolerance, steps=steps)
@@ -80,11 +84,11 @@ def descend(
     *,
     precise: bool,
     preconditioner: Preconditioner | None = None,
-    approximation: Approximation | None = None,
+    renewal: Renewal | None = None,
 ) -> tuple[Point, int]:
     """The last point of L-BFGS in one arithmetic, and its steps.
 
-    `preconditioner` is renewed by `approximation` after its `refresh` steps, or when no step is
+    `preconditioner` is renewed by `renewal` after its `refresh` steps, or when no step is
     found along what it and the pairs give.
     """
 
@@ -101,14 +105,14 @@ def descend(
             return point, step
         if idle > PATIENCE and not precise:
             return point, step
-        if approximation is not None and (is_stuck or age >= approximation.refresh):
-            preconditioner, age, is_stuck = approximation.finer(point), 0, False
+        if renewal is not None and (is_stuck or age >= renewal.refresh):
+            preconditioner, age, is_stuck = renewal.finer(point), 0, False
             pairs.clear()
         direction = -_inverse_hessian_product(pairs, point.gradient, preconditioner)
         is_scaled = preconditioner is not None or bool(pairs)
         length = 1.0 if is_scaled else min(1.0, 1.0 / float(point.gradient.abs().sum()))
         reached = search_step(evaluate, point, direction, length=length, rounding=ROUNDING[precise])
-        if reached is None and (not precise or (not pairs and (age == 0 or approximation is None))):
+        if reached is None and (not precise or (not pairs and (age == 0 or renewal is None))):
             return point, step
         if reached is None:
             is_stuck = True

@@ -142,12 +142,7 @@ class AffineProblem(Problem[WeightedCrossEntropy]):
             return self.hessian_product(theta, torch.ones_like(theta))[:, None]
         self.count_pass()
         blocks = self.loss.hessian(*self.family.affine(theta))
-        hessian = self.family.pull_back_hessian(*blocks) + self.ridge.hessian()
-        held = ~self.free
-        hessian[held, :] = 0.0
-        hessian[:, held] = 0.0
-        hessian.diagonal()[held] = 1.0
-        return hessian
+        return self._of_free(self.family.pull_back_hessian(*blocks) + self.ridge.hessian())
 
     def hessian_product(self, theta: Tensor, step: Tensor) -> Tensor:
         """Hessian at theta (P,) times step (P,): one pass."""

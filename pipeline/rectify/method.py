@@ -37,9 +37,34 @@ class FitResult(Solution):
     warnings: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, solution: Solution, rectifier: Rectifier, *, warnings: Sequence[str] = ()) -> Self:
-        """What came of a fit."""
-        return cls(**vars(solution), rectifier=rectifier, warnings=tuple(warnings))
+    def of(
+        cls,
+        solution: Solution,
+        rectifier: Rectifier,
+        settings: RectifySettings,
+        *,
+        warnings: Sequence[str] = (),
+    ) -> Self:
+        """What came of a fit, with what is to be said of its ending beside `warnings`."""
+        found = [*warnings]
+        if solution.status is FitStatus.UNBOUNDED:
+            found.append(
+                "every row is on its own side, so without a ridge the loss falls for ever and the "
+                "parameters mean nothing; give --l2 (the paper: 5e-4) or fit other views"
+            )
+        if solution.status is FitStatus.STEP_LIMIT:
+            found.append(
+                f"stopped after {solution.steps} steps at a gradient of "
+                f"{solution.gradient_norm:.1e}, above --tolerance {settings.tolerance:g}; raise "
+                "--tolerance or --l2, or try another --optimizer"
+            )
+        reversed_classes = int((rectifier.scale < 0).sum())
+        if reversed_classes:
+            found.append(
+                f"{reversed_classes} classes have a negative scale, which turns their ranking "
+                "around"
+            )
+        return cls(**vars(solution), rectifier=rectifier, warnings=tuple(found))
 
     @classmethod
     def closed_form(cls, rectifier: Rectifier, *, warnings: Sequence[str] = ()) -> Self:

@@ -5,8 +5,8 @@ which a family of methods gives, and the quadratic R of `ridge`,
 
     F(theta) = L(theta) + R(theta).
 
-A thinned problem stands for the one that it was made of: its passes count there too, each for its
-share of the rows.
+A thinned problem stands for the one that it was made of, and so does one with fewer free
+parameters: their passes count there too, each for its share of the rows.
 """
 
 import math
@@ -140,9 +140,20 @@ class Problem(ABC, Generic[Loss]):
 
     def thin(self, rows_per_class: int) -> Self:
         """An estimate of F from at most that many rows of each class; see `thinning`."""
-        few = copy(self)
-        few.loss, few.passes, few._whole = self.loss.thin(rows_per_class), 0.0, self
-        return few
+        return self._standing_for_this(self.loss.thin(rows_per_class))
+
+    def _standing_for_this(self, loss: Loss) -> Self:
+        part = copy(self)
+        part.loss, part.passes, part._whole = loss, 0.0, self
+        return part
+
+    def _of_free(self, hessian: Tensor) -> Tensor:
+        """H (P, P), with a row of the identity for each parameter that is not free."""
+        held = ~self.free.expand(len(hessian))
+        hessian[held, :] = 0.0
+        hessian[:, held] = 0.0
+        hessian.diagonal()[held] = 1.0
+        return hessian
 
     @property
     def _is_certified(self) -> bool:

@@ -20,8 +20,9 @@ iterations that they name; here 2,000 are 2,000.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import islice
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -33,28 +34,34 @@ from marr_pipeline.rectify.inputs import FitContext, FitInputs
 from marr_pipeline.rectify.rows.resources import one_thread_an_operation
 from marr_pipeline.rectify.settings import RectifySettings, Sampling
 
+P = TypeVar("P", bound=Solvable)
+
 IMAGES_PER_CLASS = 4
 
 
-def follow_schedule(
-    problem: Solvable,
-    start: Tensor,
+def minimize_or_follow(
+    build: Callable[..., P],
+    minimize: Callable[[P], Solution],
+    start: Callable[[P], Tensor],
     *,
-    batch_problem: Solvable,
     inputs: FitInputs,
     settings: RectifySettings,
     context: FitContext,
-) -> Solution:
-    """The last iterate from `start` (P,).
+) -> tuple[P, Solution]:
+    """A family's problem, and its minimum or, for `sgd`, the last iterate of its schedule.
 
     Args:
-        problem: what a batch has in expectation.
-        start: (P,) float64.
-        batch_problem: whose loss on the rows of a batch a step descends.
-        inputs: the rows of both.
-        settings: preset, sampling and seed.
-        context: dataset and progress.
+        build: the problem over all rows, given `sampling`, `resources` and `progress`.
+        minimize: the solver of the settings, where it is not `sgd`.
+        start: theta (P,) float64 where `sgd` begins.
+        inputs: the rows.
+        settings: optimizer, preset, sampling and seed.
+        context: dataset, progress and resources.
     """
+    if settings.optimizer != "sgd":
+        problem = build(resources=context.resources, progress=context.progress)
+        return problem, minimize(problem)
+    problem = build(sampling=settings.sampling, resources=context.resources)
     labels = inputs.labels
     schedule = sgd_schedule(settings, context.dataset, len(labels))
     batches = draw_batches(
@@ -65,12 +72,12 @@ def follow_schedule(
         seed=settings.seed,
     )
     with one_thread_an_operation():
-        return run_sgd(
-            problem,
-            start,
+        return problem, run_sgd(
+            problem,  # what a batch has in expectation
+            start(problem),
             (views * len(labels) + samples for views, samples in batches),
             schedule=schedule,
-            batch_problem=batch_problem,
+            batch_problem=build(),
             tolerance=settings.tolerance,
             progress=context.progress,
         )

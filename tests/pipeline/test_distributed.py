@@ -24,7 +24,7 @@ import sys
 import numpy as np
 import torch
 from marr_pipeline.distributed import joined_ranks
-from marr_pipeline.rectify.head.loss import HeadCrossEntropy
+from marr_pipeline.rectify.head.problem import HeadCrossEntropy
 from marr_pipeline.rectify.objective import WeightedCrossEntropy
 from marr_pipeline.rectify.rows.resources import Resources
 

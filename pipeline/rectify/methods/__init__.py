@@ -2,10 +2,9 @@
 
 from marr_pipeline.rectify.method import Method
 from marr_pipeline.rectify.methods.affine import LWS, MARR, TEMPERATURE, VECTOR_SCALING
-from marr_pipeline.rectify.methods.balanced_softmax_head import BALANCED_SOFTMAX_HEAD
 from marr_pipeline.rectify.methods.closed_form import LOGIT_ADJUSTMENT, SOFTMAX, TAU_NORM
-from marr_pipeline.rectify.methods.crt import CRT
 from marr_pipeline.rectify.methods.disalign import DISALIGN
+from marr_pipeline.rectify.methods.heads import BALANCED_SOFTMAX_HEAD, CRT
 from marr_pipeline.rectify.methods.tde import TDE
 
 METHODS: dict[str, Method] = {

@@ -8,8 +8,7 @@ import torch
 from torch import Tensor
 
 from marr_pipeline.optim.newton import minimize_newton
-from marr_pipeline.optim.solvable import FitStatus, Solution
-from marr_pipeline.progress import silent
+from marr_pipeline.optim.solvable import Solution
 from marr_pipeline.rectify.affine import (
     AffineFamily,
     AffineProblem,
@@ -19,7 +18,7 @@ from marr_pipeline.rectify.affine import (
 from marr_pipeline.rectify.inputs import FitContext, FitInputs
 from marr_pipeline.rectify.method import Family, FitResult, Method
 from marr_pipeline.rectify.rectifier import Rectifier
-from marr_pipeline.rectify.schedule import follow_schedule
+from marr_pipeline.rectify.schedule import minimize_or_follow
 from marr_pipeline.rectify.settings import (
     CLASS_BALANCED,
     CLASS_BALANCED_SAMPLING,
@@ -68,38 +67,27 @@ def fit_affine(
         ConfigError: `sgd` in several processes, or no room in memory for one thread's buffers.
         FitError: the loss ran out of finite numbers.
     """
-    problem = build_problem(
-        inputs,
-        settings,
-        make_family(inputs.weight_norm),
-        sampling=settings.sampling,
-        resources=context.resources,
-        progress=silent if settings.optimizer == "sgd" else context.progress,
-    )
-    solution = _solve(problem, inputs, settings, context)
-    theta = solution.theta if settings.l2 > 0 else _centre_shift(problem.family, solution.theta)
-    scale, shift = problem.family.affine(theta)
-    own = _own_numbers(problem.family, theta, inputs) if settings.method == "marr" else {}
-    return FitResult.of(
-        solution,
-        Rectifier(scale=scale.clone(), shift=shift, own=own),
-        warnings=_fit_warnings(solution, scale, settings),
-    )
+    family = make_family(inputs.weight_norm)
 
-
-def _solve(
-    problem: AffineProblem, inputs: FitInputs, settings: RectifySettings, context: FitContext
-) -> Solution:
-    if settings.optimizer != "sgd":
+    def minimize(problem: AffineProblem) -> Solution:
         start = starting_point(problem, settings)
         return SOLVERS[settings.optimizer](problem, start, settings.tolerance)
-    return follow_schedule(
-        problem,
-        problem.family.identity(),
-        batch_problem=build_problem(inputs, settings, problem.family),
+
+    _, solution = minimize_or_follow(
+        partial(build_problem, inputs, settings, family),
+        minimize,
+        lambda problem: family.identity(),
         inputs=inputs,
         settings=settings,
         context=context,
+    )
+    theta = solution.theta if settings.l2 > 0 else _centre_shift(family, solution.theta)
+    scale, shift = family.affine(theta)
+    own = _own_numbers(family, theta, inputs) if settings.method == "marr" else {}
+    return FitResult.of(
+        solution,
+        Rectifier(scale=scale.clone(), shift=shift, own=own),
+        settings,
     )
 
 
@@ -117,26 +105,6 @@ def _own_numbers(family: AffineFamily, theta: Tensor, inputs: FitInputs) -> dict
     omega, beta = theta[: family.num_scales], theta[family.num_scales :]
     norm = inputs.weight_norm.double()
     return {"omega": omega.clone(), "beta": beta.clone(), "weight_norm": norm.clone()}
-
-
-def _fit_warnings(solution: Solution, scale: Tensor, settings: RectifySettings) -> list[str]:
-    found = []
-    if solution.status is FitStatus.UNBOUNDED:
-        found.append(
-            "every row is on its own side, so without a ridge the loss falls for ever and the "
-            "parameters mean nothing; give --l2 (the paper: 5e-4) or fit other views"
-        )
-    if solution.status is FitStatus.STEP_LIMIT:
-        found.append(
-            f"stopped after {solution.steps} steps above --tolerance {settings.tolerance:g}; "
-            "raise --tolerance or --l2, or try --optimizer newton"
-        )
-    reversed_classes = int((scale < 0).sum())
-    if reversed_classes:
-        found.append(
-            f"{reversed_classes} classes have a negative scale, which turns their ranking around"
-        )
-    return found
 
 
 def _method(family: Family, **presets: Mapping[str, Any]) -> Method:

@@ -8,7 +8,7 @@ from marr_pipeline.optim.preconditioner import conjugate_gradients
 from marr_pipeline.rectify.fit import preset_settings
 from marr_pipeline.rectify.head import class_blocks
 from marr_pipeline.rectify.head.class_blocks import ClassBlocks
-from marr_pipeline.rectify.head.fit import build_head_problem
+from marr_pipeline.rectify.head.problem import build_head_problem
 
 K, D, L2 = 6, 5, 1e-3
 ROOM = 2**20
@@ -87,7 +87,7 @@ def test_rows_that_are_sure_leave_the_ridge_alone():
 
 
 def test_it_saves_conjugate_gradients_most_of_their_products(problem, theta):
-    product = problem.hessian(theta)
+    product = problem.hessian_operator(theta)
     gradient = problem.evaluate(theta, precise=True).gradient
     blocks = ClassBlocks(*problem.loss.curvature(problem.head(theta)), l2=L2, most_numbers=ROOM)
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from head_problems import make_head_inputs
 
-from marr_pipeline.rectify.head.loss import HeadCrossEntropy
+from marr_pipeline.rectify.head.problem import HeadCrossEntropy
 from marr_pipeline.rectify.schedule import class_balanced_batches, instance_batches
 
 LABELS = torch.tensor([0] * 7 + [1] * 2 + [3] * 5)

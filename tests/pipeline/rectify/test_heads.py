@@ -15,8 +15,9 @@ from marr_pipeline.optim.lbfgs import minimize
 from marr_pipeline.optim.solvable import FitStatus
 from marr_pipeline.rectify import schedule as sgd
 from marr_pipeline.rectify.fit import fit_rectifier, method_keys, preset_settings
-from marr_pipeline.rectify.head import curvature as head_curvature
-from marr_pipeline.rectify.head.fit import build_head_problem, initial_head
+from marr_pipeline.rectify.head import solve
+from marr_pipeline.rectify.head.problem import build_head_problem
+from marr_pipeline.rectify.methods.heads import initial_head
 from marr_pipeline.rectify.rectifier_file import load_rectifier, save_rectifier
 from marr_pipeline.rectify.rows.resources import Resources
 from marr_pipeline.rectify.schedule import draw_batches, sgd_schedule
@@ -157,7 +158,7 @@ def test_curvature_saves_passes_and_moves_nothing(method, optimizer):
     fit = fit_rectifier(inputs, options)
     offset = inputs.log_prior if method == "balanced-softmax-head" else None
     problem = build_head_problem(inputs, options, offset=offset)
-    start = torch.zeros(problem.num_parameters, dtype=torch.float64)
+    start = torch.zeros(len(problem.ridge.center), dtype=torch.float64)
     without = minimize(problem, start, options.tolerance)
     assert fit.loss == pytest.approx(without.loss, abs=1e-7)
     assert fit.passes < 0.6 * without.passes
@@ -173,7 +174,7 @@ def test_newton_goes_through_thinned_problems_in_any_room(monkeypatch):
     assert len(num_rows) == 3
     anew = fit_rectifier(inputs, options, resources=Resources(memory=2**30))
     assert torch.equal(head_of(kept.rectifier), head_of(anew.rectifier))
-    monkeypatch.setattr(head_curvature, "MOST_NUMBERS", 1)  # one row of each class at most
+    monkeypatch.setattr(solve, "MOST_NUMBERS", 1)  # one row of each class at most
     poor = fit_rectifier(inputs, options)
     assert poor.loss == pytest.approx(kept.loss, abs=1e-9)
 

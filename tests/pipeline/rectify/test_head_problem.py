@@ -7,8 +7,8 @@ from head_problems import make_head_inputs
 from reference import central_difference
 
 from marr_pipeline.errors import ConfigError
-from marr_pipeline.rectify.head import loss as head_loss
-from marr_pipeline.rectify.head.loss import HeadCrossEntropy
+from marr_pipeline.rectify.head import problem as head_problem
+from marr_pipeline.rectify.head.problem import HeadCrossEntropy
 from marr_pipeline.rectify.rows import blocks
 from marr_pipeline.rectify.rows.resources import Resources
 from marr_pipeline.rectify.weighting import class_weights
@@ -76,7 +76,7 @@ def test_gradient_matches_central_differences():
 @pytest.mark.parametrize("num_classes", [5, 30])
 @pytest.mark.parametrize("keeps", [True, False])
 def test_hessian_product_is_that_of_autograd(num_classes, keeps, monkeypatch):
-    monkeypatch.setattr(head_loss, "KEPT_BYTES", 2**20 if keeps else 0)
+    monkeypatch.setattr(head_problem, "KEPT_BYTES", 2**20 if keeps else 0)
     inputs = make_head_inputs(num_classes=num_classes)
     offset = inputs.class_counts.double().log()
     head, step = (make_head(seed, num_classes=num_classes) for seed in (1, 2))
@@ -123,7 +123,7 @@ def test_many_chunks_and_blocks_give_the_sums_of_one(monkeypatch):
     product = make_loss(inputs).hessian(head)(step)
     monkeypatch.setitem(blocks.CHUNK_LOGITS, "cpu", (500, 2000))
     monkeypatch.setitem(blocks.BLOCK_BYTES, "cpu", 400)
-    monkeypatch.setattr(head_loss, "MIN_BLOCK_ROWS", 7)
+    monkeypatch.setattr(head_problem, "MIN_BLOCK_ROWS", 7)
     cut = make_loss(inputs).evaluate(head, precise=True)
     assert cut.loss == pytest.approx(whole.loss, rel=1e-13)
     assert cut.largest_row_loss == pytest.approx(whole.largest_row_loss, rel=1e-13)
