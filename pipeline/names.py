@@ -57,7 +57,7 @@ METHODS = (
 REFERENCES = ("softmax", "logit-adjustment")
 """Methods that every other one is shown beside and set against."""
 OPTIMIZERS = ("lbfgs", "newton", "sgd")
-PRESETS = ("default", "paper", "official")
+PRESETS = ("default", "paper", "official", "tempered")
 CENTERS = ("zero", "identity", "logit-adjustment", "tempered")
 REDUCTIONS = ("plain", "weighted")
 SAMPLINGS = ("instance", "class-balanced")

@@ -23,11 +23,16 @@ if TYPE_CHECKING:
     help="[default: lbfgs; crt and balanced-softmax-head: newton; official: sgd]",
 )
 @click.option("--preset", type=click.Choice(names.PRESETS), default="default")
-@click.option("--gamma", type=float, help="Exponent of the class weights.  [default: 1.2; crt: 1]")
+@click.option(
+    "--gamma",
+    type=float,
+    help="Exponent of the class weights.  [default: 1.2; crt: 1; temperature, vector-scaling: 0]",
+)
 @click.option(
     "--l2",
     type=click.FloatRange(min=0),
-    help="Ridge; weight decay of sgd.  [default: 3; paper: 5e-4, 1e-4 for iNaturalist]",
+    help="Ridge; weight decay of sgd.  [default: 3; paper: 5e-4, 1e-4 for iNaturalist; "
+    "temperature and vector-scaling: 0]",
 )
 @click.option(
     "--center",
@@ -83,7 +88,11 @@ if TYPE_CHECKING:
     default="nll",
     help="What --tune goes by, each class counting alike.",
 )
-@click.option("--fit-split", type=click.Choice(names.SPLITS), help="[default: train]")
+@click.option(
+    "--fit-split",
+    type=click.Choice(names.SPLITS),
+    help="[default: train; temperature and vector-scaling: tune, where there is one]",
+)
 @click.option("--fit-views", type=click.Choice(names.FIT_VIEWS), help="[default: augmented]")
 @click.option(
     "--from", "source", type=click.Choice(names.SOURCES), help="[default: logits where stored]"

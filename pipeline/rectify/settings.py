@@ -9,7 +9,7 @@ from marr_pipeline import names
 from marr_pipeline.errors import ConfigError
 
 Center = Literal["zero", "identity", "logit-adjustment", "tempered"]
-Preset = Literal["default", "paper", "official"]
+Preset = Literal["default", "paper", "official", "tempered"]
 Optimizer = Literal["lbfgs", "newton", "sgd"]
 Reduction = Literal["plain", "weighted"]
 Sampling = Literal["instance", "class-balanced"]
@@ -30,7 +30,8 @@ class RectifySettings:
             `ridge`.
         reduction: `plain` divides by the rows (equation 11), `weighted` by their weights.
         tolerance: on the gap bound, in loss units; without a ridge on the gradient's norm.
-        fit_split: the split that is fitted.
+        fit_split: the split that is fitted; None for the rule of post-hoc calibration, `tune` where
+            there is one and else `train`.
         fit_views: which of its views.
         seed: of `sgd`'s batches and of the folds of tuning.
         tau: of logit adjustment and of tau-norm.
@@ -49,7 +50,7 @@ class RectifySettings:
     scale_l2: float = 0.2
     reduction: Reduction = "weighted"
     tolerance: float = 1e-6
-    fit_split: str = "train"
+    fit_split: str | None = "train"
     fit_views: Literal["augmented", "clean", "all"] = "augmented"
     seed: int = 0
     tau: float = 1.0
@@ -65,13 +66,13 @@ class RectifySettings:
             ("preset", names.PRESETS),
             ("center", names.CENTERS),
             ("reduction", names.REDUCTIONS),
-            ("fit_split", names.SPLITS),
+            ("fit_split", (*names.SPLITS, None)),
             ("fit_views", names.FIT_VIEWS),
             ("sampling", names.SAMPLINGS),
             ("form", names.DISALIGN_FORMS),
         ):
             if getattr(self, option) not in choices:
-                known = ", ".join(choices)
+                known = ", ".join(choice for choice in choices if choice is not None)
                 raise ConfigError(f"{option}: one of {known} expected, got {getattr(self, option)}")
         if not (math.isfinite(self.l2) and self.l2 >= 0):
             raise ConfigError(f"l2: a number >= 0 expected, got {self.l2}")
@@ -93,11 +94,13 @@ PRESETS: dict[str, RectifySettings] = {
     "default": RectifySettings(),
     "paper": RectifySettings(preset="paper", center="zero", l2=5e-4, reduction="plain"),
     "official": RectifySettings(preset="official", center="zero", l2=5e-4, optimizer="sgd"),
+    "tempered": RectifySettings(preset="tempered"),
 }
 """`default`: what held up best on CIFAR caches of both kinds, memorised and not; see
 docs/phase-two.md. `paper`: the paper's objective, solved exactly, and its schedule for `sgd`.
 `official`: the released code's weighted mean, schedule and step counts; unlike it we keep the last
-iterate, since the released code picks an epoch on the test images."""
+iterate, since the released code picks an epoch on the test images. `tempered`: MARR's default for
+a method whose own default is its authors'."""
 
 CLASS_BALANCED: Mapping[str, Any] = {
     "gamma": 1.0,
@@ -118,3 +121,12 @@ CLASS_BALANCED_SAMPLING: Mapping[str, Any] = {
     "l2": 5e-4,
 }
 """Classes that count alike by drawing them alike, as released code does (Kang et al. 2020)."""
+
+CALIBRATION: Mapping[str, Any] = {
+    "gamma": 0.0,
+    "reduction": "plain",
+    "center": "zero",
+    "l2": 0.0,
+    "fit_split": None,
+}
+"""The likelihood alone, on samples held out where there are some (Guo et al. 2017)."""

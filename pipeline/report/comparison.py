@@ -38,12 +38,14 @@ class Scored:
     Attributes:
         method: its name, without the preset.
         status: how the fit ended.
+        fit_split: whose rows were fitted; None where there is nothing to fit.
         scores: on the split.
         facts: the numbers of `FACTS`.
     """
 
     method: str
     status: str
+    fit_split: str | None
     scores: SampleScores
     facts: Mapping[str, float]
 
@@ -55,6 +57,7 @@ class Standing:
     Attributes:
         method: its name, without the preset.
         status: how the fit ended; several endings with a comma between them.
+        fit_split: whose rows were fitted; None where there is nothing to fit.
         per_class: (K,) class accuracies.
         estimates: every number by its key.
         runs: on each cache, where this is their mean.
@@ -62,13 +65,15 @@ class Standing:
 
     method: str
     status: str
+    fit_split: str | None
     per_class: Floats
     estimates: Mapping[str, Estimate]
     runs: Sequence["Standing"] = ()
 
     def cells(self) -> dict[str, Cell]:
-        """For tables: every number by its key, and the status."""
-        return {**self.estimates, "status": self.status}
+        """For tables: every number by its key, the status, and the split fitted if not `train`."""
+        split = "" if self.fit_split in (None, "train") else f" ({self.fit_split})"
+        return {**self.estimates, "status": self.status + split}
 
     def record(self) -> dict[str, Any]:
         """For JSON: `interval` is that of overall accuracy, `intervals` has those of all.
@@ -85,6 +90,7 @@ class Standing:
             **{f"vs_{_word(reference)}": self._difference(reference) for reference in REFERENCES},
             **{name: found[name].value for name in FACTS},
             "status": self.status,
+            "fit_split": self.fit_split,
         }
         if self.runs:
             record["std"] = {name: estimate.std for name, estimate in found.items()}
@@ -169,6 +175,7 @@ def compare_methods(
         key: Standing(
             method=one.method,
             status=one.status,
+            fit_split=one.fit_split,
             per_class=metrics[key].per_class,
             estimates=estimates[key] | {name: Estimate(value=one.facts[name]) for name in FACTS},
         )
@@ -191,6 +198,7 @@ def over_seeds(runs: Sequence[Mapping[str, Standing]], keys: Sequence[str]) -> d
         found[key] = Standing(
             method=of_key[0].method,
             status=", ".join(dict.fromkeys(one.status for one in of_key)),
+            fit_split=of_key[0].fit_split,
             per_class=np.mean([one.per_class for one in of_key], axis=0),
             estimates=estimates,
             runs=of_key,

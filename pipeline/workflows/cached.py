@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -144,6 +144,16 @@ def split_inputs(
     )
 
 
+def with_fit_split(cached: Cache, settings: RectifySettings) -> RectifySettings:
+    """The settings with a split named: `tune`, as it is, where there is one, else `train`."""
+    if settings.fit_split is not None:
+        return settings
+    if "tune" not in cached.split_names:
+        return replace(settings, fit_split="train")
+    views: ViewKind = "clean" if "clean" in cached.split("tune").views else "all"
+    return replace(settings, fit_split="tune", fit_views=views)
+
+
 def fit_inputs(
     cached: Cache,
     settings: RectifySettings,
@@ -151,12 +161,13 @@ def fit_inputs(
     source: str | None = None,
     device: torch.device | None = None,
 ) -> tuple[FitInputs, list[str]]:
-    """`split_inputs` of the rows that a fit with these settings is made on.
+    """`split_inputs` of the rows that a fit with these settings, which name a split, is made on.
 
     Raises:
         CacheError: the cache lacks what the settings ask for.
         LeakError: the rows are those of the test split.
     """
+    assert settings.fit_split is not None
     if settings.fit_split == "test":
         raise LeakError(
             "--fit-split: a split for fitting expected, got test; what is fitted on the test "

@@ -27,6 +27,7 @@ from marr_pipeline.workflows.cached import (
     fit_metadata,
     missing_needs,
     opened,
+    with_fit_split,
 )
 from marr_pipeline.workflows.class_numbers import describe_distribution, split_population
 from marr_pipeline.workflows.seeds import check_seeds, other_differences
@@ -215,6 +216,7 @@ def fit_key(cached: Cache, key: str, *, seed: int = 0, progress: Progress = sile
     method, preset = parse_method_key(key)
     dataset = dataset_name(cached)
     settings = preset_settings(preset, method=method, dataset=dataset, seed=seed)
+    settings = with_fit_split(cached, settings)
     inputs, warnings = fit_inputs(cached, settings)
     fit = fit_rectifier(
         inputs, settings, dataset=dataset, metadata=fit_metadata(cached), progress=progress
@@ -247,6 +249,7 @@ def _fit_and_score(
         scored[key] = Scored(
             method=fit.rectifier.method,
             status=str(fit.status),
+            fit_split=None if fit.loss is None else fit.rectifier.metadata["fit_split"],
             scores=scores,
             facts={
                 "margin_correlation": averages.margin_correlation,

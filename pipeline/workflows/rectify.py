@@ -31,6 +31,7 @@ from marr_pipeline.workflows.cached import (
     fit_inputs,
     fit_metadata,
     opened,
+    with_fit_split,
 )
 from marr_pipeline.workflows.tuning import describe_tuning, tune_on_cache
 
@@ -204,7 +205,7 @@ def rectify(
         PipelineError: `output` cannot be written.
     """
     cached = opened(cache)
-    settings = settings or resolve_settings(cached)
+    settings = with_fit_split(cached, settings or resolve_settings(cached))
     inputs, warnings = fit_inputs(cached, settings, source=source, device=resolve_device(device))
     tuning = None
     if tune is not None:

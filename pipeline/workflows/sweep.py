@@ -22,6 +22,7 @@ from marr_pipeline.workflows.cached import (
     evaluation_rows,
     fit_inputs,
     opened,
+    with_fit_split,
 )
 
 
@@ -127,6 +128,7 @@ def sweep(
         FitError: the loss ran out of finite numbers.
     """
     cached = opened(cache)
+    base = with_fit_split(cached, base)
     rows = evaluation_rows(cached, eval_split)
     points: list[SweptFit] = []
     settings = tuple(dict.fromkeys(_settings(base, grid)))
@@ -159,9 +161,9 @@ def sweep(
 
 def _inputs(
     cached: Cache, settings: Sequence[RectifySettings], source: str | None
-) -> tuple[dict[tuple[str, ViewKind], FitInputs], list[str]]:
+) -> tuple[dict[tuple[str | None, ViewKind], FitInputs], list[str]]:
     """The rows of each split and kind of views that is fitted, and what the cache lacks of them."""
-    found: dict[tuple[str, ViewKind], FitInputs] = {}
+    found: dict[tuple[str | None, ViewKind], FitInputs] = {}
     warnings: list[str] = []
     for point in settings:
         rows = point.fit_split, point.fit_views

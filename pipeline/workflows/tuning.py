@@ -56,6 +56,7 @@ def tune_on_cache(
         DataError: no class has two samples to cross-validate with.
         FitError: the loss ran out of finite numbers.
     """
+    assert settings.fit_split is not None
     _refuse_leaks(cached, settings.fit_split)
     has_tune = "tune" in cached.split_names
     split = cached.split("tune" if has_tune else settings.fit_split)

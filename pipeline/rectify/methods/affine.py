@@ -20,6 +20,7 @@ from marr_pipeline.rectify.method import Family, FitResult, Method
 from marr_pipeline.rectify.rectifier import Rectifier
 from marr_pipeline.rectify.schedule import minimize_or_follow
 from marr_pipeline.rectify.settings import (
+    CALIBRATION,
     CLASS_BALANCED,
     CLASS_BALANCED_SAMPLING,
     RectifySettings,
@@ -113,7 +114,7 @@ def _method(family: Family, **presets: Mapping[str, Any]) -> Method:
     )
 
 
-TEMPERATURE = _method(_temperature)
-VECTOR_SCALING = _method(_vector_scaling)
+TEMPERATURE = _method(_temperature, default=CALIBRATION, tempered={})
+VECTOR_SCALING = _method(_vector_scaling, default=CALIBRATION, tempered={})
 LWS = _method(_lws, paper=CLASS_BALANCED, official=CLASS_BALANCED_SAMPLING)
 MARR = _method(_marr, paper={}, official={})

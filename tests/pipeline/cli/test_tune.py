@@ -215,3 +215,35 @@ def test_one_image_a_class_is_refused_and_names_the_way_out(run, tmp_path):
 def test_metrics_of_the_split_that_chose_are_marked(run, held_out_cache):
     done = run("rectify", held_out_cache, *GAMMA_ALONE, "--eval-split", "tune")
     assert "which chose the settings: they flatter" in done.err
+
+
+@pytest.mark.parametrize("method", ["temperature", "vector-scaling"])
+@pytest.mark.parametrize(
+    ("splits", "split"), [("plain_cache", "train"), ("held_out_cache", "tune")]
+)
+def test_a_calibration_is_fitted_on_the_tune_split_and_the_row_says_so(
+    run, request, tmp_path, method, splits, split
+):
+    cache, path = request.getfixturevalue(splits), tmp_path / "fitted.safetensors"
+    assert run("rectify", cache, "--method", method, "-o", path).code == 0
+    fitted = load_rectifier(path)
+    assert fitted.metadata["fit_split"] == split
+    compared = run("compare", cache, "--methods", f"{method},{method}:tempered", "--json")
+    rows = compared.document["methods"]
+    assert rows[method]["fit_split"] == split
+    assert rows[f"{method}:tempered"]["fit_split"] == "train"
+    assert rows["softmax"]["fit_split"] is None
+
+
+def test_an_unbounded_calibration_is_a_marked_row(run, tmp_path):
+    labels = np.arange(8).repeat(6)
+    logits = (9 * np.eye(8)[labels]).astype(np.float32)
+    np.savez(tmp_path / "rows.npz", logits=logits, labels=labels)
+    cache = tmp_path / "memorised.h5"
+    options = ("--train", tmp_path / "rows.npz", "--test", tmp_path / "rows.npz")
+    assert run("import", *options, "-o", cache).code == 0
+    done = run("compare", cache, "--methods", "temperature,vector-scaling,marr", "--json")
+    assert done.code == 0
+    rows = done.document["methods"]
+    assert [rows[key]["status"] for key in ("temperature", "vector-scaling")] == ["unbounded"] * 2
+    assert rows["marr"]["status"] == "converged"

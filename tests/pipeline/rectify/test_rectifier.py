@@ -1,4 +1,5 @@
 import contextlib
+from dataclasses import replace
 
 import pytest
 import torch
@@ -7,7 +8,7 @@ from hypothesis import strategies as st
 from safetensors.torch import save_file
 
 from marr_pipeline.errors import ConfigError, DataError
-from marr_pipeline.rectify.fit import fit_rectifier, preset_settings
+from marr_pipeline.rectify.fit import fit_rectifier, method_keys, preset_settings
 from marr_pipeline.rectify.rectifier import Rectifier
 from marr_pipeline.rectify.rectifier_file import load_rectifier, save_rectifier
 from marr_pipeline.rectify.settings import PRESETS, RectifySettings
@@ -81,12 +82,22 @@ def test_presets_are_what_the_design_says():
         assert (settings.preset, settings.gamma) == (name, 1.2)
     for name in ("paper", "official"):
         assert (PRESETS[name].l2, PRESETS[name].center) == (5e-4, "zero")
+    assert PRESETS["default"] == RectifySettings()
     assert PRESETS["official"].reduction == "weighted"
     assert PRESETS["paper"].reduction == "plain"
     assert preset_settings("default", dataset="inaturalist2018") == PRESETS["default"]
     assert preset_settings("paper", dataset="inaturalist2018").l2 == 1e-4
     assert preset_settings("paper", dataset="cifar10-lt") == preset_settings("paper")
     assert preset_settings("paper").l2 == 5e-4
+
+
+@pytest.mark.parametrize("method", ["temperature", "vector-scaling"])
+def test_a_calibration_is_its_authors_and_its_tempered_form_a_preset(method):
+    own = preset_settings("default", method=method)
+    assert (own.gamma, own.l2, own.reduction, own.fit_split) == (0.0, 0.0, "plain", None)
+    tempered = preset_settings("tempered", method=method)
+    assert replace(tempered, method="marr", preset="default") == RectifySettings()
+    assert {method, f"{method}:tempered"} <= set(method_keys())
 
 
 def save_damaged(path, *, header=None, **tensors):

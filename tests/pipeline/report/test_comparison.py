@@ -40,7 +40,7 @@ def compared(scores=None, *, counts=COUNTS, resamples=500, seconds=0.5, status="
     }
     return compare_methods(
         {
-            key: Scored(method=key, status=status, scores=one, facts=facts)
+            key: Scored(method=key, status=status, fit_split="train", scores=one, facts=facts)
             for key, one in (make_scores() if scores is None else scores).items()
         },
         counts,
