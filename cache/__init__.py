@@ -9,7 +9,7 @@ from marr_pipeline.cache.fingerprint import differences, digest, fingerprint, re
 from marr_pipeline.cache.head import Head, first_not_finite
 from marr_pipeline.cache.plan import CachePlan, SplitArrays, SplitPlan, check_labels, check_views
 from marr_pipeline.cache.read import Cache, CachedSplit, ViewKind, open_cache
-from marr_pipeline.cache.verify import Damage, verify_cache
+from marr_pipeline.cache.sealed import Damage, verify_cache
 from marr_pipeline.cache.write import CacheWriter, PartnerWriter, write_arrays
 
 __all__ = [

@@ -104,9 +104,9 @@ class FinishedBlocks:
 
     def is_free(self, block: Block) -> bool:
         """Whether the rows of a block exist and none of them is written."""
-        rows = self._is_written.get((block.split, block.view))
-        inside = rows is not None and 0 <= block.start < block.stop <= len(rows)
-        return inside and rows is not None and not rows[block.start : block.stop].any()
+        rows = self._is_written.get((block.split, block.view), np.empty(0, dtype=np.bool_))
+        inside = 0 <= block.start < block.stop <= len(rows)
+        return inside and not rows[block.start : block.stop].any()
 
     def check_free(self, split: str, view: int, start: int, stop: int) -> None:
         """Refuse rows that do not exist or are written.

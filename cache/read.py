@@ -23,9 +23,9 @@ from marr_pipeline.cache.errors import CacheError
 from marr_pipeline.cache.extent import Extent, map_file
 from marr_pipeline.cache.fingerprint import fingerprint, require_same
 from marr_pipeline.cache.head import Head
-from marr_pipeline.cache.opening import mapped_array, opened, read_strings
 from marr_pipeline.cache.plan import check_class_counts, check_labels, check_views
 from marr_pipeline.cache.schema import split_dataset, text
+from marr_pipeline.cache.sealed import mapped_array, opened, read_strings
 
 _HEAD_TYPES: tuple[type[np.floating], ...] = (np.float32, np.float64)
 _ROW_TYPES: tuple[type[np.floating], ...] = (np.float32, np.float16)

@@ -72,10 +72,11 @@ class Watch:
         if is_it and self.moment == "half" and half is not None:
             half()
             die()
-        result = run()
-        if is_it:
-            die()
-        return result
+        try:
+            return run()
+        finally:
+            if is_it:  # a call that fails has an end too
+                die()
 
     def has(self, target: Any) -> bool:
         """Whether a path or an open file lies below the folder."""
@@ -317,6 +318,8 @@ def kill_everywhere(name: str, command: Command, base: Path, *, every: int = 1) 
         output = folder / command.output
         if output.exists() and not _is_whole(command, output, reference):
             found["wrong"].append(said)
+        for left in folder.glob(".*.partial"):
+            os.utime(left, (0, 0))  # the next writer removes it after an hour
         code, _ = run_command(command.arguments, folder, log)
         if code != 0:
             found["not_finished"].append(f"{said}: {log.read_text()[-300:]}")
