@@ -1,4 +1,13 @@
-"""Datasets by name: where their images are, and the long-tailed splits drawn from them."""
+"""Datasets by name: where their images are, and the long-tailed splits drawn from them.
+
+A source (`source`) says where images are; `longtail` chooses among them; a split (`views`) gives
+them in batches, in memory (`resident`) or out of files (`streamed`), clean or augmented, and
+`normalise` makes them a network's input.
+
+A new dataset is one file with a function from `SourceRequest` to `DatasetSource`, put into
+`DATASETS` under its name, its protocol (`protocols.PROTOCOLS`) and its name (`names.DATASETS`). One
+that comes as list files is its protocol, with `list_names`, and its name alone.
+"""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace

@@ -231,7 +231,7 @@ def _kinds(style: AutoAugmentStyle) -> list[tuple[Callable[..., Tensor], set[str
     kinds: list[tuple[Callable[..., Tensor], set[str], Parameters]] = [
         (pillow.copy_pixels, set(moves), lambda *move: (pillow.nearest_sources(*move),)),
         *((run, {name}, _single) for name, run in (FACTORS | BOUNDS).items()),
-        *((run, {name}, _none) for name, run in PLAIN.items()),
+        *((run, {name}, lambda *_: ()) for name, run in PLAIN.items()),
     ]
     if style.bicubic_shear:
         kinds.append((pillow.interpolate_pixels, set(SHEARS), pillow.cubic_sources))
@@ -240,7 +240,3 @@ def _kinds(style: AutoAugmentStyle) -> list[tuple[Callable[..., Tensor], set[str
 
 def _single(operation: str, value: float, height: int, width: int) -> tuple[Tensor, ...]:
     return (torch.tensor(value, dtype=torch.float64),)
-
-
-def _none(operation: str, value: float, height: int, width: int) -> tuple[Tensor, ...]:
-    return ()

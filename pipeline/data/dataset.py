@@ -91,8 +91,8 @@ class LongTailedDataset:
         present = zip(SPLITS, (self.train, self.tune, self.test), strict=True)
         return {name: split for name, split in present if split is not None}
 
-    def source_rows(self) -> dict[str, npt.NDArray[np.int64]]:
-        """RowNumbers (N,) int64 that each split took from its source: enough to draw it again."""
+    def source_rows(self) -> dict[str, RowNumbers]:
+        """Rows (N,) int64 that each split took from its source: enough to draw it again."""
         return {name: split.source_indices.numpy() for name, split in self.splits.items()}
 
     def record(self) -> dict[str, object]:
@@ -134,19 +134,13 @@ def draw_dataset(
     imbalance_ratio: float | None,
     data_seed: int,
     tune_fraction: float,
-    stored_rows: Mapping[str, RowNumbers] | None = None,
-    normalisation: Normalisation | None = None,
+    stored_rows: Mapping[str, RowNumbers] | None,
+    normalisation: Normalisation | None,
 ) -> LongTailedDataset:
     """Choose the rows of every split and decode them.
 
-    Args:
-        source: where the images are.
-        imbalance_ratio: of the training images; None takes the dataset's default.
-        data_seed: seed of the subset and of the hold-out.
-        tune_fraction: part of every training class to hold out as `tune`.
-        stored_rows: rows of every split drawn before (`LongTailedDataset.source_rows`); they
-            are taken instead of drawing, so that a model meets the images it was trained on.
-        normalisation: in place of the dataset's own.
+    The arguments are those of `load_dataset`. `stored_rows`, which `source_rows` gave, are taken
+    instead of drawing, so that a model meets the images it was trained on.
 
     Raises:
         ConfigError: a tune split is asked for where the source has its own, or a normalisation of
@@ -169,9 +163,12 @@ def draw_dataset(
         for name, own in rows.items()
     }
     train = splits["train"]
-    defaults = protocol.small if isinstance(train, ResidentSplit) else protocol.large
+    defaults = protocol.large if train.is_streamed else protocol.small
     counts = np.bincount(train.labels.numpy(), minlength=len(source.class_names))
-    sizes = {name: len(split) for name, split in splits.items()}
+    figures, different = protocol.figures.get(ratio), []
+    if figures is not None and not tune_fraction:
+        sizes = {name: len(split) for name, split in splits.items()}
+        different = differences_from_published(figures, class_counts=counts, split_sizes=sizes)
     return LongTailedDataset(
         name=source.name,
         class_names=source.class_names,
@@ -190,7 +187,12 @@ def draw_dataset(
         tune_fraction=tune_fraction,
         data_seed=data_seed,
         skipped=source.skipped,
-        warnings=_warnings(source, ratio, tune_fraction, counts, sizes),
+        warnings=(
+            f"{source.name}: not the published data: {'; '.join(different)}; results cannot be set "
+            "beside published ones",
+        )
+        if different
+        else (),
     )
 
 
@@ -199,27 +201,6 @@ def _own_normalisation(defaults: PhaseOneDefaults, train: ImageSplit) -> Normali
         return NORMALISATIONS[defaults.normalisation]
     assert isinstance(train, ResidentSplit), "the normalisation of large images is stated"
     return channel_statistics(train.images)
-
-
-def _warnings(
-    source: DatasetSource,
-    ratio: float | None,
-    tune_fraction: float,
-    class_counts: npt.NDArray[np.int64],
-    split_sizes: Mapping[str, int],
-) -> tuple[str, ...]:
-    figures = protocol_of(source.name).figures.get(ratio)
-    if figures is None or tune_fraction:
-        return ()
-    different = differences_from_published(
-        figures, class_counts=class_counts, split_sizes=split_sizes
-    )
-    if not different:
-        return ()
-    return (
-        f"{source.name}: not the published data: {'; '.join(different)}; results cannot be set "
-        "beside published ones",
-    )
 
 
 def differences_from_published(

@@ -9,9 +9,8 @@ test split or a steeper ratio would leave fewer than two classes above 100 image
 import numpy as np
 import torch
 from sklearn.datasets import load_digits
-from torch import Tensor
 
-from marr_pipeline.data.longtail import RowNumbers, select_rows
+from marr_pipeline.data.longtail import select_rows
 from marr_pipeline.data.source import ArraySource, DatasetSource, SourceRequest
 
 TEST_IMAGES_PER_CLASS = 40
@@ -31,14 +30,11 @@ def digits_source(request: SourceRequest) -> DatasetSource:
     train_rows = np.setdiff1d(np.arange(len(labels)), test_rows)
     request.progress(len(labels), len(labels), "digits read")
 
-    def read(rows: RowNumbers) -> Tensor:
-        return images[torch.from_numpy(rows)]
-
     return DatasetSource(
         name="digits-lt",
         class_names=tuple(str(digit) for digit in range(10)),
         splits={
-            "train": ArraySource(labels=labels, read=read, candidates=train_rows),
-            "test": ArraySource(labels=labels, read=read, candidates=test_rows),
+            "train": ArraySource(labels=labels, images=images, candidates=train_rows),
+            "test": ArraySource(labels=labels, images=images, candidates=test_rows),
         },
     )

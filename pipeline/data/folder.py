@@ -11,17 +11,14 @@ torchvision, which reads `cifar-10-batches-py` or `cifar-100-python` and downloa
 import contextlib
 import sys
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor
 from torchvision.datasets import CIFAR10, CIFAR100
 
 from marr_pipeline.data.image_files import SUFFIXES, ImageFiles
-from marr_pipeline.data.longtail import RowNumbers
 from marr_pipeline.data.source import ArraySource, DatasetSource, FileSource, SourceRequest
 from marr_pipeline.errors import ConfigError, DataError
 from marr_pipeline.names import SPLITS
@@ -111,16 +108,12 @@ def _original_source(name: str, data_root: Path, progress: Progress) -> DatasetS
         class_names=tuple(train.classes),
         splits={
             split: ArraySource(
-                labels=np.asarray(part.targets, dtype=np.int64), read=partial(_rows, part.data)
+                labels=np.asarray(part.targets, dtype=np.int64),
+                images=torch.from_numpy(part.data).permute(0, 3, 1, 2),
             )
             for split, part in (("train", train), ("test", test))
         },
     )
-
-
-def _rows(pixels: np.ndarray[tuple[int, ...], np.dtype[np.uint8]], rows: RowNumbers) -> Tensor:
-    """Rows of `pixels` (M, 32, 32, 3) as (N, 3, 32, 32)."""
-    return torch.from_numpy(pixels[rows]).permute(0, 3, 1, 2).contiguous()
 
 
 def _list_split(

@@ -26,7 +26,6 @@ LISTED = (*OFFICIAL, "list")
 Layout = Callable[[str, str], str]
 """A listed path and the name of its class's folder, empty if unknown, to the path on disk."""
 
-SEPARATOR = "="
 NUM_TRIED = 50
 
 
@@ -75,20 +74,15 @@ def listed_source(name: str, request: SourceRequest) -> DatasetSource:
 def _list_paths(name: str, protocol: Protocol, request: SourceRequest) -> dict[str, Path]:
     """The lists given, and those that lie under the data root by their official names."""
     assert request.data_root is not None
-    found = {}
-    for split in SPLITS:
-        official = protocol.list_names.get(split)
-        if split in request.lists:
-            found[split] = request.lists[split]
-        elif official is not None and (request.data_root / official).is_file():
-            found[split] = request.data_root / official
+    official = {split: request.data_root / name for split, name in protocol.list_names.items()}
+    there = {split: path for split, path in official.items() if path.is_file()}
+    found = {**there, **request.lists}
     if "train" not in found:
-        official = protocol.list_names.get("train")
-        place = f", or {request.data_root / official}" if official else ""
+        place = f", or {official['train']}" if official else ""
         raise ConfigError(
             f"--list-train: the list of {name}'s training images expected{place}, got none; give it"
         )
-    return found
+    return {split: found[split] for split in SPLITS if split in found}
 
 
 def _files(
@@ -210,11 +204,11 @@ def parse_prefixes(texts: Sequence[str]) -> tuple[tuple[str, str], ...]:
         ConfigError: a text has no `=`.
     """
     for text in texts:
-        if SEPARATOR not in text:
+        if "=" not in text:
             raise ConfigError(
                 f"--path-prefix: OLD=NEW expected, got '{text}'; such as val/=ILSVRC2012/val/"
             )
-    pairs = (text.partition(SEPARATOR) for text in texts)
+    pairs = (text.partition("=") for text in texts)
     return tuple((old, new) for old, _, new in pairs)
 
 

@@ -10,6 +10,7 @@ normalisation; Cutout's holes are therefore black, AutoAugment's empty pixels gr
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -18,7 +19,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from marr_pipeline.data.autoaugment import STYLES, autoaugment
-from marr_pipeline.data.views import Augmentation, Batch, ViewPass
+from marr_pipeline.data.views import Augmentation, Batch, ImageSplit, ViewPass
 from marr_pipeline.errors import DataError
 
 CROP_Y, CROP_X, FLIP, POLICY, CUT_Y, CUT_X = range(6)
@@ -28,7 +29,7 @@ NUM_DRAWS = 10
 
 
 @dataclass(frozen=True)
-class ResidentSplit:
+class ResidentSplit(ImageSplit):
     """One split, decoded and in memory; views are drawn on the device.
 
     Attributes:
@@ -42,6 +43,7 @@ class ResidentSplit:
     labels: Tensor
     source_indices: Tensor
     ids: tuple[str, ...] | None = None
+    is_streamed: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         if self.images.dtype != torch.uint8 or self.images.ndim != 4:
@@ -62,26 +64,16 @@ class ResidentSplit:
                 f"ids: {len(self.images)} expected, got {len(self.ids)}; give one path an image"
             )
 
-    def __len__(self) -> int:
-        return len(self.images)
-
     @property
     def image_shape(self) -> tuple[int, int, int]:
         """(C, H, W) of every image."""
         channels, height, width = self.images.shape[1:]
         return channels, height, width
 
-    def batches(
-        self, passes: Iterable[ViewPass], *, augmentation: Augmentation, device: torch.device
-    ) -> Iterator[Batch]:
-        """See `views.ImageSplit`; all images are moved to the device first, as bytes."""
-        augmentation.check(self.image_shape[-1], is_streamed=False)
-        return self._batches(passes, augmentation, device)
-
     def _batches(
         self, passes: Iterable[ViewPass], augmentation: Augmentation, device: torch.device
     ) -> Iterator[Batch]:
-        images, labels = self.images.to(device), self.labels.to(device)
+        images, labels = self.images.to(device), self.labels.to(device)  # all of them, as bytes
         for each in passes:
             rows, draws = each.rows.to(device), None
             if each.view is not None:

@@ -7,7 +7,7 @@ pixels 17 GB.
 
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -24,9 +24,7 @@ from marr_pipeline.data.views import ImageSplit
 from marr_pipeline.errors import ConfigError
 from marr_pipeline.progress import Progress
 
-RESIDENT_UP_TO = 64
-"""Side in pixels."""
-
+RESIDENT_UP_TO = 64  # pixels a side; larger images stay in their files
 SMALLEST_SIZE = 8
 MOST_THREADS = 4
 MOST_PROCESSES = 16
@@ -34,19 +32,10 @@ MOST_PROCESSES = 16
 
 @dataclass(frozen=True, kw_only=True)
 class SourceRequest:
-    """Where images are and how to decode them.
+    """Where images are and how to decode them; the fields are arguments of `load_dataset`.
 
-    Attributes:
-        data_root: folder of the images; `digits-lt` needs none.
-        data_seed: draws the test digits; no other source draws anything.
-        image_size: side in pixels; None takes the network's, or else the dataset's own.
-        network_size: side that the network was made for; None if any will do. Datasets of one
-            size do not look at it.
-        lists: the list file of each split, for the datasets that have them.
-        path_prefixes: pairs (old, new) of beginnings of listed paths.
-        workers: threads that decode small images, processes that decode large ones; None takes
-            one a core, at most 4 threads or 16 processes.
-        progress: told how far decoding is.
+    No source but the digits' draws anything from `data_seed`, and datasets of one size look at no
+    `network_size`.
     """
 
     data_root: Path | None
@@ -90,15 +79,15 @@ class ArraySource(SplitSource):
     """A split that its source hands over decoded.
 
     Attributes:
-        read: rows (N,) to images (N, C, H, W) uint8, in that order.
+        images: (M, C, H, W) uint8, of every row of the source.
     """
 
-    read: Callable[[RowNumbers], Tensor]
+    images: Tensor
 
     def load(self, rows: RowNumbers) -> ImageSplit:
         """The images of `rows` (N,), in memory."""
-        labels = torch.from_numpy(self.labels[rows])
-        return ResidentSplit(self.read(rows), labels, torch.from_numpy(rows))
+        labels, indices = torch.from_numpy(self.labels[rows]), torch.from_numpy(rows)
+        return ResidentSplit(self.images[indices].contiguous(), labels, indices)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,7 +121,7 @@ class FileSource(SplitSource):
         """
         self.files.require_present(rows)
         labels, indices = torch.from_numpy(self.labels[rows]), torch.from_numpy(rows)
-        if is_streamed(self.image_size):
+        if self.image_size > RESIDENT_UP_TO:
             workers = self.request.workers
             return StreamedSplit(
                 files=self.files,
@@ -199,11 +188,6 @@ def without_unreadable(source: DatasetSource) -> DatasetSource:
                 splits[name] = replace(split, candidates=kept)
                 skipped = {**skipped, name: tuple(split.files.ids[row] for row in bad)}
     return replace(source, splits=splits, skipped=skipped)
-
-
-def is_streamed(image_size: int) -> bool:
-    """Whether images of this side stay in their files."""
-    return image_size > RESIDENT_UP_TO
 
 
 def num_cores() -> int:

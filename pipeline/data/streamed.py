@@ -3,8 +3,8 @@
 A view is what the ImageNet-LT, Places-LT and iNaturalist codebases do. Training: a crop of 8 to
 100 % of the area and an aspect ratio of 3/4 to 4/3, resized; a flip; where asked, brightness,
 contrast and saturation changed by up to 40 %, in random order. Testing: the short side resized to
-8/7 of the window (256 for 224), the centre cut out. Pixels go through torchvision's functionals,
-for Pillow images and uint8 tensors alike; only the draws are ours.
+8/7 of the window (256 for 224), the centre cut out. Pixels go through torchvision's functionals;
+only the draws are ours.
 
 Workers are processes started from a clean server (`forkserver`; `spawn` where there is none) and
 not forked: an open HDF5 file or a CUDA context does not survive a fork.
@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise, permutations
 from multiprocessing.context import BaseContext
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -29,11 +29,8 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms.v2 import functional
 
 from marr_pipeline.data.image_files import ImageFiles, open_image
-from marr_pipeline.data.views import Augmentation, Batch, ViewPass
+from marr_pipeline.data.views import Augmentation, Batch, ImageSplit, ViewPass
 from marr_pipeline.errors import DataError, PipelineError
-
-Picture = Image.Image | Tensor
-"""RGB: a Pillow image, or (3, H, W) uint8."""
 
 NUM_TRIES = 10  # torchvision's, before it takes the centre
 AREA, RATIO = slice(0, NUM_TRIES), slice(NUM_TRIES, 2 * NUM_TRIES)
@@ -46,7 +43,7 @@ SMALLEST_AREA = 0.08
 LARGEST_RATIO = 4 / 3  # width over height; the smallest is its inverse
 JITTER_SHARE = 0.4
 
-_ADJUSTMENTS: tuple[Callable[[Picture, float], Picture], ...] = (
+_ADJUSTMENTS: tuple[Callable[[Image.Image, float], Image.Image], ...] = (
     functional.adjust_brightness,
     functional.adjust_contrast,
     functional.adjust_saturation,
@@ -59,20 +56,15 @@ BATCHES_AHEAD = 2
 """Of each worker. A batch of 256 images of 224 x 224 pixels takes 39 MB of shared memory."""
 
 
-@dataclass(frozen=True)
-class _BatchRequest:
-    """B images of one view: their rows, and their rows of uniform numbers unless clean."""
-
-    rows: npt.NDArray[np.int64]
-    draws: npt.NDArray[np.float64] | None
-
+_BatchRequest = tuple[npt.NDArray[np.int64], npt.NDArray[np.float64] | None]
+"""B images of one view: their rows, and their rows of uniform numbers unless clean."""
 
 _Reply = tuple[Tensor | None, str]
 """Images (B, C, H, W) uint8, or None and what is wrong: exceptions come with a traceback."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class StreamedSplit:
+class StreamedSplit(ImageSplit):
     """One split, in its files.
 
     Attributes:
@@ -80,7 +72,7 @@ class StreamedSplit:
         labels: (N,) int64.
         source_indices: (N,) int64, the row of each image in `files`.
         image_size: side in pixels.
-        workers: processes; 0 decodes in this one.
+        workers: processes, which live as long as an iterator of batches; 0 decodes in this one.
     """
 
     files: ImageFiles
@@ -88,9 +80,7 @@ class StreamedSplit:
     source_indices: Tensor
     image_size: int
     workers: int
-
-    def __len__(self) -> int:
-        return len(self.labels)
+    is_streamed: ClassVar[bool] = True
 
     @property
     def ids(self) -> tuple[str, ...]:
@@ -107,19 +97,6 @@ class StreamedSplit:
         size = np.frombuffer(f"{self.image_size} pixels\n".encode(), dtype=np.uint8)
         return np.concatenate([size, self.files.content(self.source_indices.numpy())])
 
-    def batches(
-        self, passes: Iterable[ViewPass], *, augmentation: Augmentation, device: torch.device
-    ) -> Iterator[Batch]:
-        """See `views.ImageSplit`. The workers live as long as the iterator.
-
-        Raises:
-            ConfigError: an augmentation for images in memory.
-            DataError: an image is missing or broken; names it.
-            PipelineError: a worker was killed, such as for want of shared memory.
-        """
-        augmentation.check(self.image_size, is_streamed=True)
-        return self._batches(passes, augmentation, device)
-
     def _batches(
         self, passes: Iterable[ViewPass], augmentation: Augmentation, device: torch.device
     ) -> Iterator[Batch]:
@@ -134,7 +111,7 @@ class StreamedSplit:
                 for start, stop in pairwise(each.bounds):
                     wanted.append(labels[start:stop])
                     own = None if draws is None else draws[start:stop]
-                    yield [_BatchRequest(sources[start:stop].numpy(), own)]
+                    yield [(sources[start:stop].numpy(), own)]
 
         replies = self._loader(requests(), augmentation, pinned=device.type == "cuda")
         for images in _checked(iter(replies)):
@@ -162,28 +139,25 @@ class StreamedSplit:
         )
 
 
+@dataclass(frozen=True)
 class _Decoder(Dataset[_Reply]):
     """What a worker does: files to one batch."""
 
-    def __init__(self, files: ImageFiles, image_size: int, augmentation: Augmentation) -> None:
-        self.files = files
-        self.image_size = image_size
-        self.augmentation = augmentation
+    files: ImageFiles
+    image_size: int
+    augmentation: Augmentation
 
     def __getitems__(self, requests: list[_BatchRequest]) -> _Reply:
         """The reply to the one request of the list."""
-        (request,) = requests
+        ((rows, uniforms),) = requests
         images = []
-        for place, row in enumerate(request.rows):
+        for place, row in enumerate(rows):
             try:
                 image = open_image(self.files.path(row))
             except DataError as error:
                 return None, str(error)
-            if request.draws is None:
-                images.append(large_eval(image, size=self.image_size))
-            else:
-                draws = torch.from_numpy(request.draws[place])
-                images.append(large_view(image, draws, self.augmentation, size=self.image_size))
+            draws = None if uniforms is None else torch.from_numpy(uniforms[place])
+            images.append(large_view(image, draws, self.augmentation, size=self.image_size))
         return torch.stack(images), ""
 
 
@@ -226,39 +200,37 @@ def _clean_context() -> BaseContext:
     return context
 
 
-def large_view(image: Picture, draws: Tensor, augmentation: Augmentation, *, size: int) -> Tensor:
+def large_view(
+    image: Image.Image, draws: Tensor | None, augmentation: Augmentation, *, size: int
+) -> Tensor:
     """One view of an image.
 
     Args:
-        image: RGB, a Pillow image or (3, H, W) uint8.
-        draws: (LARGE_NUM_DRAWS,) in [0, 1).
+        image: RGB.
+        draws: (LARGE_NUM_DRAWS,) in [0, 1); None makes the test view, whatever the augmentation.
         augmentation: the steps to take, `resized_crop`, `flip` and `jitter`.
         size: side of the result in pixels.
 
     Returns:
         (3, size, size) uint8.
     """
-    uniform = draws.tolist()
-    if augmentation.resized_crop:
-        height, width = functional.get_size(image)
-        top, left, rows, columns = crop_window(height, width, uniform)
+    uniform = None if draws is None else draws.tolist()
+    if uniform is not None and augmentation.resized_crop:
+        top, left, rows, columns = crop_window(image.height, image.width, uniform)
         image = functional.resized_crop(
             image, top, left, rows, columns, size=[size, size], antialias=True
         )
     else:
-        image = _centre(image, size)
-    if augmentation.flip and uniform[FLIP] < 0.5:
+        resized = functional.resize(image, [round(size * RESIZE_SHARE)], antialias=True)
+        image = functional.center_crop(resized, [size, size])
+    if uniform is not None and augmentation.flip and uniform[FLIP] < 0.5:
         image = functional.horizontal_flip(image)
-    if augmentation.jitter:
+    if uniform is not None and augmentation.jitter:
         factors = [1 + JITTER_SHARE * (2 * number - 1) for number in uniform[JITTER]]
         for step in _ORDERS[int(uniform[ORDER] * len(_ORDERS))]:
             image = _ADJUSTMENTS[step](image, factors[step])
-    return _pixels(image)
-
-
-def large_eval(image: Picture, *, size: int) -> Tensor:
-    """The test view: short side to 8/7 of `size`, centre cut out; (3, size, size) uint8."""
-    return _pixels(_centre(image, size))
+    pixels: Tensor = functional.pil_to_tensor(image)
+    return pixels
 
 
 def crop_window(height: int, width: int, uniform: list[float]) -> tuple[int, int, int, int]:
@@ -284,16 +256,3 @@ def crop_window(height: int, width: int, uniform: list[float]) -> tuple[int, int
     columns = min(width, max(1, round(height * LARGEST_RATIO)))
     rows = min(height, max(1, round(width * LARGEST_RATIO)))
     return (height - rows) // 2, (width - columns) // 2, rows, columns
-
-
-def _centre(image: Picture, size: int) -> Picture:
-    short_side = round(size * RESIZE_SHARE)
-    resized = functional.resize(image, [short_side], antialias=True)
-    centre: Picture = functional.center_crop(resized, [size, size])
-    return centre
-
-
-def _pixels(image: Picture) -> Tensor:
-    pixels: Tensor = image if isinstance(image, Tensor) else functional.pil_to_tensor(image)
-    assert pixels.dtype == torch.uint8
-    return pixels

@@ -5,9 +5,10 @@ Small images are in memory (`resident.ResidentSplit`), large ones in their files
 not of batches, workers or device.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -123,30 +124,43 @@ class ViewPass:
     view: RandomView | None
 
 
-class ImageSplit(Protocol):
+class ImageSplit(ABC):
     """One split of a dataset.
 
     N images of C channels and H x W pixels.
+
+    Attributes:
+        labels: (N,) int64.
+        source_indices: (N,) int64, the row of each image in its source's own order.
+        is_streamed: whether images stay in their files until they are wanted.
     """
 
-    @property
-    def labels(self) -> Tensor:
-        """(N,) int64."""
+    labels: Tensor
+    source_indices: Tensor
+    is_streamed: ClassVar[bool]
 
     @property
-    def source_indices(self) -> Tensor:
-        """(N,) int64, the row of each image in its source's own order."""
-
-    @property
+    @abstractmethod
     def ids(self) -> tuple[str, ...] | None:
         """N file paths relative to the data root; None where the source has no files."""
 
     @property
+    @abstractmethod
     def image_shape(self) -> tuple[int, int, int]:
         """(C, H, W) of every image."""
 
+    @abstractmethod
+    def content(self) -> npt.NDArray[np.uint8]:
+        """Bytes that stand for the images, for a fingerprint."""
+
+    @abstractmethod
+    def _batches(
+        self, passes: Iterable[ViewPass], augmentation: Augmentation, device: torch.device
+    ) -> Iterator[Batch]:
+        """As `batches`, for an augmentation that fits the images."""
+
     def __len__(self) -> int:
-        """N."""
+        return len(self.labels)
 
     def batches(
         self, passes: Iterable[ViewPass], *, augmentation: Augmentation, device: torch.device
@@ -161,7 +175,7 @@ class ImageSplit(Protocol):
         Raises:
             ConfigError: an augmentation for images of another kind.
             DataError: an image cannot be read; names it.
+            PipelineError: a process that decodes was killed, such as for want of shared memory.
         """
-
-    def content(self) -> npt.NDArray[np.uint8]:
-        """Bytes that stand for the images, for a fingerprint."""
+        augmentation.check(self.image_shape[-1], is_streamed=self.is_streamed)
+        return self._batches(passes, augmentation, device)

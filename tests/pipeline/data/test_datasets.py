@@ -77,20 +77,6 @@ def test_cifar_folders_give_a_steeper_tail(cifar10_folder):
     assert all(path.startswith("train/") for path in cifar.train.ids)
 
 
-def test_cifar_subsets_of_one_seed_are_nested(cifar10_folder):
-    at_50, at_100 = (
-        load_dataset("cifar10-lt", data_root=cifar10_folder, imbalance_ratio=ratio)
-        for ratio in (50, 100)
-    )
-    assert len(at_50.train) == 276
-    assert set(at_100.train.ids) < set(at_50.train.ids)
-
-
-def test_cifar_folders_refuse_a_milder_tail(cifar10_folder):
-    with pytest.raises(DataError, match=r"class 'automobile': 71 images expected .* 20, got 64"):
-        load_dataset("cifar10-lt", data_root=cifar10_folder, imbalance_ratio=20)
-
-
 def test_cifar100_refuses_ten_folders(cifar10_folder):
     with pytest.raises(DataError, match="100 class folders expected for cifar100-lt, got 10"):
         load_dataset("cifar100-lt", data_root=cifar10_folder)

@@ -22,24 +22,12 @@ SHARE = st.integers(0, 9_999).map(lambda number: number / 10_000)
 DEVIATION = st.integers(1, 9_999).map(lambda number: number / 10_000)
 
 
-@pytest.mark.parametrize("name", NORMALISATIONS)
-def test_a_name_is_its_numbers(name):
-    assert parse_normalisation(name) == NORMALISATIONS[name]
-
-
 @given(st.lists(st.tuples(SHARE, DEVIATION), min_size=1, max_size=4))
 def test_the_text_of_a_normalisation_is_read_back(values):
     mean, std = zip(*values, strict=True)
     normalisation = Normalisation(mean, std)
     assert parse_normalisation(normalisation.text) == normalisation
     assert Normalisation.from_record(normalisation.record()) == normalisation
-
-
-def test_half_brings_pixels_to_minus_one_and_one():
-    ends = torch.tensor([0, 255], dtype=torch.uint8)[:, None, None, None].expand(2, 3, 1, 1)
-    found = normalise(ends, HALF.of_channels(3))
-    assert found[0].unique().tolist() == [-1]
-    assert found[1].unique().tolist() == [1]
 
 
 @pytest.mark.parametrize(

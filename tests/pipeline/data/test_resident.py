@@ -67,11 +67,6 @@ def test_crop_and_flip_are_a_window_of_the_padded_image(size, y, x, flip):
     assert np.array_equal(view[0, 0].numpy(), window[:, ::-1] if flip else window)
 
 
-def test_crop_alone_never_flips(images):
-    draws = draws_of(len(images), y=0.5, x=0.5, flip=0.0)
-    assert torch.equal(augment_batch(images, draws, AUGMENTATIONS["crop"]), images)
-
-
 def test_every_offset_is_equally_likely():
     draws = VIEW.draw(torch.arange(90_000), NUM_DRAWS)
     offsets = (draws[:, CROP_Y] * 9).long()
