@@ -1,4 +1,7 @@
-"""Where the two phases compute, and in what precision phase one trains."""
+"""Where the two phases compute, in how many threads, and in what precision phase one trains."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 
@@ -54,3 +57,14 @@ def training_precision(device: torch.device) -> torch.dtype:
 def dtype_name(dtype: torch.dtype) -> str:
     """`bfloat16`, `float16` or `float32`, as records keep it."""
     return str(dtype).removeprefix("torch.")
+
+
+@contextmanager
+def num_threads(count: int) -> Iterator[None]:
+    """Within the block, torch splits an operation over `count` threads."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

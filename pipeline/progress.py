@@ -7,6 +7,7 @@ A library function takes a `Progress` and shows nothing by itself; a command giv
 import shutil
 import sys
 import time
+from collections.abc import Callable
 from typing import Protocol
 
 QUIET_SECONDS = 1.0
@@ -82,6 +83,33 @@ class ProgressLine:
         width = shutil.get_terminal_size().columns - 1
         line = "\r\x1b[2K" + text[:width]
         print(line, file=sys.stderr, end="\n" if ends else "", flush=True)
+
+
+class Forecast:
+    """Says once how long a piece of work will take, from the speed of its first two blocks.
+
+    The first one warms up and counts only where there is no second.
+
+    Args:
+        what: is done, for the line.
+        num_rows: of all blocks.
+        say: takes the line.
+    """
+
+    def __init__(self, what: str, *, num_rows: int, say: Callable[[str], None]) -> None:
+        self._what = what
+        self._num_rows = num_rows
+        self._say = say
+        self._moments = [(0, time.perf_counter())]
+
+    def __call__(self, done: int) -> None:
+        """To be called after every block with the rows done so far."""
+        if len(self._moments) < 3:
+            self._moments.append((done, time.perf_counter()))
+            if len(self._moments) == 3 or done == self._num_rows:
+                (before, begin), (after, end) = self._moments[-2:]
+                seconds = (end - begin) / (after - before) * self._num_rows
+                self._say(f"{self._what}, about {duration(seconds)}")
 
 
 def duration(seconds: float) -> str:

@@ -20,7 +20,7 @@ SERVER = """
 import gc, json, os, sys
 import sklearn.datasets, torch, torch.distributed
 import marr_pipeline.workflows.extract, marr_pipeline.cli.extract
-import marr_pipeline.workflows.trained, marr_pipeline.workflows.train
+import marr_pipeline.workflows.estimate, marr_pipeline.workflows.train
 from marr_pipeline.cli import main
 
 torch.set_num_threads(1)

@@ -30,8 +30,13 @@ UNITS = {"": 1, "K": 1024, "M": 1024**2, "G": 1024**3, "T": 1024**4}
 """Of sizes of memory."""
 
 
-def check_output(path: Path, *, suffixes: tuple[str, ...] = ()) -> None:
+def check_output(path: Path, *, suffixes: tuple[str, ...] = (), is_dry: bool = False) -> None:
     """Refuse an output before any work is done for it.
+
+    Args:
+        path: of the output.
+        suffixes: of its format; empty takes any.
+        is_dry: nothing will be written, so the folder is not tried.
 
     Raises:
         click.UsageError: another suffix than the format's.
@@ -41,7 +46,8 @@ def check_output(path: Path, *, suffixes: tuple[str, ...] = ()) -> None:
         raise click.UsageError(
             f"-o {path}: a name ending in {' or '.join(suffixes)} expected, got '{path.suffix}'"
         )
-    check_writable(path)
+    if not is_dry:
+        check_writable(path)
 
 
 def renamed_option(new: str) -> Callable[[click.Context, click.Parameter, object], None]:

@@ -92,31 +92,6 @@ augmentation_option = click.option(
     help="Of training and of the cached views.  [default: the recipe's or the dataset's]",
 )
 
-STEP_OPTIONS = [
-    click.option(
-        "--batch-size", type=click.IntRange(min=1), help="Images a step.  [default: the recipe's]"
-    ),
-    click.option(
-        "--precision",
-        type=click.Choice(names.PRECISIONS),
-        default="auto",
-        help="Of the training's forward and backward pass; auto is bfloat16 where the hardware "
-        "multiplies it, else float32.",
-    ),
-    click.option(
-        "--channels-last/--no-channels-last",
-        default=True,
-        help="Memory layout in training; faster on most hardware, and changes rounding alone.",
-    ),
-    click.option("--compile", is_flag=True, help="Train the network as torch.compile makes it."),
-    click.option(
-        "--workers",
-        type=click.IntRange(min=0),
-        help="Threads that decode small images, or processes that decode large ones (0: none but "
-        "this one).  [default: one a core, up to 4 threads or 16 processes]",
-    ),
-]
-
 OPTIONS = [
     *DATA_OPTIONS,
     click.option(
@@ -153,7 +128,28 @@ OPTIONS = [
         "--iterations", type=click.IntRange(min=1), help="Optimiser steps.  [default: the recipe's]"
     ),
     click.option("--epochs", type=click.IntRange(min=1), help="In place of --iterations."),
-    *STEP_OPTIONS,
+    click.option(
+        "--batch-size", type=click.IntRange(min=1), help="Images a step.  [default: the recipe's]"
+    ),
+    click.option(
+        "--precision",
+        type=click.Choice(names.PRECISIONS),
+        default="auto",
+        help="Of the training's forward and backward pass; auto is bfloat16 where the hardware "
+        "multiplies it, else float32.",
+    ),
+    click.option(
+        "--channels-last/--no-channels-last",
+        default=True,
+        help="Memory layout in training; faster on most hardware, and changes rounding alone.",
+    ),
+    click.option("--compile", is_flag=True, help="Train the network as torch.compile makes it."),
+    click.option(
+        "--workers",
+        type=click.IntRange(min=0),
+        help="Threads that decode small images, or processes that decode large ones (0: none but "
+        "this one).  [default: one a core, up to 4 threads or 16 processes]",
+    ),
     click.option(
         "--accumulate",
         type=click.IntRange(min=1),
@@ -177,14 +173,16 @@ OPTIONS = [
 ]
 
 
+def given_options(context: click.Context) -> frozenset[str]:
+    """Options that the user gave, on the command line or in a config file."""
+    sources = {name: context.get_parameter_source(name) for name in context.params}
+    default = click.core.ParameterSource.DEFAULT
+    return frozenset(name for name, source in sources.items() if source is not default)
+
+
 def data_options(function: Function) -> Function:
     """Decorator: add those that say which images and which seed."""
     return _add(DATA_OPTIONS, function)
-
-
-def step_options(function: Function) -> Function:
-    """Decorator: add those that decide how fast a step of training is."""
-    return _add(STEP_OPTIONS, function)
 
 
 def phase_one_options(function: Function) -> Function:

@@ -8,7 +8,6 @@ import click
 from marr_pipeline.cli.command import command, note
 from marr_pipeline.cli.options import FIGURE_SUFFIXES, check_output, output_type
 from marr_pipeline.cli.phase_one_options import augmentation_option, data_options
-from marr_pipeline.progress import ProgressLine
 
 if TYPE_CHECKING:
     import numpy as np
@@ -33,11 +32,12 @@ def cli_command(
     """
     from marr_pipeline.plots.contact_sheet import contact_sheet_figure, contact_sheet_table
     from marr_pipeline.plots.save import save_figure
-    from marr_pipeline.workflows.phase_one import PhaseOneRequest, requested_dataset
+    from marr_pipeline.progress import ProgressLine
+    from marr_pipeline.workflows.phase_one import Listener, PhaseOneRequest, requested_dataset
 
     check_output(output, suffixes=FIGURE_SUFFIXES)
     asked = PhaseOneRequest(**request)
-    dataset = requested_dataset(asked, progress=ProgressLine("reading images"))
+    dataset = requested_dataset(asked, listener=Listener(note, ProgressLine))
     chosen = augmentation or dataset.defaults.augmentation
     shown = rows_head_to_tail(dataset, rows)
     images = draw_views(dataset, shown, num_views=columns, augmentation=chosen, seed=asked.seed)

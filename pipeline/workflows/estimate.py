@@ -1,109 +1,161 @@
-"""What a run would take: time from a few of its own steps, bytes from its shapes."""
+"""`--dry-run`: what a run would take, from counted operations and shapes; nothing is touched.
+
+An image costs the floating-point operations of its forward pass, as torch counts them on shapes
+alone, and in training three times as many. Over the rate that this machine reaches in a short trial
+of a convolution, a normalisation and a ReLU, as networks are made of, that is a time, good to a
+factor of two or so; what comes on top, such as decoding and augmentation, is not in it.
+"""
 
 import time
-from collections.abc import Callable
-from dataclasses import replace
-from itertools import islice
-from pathlib import Path
-from tempfile import TemporaryDirectory
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 
-from marr_pipeline.backbone.extract import extract_split
-from marr_pipeline.backbone.networks.classifier import Backbone
-from marr_pipeline.backbone.training.plan import Execution, TrainingPlan
-from marr_pipeline.backbone.training.train import train_backbone
+from marr_pipeline.backbone.networks.classifier import Backbone, forward_of_shapes
+from marr_pipeline.device import resolve_device
+from marr_pipeline.distributed import ALONE, Ranks
 from marr_pipeline.progress import duration
-from marr_pipeline.workflows.phase_one import Network
+from marr_pipeline.workflows.extract import Dtype, Store, checkpoint_network
+from marr_pipeline.workflows.phase_one import (
+    NOBODY,
+    Listener,
+    Network,
+    PhaseOneRequest,
+    threads_for,
+)
+from marr_pipeline.workflows.train import plan_training, planned_network
 
-TRIAL_STEPS = 4
-
-
-def describe_estimate(*, num_bytes: int, seconds: float) -> str:
-    """What `--dry-run` says."""
-    return f"would take about {duration(seconds)} and write about {num_bytes:,} bytes"
-
-
-def plan_record(network: Network, *, num_bytes: int, seconds: float) -> dict[str, Any]:
-    """What `--dry-run --json` prints."""
-    dataset = network.dataset
-    return {
-        "class_counts": dataset.class_counts.tolist(),
-        "splits": {name: len(split) for name, split in dataset.splits.items()},
-        "recipe": network.config.get("recipe"),
-        "bytes": num_bytes,
-        "seconds": seconds,
-    }
+TRIAL_SECONDS = 0.15
+TRIAL_SHAPE = (64, 32, 16, 16)
+"""Images, channels and pixels of the trial: those of the middle of a CIFAR network."""
+TRAINING_PASSES = 3
+"""A step costs the forward pass, and twice as much the way back."""
 
 
-def training_seconds(plan: TrainingPlan, device: torch.device, *, execution: Execution) -> float:
-    """Seconds of the whole recipe, from its first steps; the trial checkpoint is thrown away."""
-    recipe = plan.recipe
-    few = replace(recipe, iterations=min(TRIAL_STEPS, recipe.iterations))
-    with TemporaryDirectory() as folder:
-        path = Path(folder) / "trial.pt"
-        trial_plan = replace(plan, recipe=few, select_on="last")
-        trial = train_backbone(trial_plan, device=device, checkpoint=path, execution=execution)
-    assert trial.images_per_second is not None
-    return recipe.iterations * recipe.batch_size / trial.images_per_second
+@dataclass(frozen=True, kw_only=True)
+class Estimate:
+    """What a run would take.
 
-
-def extraction_seconds(network: Network, *, num_views: int) -> float:
-    """Seconds of extracting every row, from the first blocks."""
-    blocks = extract_split(
-        network.model,
-        network.dataset.train,
-        views=("augmented",),
-        augmentation=network.augmentation,
-        normalisation=network.dataset.normalisation,
-        seed=network.seed,
-        device=network.device,
-    )
-    begin = time.perf_counter()
-    rows = sum(len(block.logits) for block in islice(blocks, 2))
-    return (time.perf_counter() - begin) * _num_rows(network, num_views) / rows
-
-
-class Forecast:
-    """Says once how long a piece of work will take, from the speed of its first two blocks.
-
-    The first one warms up and counts only where there is no second.
-
-    Args:
-        what: is done, for the line.
-        num_rows: of all blocks.
-        say: takes the line.
+    Attributes:
+        class_counts: (K,) training images of each class.
+        splits: images of each split.
+        recipe: of the training; None for a network that another program trained.
+        bytes: that would be written.
+        seconds: None where the operations of the network cannot be counted.
     """
 
-    def __init__(self, what: str, *, num_rows: int, say: Callable[[str], None]) -> None:
-        self._what = what
-        self._num_rows = num_rows
-        self._say = say
-        self._moments = [(0, time.perf_counter())]
+    class_counts: list[int]
+    splits: dict[str, int]
+    recipe: Any
+    bytes: int
+    seconds: float | None
 
-    def __call__(self, done: int) -> None:
-        """To be called after every block with the rows done so far."""
-        if len(self._moments) < 3:
-            self._moments.append((done, time.perf_counter()))
-            if len(self._moments) == 3 or done == self._num_rows:
-                (before, begin), (after, end) = self._moments[-2:]
-                seconds = (end - begin) / (after - before) * self._num_rows
-                self._say(f"{self._what}, about {duration(seconds)}")
+    @property
+    def text(self) -> str:
+        """The same in a line."""
+        size = f"write about {self.bytes:,} bytes"
+        if self.seconds is None:
+            return f"would {size}; how long it takes cannot be said of this network"
+        return f"would take about {duration(self.seconds)} and {size}"
 
-
-def checkpoint_bytes(model: Backbone) -> int:
-    """Weights and as many momenta, float32."""
-    return 2 * 4 * sum(parameter.numel() for parameter in model.parameters())
+    def record(self) -> dict[str, Any]:
+        """The fields as JSON values."""
+        return asdict(self)
 
 
-def cache_bytes(network: Network, *, num_views: int, store: str, dtype: str) -> int:
-    """The rows of a cache; labels, head and records come on top."""
+def estimate_training(
+    request: PhaseOneRequest, *, ranks: Ranks = ALONE, listener: Listener = NOBODY
+) -> Estimate:
+    """What `train` would take; it loads the images, and no weights from elsewhere.
+
+    Raises:
+        ConfigError, DataError: as `train` before its first step.
+    """
+    network, num_images = _planned(request, ranks, listener)
+    # Weights and as many momenta, float32.
+    num_bytes = 2 * 4 * sum(parameter.numel() for parameter in network.model.parameters())
+    return _estimate(network, num_bytes, num_images * TRAINING_PASSES / ranks.size)
+
+
+def estimate_extraction(
+    request: PhaseOneRequest,
+    *,
+    views: int = 4,
+    store: Store = "both",
+    dtype: Dtype = "float32",
+    ranks: Ranks = ALONE,
+    listener: Listener = NOBODY,
+) -> Estimate:
+    """What `extract` would take, the training before it included; the arguments are `extract`'s.
+
+    Raises:
+        ConfigError, DataError: as `extract` before its first row.
+    """
+    if request.checkpoint is None:
+        network, num_images = _planned(request, ranks, listener)
+    else:
+        listener = listener if ranks.is_first else NOBODY
+        network, num_images = checkpoint_network(request, ranks=ranks, listener=listener), 0
+    splits = network.dataset.splits.values()
+    num_rows = sum(len(split) for split in splits) + views * len(network.dataset.train)
     num_classes, num_features = network.model.head.weight.shape
     width = (store != "features") * num_classes + (store != "logits") * num_features
-    return int(_num_rows(network, num_views) * width * (2 if dtype == "float16" else 4))
+    num_bytes = num_rows * width * (2 if dtype == "float16" else 4)
+    return _estimate(network, num_bytes, (num_images * TRAINING_PASSES + num_rows) / ranks.size)
 
 
-def _num_rows(network: Network, num_views: int) -> int:
-    splits = network.dataset.splits.values()
-    return sum(len(split) for split in splits) + num_views * len(network.dataset.train)
+def _planned(request: PhaseOneRequest, ranks: Ranks, listener: Listener) -> tuple[Network, int]:
+    """An untrained network, and how many images its training would go through."""
+    listener = listener if ranks.is_first else NOBODY
+    plan = plan_training(request, ranks=ranks, listener=listener, is_dry=True)
+    network = planned_network(plan, plan.initial_model(), resolve_device(request.device))
+    return network, plan.recipe.iterations * plan.recipe.batch_size
+
+
+def _estimate(network: Network, num_bytes: int, num_passes: float) -> Estimate:
+    """Of so many forward passes of one image, or what costs as much."""
+    dataset = network.dataset
+    count = forward_operations(network.model, dataset.train.image_shape)
+    seconds = None
+    if count is not None:
+        with threads_for(dataset):
+            seconds = num_passes * count / operations_per_second(network.device)
+    return Estimate(
+        class_counts=dataset.class_counts.tolist(),
+        splits={name: len(split) for name, split in dataset.splits.items()},
+        recipe=network.config.get("recipe"),
+        bytes=int(num_bytes),
+        seconds=seconds,
+    )
+
+
+def forward_operations(model: Backbone, image_shape: tuple[int, int, int]) -> int | None:
+    """Floating-point operations of one image's forward pass; None where torch counts none."""
+    with FlopCounterMode(display=False) as counter:
+        forward_of_shapes(model, image_shape)
+    return counter.get_total_flops() or None
+
+
+def operations_per_second(device: torch.device) -> float:
+    """What a forward pass reaches here, by a trial of `TRIAL_SECONDS` after a first pass."""
+    images = torch.rand(TRIAL_SHAPE, device=device).to(memory_format=torch.channels_last)
+    width = TRIAL_SHAPE[1]
+    layers = nn.Sequential(nn.Conv2d(width, width, 3, padding=1), nn.BatchNorm2d(width), nn.ReLU())
+    layers = layers.to(device).to(memory_format=torch.channels_last)
+    per_pass = 2 * 9 * width * images.numel()
+    with torch.inference_mode():
+        _synchronised(layers(images))
+        begin, num_passes = time.perf_counter(), 0
+        while (seconds := time.perf_counter() - begin) < TRIAL_SECONDS or num_passes == 0:
+            _synchronised(layers(images))
+            num_passes += 1
+    return num_passes * per_pass / seconds
+
+
+def _synchronised(result: torch.Tensor) -> None:
+    """Wait for the device."""
+    if result.is_cuda:
+        torch.cuda.synchronize(result.device)

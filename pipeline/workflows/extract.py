@@ -1,23 +1,43 @@
-"""Phase one's second half joined: images through a network into a cache."""
+"""`extract`: images through a network into a cache, by one process or by several.
 
-from collections.abc import Callable
+Every process runs the blocks that are its own, one after the other; the first one lays the file
+out and seals it.
+"""
+
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
 from marr_pipeline import cache
-from marr_pipeline.backbone.extract import BatchNorm, head_arrays, transform_record
-from marr_pipeline.distributed import ALONE, LostRankError, Ranks
-from marr_pipeline.workflows.creator import CREATOR, library_versions
-from marr_pipeline.workflows.extraction import (
-    ExtractionWork,
-    unsaid,
-    write_as_first,
-    write_as_partner,
+from marr_pipeline.backbone.extract import (
+    BatchNorm,
+    BlockPlace,
+    extract_split,
+    head_arrays,
+    plan_blocks,
+    transform_record,
 )
-from marr_pipeline.workflows.phase_one import Network
+from marr_pipeline.device import resolve_device
+from marr_pipeline.distributed import ALONE, LostRankError, Ranks, deferred_interrupt
+from marr_pipeline.progress import Forecast
+from marr_pipeline.workflows.checkpoint import load_checkpoint_network
+from marr_pipeline.workflows.creator import CREATOR, library_versions
+from marr_pipeline.workflows.phase_one import (
+    NOBODY,
+    Listener,
+    Network,
+    PhaseOneRequest,
+    describe_network,
+    describe_skipped,
+    threads_for,
+)
+from marr_pipeline.workflows.train import plan_training, planned_network, train_or_resume
+
+Store = Literal["both", "logits", "features"]
+Dtype = Literal["float32", "float16"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,97 +48,115 @@ class Extraction:
         is_new: whether it wrote the cache; False if that very cache was there already.
         num_rows: of all views of all splits.
         num_rows_kept: those that were there before, from a run that was stopped.
+        warnings: what the user should look at.
     """
 
     is_new: bool
     num_rows: int
     num_rows_kept: int
+    warnings: tuple[str, ...] = ()
 
 
-def extract_cache(
-    path: Path,
-    network: Network,
+def extract(
+    request: PhaseOneRequest,
     *,
-    num_views: int,
-    store: Literal["both", "logits", "features"],
-    dtype: Literal["float32", "float16"],
-    overwrite: bool,
+    output: Path,
+    views: int = 4,
+    store: Store = "both",
+    dtype: Dtype = "float32",
     batch_norm: BatchNorm = "eval",
-    resume: bool = True,
     ranks: Ranks = ALONE,
-    say: Callable[[str], None] = unsaid,
+    listener: Listener = NOBODY,
 ) -> Extraction:
-    """Write the cache of a trained network, unless that very cache is there already.
+    """Write the cache of a network, unless that very cache is there already.
 
-    What a stopped run of the same cache has written is kept. Ctrl-C, SIGTERM and any error leave
-    what is written to the next run.
+    Without a checkpoint in the request the network is trained first, and kept under the cache's
+    name with the suffix .pt. What a stopped run of the same cache has written is kept. Ctrl-C,
+    SIGTERM and any error leave what is written to the next run.
 
     Args:
-        path: the cache.
-        network: every split of its dataset is extracted, `train` also in augmented views.
-        num_views: augmented views beside the clean one.
+        request: images and network; every split is extracted, `train` also in augmented views.
+            `overwrite` replaces a cache, or an unfinished one, made from something else;
+            `resume=False` begins anew.
+        output: the cache.
+        views: augmented views beside the clean one.
         store: which of logits and features.
         dtype: of what is stored.
-        overwrite: replace a cache, or an unfinished one, made from something else.
         batch_norm: whose statistics normalise.
-        resume: keep what a stopped run has written; False begins anew.
         ranks: the processes that share the rows; each calls this with the same arguments.
-        say: takes the lines for the user.
+        listener: told what is made, how far it is and what is left of a stopped run.
 
     Raises:
+        ConfigError, DataError: as `train` and `load_checkpoint_network`.
         StaleCacheError: a cache made from something else is there; each difference is named.
         CacheWriteError: the file cannot be written.
         LostRankError: another process of the run has ended.
         KeyboardInterrupt: stopped by a signal; its text says what is kept.
     """
-    writer = cache_writer(
-        path,
-        network,
-        num_views=num_views,
-        store=store,
-        dtype=dtype,
-        batch_norm=batch_norm,
-        overwrite=overwrite,
-        resume=resume,
-    )
-    if ranks.of_first(path.exists() and not overwrite):
+    listener = listener if ranks.is_first else NOBODY
+    if request.checkpoint is None:
+        network = _trained_network(request, output, ranks, listener)
+    else:
+        network = checkpoint_network(request, ranks=ranks, listener=listener)
+    writer = _cache_writer(output, request, network, views, store, dtype, batch_norm)
+    if ranks.of_first(output.exists() and not request.overwrite):
+        is_new, num_rows_kept = False, writer.num_rows
         if ranks.is_first:
-            cache.open_cache(path).require_parts(writer.plan.parts)
+            cache.open_cache(output).require_parts(writer.plan.parts)
         ranks.meet()  # if the first process has refused it, the others fail here
-        return Extraction(is_new=False, num_rows=writer.num_rows, num_rows_kept=writer.num_rows)
-    work = ExtractionWork(network=network, batch_norm=batch_norm, ranks=ranks, say=say)
-    try:
-        if ranks.is_first:
-            write_as_first(writer, work)
-        else:
-            write_as_partner(writer, work)
-    except KeyboardInterrupt as error:
-        raise KeyboardInterrupt(_left(writer)) from error
-    except LostRankError:
-        say(f"stopped, as another process of the run has ended: {_left(writer)}")
-        raise
-    except Exception:
-        if writer.num_rows_written:
-            say(_left(writer))
-        raise
-    return Extraction(is_new=True, num_rows=writer.num_rows, num_rows_kept=writer.num_rows_kept)
+    else:
+        with threads_for(network.dataset):
+            _write(writer, network, batch_norm, ranks, listener)
+        is_new, num_rows_kept = True, writer.num_rows_kept
+    for line in describe_skipped(network.dataset):
+        listener.say(line)
+    return Extraction(
+        is_new=is_new,
+        num_rows=writer.num_rows,
+        num_rows_kept=num_rows_kept,
+        warnings=network.warnings,
+    )
 
 
-def cache_writer(
-    path: Path,
+def checkpoint_network(
+    request: PhaseOneRequest, *, ranks: Ranks = ALONE, listener: Listener = NOBODY
+) -> Network:
+    """The network of the request's checkpoint; the first process comes to it before the others."""
+    assert request.checkpoint is not None
+    with ranks.in_turn():
+        network = load_checkpoint_network(request.checkpoint, request, listener=listener)
+    listener.say(describe_network(network))
+    for warning in (*network.dataset.warnings, *network.warnings):
+        listener.say(f"warning: {warning}")
+    return network
+
+
+def _trained_network(
+    request: PhaseOneRequest, output: Path, ranks: Ranks, listener: Listener
+) -> Network:
+    plan = plan_training(request, ranks=ranks, listener=listener)
+    with ranks.in_turn():
+        if output.exists() and not request.overwrite:
+            # Before hours of training: the cache that is there may have come of another one.
+            stored = cache.open_cache(output).meta("config")
+            if isinstance(stored, dict):
+                cache.require_same(stored, plan.record().config, where=str(output))
+    kept = output.with_suffix(".pt")
+    model = train_or_resume(plan, kept, request, ranks=ranks, listener=listener).model
+    listener.say(f"checkpoint: {kept}")
+    return planned_network(plan, model, resolve_device(request.device))
+
+
+def _cache_writer(
+    output: Path,
+    request: PhaseOneRequest,
     network: Network,
-    *,
     num_views: int,
-    store: Literal["both", "logits", "features"],
-    dtype: Literal["float32", "float16"],
+    store: Store,
+    dtype: Dtype,
     batch_norm: BatchNorm,
-    overwrite: bool = False,
-    resume: bool = True,
 ) -> cache.CacheWriter:
-    """What writes the cache of a network, and its plan; no file is touched before `with`.
-
-    The arguments are those of `extract_cache`.
-    """
+    """What writes the cache of a network, and its plan; no file is touched before `with`."""
     dataset = network.dataset
     weight, bias = head_arrays(network.model)
     plans = {
@@ -147,7 +185,7 @@ def cache_writer(
         splits=plans,
         dtype=dtype,
         class_names=dataset.class_names,
-        parts=fingerprint_parts(network, transforms, store=store, dtype=dtype),
+        parts=_fingerprint_parts(network, transforms, store=store, dtype=dtype),
         meta={
             "config": network.config,
             "transforms": transforms,
@@ -157,21 +195,12 @@ def cache_writer(
         creator=CREATOR,
         libraries=library_versions(),
     )
-    return cache.CacheWriter(path, plan, overwrite=overwrite, resumable=True, resume=resume)
+    return cache.CacheWriter(
+        output, plan, overwrite=request.overwrite, resumable=True, resume=request.resume
+    )
 
 
-def refuse_other_training(path: Path, config: dict[str, Any]) -> None:
-    """Raise before hours of training if the cache that is there came of another one.
-
-    Raises:
-        StaleCacheError: each difference is named.
-    """
-    stored = cache.open_cache(path).meta("config")
-    if isinstance(stored, dict):
-        cache.require_same(stored, config, where=str(path))
-
-
-def fingerprint_parts(
+def _fingerprint_parts(
     network: Network, transforms: dict[str, Any], *, store: str, dtype: str
 ) -> dict[str, Any]:
     """All that decides a cache's content: weights, images, order, transforms, precision."""
@@ -195,6 +224,119 @@ def fingerprint_parts(
         "store": store,
         "dtype": dtype,
     }
+
+
+def _write(
+    writer: cache.CacheWriter,
+    network: Network,
+    batch_norm: BatchNorm,
+    ranks: Ranks,
+    listener: Listener,
+) -> None:
+    """This process's part of the cache; an end before the last row says what is kept."""
+    try:
+        if ranks.is_first:
+            _write_as_first(writer, network, batch_norm, ranks, listener)
+            return
+        ranks.meet()  # the file is laid out
+        with writer.partner(ranks.rank) as partner:
+            ranks.meet()  # every process knows the blocks that are missing, before one is written
+            _write_blocks(partner, network, batch_norm, ranks, listener)
+        ranks.meet()  # every process has written its part
+        ranks.meet()  # the file has its name
+    except KeyboardInterrupt as error:
+        raise KeyboardInterrupt(_left(writer)) from error
+    except LostRankError:
+        listener.say(f"stopped, as another process of the run has ended: {_left(writer)}")
+        raise
+    except Exception:
+        if writer.num_rows_written:
+            listener.say(_left(writer))
+        raise
+
+
+def _write_as_first(
+    writer: cache.CacheWriter,
+    network: Network,
+    batch_norm: BatchNorm,
+    ranks: Ranks,
+    listener: Listener,
+) -> None:
+    """Lay the cache out, write this process's part and seal the whole; it meets the others."""
+    with writer:
+        if writer.num_rows_kept:
+            listener.say(
+                f"{writer.path}: going on with {writer.num_rows_kept:,} of {writer.num_rows:,} "
+                "rows kept from a stopped run"
+            )
+        ranks.meet()
+        ranks.meet()
+        for name, split in network.dataset.splits.items():
+            writer.write_labels(name, split.labels.numpy())
+            if split.ids is not None:
+                writer.write_ids(name, split.ids)
+        _write_blocks(writer, network, batch_norm, ranks, listener)
+        ranks.meet()
+    ranks.meet()
+
+
+def _write_blocks(
+    writer: cache.CacheWriter | cache.PartnerWriter,
+    network: Network,
+    batch_norm: BatchNorm,
+    ranks: Ranks,
+    listener: Listener,
+) -> None:
+    splits = writer.plan.splits
+    own = ranks.share(_missing_blocks(writer))
+    num_rows = sum(place.stop - place.start for _, place in own)
+    num_bytes = writer.plan.num_bytes * num_rows // writer.num_rows
+    together = f" in each of {ranks.size} processes" if ranks.size > 1 else ""
+    forecast = Forecast(
+        f"extracting {num_rows:,} rows{together} on {network.device}: {num_bytes / 1e6:,.1f} MB",
+        num_rows=num_rows,
+        say=listener.say,
+    )
+    progress = listener.progress("extracting rows")
+    done = 0
+    with deferred_interrupt() as interrupted:
+        for name, group in groupby(own, key=lambda item: item[0]):
+            plan = splits[name]
+            for block in extract_split(
+                network.model,
+                network.dataset.splits[name],
+                views=plan.views,
+                augmentation=network.augmentation,
+                normalisation=network.dataset.normalisation,
+                seed=network.seed,
+                device=network.device,
+                batch_norm=batch_norm,
+                blocks=[place for _, place in group],
+            ):
+                writer.write_block(
+                    name,
+                    view=block.view,
+                    start=block.start,
+                    logits=block.logits if plan.has_logits else None,
+                    features=None if plan.num_features is None else block.features,
+                )
+                done += len(block.logits)
+                forecast(done)
+                progress(done, num_rows)
+                if interrupted():
+                    raise KeyboardInterrupt
+
+
+def _missing_blocks(
+    writer: cache.CacheWriter | cache.PartnerWriter,
+) -> list[tuple[str, BlockPlace]]:
+    """Split and place of every block that is not in the file; the same in every process."""
+    return [
+        (name, place)
+        for name, plan in writer.plan.splits.items()
+        for place in plan_blocks(plan.num_samples, num_views=len(plan.views))
+        if not writer.has_block(name, view=place.view, start=place.start, stop=place.stop)
+    ]
 
 
 def _left(writer: cache.CacheWriter) -> str:

@@ -1,6 +1,12 @@
-"""Phase one joined: a request with every setting resolved, and the network trained by it."""
+"""What the user asks of phase one, and the images and the network that it comes to.
 
-from dataclasses import dataclass
+`train` and `extract` take a `PhaseOneRequest`. A `Network` is what extraction needs, whether it was
+trained here, or comes from a checkpoint of ours or of another program.
+"""
+
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -10,38 +16,49 @@ import torch
 
 from marr_pipeline.backbone import network_input
 from marr_pipeline.backbone.checkpoints.checkpoint import TrainingRecord
-from marr_pipeline.backbone.checkpoints.foreign import (
-    InitialWeights,
-    pretrained_weights,
-    weights_of_checkpoint,
-)
-from marr_pipeline.backbone.networks.classifier import Backbone, check_images
-from marr_pipeline.backbone.training.plan import TrainingPlan
-from marr_pipeline.backbone.training.recipe import plan_recipe
+from marr_pipeline.backbone.networks.classifier import Backbone
+from marr_pipeline.backbone.networks.libraries import NetworkInput
 from marr_pipeline.data import load_dataset
 from marr_pipeline.data.dataset import LongTailedDataset
 from marr_pipeline.data.listed import parse_prefixes
-from marr_pipeline.device import dtype_name, resolve_device, resolve_precision
-from marr_pipeline.distributed import ALONE, Ranks
+from marr_pipeline.data.normalise import Normalisation, parse_normalisation
+from marr_pipeline.device import num_threads
 from marr_pipeline.errors import ConfigError
-from marr_pipeline.groups import shot_groups
-from marr_pipeline.names import SPLITS
+from marr_pipeline.names import OF_DATASET, SPLITS
 from marr_pipeline.progress import Progress, silent
-from marr_pipeline.protocols import RecipeTerms, protocol_of
-from marr_pipeline.workflows.normalisation import asked_normalisation, stored_normalisation
 
 ONE_THREAD_UP_TO = 16
-"""Side in pixels. Networks on images this small gain 15 % by a second thread on a quiet machine
-(digits, two cores: 4.6 s to 5.3 s) and lose a factor of 10 where other work runs (60 s), since
-every operation ends in a barrier."""
-
-
+"""Side in pixels."""
 MOST_NAMED = 5
+
+
+def unsaid(line: str) -> None:
+    """The `say` of those who do not speak."""
+
+
+@dataclass(frozen=True)
+class Listener:
+    """Who is told of a run; by default nobody.
+
+    Attributes:
+        say: takes a line for the user.
+        progress: makes of a label what shows how far a piece of work is.
+    """
+
+    say: Callable[[str], None] = unsaid
+    progress: Callable[[str], Progress] = lambda label: silent
+
+
+NOBODY = Listener()
 
 
 @dataclass(frozen=True, kw_only=True)
 class PhaseOneRequest:
-    """What the user asked of phase one; None takes the dataset's or the recipe's default."""
+    """What the user asks of phase one; None takes the dataset's or the recipe's default.
+
+    The fields are the options of `pipeline train` and `pipeline extract`. `given` names those that
+    were said on purpose though they have their default, which only matters beside a checkpoint.
+    """
 
     dataset: str
     data_root: Path | None = None
@@ -76,6 +93,7 @@ class PhaseOneRequest:
     workers: int | None = None
     resume: bool = True
     overwrite: bool = False
+    given: frozenset[str] = frozenset()
 
     def __post_init__(self) -> None:
         if self.pretrained and self.checkpoint is not None:
@@ -91,6 +109,11 @@ class PhaseOneRequest:
                 raise ConfigError(
                     f"{option}: a --checkpoint beside it expected, got none; leave {option} out"
                 )
+
+    def says(self, field: str) -> bool:
+        """Whether that field was said on purpose."""
+        default = {each.name: each.default for each in fields(self)}[field]
+        return field in self.given or getattr(self, field) != default
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,7 +145,7 @@ def requested_dataset(
     request: PhaseOneRequest,
     *,
     trained_on: TrainingRecord | None = None,
-    progress: Progress = silent,
+    listener: Listener = NOBODY,
 ) -> LongTailedDataset:
     """The images that a request speaks of.
 
@@ -130,7 +153,7 @@ def requested_dataset(
         request: its fields about data, and the backbone, which may ask for images of its own.
         trained_on: what a checkpoint keeps; its rows and its normalisation are taken and nothing
             is drawn.
-        progress: told how far decoding is.
+        listener: told how far decoding is.
 
     Raises:
         ConfigError: a setting is out of range.
@@ -159,87 +182,26 @@ def requested_dataset(
             if trained_on is None
             else stored_normalisation(stored)
         ),
-        progress=progress,
+        progress=listener.progress("reading images"),
     )
 
 
-def plan_training(
-    request: PhaseOneRequest, *, ranks: Ranks = ALONE, progress: Progress = silent
-) -> TrainingPlan:
-    """Load the images and settle what will be trained, by which processes.
+def asked_normalisation(said: str | None, known: NetworkInput | None) -> Normalisation | None:
+    """What the user says, or else what the network is known to take; None leaves the dataset's.
 
     Raises:
-        ConfigError: a setting is out of range.
-        DataError: the images are missing, broken or too few.
+        ConfigError: the text is no normalisation.
     """
-    return plan_on(requested_dataset(request, progress=progress), request, ranks=ranks)
+    if said is None:
+        return None if known is None else known.normalisation
+    return None if said == OF_DATASET else parse_normalisation(said)
 
 
-def plan_on(
-    dataset: LongTailedDataset, request: PhaseOneRequest, *, ranks: Ranks = ALONE
-) -> TrainingPlan:
-    """Settle what will be trained on images that are there; the request's own are not asked.
-
-    Raises:
-        ConfigError: a setting is out of range.
-    """
-    settle_threads(dataset)
-    terms = protocol_of(dataset.name).recipes[request.recipe]
-    recipe = plan_recipe(
-        request.recipe,
-        terms,
-        num_samples=len(dataset.train),
-        defaults=dataset.defaults,
-        iterations=request.iterations,
-        epochs=request.epochs,
-        batch_size=request.batch_size,
-        augmentation=request.augmentation,
-    )
-    backbone = request.backbone or dataset.defaults.backbone
-    device = resolve_device(request.device)
-    has_common_norms = request.sync_bn and device.type == "cuda"  # torch has none for CPUs
-    plan = TrainingPlan(
-        dataset=dataset,
-        backbone=backbone,
-        recipe=recipe,
-        seed=request.seed,
-        precision=resolve_precision(request.precision, device),
-        initial=_initial_weights(request, terms, backbone, dataset),
-        select_on=request.select_on,
-        accumulate=request.accumulate,
-        norm_groups=1 if has_common_norms else ranks.size,
-    )
-    check_images(plan.initial_model(), dataset.train.image_shape, name=backbone)
-    return plan
-
-
-def describe_plan(plan: TrainingPlan, device: torch.device, *, ranks: Ranks = ALONE) -> list[str]:
-    """The first lines of a run: what is trained, on what, how."""
-    dataset, recipe, counts = plan.dataset, plan.recipe, plan.dataset.class_counts
-    groups = [f"{name} {members.sum()}" for name, members in shot_groups(counts).items()]
-    sizes = [f"{name} {len(split):,}" for name, split in dataset.splits.items()]
-    start = ""
-    if plan.initial is not None:
-        start = f", from {plan.initial.record.get('weights', 'the checkpoint')}"
-    pixels = ""
-    if not dataset.own_normalisation:
-        pixels = f"; normalised by {dataset.normalisation.text}"
-    parts = "" if plan.accumulate == 1 else f" in {plan.accumulate} micro-batches"
-    processes = "" if ranks.size == 1 else f", shared by {ranks.size} processes"
-    if plan.norm_groups > 1:
-        processes += ", each normalised by its own batch statistics"
-    slow = []
-    if plan.precision == torch.float16 and device.type == "cpu":
-        slow = ["warning: float16 takes a CPU 5 to 10 times as long as float32"]
-    return [
-        f"{dataset.name}: {dataset.num_classes} classes of {counts.max():,} to {counts.min():,} "
-        f"images ({', '.join(groups)}); {', '.join(sizes)}; data seed {dataset.data_seed}",
-        f"{plan.backbone}{start} on {device} in {dtype_name(plan.precision)}; "
-        f"recipe {recipe.name}: {recipe.iterations:,} x {recipe.batch_size}{parts}{processes}, "
-        f"{recipe.augmentation}; seed {plan.seed}{pixels}",
-        *slow,
-        *(f"warning: {warning}" for warning in dataset.warnings),
-    ]
+def stored_normalisation(dataset: Mapping[str, Any]) -> Normalisation | None:
+    """What the record of a dataset says that was asked for; None if it was the dataset's own."""
+    if dataset.get("own_normalisation", True):
+        return None
+    return Normalisation.from_record(dataset["normalisation"])
 
 
 def describe_network(network: Network) -> str:
@@ -260,38 +222,11 @@ def describe_skipped(dataset: LongTailedDataset) -> list[str]:
     ]
 
 
-def planned_network(plan: TrainingPlan, model: Backbone, device: torch.device) -> Network:
-    """`model`, made or trained by `plan`, ready for extraction."""
-    return Network(
-        model=model,
-        dataset=plan.dataset,
-        config=plan.record().config,
-        prior_counts=plan.dataset.class_counts,
-        augmentation=plan.recipe.augmentation,
-        seed=plan.seed,
-        device=device,
-    )
+def threads_for(dataset: LongTailedDataset) -> AbstractContextManager[None]:
+    """Within the block, one thread for images so small that a second one costs more than it brings.
 
-
-def settle_threads(dataset: LongTailedDataset) -> None:
-    """One thread for images so small that a second one costs more than it brings."""
-    if dataset.train.image_shape[-1] <= ONE_THREAD_UP_TO:
-        torch.set_num_threads(1)
-
-
-def _initial_weights(
-    request: PhaseOneRequest, terms: RecipeTerms, backbone: str, dataset: LongTailedDataset
-) -> InitialWeights | None:
-    num_classes, channels = dataset.num_classes, dataset.train.image_shape[0]
-    is_recipes = request.pretrained is None and request.checkpoint is None and terms.pretrained
-    if request.pretrained or is_recipes:
-        return pretrained_weights(backbone, num_classes=num_classes, in_channels=channels)
-    if request.checkpoint is None:
-        return None
-    return weights_of_checkpoint(
-        request.checkpoint,
-        backbone,
-        num_classes=num_classes,
-        in_channels=channels,
-        new_head=request.new_head,
-    )
+    Networks on them gain 15 % by a second thread on a quiet machine (digits, two cores: 4.6 s to
+    5.3 s) and lose a factor of 10 where other work runs (60 s): every operation ends in a barrier.
+    """
+    is_small = dataset.train.image_shape[-1] <= ONE_THREAD_UP_TO
+    return num_threads(1) if is_small else nullcontext()

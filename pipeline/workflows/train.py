@@ -1,39 +1,89 @@
-"""Training as the commands run it: begun, gone on with or reused, and told of."""
+"""`train`: a network trained on the images that are asked for, begun, gone on with or reused."""
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+
+import torch
 
 from marr_pipeline.backbone.checkpoints.checkpoint import load_checkpoint, record_differences
+from marr_pipeline.backbone.checkpoints.foreign import (
+    InitialWeights,
+    pretrained_weights,
+    torchvision_name,
+    weights_of_checkpoint,
+)
+from marr_pipeline.backbone.networks.classifier import Backbone, check_images
 from marr_pipeline.backbone.training.plan import Execution, TrainingPlan
+from marr_pipeline.backbone.training.recipe import plan_recipe
 from marr_pipeline.backbone.training.train import TrainedBackbone, train_backbone
-from marr_pipeline.device import resolve_device
+from marr_pipeline.data.dataset import LongTailedDataset
+from marr_pipeline.device import dtype_name, resolve_device, resolve_precision
 from marr_pipeline.distributed import ALONE, LostRankError, Ranks
 from marr_pipeline.errors import DataError, PipelineError
-from marr_pipeline.progress import ProgressLine, silent
-from marr_pipeline.workflows.phase_one import PhaseOneRequest, describe_plan, plan_training
+from marr_pipeline.groups import shot_groups
+from marr_pipeline.protocols import RecipeTerms, protocol_of
+from marr_pipeline.workflows.phase_one import (
+    NOBODY,
+    Listener,
+    Network,
+    PhaseOneRequest,
+    describe_skipped,
+    requested_dataset,
+    threads_for,
+)
 
 
-def settle_plan(
-    request: PhaseOneRequest, *, ranks: Ranks, say: Callable[[str], None]
+def train(
+    request: PhaseOneRequest, *, output: Path, ranks: Ranks = ALONE, listener: Listener = NOBODY
+) -> TrainedBackbone:
+    """Train a network and keep it in a checkpoint; a stopped training of the same goes on.
+
+    A checkpoint of this very training is reused if it is finished; one of another is refused
+    unless the request says `overwrite`.
+
+    Args:
+        request: images, network, recipe, and how it is run.
+        output: the checkpoint; its course stands beside it, see `reports`.
+        ranks: the processes that share every batch, each of which calls this.
+        listener: told what is trained, how far it is and how it ended.
+
+    Raises:
+        ConfigError: a setting is out of range.
+        DataError: the images are missing, broken or too few; the checkpoint is of another run.
+        PipelineError: as `train_backbone`; what is kept has been said then.
+    """
+    listener = listener if ranks.is_first else NOBODY
+    plan = plan_training(request, ranks=ranks, listener=listener)
+    trained = train_or_resume(plan, output, request, ranks=ranks, listener=listener)
+    for line in describe_skipped(plan.dataset):
+        listener.say(line)
+    return trained
+
+
+def plan_training(
+    request: PhaseOneRequest,
+    *,
+    ranks: Ranks = ALONE,
+    listener: Listener = NOBODY,
+    is_dry: bool = False,
 ) -> TrainingPlan:
-    """What will be trained, said in a few lines; the first process reads the images before others.
+    """Load the images and settle what will be trained; the first process reads before the others.
+
+    Args:
+        request: images, network and recipe.
+        ranks: the processes that will train.
+        listener: told what will be trained, in a few lines.
+        is_dry: leave published weights where they are; the plan then draws all weights.
 
     Raises:
         ConfigError: a setting is out of range.
         DataError: the images are missing, broken or too few.
     """
-    reading = ProgressLine("reading images") if ranks.is_first else silent
     with ranks.in_turn():
-        plan = plan_training(request, ranks=ranks, progress=reading)
-    for line in describe_plan(plan, resolve_device(request.device), ranks=ranks):
-        say(line)
+        dataset = requested_dataset(request, listener=listener)
+        plan = _plan_on(dataset, request, ranks=ranks, is_dry=is_dry)
+    for line in _describe_plan(plan, resolve_device(request.device), ranks):
+        listener.say(line)
     return plan
-
-
-def requested_execution(request: PhaseOneRequest, *, ranks: Ranks = ALONE) -> Execution:
-    """How the request wants the training to run, by these processes."""
-    return Execution(channels_last=request.channels_last, compile=request.compile, ranks=ranks)
 
 
 def train_or_resume(
@@ -41,8 +91,8 @@ def train_or_resume(
     checkpoint: Path,
     request: PhaseOneRequest,
     *,
-    ranks: Ranks,
-    say: Callable[[str], None],
+    ranks: Ranks = ALONE,
+    listener: Listener = NOBODY,
 ) -> TrainedBackbone:
     """Train; a checkpoint of this very plan is gone on with, and reused if it is finished.
 
@@ -51,7 +101,7 @@ def train_or_resume(
         checkpoint: where it is kept.
         request: `overwrite` replaces a checkpoint of another plan, `resume=False` any.
         ranks: the processes that train, each of which calls this.
-        say: takes the lines for the user.
+        listener: told of it.
 
     Raises:
         PipelineError: as `train_backbone`; what is kept has been said then.
@@ -60,26 +110,130 @@ def train_or_resume(
         resume = request.resume and not (
             request.overwrite and checkpoint.exists() and _is_of_another(checkpoint, plan)
         )
+    execution = Execution(channels_last=request.channels_last, compile=request.compile, ranks=ranks)
     try:
-        trained = train_backbone(
-            plan,
-            device=resolve_device(request.device),
-            checkpoint=checkpoint,
-            resume=resume,
-            execution=requested_execution(request, ranks=ranks),
-            progress=ProgressLine("training") if ranks.is_first else silent,
-        )
+        with threads_for(plan.dataset):
+            trained = train_backbone(
+                plan,
+                device=resolve_device(request.device),
+                checkpoint=checkpoint,
+                resume=resume,
+                execution=execution,
+                progress=listener.progress("training"),
+            )
     except PipelineError as error:
         is_lost = isinstance(error, LostRankError)
         for kept in getattr(error, "__notes__", ()):
-            say(f"stopped, as another process of the run has ended: {kept}" if is_lost else kept)
+            listener.say(
+                f"stopped, as another process of the run has ended: {kept}" if is_lost else kept
+            )
         raise
-    for line in describe_training(trained, plan):
-        say(line)
+    for line in _describe_training(trained, plan):
+        listener.say(line)
     return trained
 
 
-def describe_training(trained: TrainedBackbone, plan: TrainingPlan) -> list[str]:
+def planned_network(plan: TrainingPlan, model: Backbone, device: torch.device) -> Network:
+    """`model`, made or trained by `plan`, ready for extraction."""
+    return Network(
+        model=model,
+        dataset=plan.dataset,
+        config=plan.record().config,
+        prior_counts=plan.dataset.class_counts,
+        augmentation=plan.recipe.augmentation,
+        seed=plan.seed,
+        device=device,
+    )
+
+
+def _plan_on(
+    dataset: LongTailedDataset, request: PhaseOneRequest, *, ranks: Ranks, is_dry: bool
+) -> TrainingPlan:
+    terms = protocol_of(dataset.name).recipes[request.recipe]
+    recipe = plan_recipe(
+        request.recipe,
+        terms,
+        num_samples=len(dataset.train),
+        defaults=dataset.defaults,
+        iterations=request.iterations,
+        epochs=request.epochs,
+        batch_size=request.batch_size,
+        augmentation=request.augmentation,
+    )
+    backbone = request.backbone or dataset.defaults.backbone
+    device = resolve_device(request.device)
+    has_common_norms = request.sync_bn and device.type == "cuda"  # torch has none for CPUs
+    plan = TrainingPlan(
+        dataset=dataset,
+        backbone=backbone,
+        recipe=recipe,
+        seed=request.seed,
+        precision=resolve_precision(request.precision, device),
+        initial=_initial_weights(request, terms, backbone, dataset, is_dry=is_dry),
+        select_on=request.select_on,
+        accumulate=request.accumulate,
+        norm_groups=1 if has_common_norms else ranks.size,
+    )
+    check_images(plan.initial_model(), dataset.train.image_shape, name=backbone)
+    return plan
+
+
+def _initial_weights(
+    request: PhaseOneRequest,
+    terms: RecipeTerms,
+    backbone: str,
+    dataset: LongTailedDataset,
+    *,
+    is_dry: bool,
+) -> InitialWeights | None:
+    num_classes, channels = dataset.num_classes, dataset.train.image_shape[0]
+    is_recipes = request.pretrained is None and request.checkpoint is None and terms.pretrained
+    if request.pretrained or is_recipes:
+        if is_dry:
+            torchvision_name(backbone)
+            return None
+        return pretrained_weights(backbone, num_classes=num_classes, in_channels=channels)
+    if request.checkpoint is None:
+        return None
+    return weights_of_checkpoint(
+        request.checkpoint,
+        backbone,
+        num_classes=num_classes,
+        in_channels=channels,
+        new_head=request.new_head,
+    )
+
+
+def _describe_plan(plan: TrainingPlan, device: torch.device, ranks: Ranks) -> list[str]:
+    """The first lines of a run: what is trained, on what, how."""
+    dataset, recipe, counts = plan.dataset, plan.recipe, plan.dataset.class_counts
+    groups = [f"{name} {members.sum()}" for name, members in shot_groups(counts).items()]
+    sizes = [f"{name} {len(split):,}" for name, split in dataset.splits.items()]
+    start = ""
+    if plan.initial is not None:
+        start = f", from {plan.initial.record.get('weights', 'the checkpoint')}"
+    pixels = ""
+    if not dataset.own_normalisation:
+        pixels = f"; normalised by {dataset.normalisation.text}"
+    parts = "" if plan.accumulate == 1 else f" in {plan.accumulate} micro-batches"
+    processes = "" if ranks.size == 1 else f", shared by {ranks.size} processes"
+    if plan.norm_groups > 1:
+        processes += ", each normalised by its own batch statistics"
+    slow = []
+    if plan.precision == torch.float16 and device.type == "cpu":
+        slow = ["warning: float16 takes a CPU 5 to 10 times as long as float32"]
+    return [
+        f"{dataset.name}: {dataset.num_classes} classes of {counts.max():,} to {counts.min():,} "
+        f"images ({', '.join(groups)}); {', '.join(sizes)}; data seed {dataset.data_seed}",
+        f"{plan.backbone}{start} on {device} in {dtype_name(plan.precision)}; "
+        f"recipe {recipe.name}: {recipe.iterations:,} x {recipe.batch_size}{parts}{processes}, "
+        f"{recipe.augmentation}; seed {plan.seed}{pixels}",
+        *slow,
+        *(f"warning: {warning}" for warning in dataset.warnings),
+    ]
+
+
+def _describe_training(trained: TrainedBackbone, plan: TrainingPlan) -> list[str]:
     """The last lines of a run: how it went, and which weights were kept."""
     lines, kept = [], trained.selected
     if trained.loss is not None and trained.accuracy is not None:
@@ -97,23 +251,6 @@ def describe_training(trained: TrainedBackbone, plan: TrainingPlan) -> list[str]
             f"kept: the weights of step {kept.step:,}, balanced accuracy {accuracy:.1f} on tune"
         )
     return lines
-
-
-def training_record(trained: TrainedBackbone, plan: TrainingPlan) -> dict[str, Any]:
-    """What `train --json` prints."""
-    kept = trained.selected
-    return {
-        "checkpoint": trained.checkpoint,
-        "metrics": trained.metrics,
-        "iterations": plan.recipe.iterations,
-        "resumed_from": trained.resumed_from,
-        "seconds": trained.seconds,
-        "images_per_second": trained.images_per_second,
-        "loss": trained.loss,
-        "accuracy": trained.accuracy,
-        "skipped_steps": trained.skipped_steps,
-        "selected": kept and {"step": kept.step, "balanced_accuracy": kept.balanced_accuracy},
-    }
 
 
 def _is_of_another(checkpoint: Path, plan: TrainingPlan) -> bool:

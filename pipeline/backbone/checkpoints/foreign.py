@@ -108,17 +108,27 @@ def pretrained_weights(backbone: str, *, num_classes: int, in_channels: int) -> 
         ConfigError: torchvision has no such network, or no weights of it that fit.
         PipelineError: the weights could not be downloaded.
     """
+    name = torchvision_name(backbone)
+    tensors, weights = torchvision_weights(name)
+    matched = _matched(
+        tensors, backbone, num_classes, in_channels, new_head=True, where=f"{name}, {weights}"
+    )
+    return InitialWeights(matched, {"weights": weights, "sha256": tensors_digest(tensors)})
+
+
+def torchvision_name(backbone: str) -> str:
+    """torchvision's own name of a backbone that it publishes weights of.
+
+    Raises:
+        ConfigError: it has no such network.
+    """
     name = backbone.removeprefix("torchvision:")
     if name not in classifier_names() or (name == backbone and name not in BACKBONES):
         raise ConfigError(
             f"--pretrained: a network of torchvision expected, got {backbone}; give "
             "--no-pretrained, or save weights of it and give them as --checkpoint"
         )
-    tensors, weights = torchvision_weights(name)
-    matched = _matched(
-        tensors, backbone, num_classes, in_channels, new_head=True, where=f"{name}, {weights}"
-    )
-    return InitialWeights(matched, {"weights": weights, "sha256": tensors_digest(tensors)})
+    return name
 
 
 def weights_of_checkpoint(

@@ -113,7 +113,7 @@ def cut_classifier(
 def check_images(model: Backbone, image_shape: tuple[int, int, int], *, name: str) -> None:
     """Raise a ConfigError unless the network takes images (C, H, W) of that shape."""
     try:
-        _forward_of_shapes(model, image_shape)
+        forward_of_shapes(model, image_shape)
     except (AssertionError, RuntimeError, ValueError) as error:  # what networks refuse images with
         channels, height, width = image_shape
         reason = next(iter(str(error).splitlines()), type(error).__name__)
@@ -134,7 +134,7 @@ def _last_linear(network: nn.Module, image_shape: tuple[int, int, int], name: st
         if not list(module.children())
     ]
     try:
-        output = _forward_of_shapes(network, image_shape)
+        output = forward_of_shapes(network, image_shape)
     finally:
         for handle in handles:
             handle.remove()
@@ -152,7 +152,7 @@ def _last_linear(network: nn.Module, image_shape: tuple[int, int, int], name: st
     return last
 
 
-def _forward_of_shapes(network: nn.Module, image_shape: tuple[int, int, int]) -> object:
+def forward_of_shapes(network: nn.Module, image_shape: tuple[int, int, int]) -> object:
     """The network in eval mode on one image, with shapes in place of numbers."""
     modes = {module: module.training for module in network.modules()}
     state = {

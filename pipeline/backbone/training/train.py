@@ -7,7 +7,7 @@ large ones come from worker processes; nothing waits for the device between two 
 """
 
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 import torch
@@ -50,6 +50,7 @@ class TrainedBackbone:
         model: the trained network, on the device it was trained on.
         checkpoint: the file with its weights and record.
         metrics: the file with its course.
+        iterations: steps of the whole training.
         resumed_from: the step that this call started at; the recipe's length if nothing was left.
         seconds: of this call, from the first step to the saved file.
         images_per_second: of this call; None if nothing was left to do.
@@ -63,6 +64,7 @@ class TrainedBackbone:
     model: Backbone
     checkpoint: Path
     metrics: Path
+    iterations: int
     resumed_from: int
     seconds: float = 0.0
     images_per_second: float | None = None
@@ -70,6 +72,14 @@ class TrainedBackbone:
     accuracy: float | None = None
     skipped_steps: int = 0
     selected: Selected | None = None
+
+    def record(self) -> dict[str, object]:
+        """Every field but the network and the weights themselves."""
+        record = {each.name: getattr(self, each.name) for each in fields(self)}
+        del record["model"]
+        kept = self.selected
+        chosen = kept and {"step": kept.step, "balanced_accuracy": kept.balanced_accuracy}
+        return {**record, "selected": chosen}
 
 
 def train_backbone(
@@ -124,6 +134,7 @@ def train_backbone(
             model=model,
             checkpoint=checkpoint,
             metrics=metrics_path(checkpoint),
+            iterations=recipe.iterations,
             resumed_from=first,
             selected=selected,
         )

@@ -1,0 +1,230 @@
+"""The network of a checkpoint, of ours or of another program, and the images it is run over."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from marr_pipeline.backbone import build_backbone
+from marr_pipeline.backbone.checkpoints.checkpoint import (
+    Checkpoint,
+    check_same_dataset,
+    is_checkpoint,
+    parse_checkpoint,
+    restore_backbone,
+)
+from marr_pipeline.backbone.checkpoints.foreign import (
+    detect_backbone,
+    foreign_tensors,
+    tensors_digest,
+)
+from marr_pipeline.backbone.checkpoints.matching import match_tensors
+from marr_pipeline.backbone.networks.classifier import check_images
+from marr_pipeline.data.normalise import Normalisation, parse_normalisation
+from marr_pipeline.device import resolve_device
+from marr_pipeline.errors import DataError
+from marr_pipeline.names import OF_DATASET
+from marr_pipeline.tensor_file import read_tensor_file
+from marr_pipeline.workflows.class_numbers import TRAIN, UNIFORM, prior_counts
+from marr_pipeline.workflows.phase_one import (
+    NOBODY,
+    Listener,
+    Network,
+    PhaseOneRequest,
+    requested_dataset,
+    stored_normalisation,
+)
+
+OF_TRAINING = (
+    "recipe",
+    "select_on",
+    "iterations",
+    "epochs",
+    "batch_size",
+    "accumulate",
+    "precision",
+    "channels_last",
+    "compile",
+    "sync_bn",
+)
+"""Fields of a request that say nothing of a network that is trained already."""
+
+
+def load_checkpoint_network(
+    checkpoint: Path, request: PhaseOneRequest, *, listener: Listener = NOBODY
+) -> Network:
+    """The network of a checkpoint and its images.
+
+    For a checkpoint of ours these are the very images whose rows it stores, for a foreign one
+    those that `request` names.
+
+    Args:
+        checkpoint: the file.
+        request: where the images are, and the device; nothing that it says may contradict the
+            checkpoint.
+        listener: told how far decoding is.
+
+    Raises:
+        ConfigError: a foreign checkpoint's backbone is unknown or does not take the images.
+        DataError: the file cannot be read, an option contradicts it, it is not finished, or the
+            images are others.
+    """
+    content, where = read_tensor_file(checkpoint), str(checkpoint)
+    if is_checkpoint(content):
+        stored = parse_checkpoint(content, where=where)
+        return _own_network(stored, request, where=where, listener=listener)
+    return _foreign_network(content, request, where=where, listener=listener)
+
+
+def _own_network(
+    stored: Checkpoint,
+    request: PhaseOneRequest,
+    *,
+    where: str,
+    listener: Listener,
+) -> Network:
+    for field in ("new_head", "prior_counts"):
+        if getattr(request, field):
+            raise DataError(
+                f"{_option(field)}: a checkpoint of another program expected, got {where}, whose "
+                "head and counts are known; leave the option out"
+            )
+    config: dict[str, Any] = stored.record.config
+    trained_on, recipe = config["dataset"], config["recipe"]
+    fixed = {
+        "dataset": trained_on["name"],
+        "imbalance_ratio": trained_on["imbalance_ratio"],
+        "data_seed": trained_on["data_seed"],
+        "tune_fraction": trained_on["tune_fraction"],
+        "backbone": config["backbone"],
+        "recipe": recipe["name"],
+        "select_on": config.get("select_on", "last"),
+        "iterations": recipe["iterations"],
+        "batch_size": recipe["batch_size"],
+        "accumulate": config.get("accumulate", 1),
+        "precision": config["precision"],
+        "epochs": _epochs(recipe),
+        "image_size": trained_on["image_size"][0],
+    }
+    for field, value in fixed.items():
+        asked = getattr(request, field)
+        if request.says(field) and asked != value:
+            raise DataError(
+                f"{_option(field)}: {value} expected, with which {where} was "
+                f"trained, got {asked}; leave the option out"
+            )
+    if request.normalisation is not None:
+        _check_normalisation(request.normalisation, trained_on, where=where)
+    if not stored.finished:
+        raise DataError(
+            f"{where}: a finished training expected, got one stopped at step {stored.step}; "
+            "give the command that made it once more, it goes on from there"
+        )
+    as_trained = replace(
+        request,
+        imbalance_ratio=trained_on["imbalance_ratio"],
+        data_seed=trained_on["data_seed"],
+        tune_fraction=trained_on["tune_fraction"],
+        image_size=trained_on["image_size"][0],
+    )
+    dataset = requested_dataset(as_trained, trained_on=stored.record, listener=listener)
+    check_same_dataset(stored.record, dataset, where=where)
+    return Network(
+        model=restore_backbone(stored, where=where),
+        dataset=dataset,
+        config=config,
+        prior_counts=dataset.class_counts,
+        augmentation=request.augmentation or recipe["augmentation"],
+        seed=request.seed if request.says("seed") else config["seed"],
+        device=resolve_device(request.device),
+    )
+
+
+def _check_normalisation(said: str, dataset: Mapping[str, Any], *, where: str) -> None:
+    """Raise a DataError unless a checkpoint was trained on `dataset` with that normalisation."""
+    stored = Normalisation.from_record(dataset["normalisation"])
+    if said == OF_DATASET:
+        agrees = stored_normalisation(dataset) is None
+    else:
+        agrees = parse_normalisation(said).of_channels(dataset["channels"]) == stored
+    if not agrees:
+        raise DataError(
+            f"--normalisation: {stored.text} expected, with which {where} was trained, got {said}; "
+            "leave the option out"
+        )
+
+
+def _epochs(recipe: Mapping[str, Any]) -> float:
+    """The length of a training, as a whole number where it is one."""
+    iterations, steps = int(recipe["iterations"]), int(recipe["steps_per_epoch"])
+    return round(iterations / steps, 2) if iterations % steps else iterations // steps
+
+
+def _foreign_network(
+    content: object,
+    request: PhaseOneRequest,
+    *,
+    where: str,
+    listener: Listener,
+) -> Network:
+    """The checkpoint's tensors in the network that was asked for, or else that they fit."""
+    for field in OF_TRAINING:
+        if request.says(field):
+            raise DataError(
+                f"{_option(field)}: a training to come expected, got {where}, whose "
+                "training is over; leave the option out"
+            )
+    tensors = foreign_tensors(content, where=where)
+    backbone = request.backbone or detect_backbone(tensors, where=where)
+    dataset = requested_dataset(replace(request, backbone=backbone), listener=listener)
+    shape = dataset.train.image_shape
+    model = build_backbone(backbone, dataset.num_classes, in_channels=shape[0], seed=request.seed)
+    matched = match_tensors(
+        tensors, model, new_head=request.new_head, where=where, backbone=backbone
+    )
+    matched.load_into(model)
+    check_images(model, shape, name=backbone)
+    prior = prior_counts(request.prior_counts, dataset.class_counts)
+    warnings = []
+    if request.new_head:
+        warnings.append(
+            f"{where}: the head is a fresh one, so its logits mean nothing yet; the features do"
+        )
+    elif prior is None:
+        warnings.append(
+            f"{where}: the class counts that it was trained on are not known, and logit "
+            f"adjustment takes those of {dataset.name} for them; say --prior-counts"
+        )
+    if matched.has_head and not matched.has_bias:
+        warnings.append(f"{where}: its head has no bias; zeros stand for it")
+    return Network(
+        model=model,
+        dataset=dataset,
+        config={
+            "dataset": dataset.record(),
+            "backbone": backbone,
+            "checkpoint": {
+                "origin": "foreign checkpoint",
+                "sha256": tensors_digest(tensors),
+                "new_head": request.new_head,
+            },
+            "prior_counts": _kind(request.prior_counts),
+            "seed": request.seed,
+        },
+        prior_counts=prior,
+        augmentation=request.augmentation or dataset.defaults.augmentation,
+        seed=request.seed,
+        device=resolve_device(request.device),
+        warnings=tuple(warnings),
+    )
+
+
+def _kind(said: str | None) -> str:
+    if said is None:
+        return "unknown"
+    return said if said in (TRAIN, UNIFORM) else "file"
+
+
+def _option(field: str) -> str:
+    """The option of a request's field."""
+    return "--" + field.replace("_", "-")
