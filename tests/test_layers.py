@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-MOST_LEVELS = 17  # to be 13
+MOST_LEVELS = 14  # 13 below the commands
 
 
 def ours(*names):
@@ -73,7 +73,6 @@ PENDING = {
     "marr_pipeline.cli.views": ours(
         "data", "data.dataset", "data.views", "plots.contact_sheet", "plots.save"
     ),
-    "marr_pipeline.cli.import_logits": ours("cache"),
 }
 
 

@@ -275,6 +275,24 @@ def test_a_fit_that_comes_to_nothing_leaves_the_others(run, imported, monkeypatc
     assert list(document["failed"]) == ["marr"]
 
 
+def test_a_fit_without_a_minimum_is_a_marked_row(run, tmp_path):
+    """On rows that every class separates an unweighted fit without a pull has none."""
+    labels, generator = np.repeat(np.arange(3), [30, 12, 6]), np.random.default_rng(0)
+    logits = 9 * np.eye(3)[labels] + generator.normal(size=(len(labels), 3))
+    np.savez(tmp_path / "rows.npz", logits=logits.astype(np.float32), labels=labels)
+    rows, cache = tmp_path / "rows.npz", tmp_path / "own.h5"
+    assert run("import", "--train", rows, "--test", rows, "-o", cache).code == 0
+    methods = ("--methods", "vector-scaling,marr", "--resamples", 100)
+    found = run("compare", cache, *methods, "--json").document["methods"]
+    assert (found["vector-scaling"]["status"], found["marr"]["status"]) == (
+        "unbounded",
+        "converged",
+    )
+    shown = run("compare", cache, *methods)
+    assert shown.code == 0
+    assert re.search("^vector-scaling .*unbounded", shown.out, re.MULTILINE)
+
+
 def test_a_cache_without_augmented_views_is_said(run, digits_cache, tmp_path):
     cache = tmp_path / "clean.h5"
     checkpoint = digits_cache.with_suffix(".pt")
