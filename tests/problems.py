@@ -1,5 +1,7 @@
 """Random problems of phase two."""
 
+from dataclasses import replace
+
 import torch
 
 from marr_pipeline.rectify.inputs import FitInputs
@@ -24,4 +26,15 @@ def make_inputs(
         weight_norm=weight_norm,
         class_counts=counts,
         prior_counts=counts,
+    )
+
+
+def samples_of(inputs, samples):
+    """All views of some samples (B,) of inputs with stored logits."""
+    features = None if inputs.features is None else inputs.features[:, samples]
+    return replace(
+        inputs,
+        logits=inputs.logits[:, samples],
+        labels=inputs.labels[samples],
+        features=features,
     )

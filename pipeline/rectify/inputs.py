@@ -151,15 +151,6 @@ class FitInputs:
             return StoredLogits(self.logits.flatten(0, 1)), labels
         return self.logits, labels
 
-    def subset(self, samples: Tensor) -> "FitInputs":
-        """All views of some samples (B,) int64, copied; norms and counts stay as they are."""
-        if isinstance(self.logits, Tensor):
-            logits: Tensor | FeatureLogits = self.logits[:, samples.to(self.logits.device)]
-        else:
-            logits = self.logits.subset(samples)
-        features = None if self.features is None else self.features[:, samples]
-        return replace(self, logits=logits, labels=self.labels[samples], features=features)
-
     def first_views(self, count: int) -> "FitInputs":
         """The first views alone, without a copy.
 

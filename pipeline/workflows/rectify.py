@@ -207,6 +207,7 @@ def rectify(
     cached = opened(cache)
     settings = with_fit_split(cached, settings or resolve_settings(cached))
     inputs, warnings = fit_inputs(cached, settings, source=source, device=resolve_device(device))
+    resources = Resources(memory=memory, ranks=ranks)
     tuning = None
     if tune is not None:
         tuning, tuning_warnings = tune_on_cache(
@@ -216,6 +217,7 @@ def rectify(
             options=tune,
             eval_split=eval_split,
             progress=tuning_progress,
+            resources=resources,
         )
         settings = tuning.chosen.point.applied_to(settings)
         warnings += tuning_warnings
@@ -225,7 +227,7 @@ def rectify(
         dataset=dataset_name(cached),
         metadata=fit_metadata(cached, tuning=None if tuning is None else tuning.summary()),
         progress=progress,
-        resources=Resources(memory=memory, ranks=ranks),
+        resources=resources,
     )
     metrics: dict[str, Metrics] = {}
     if eval_split not in cached.split_names:

@@ -4,18 +4,18 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+import torch
 
 from marr_pipeline.cache import Cache, CachedSplit
 from marr_pipeline.errors import ConfigError, LeakError
 from marr_pipeline.progress import Progress, silent
 from marr_pipeline.rectify.inputs import FitInputs
-from marr_pipeline.rectify.rows.blocks import cut
+from marr_pipeline.rectify.rows.resources import UNLIMITED, Resources
 from marr_pipeline.rectify.settings import RectifySettings
-from marr_pipeline.rectify.tuning.balanced import Score
+from marr_pipeline.rectify.tuning.balanced import Score, sample_scores
 from marr_pipeline.rectify.tuning.grid import TUNED
 from marr_pipeline.rectify.tuning.result import Tuning
 from marr_pipeline.rectify.tuning.tune import TuningOptions, cross_validate, tune_on_split
-from marr_pipeline.report.scores import BLOCK_LOGITS
 from marr_pipeline.workflows.cached import split_inputs
 
 MEMORISED = 0.95
@@ -37,6 +37,7 @@ def tune_on_cache(
     options: TuningOptions,
     eval_split: str,
     progress: Progress = silent,
+    resources: Resources = UNLIMITED,
 ) -> tuple[Tuning, list[str]]:
     """Choose on the split `tune` if there is one, else by cross-validation over the fit split.
 
@@ -47,6 +48,7 @@ def tune_on_cache(
         options: how to choose.
         eval_split: the split that the result is going to be scored on.
         progress: told the fits.
+        resources: bound on memory, and the processes that share the rows.
 
     Returns:
         What was chosen, and warnings of what it stands on.
@@ -68,16 +70,17 @@ def tune_on_cache(
         views="clean" if "clean" in split.views else "all",
         device=inputs.logits.device,
     )
-    if has_tune:
-        tuning = tune_on_split(inputs, scored, settings, options=options, progress=progress)
-    else:
-        tuning = cross_validate(inputs, scored, settings, options=options, progress=progress)
+    choose = tune_on_split if has_tune else cross_validate
+    tuning = choose(
+        inputs, scored, settings, options=options, progress=progress, resources=resources
+    )
+    if not has_tune:
         warnings.append(
             f"tuned by cross-validation over split {split.name}, scores on rows that phase one "
             "trained on: the network is surer of them than of new images; a tune split would be "
             "free of that (extract --tune-fraction)"
         )
-        share = _share_right(scored)
+        share = _share_right(scored, resources)
         if share >= MEMORISED:
             warnings.append(
                 f"phase one has {100 * share:.1f} % of these rows right: memorised rows ask for "
@@ -97,14 +100,13 @@ def tune_on_cache(
     return tuning, warnings
 
 
-def _share_right(scored: FitInputs) -> float:
+def _share_right(scored: FitInputs, resources: Resources) -> float:
     """Of the rows, block by block: those of features are never all made."""
-    rows, labels = scored.source()
-    right = 0
-    for part in cut(slice(0, rows.num_rows), max_length=max(1, BLOCK_LOGITS // rows.num_classes)):
-        block = rows.block(part)
-        right += int((block.argmax(1) == labels[part].to(block.device)).sum())
-    return right / rows.num_rows
+    every, as_is = torch.arange(len(scored.labels)), torch.ones(scored.num_classes).double()
+    found = sample_scores(
+        scored, every, as_is, torch.zeros_like(as_is), "accuracy", memory=resources.memory
+    )
+    return float(found.mean())
 
 
 def describe_tuning(tuning: Tuning, settings: RectifySettings) -> str:

@@ -26,7 +26,26 @@ import torch
 from marr_pipeline.distributed import joined_ranks
 from marr_pipeline.rectify.head.problem import HeadCrossEntropy
 from marr_pipeline.rectify.objective import WeightedCrossEntropy
+from marr_pipeline.rectify.inputs import FitInputs
 from marr_pipeline.rectify.rows.resources import Resources
+from marr_pipeline.rectify.settings import RectifySettings
+from marr_pipeline.rectify.tuning.tune import TuningOptions, cross_validate
+
+
+def tuned_scores(logits, labels, resources):
+    counts = torch.bincount(labels)
+    inputs = FitInputs(
+        logits=logits[None],
+        labels=labels,
+        weight_norm=torch.ones(len(counts), dtype=torch.float64),
+        class_counts=counts,
+        prior_counts=counts,
+    )
+    options = TuningOptions(fixed=frozenset({"l2", "center"}), num_folds=2)
+    tuning = cross_validate(
+        inputs, inputs, RectifySettings(), options=options, resources=resources
+    )
+    return [*(scored.score for scored in tuning.grid), tuning.standard_error]
 
 
 def quantities(num_rows, num_classes, resources):
@@ -46,6 +65,7 @@ def quantities(num_rows, num_classes, resources):
     return {
         "head": of_head.evaluate(head, precise=False).gradient.numpy(),
         "head_product": of_head.hessian(head)(head * shift[:, None]).numpy(),
+        "tuned": tuned_scores(logits[:300], labels[:300], resources),
         "loss": found.loss,
         "largest": found.largest_row_loss,
         "gradient": found.gradient.flatten().numpy(),

@@ -198,11 +198,6 @@ class FeatureLogits:
         if self.features.device.type == "cpu" and self.features.nbytes >= READ_AHEAD_FROM:
             ask_for_pages(self._rows[rows])
 
-    def subset(self, samples: Tensor) -> "FeatureLogits":
-        """All views of some samples (B,) int64, copied."""
-        features = self.features[:, samples.to(self.device)]
-        return FeatureLogits(features=features, weight=self.weight, bias=self.bias)
-
     @property
     def _rows(self) -> Tensor:
         return self.features.flatten(0, 1)

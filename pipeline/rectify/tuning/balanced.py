@@ -11,6 +11,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from marr_pipeline.distributed import Ranks
 from marr_pipeline.rectify.inputs import FitInputs
 from marr_pipeline.rectify.rectifier import affine_logits
 
@@ -18,28 +19,49 @@ Score = Literal["nll", "accuracy"]
 
 BLOCK_LOGITS = 2**22
 """Logits scored at a time: 32 MiB in float64."""
+LOGIT_BYTES = 32
+"""What one of them takes, with what is made of it."""
 
 
-def sample_scores(held_out: FitInputs, scale: Tensor, shift: Tensor, score: Score) -> Tensor:
-    """Score of each sample under scale (K,) and shift (K,), the mean over its views.
+def sample_scores(
+    held_out: FitInputs,
+    samples: Tensor,
+    scale: Tensor,
+    shift: Tensor,
+    score: Score,
+    *,
+    memory: int | None = None,
+) -> Tensor:
+    """Score of some samples (N,) int64 under scale (K,) and shift (K,), the mean over their views.
+
+    Args:
+        held_out: the rows, of which a block at a time is made.
+        samples: their numbers.
+        scale: of the rule.
+        shift: of the rule.
+        score: `nll`, the negative logarithm of the label's probability, or `accuracy`, 1 where the
+            largest rectified logit is the label's (the first of equals) and else 0.
+        memory: bytes that a block may take; None for 32 MiB of logits.
 
     Returns:
-        (N,) float64: `nll`, the negative logarithm of the label's probability, or `accuracy`,
-        1 where the largest rectified logit is the label's (the first of equals) and else 0.
+        (N,) float64.
     """
-    logits, labels = held_out.rows()
-    scale, shift = scale.to(logits.device), shift.to(logits.device)
-    scores = torch.empty(len(labels), dtype=torch.float64)
-    step = max(1, BLOCK_LOGITS // held_out.num_classes)
-    for start in range(0, len(labels), step):
-        rows = slice(start, start + step)
-        rectified = affine_logits(logits[rows].double(), scale, shift)
-        own = labels[rows, None].to(logits.device)
+    source, labels = held_out.source()
+    scale, shift = scale.to(source.device), shift.to(source.device)
+    most = BLOCK_LOGITS if memory is None else min(BLOCK_LOGITS, memory // LOGIT_BYTES)
+    views = torch.arange(held_out.num_views)[:, None] * len(held_out.labels)
+    scores = torch.empty(len(samples), dtype=torch.float64)
+    step = max(1, most // (held_out.num_classes * held_out.num_views))
+    for start in range(0, len(samples), step):
+        rows = (views + samples[start : start + step]).flatten()
+        rectified = affine_logits(source.take(rows).double(), scale, shift)
+        own = labels[rows, None].to(source.device)
         if score == "nll":
-            scores[rows] = rectified.logsumexp(1) - rectified.gather(1, own)[:, 0]
+            found = rectified.logsumexp(1) - rectified.gather(1, own)[:, 0]
         else:
-            scores[rows] = (rectified.argmax(1) == own[:, 0]).double()
-    return scores.reshape(held_out.num_views, -1).mean(0)
+            found = (rectified.argmax(1) == own[:, 0]).double()
+        scores[start : start + step] = found.reshape(held_out.num_views, -1).mean(0)
+    return scores
 
 
 class BalancedScores:
@@ -64,6 +86,11 @@ class BalancedScores:
         surplus = scores - scores[self._reference]
         for sums, values in zip(self._sums, (scores, surplus, surplus**2), strict=True):
             sums.index_add_(1, labels, values)
+
+    def gather(self, ranks: Ranks) -> None:
+        """Pool what every process added of its own samples: all of them hold the same sums."""
+        self._counts = ranks.gather(self._counts).sum(0)
+        self._sums = ranks.gather(self._sums).sum(0)
 
     @property
     def num_classes(self) -> int:

@@ -75,7 +75,6 @@ def choose(
     pooled: BalancedScores,
     *,
     start: int,
-    source: Source,
     score: Score,
     num_folds: int | None,
 ) -> Tuning:
@@ -85,9 +84,8 @@ def choose(
         grid: the points.
         pooled: their held-out scores, in the same order, compared with `start`.
         start: index of the point that tuning starts from.
-        source: where the held-out samples came from.
         score: what they were scored by.
-        num_folds: F, for folds.
+        num_folds: F; None where the held-out samples are a split of their own.
     """
     found = tuple(
         ScoredPoint(point=point, score=value)
@@ -97,7 +95,7 @@ def choose(
     standard_error = pooled.standard_error(best)
     is_near = abs(found[best].score - found[start].score) <= standard_error
     return Tuning(
-        source=source,
+        source="tune" if num_folds is None else "cross-validation",
         score=score,
         num_folds=num_folds,
         unscored_classes=pooled.num_classes - pooled.num_scored_classes,

@@ -11,8 +11,8 @@ steps of a third and many points tie, where the likelihood tells any two apart; 
 confidence, which the ridge and its centre change more than they change the ranking.
 """
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -23,12 +23,14 @@ from marr_pipeline.rectify.affine import AffineFamily, AffineProblem, build_ridg
 from marr_pipeline.rectify.inputs import FitInputs
 from marr_pipeline.rectify.methods import METHODS
 from marr_pipeline.rectify.objective import WeightedCrossEntropy
+from marr_pipeline.rectify.rows.resources import UNLIMITED, Resources
+from marr_pipeline.rectify.rows.source import PickedRows
 from marr_pipeline.rectify.settings import RectifySettings
 from marr_pipeline.rectify.thinned import minimize_lbfgs
 from marr_pipeline.rectify.tuning.balanced import BalancedScores, Score, sample_scores
 from marr_pipeline.rectify.tuning.folds import stratified_folds
 from marr_pipeline.rectify.tuning.grid import TUNED, GridPoint, tuning_grid
-from marr_pipeline.rectify.tuning.result import Source, Tuning, choose
+from marr_pipeline.rectify.tuning.result import Tuning, choose
 from marr_pipeline.rectify.weighting import class_weights
 
 TOLERANCE = 1e-6
@@ -62,8 +64,17 @@ class TuningOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class _Round:
-    train: FitInputs
-    held_out: FitInputs
+    """What is fitted and what is scored, by numbers: no row is copied for a round.
+
+    Attributes:
+        rows: (R,) int64 of the fitted inputs; None for all.
+        class_counts: (K,) of the fitted rows, for the loss weights.
+        held_out: (N,) int64 samples of the scored inputs.
+    """
+
+    rows: Tensor | None
+    class_counts: Tensor
+    held_out: Tensor
 
 
 def tune_on_split(
@@ -73,6 +84,7 @@ def tune_on_split(
     *,
     options: TuningOptions,
     progress: Progress = silent,
+    resources: Resources = UNLIMITED,
 ) -> Tuning:
     """Fit on all of `inputs`, score on `held_out`, samples that phase one did not train on.
 
@@ -82,13 +94,24 @@ def tune_on_split(
         settings: of the method, and the point that tuning starts from.
         options: how to choose.
         progress: told the fits.
+        resources: bound on memory, and the processes that share the rows: each scores its own
+            samples, and all of them choose by the same sums.
 
     Raises:
         ConfigError: the method has nothing to tune.
         FitError: the loss ran out of finite numbers.
     """
-    rounds = [_Round(train=inputs, held_out=held_out)]
-    return _tune(rounds, 1, inputs, settings, source="tune", options=options, progress=progress)
+    every = torch.arange(len(held_out.labels))
+    return _tune(
+        [_Round(rows=None, class_counts=inputs.class_counts, held_out=every)],
+        inputs,
+        held_out,
+        settings,
+        num_folds=None,
+        options=options,
+        progress=progress,
+        resources=resources,
+    )
 
 
 def cross_validate(
@@ -98,6 +121,7 @@ def cross_validate(
     *,
     options: TuningOptions,
     progress: Progress = silent,
+    resources: Resources = UNLIMITED,
 ) -> Tuning:
     """Fit on all folds but one, score on that one, for each of the folds.
 
@@ -110,6 +134,8 @@ def cross_validate(
         settings: of the method, and the point that tuning starts from; `seed` deals the folds.
         options: how to choose.
         progress: told the fits.
+        resources: bound on memory, and the processes that share the rows: each scores its own
+            samples, and all of them choose by the same sums.
 
     Raises:
         ConfigError: the method has nothing to tune.
@@ -123,44 +149,49 @@ def cross_validate(
             "cross-validation: a class with two samples or more expected, got one sample a class; "
             "give the cache a tune split, or choose settings by hand"
         )
-    rounds = _leave_each_out(inputs, scored, folds)
     return _tune(
-        rounds,
-        num_folds,
+        _leave_each_out(inputs, folds),
         inputs,
+        scored,
         settings,
-        source="cross-validation",
+        num_folds=num_folds,
         options=options,
         progress=progress,
+        resources=resources,
     )
 
 
-def _leave_each_out(inputs: FitInputs, scored: FitInputs, folds: Tensor) -> Iterator[_Round]:
-    """One round a fold. Only one training part is in memory at a time."""
+def _leave_each_out(inputs: FitInputs, folds: Tensor) -> list[_Round]:
+    """One round a fold."""
     sizes = torch.bincount(inputs.labels, minlength=inputs.num_classes)
     counts = inputs.class_counts
+    rounds = []
     for fold in range(int(folds.max()) + 1):
-        train = inputs.subset((folds != fold).nonzero()[:, 0])
-        kept = torch.bincount(train.labels, minlength=inputs.num_classes)
+        kept = torch.bincount(inputs.labels[folds != fold], minlength=inputs.num_classes)
         # The loss weights follow the counts of what is fitted. With the whole counts a class of
         # two images would lose half of its share of the loss where a large one loses a fifth, and
         # the folds would ask for a larger gamma than the whole split does.
         remaining = torch.maximum(counts * kept // sizes.clamp(min=1), counts.clamp(max=1))
-        yield _Round(
-            train=replace(train, class_counts=torch.where(sizes > 0, remaining, counts)),
-            held_out=scored.subset((folds == fold).nonzero()[:, 0]),
+        rounds.append(
+            _Round(
+                rows=(folds.repeat(inputs.num_views) != fold).nonzero()[:, 0],
+                class_counts=torch.where(sizes > 0, remaining, counts),
+                held_out=(folds == fold).nonzero()[:, 0],
+            )
         )
+    return rounds
 
 
 def _tune(
-    rounds: Iterable[_Round],
-    num_rounds: int,
+    rounds: Sequence[_Round],
     inputs: FitInputs,
+    scored: FitInputs,
     settings: RectifySettings,
     *,
-    source: Source,
+    num_folds: int | None,
     options: TuningOptions,
     progress: Progress,
+    resources: Resources,
 ) -> Tuning:
     method = METHODS[settings.method]
     make_family = method.family
@@ -176,32 +207,42 @@ def _tune(
     start = grid.index(GridPoint.of(settings))
     pooled = BalancedScores(num_rules=len(grid), num_classes=inputs.num_classes, reference=start)
     for index, part in enumerate(rounds):
-        scores = []
-        for scale, shift in _grid_fits(part.train, settings, family, grid):
-            scores.append(sample_scores(part.held_out, scale, shift, options.score))
-            progress(index * len(grid) + len(scores), num_rounds * len(grid))
-        pooled.add(part.held_out.labels, torch.stack(scores))
-    return choose(
-        grid,
-        pooled,
-        start=start,
-        source=source,
-        score=options.score,
-        num_folds=num_rounds if source == "cross-validation" else None,
-    )
+        begin, end = (
+            len(part.held_out) * rank // resources.ranks.size
+            for rank in (resources.ranks.rank, resources.ranks.rank + 1)
+        )
+        samples, scores = part.held_out[begin:end], []
+        for scale, shift in _grid_fits(inputs, part, settings, family, grid, resources):
+            scores.append(
+                sample_scores(scored, samples, scale, shift, options.score, memory=resources.memory)
+            )
+            progress(index * len(grid) + len(scores), len(rounds) * len(grid))
+        pooled.add(scored.labels[samples], torch.stack(scores))
+    pooled.gather(resources.ranks)
+    return choose(grid, pooled, start=start, score=options.score, num_folds=num_folds)
 
 
 def _grid_fits(
-    train: FitInputs, settings: RectifySettings, family: AffineFamily, grid: tuple[GridPoint, ...]
+    inputs: FitInputs,
+    part: _Round,
+    settings: RectifySettings,
+    family: AffineFamily,
+    grid: tuple[GridPoint, ...],
+    resources: Resources,
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """scale (K,) and shift (K,) of each point's fit, by L-BFGS whatever the final optimizer."""
+    source, labels = inputs.source()
+    if part.rows is not None:
+        source, labels = PickedRows(source, part.rows), labels[part.rows]
     gamma = None
     for point in grid:
         if point.gamma != gamma:
             gamma = point.gamma
-            weights = class_weights(train.class_counts, gamma)
-            loss = WeightedCrossEntropy(*train.rows(), weights, reduction=settings.reduction)
+            weights = class_weights(part.class_counts, gamma)
+            loss = WeightedCrossEntropy(
+                source, labels, weights, reduction=settings.reduction, resources=resources
+            )
         tried = point.applied_to(settings)
-        problem = AffineProblem(loss, family, build_ridge(family, tried, train.log_prior))
+        problem = AffineProblem(loss, family, build_ridge(family, tried, inputs.log_prior))
         start = starting_point(problem, tried)
         yield family.affine(minimize_lbfgs(problem, start, TOLERANCE).theta)

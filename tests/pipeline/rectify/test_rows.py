@@ -155,18 +155,6 @@ def test_a_fit_on_features_is_the_fit_on_their_logits():
     )
 
 
-def test_a_subset_of_inputs_takes_features_as_it_takes_logits():
-    inputs = make_inputs(num_classes=20, num_samples=500)
-    rows = make_features(num_rows=2 * inputs.labels.numel(), num_classes=20, views=2)
-    chosen = torch.tensor([7, 3, 400])
-    subset = replace(inputs, logits=rows).subset(chosen)
-    whole, labels = replace(inputs, logits=rows).rows()
-    found, found_labels = subset.rows()
-    expected = torch.cat([chosen, chosen + len(inputs.labels)])
-    torch.testing.assert_close(found, whole[expected])
-    assert torch.equal(found_labels, labels[expected])
-
-
 def test_a_thinned_loss_under_a_bound_is_that_without_one():
     inputs = make_inputs(num_samples=2000)
     point = make_point(7)

@@ -5,6 +5,7 @@ from itertools import islice
 import pytest
 import torch
 from head_problems import make_head_inputs
+from problems import samples_of
 
 from marr_pipeline.rectify.head.problem import HeadCrossEntropy
 from marr_pipeline.rectify.schedule import class_balanced_batches, instance_batches
@@ -71,8 +72,11 @@ def test_the_mean_over_batches_is_the_expected_loss(gamma, reduction):
     """Whole rounds of every class have it exactly."""
     sizes = torch.tensor([12, 6, 4, 3, 1])
     whole = make_head_inputs(num_views=1)
-    inputs = whole.subset(
-        torch.cat([(whole.labels == label).nonzero()[:size, 0] for label, size in enumerate(sizes)])
+    inputs = samples_of(
+        whole,
+        torch.cat(
+            [(whole.labels == label).nonzero()[:size, 0] for label, size in enumerate(sizes)]
+        ),
     )
     labels, features, rounds = inputs.labels, inputs.features[0], 12
     assert torch.equal(torch.bincount(labels), sizes)

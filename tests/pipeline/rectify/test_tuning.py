@@ -3,13 +3,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from problems import make_inputs
+from problems import make_inputs, samples_of
 from scipy.special import log_softmax
 
 from marr_pipeline import names
 from marr_pipeline.errors import ConfigError, DataError
 from marr_pipeline.rectify.fit import fit_rectifier
 from marr_pipeline.rectify.inputs import FitInputs
+from marr_pipeline.rectify.rows.resources import Resources
+from marr_pipeline.rectify.rows.source import FeatureLogits
 from marr_pipeline.rectify.settings import PRESETS, RectifySettings
 from marr_pipeline.rectify.tuning.folds import stratified_folds
 from marr_pipeline.rectify.tuning.grid import GAMMAS, GridPoint, tuning_grid
@@ -43,13 +45,13 @@ def reference_cross_validation(inputs, settings, point, score):
     folds = stratified_folds(inputs.labels, num_folds=5, seed=settings.seed)
     labels, values = [], []
     for fold in range(5):
-        train = inputs.subset((folds != fold).nonzero()[:, 0])
+        train = samples_of(inputs, (folds != fold).nonzero()[:, 0])
         counts = torch.bincount(train.labels, minlength=inputs.num_classes)
         fit = fit_rectifier(
             replace(train, class_counts=counts),
             replace(point.applied_to(settings), optimizer="newton", tolerance=1e-9),
         )
-        held_out = inputs.subset((folds == fold).nonzero()[:, 0])
+        held_out = samples_of(inputs, (folds == fold).nonzero()[:, 0])
         labels.append(held_out.labels.numpy())
         values.append(reference_sample_scores(held_out, fit.rectifier, score))
     return np.concatenate(labels), np.concatenate(values)
@@ -255,3 +257,23 @@ def test_progress_counts_the_fits(inputs):
         progress=lambda done, total, note="": seen.append((done, total)),
     )
     assert seen == [(done, 30) for done in range(1, 31)]
+
+
+@pytest.mark.parametrize("kind", ["stored", "features"])
+def test_a_bound_on_memory_streams_the_same_scores(inputs, kind, monkeypatch):
+    """Neither the folds' rows nor all logits are made at once."""
+    if kind == "features":
+        generator = torch.Generator().manual_seed(1)
+        weight = torch.randn(8, 8, generator=generator)
+        inputs = replace(inputs, logits=FeatureLogits(features=inputs.logits, weight=weight))
+    whole = cross_validate(inputs, inputs, SETTINGS, options=GAMMA_ALONE)
+
+    def refuse(*_):
+        raise AssertionError("all logits at once")
+
+    monkeypatch.setattr(FitInputs, "rows", refuse)
+    bound = Resources(memory=2**20)
+    tuning = cross_validate(inputs, inputs, SETTINGS, options=GAMMA_ALONE, resources=bound)
+    for first, second in zip(whole.grid, tuning.grid, strict=True):
+        assert first.score == pytest.approx(second.score, abs=1e-9)
+    assert tuning.chosen.point == whole.chosen.point
