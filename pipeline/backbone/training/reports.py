@@ -24,16 +24,16 @@ step is told twice. The file is locked while a training writes it, and with it t
 """
 
 import errno
-import fcntl
 import json
 import os
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
+from filelock import FileLock, Timeout
 from torch import Tensor
 
 from marr_pipeline.backbone.training.recipe import Recipe
@@ -231,23 +231,35 @@ def open_metrics(checkpoint: Path) -> Iterator[MetricsLog]:
     except OSError as error:
         raise unwritable(path, error) from error
     try:
-        _lock(descriptor, checkpoint)
-        yield MetricsLog(path, descriptor)
+        with _locked(path, checkpoint):
+            yield MetricsLog(path, descriptor)
     finally:
         os.close(descriptor)
 
 
-def _lock(descriptor: int, checkpoint: Path) -> None:
+@contextmanager
+def _locked(path: Path, checkpoint: Path) -> Iterator[None]:
+    """Keep other trainings out while the block runs; the system drops the lock of a killed one."""
+    held = path.with_name(f"{path.name}.lock")
+    lock = FileLock(held, thread_local=False, fallback_to_soft=False)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
+        lock.acquire(blocking=False)
+    except Timeout as error:
         raise PipelineError(
             f"{checkpoint}: one process to train it expected, got a second; wait for the first or "
             "choose another -o"
         ) from error
     except OSError as error:
+        held.unlink(missing_ok=True)
         if error.errno not in _NO_LOCKS:  # some network file systems have none
             raise unwritable(checkpoint, error) from error
+    try:
+        yield
+    finally:
+        if lock.is_locked:
+            with suppress(PermissionError):  # Windows removes it when the lock is dropped
+                held.unlink(missing_ok=True)
+            lock.release()
 
 
 def _parsed(line: bytes) -> dict[str, float] | None:
