@@ -67,15 +67,6 @@ FORBIDDEN_LIBRARIES = {
 }
 
 
-# TODO: empty as soon as the work of these commands stands in `workflows`.
-PENDING = {
-    "marr_pipeline.cli.extract": ours("cache"),
-    "marr_pipeline.cli.views": ours(
-        "data", "data.dataset", "data.views", "plots.contact_sheet", "plots.save"
-    ),
-}
-
-
 def name_of(source):
     """`pipeline/cli/plot.py` -> `marr_pipeline.cli.plot`."""
     parts = source.relative_to(ROOT).with_suffix("").parts
@@ -129,7 +120,7 @@ def test_imports_follow_the_flow_of_data(module):
     allowed = {part, *ALLOWED[part]}
     imported = modules_in(set.union(*imports_of(module))) - {"marr_pipeline"}
     outside = {other for other in imported if not any(lies_in(other, one) for one in allowed)}
-    assert outside <= PENDING.get(module, set())
+    assert not outside
 
 
 @pytest.mark.parametrize("part", FORBIDDEN_LIBRARIES)

@@ -55,7 +55,6 @@ def cli_command(
     with the suffix .pt. Stopped, the same command goes on where it was, row by row. Under torchrun
     all processes train and extract, and the first one prints.
     """
-    from marr_pipeline.cache import open_cache
     from marr_pipeline.device import resolve_device
     from marr_pipeline.progress import ProgressLine
     from marr_pipeline.workflows.estimate import estimate_extraction
@@ -81,17 +80,7 @@ def cli_command(
             print_json({"command": "extract", **estimate.record()})
         return
     if as_json:
-        print_json(
-            {
-                "command": "extract",
-                "cache": output,
-                "fingerprint": open_cache(output).fingerprint,
-                "written": done.is_new,
-                "rows": done.num_rows,
-                "rows_kept": done.num_rows_kept,
-                "warnings": done.warnings,
-            }
-        )
+        print_json(done.document())
     note(
         f"{'wrote' if done.is_new else 'already there'}: {output}; next: pipeline rectify {output}"
     )

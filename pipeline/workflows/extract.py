@@ -45,16 +45,30 @@ class Extraction:
     """What an extraction did.
 
     Attributes:
+        path: the cache.
         is_new: whether it wrote the cache; False if that very cache was there already.
         num_rows: of all views of all splits.
         num_rows_kept: those that were there before, from a run that was stopped.
         warnings: what the user should look at.
     """
 
+    path: Path
     is_new: bool
     num_rows: int
     num_rows_kept: int
     warnings: tuple[str, ...] = ()
+
+    def document(self) -> dict[str, Any]:
+        """The JSON document of `pipeline extract`."""
+        return {
+            "command": "extract",
+            "cache": self.path,
+            "fingerprint": cache.open_cache(self.path).fingerprint,
+            "written": self.is_new,
+            "rows": self.num_rows,
+            "rows_kept": self.num_rows_kept,
+            "warnings": self.warnings,
+        }
 
 
 def extract(
@@ -111,6 +125,7 @@ def extract(
     for line in describe_skipped(network.dataset):
         listener.say(line)
     return Extraction(
+        path=output,
         is_new=is_new,
         num_rows=writer.num_rows,
         num_rows_kept=num_rows_kept,

@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 import torch
 
-from marr_pipeline.cli.views import draw_views, rows_head_to_tail
 from marr_pipeline.data import AUGMENTATIONS, load_dataset
 from marr_pipeline.data.resident import NUM_DRAWS, augment_batch
 from marr_pipeline.data.views import RandomView
+from marr_pipeline.workflows.views import draw_views, rows_head_to_tail
 
 
 @pytest.fixture(scope="module")
