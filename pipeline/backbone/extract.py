@@ -166,6 +166,7 @@ class _FixedNetwork:
         self.normalisation = normalisation
         self.batch_norm = batch_norm
         self.modes: dict[nn.Module, bool] = {}
+        self.tracking: dict[nn.BatchNorm2d, bool] = {}
 
     @property
     def norms(self) -> list[nn.BatchNorm2d]:
@@ -173,6 +174,7 @@ class _FixedNetwork:
 
     def enter(self) -> None:
         self.modes = {module: module.training for module in self.model.modules()}
+        self.tracking = {norm: norm.track_running_stats for norm in self.norms}
         self.model.eval()
         for norm in self.norms if self.batch_norm == "train" else []:
             norm.train()
@@ -181,8 +183,8 @@ class _FixedNetwork:
     def leave(self) -> None:
         for module, training in self.modes.items():
             module.training = training
-        for norm in self.norms:
-            norm.track_running_stats = True
+        for norm, is_tracking in self.tracking.items():
+            norm.track_running_stats = is_tracking
 
     def __call__(self, images: Tensor) -> tuple[Tensor, Tensor]:
         by_batch = self.batch_norm == "train"

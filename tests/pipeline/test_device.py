@@ -1,7 +1,16 @@
+import os
+
 import pytest
 import torch
 
-from marr_pipeline.device import dtype_name, resolve_device, resolve_precision, training_precision
+from marr_pipeline.cli import main
+from marr_pipeline.device import (
+    dtype_name,
+    num_threads,
+    resolve_device,
+    resolve_precision,
+    training_precision,
+)
 from marr_pipeline.errors import ConfigError
 
 
@@ -62,3 +71,24 @@ def test_auto_is_the_precision_of_the_hardware():
 def test_an_unknown_precision_is_refused():
     with pytest.raises(ConfigError, match="auto, float32, bfloat16, float16 expected, got half"):
         resolve_precision("half", torch.device("cpu"))
+
+
+def test_the_number_of_threads_is_put_back_whatever_happens():
+    def fail():
+        assert torch.get_num_threads() == before + 1
+        raise ValueError("x")
+
+    before = torch.get_num_threads()
+    with pytest.raises(ValueError, match="x"), num_threads(before + 1):
+        fail()
+    assert torch.get_num_threads() == before
+
+
+@pytest.mark.parametrize(("said", "holds"), [(None, "PASSIVE"), ("ACTIVE", "ACTIVE")])
+def test_waiting_threads_sleep_unless_the_user_says_otherwise(monkeypatch, said, holds):
+    monkeypatch.setenv("OMP_WAIT_POLICY", said or "")
+    if said is None:
+        monkeypatch.delenv("OMP_WAIT_POLICY")
+    with pytest.raises(SystemExit):
+        main(["--version"])
+    assert os.environ["OMP_WAIT_POLICY"] == holds

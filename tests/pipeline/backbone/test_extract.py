@@ -106,9 +106,10 @@ def test_blocks_are_batches_and_leave_nothing_out(num_rows, num_views, batch_siz
 
 
 @pytest.mark.parametrize("batch_norm", ["eval", "train"])
-def test_the_model_is_left_as_it_was(extract, trained, batch_norm):
+def test_the_model_is_left_as_it_was(extract, trained, batch_norm, monkeypatch):
     trained.train()
     trained.layer1.eval()
+    monkeypatch.setattr(trained.layer2[0].bn1, "track_running_stats", False)
     modes = [module.training for module in trained.modules()]
     buffers = {name: value.clone() for name, value in trained.named_buffers()}
     blocks = extract(batch_norm=batch_norm)
@@ -118,6 +119,7 @@ def test_the_model_is_left_as_it_was(extract, trained, batch_norm):
     blocks.close()
     assert [module.training for module in trained.modules()] == modes
     assert trained.bn1.track_running_stats
+    assert not trained.layer2[0].bn1.track_running_stats
     for name, value in trained.named_buffers():
         assert torch.equal(value, buffers[name]), name
 
