@@ -11,7 +11,11 @@ from itertools import groupby
 import numpy as np
 import numpy.typing as npt
 
-from marr_pipeline.plots.errors import PlotError
+from marr_pipeline.plots import PlotError
+from marr_pipeline.plots.save import Column
+
+SMOOTHED_SHARE = 0.05  # of the classes, in one window
+MAX_SINGLE_CLASSES = 50  # beyond it markers touch, and a running mean carries the eye
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,7 +108,66 @@ class ClassAxis:
                 longest[span.name] = span
         return sorted(longest.values(), key=lambda span: span.start)
 
+    @property
+    def is_smoothed(self) -> bool:
+        """Whether curves over the classes show a running mean."""
+        return self.num_classes > MAX_SINGLE_CLASSES
+
+    def columns(self) -> dict[str, Column]:
+        """The first columns of a table with one row a class, from head to tail.
+
+        class_id, class_name (empty without names), class_count, rank (from 1) and group.
+        """
+        names = self.class_names or [""] * self.num_classes
+        return {
+            "class_id": self.order,
+            "class_name": [names[class_id] for class_id in self.order],
+            "class_count": self.class_counts[self.order],
+            "rank": np.arange(1, self.num_classes + 1),
+            "group": [self.group_names[class_id] for class_id in self.order],
+        }
+
+    def check_series(self, what: str, series: Mapping[str, int], *, most: int) -> None:
+        """Refuse as `what` no series, too many to tell apart, or another number of classes.
+
+        Args:
+            what: for the message.
+            series: by name, for how many classes there are values.
+            most: as many as can be told apart.
+        """
+        if not 1 <= len(series) <= most:
+            raise PlotError(
+                f"{what}: 1 to {most} series expected, got {len(series)}; "
+                "draw several figures instead"
+            )
+        for name, num_classes in series.items():
+            if num_classes != self.num_classes:
+                raise PlotError(
+                    f"{what}[{name!r}]: {self.num_classes} classes expected, as class_counts has, "
+                    f"got {num_classes}; pass values and counts of the same dataset"
+                )
+
     def tick_labels(self) -> list[str]:
         """K short labels from head to tail: the names, or the class ids where there are none."""
         names = self.class_names or [str(class_id) for class_id in range(self.num_classes)]
         return [names[class_id] for class_id in self.order]
+
+
+def smoothing_window(num_classes: int) -> int:
+    """Classes in one running mean: 5 % of them, odd, at least 3."""
+    return 2 * max(1, round(SMOOTHED_SHARE * num_classes / 2)) + 1
+
+
+def running_mean(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Mean (K,) of the `smoothing_window` values around each one, without those that are NaN.
+
+    At both ends the window is cut off; it never looks beyond them. NaN where it holds no value.
+    """
+    window = np.ones(smoothing_window(len(values)))
+    is_known = ~np.isnan(values)
+    middle = slice(len(window) // 2, len(window) // 2 + len(values))
+    sums = np.convolve(np.where(is_known, values, 0.0), window)[middle]
+    num_known = np.convolve(is_known.astype(np.float64), window)[middle]
+    means = np.full(len(values), np.nan)
+    np.divide(sums, num_known, out=means, where=num_known > 0.5)
+    return means

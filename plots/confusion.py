@@ -4,7 +4,7 @@ K classes. Rows are true classes, columns predicted ones; a row shows which shar
 images went where. A class without images has no shares: its row is hatched, not zero.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from itertools import groupby
 from typing import NamedTuple
 
@@ -12,16 +12,13 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.colors import Normalize, PowerNorm
-from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.patheffects import withStroke
 
-from marr_pipeline.plots.bands import label_groups, rule_groups
+from marr_pipeline.plots import PlotError
 from marr_pipeline.plots.class_axis import ClassAxis
-from marr_pipeline.plots.colormap import share_colormap
-from marr_pipeline.plots.confusion_shares import group_accuracies, row_shares
-from marr_pipeline.plots.errors import PlotError
-from marr_pipeline.plots.save import Column
+from marr_pipeline.plots.class_marks import label_groups, rule_groups
+from marr_pipeline.plots.save import Drawing, Table
 from marr_pipeline.plots.style import (
     BAND,
     COLUMN_WIDTH,
@@ -34,6 +31,7 @@ from marr_pipeline.plots.style import (
     look,
     new_figure,
     percent,
+    share_colormap,
     shorten,
     text_color_on,
     text_width,
@@ -51,14 +49,7 @@ LINE = 10.5  # points of one line of text and its gap
 Counts = npt.NDArray[np.int64]
 
 
-def confusion_figure(
-    counts: Mapping[str, Counts],
-    *,
-    class_counts: npt.NDArray[np.int64],
-    groups: Mapping[str, npt.NDArray[np.bool_]],
-    class_names: Sequence[str] | None = None,
-    title: str | None = None,
-) -> Figure:
+def draw_confusion(axis: ClassAxis, counts: Mapping[str, Counts]) -> Drawing:
     """One row-normalised matrix per series with a common colour bar.
 
     Up to 20 classes each cell holds its per cent (narrow cells only from 0.5 on); beyond, the
@@ -66,26 +57,25 @@ def confusion_figure(
     stands its accuracy by group.
 
     Args:
+        axis: the K classes; their names are shown up to 20 classes.
         counts: name of a method to its images (K, K) by true and predicted class, 1 to 4 of them.
-        class_counts: (K,) training images per class id.
-        groups: name to members (K,) bool; every class is in exactly one.
-        class_names: K names by class id, shown up to 20 classes.
-        title: a line above the figure.
 
     Returns:
-        A figure of both columns' width, or narrower for a single matrix.
+        A figure of both columns' width, or narrower for a single matrix. Its table has one row per
+        cell, classes from head to tail, beyond 100 classes only for cells with images: series,
+        true_class, predicted_class (ids), true_name and predicted_name (empty without names),
+        true_group, count, and fraction of the true class's images (NaN if it has none).
 
     Raises:
         PlotError: shapes differ, a count is negative, or there is no matrix or more than four.
     """
-    axis = _checked_axis(counts, class_counts, groups=groups, class_names=class_names)
+    _check(axis, counts)
     is_written = axis.num_classes <= MAX_WRITTEN_CLASSES
     gamma = GAMMA if axis.num_classes <= MAX_VISIBLE_CELLS else FINE_GAMMA
     norm = Normalize(0, 100) if is_written else PowerNorm(gamma, 0, 100)
     with look():
         layout = _layout(axis, num_matrices=len(counts))
-        height = layout.height + (0.25 if title else 0.0)
-        figure = new_figure(layout.width, height, layout="compressed")
+        figure = new_figure(layout.width, layout.height, layout="compressed")
         grid = figure.subplots(layout.num_rows, layout.num_columns, squeeze=False)
         for i, (axes, (name, matrix)) in enumerate(zip(grid.flat, counts.items(), strict=False)):
             _draw_matrix(axes, matrix, axis, norm=norm, cell=layout.side / axis.num_classes)
@@ -98,32 +88,12 @@ def confusion_figure(
         bar = figure.colorbar(grid[0, 0].images[0], ax=grid, fraction=0.05, aspect=30, pad=0.02)
         bar.set_label("share of the true class (%)")
         bar.outline.set_visible(False)
-        if title:
-            figure.suptitle(title)
-    return figure
+    return Drawing(figure, _table(axis, counts))
 
 
-def confusion_table(
-    counts: Mapping[str, Counts],
-    *,
-    class_counts: npt.NDArray[np.int64],
-    groups: Mapping[str, npt.NDArray[np.bool_]],
-    class_names: Sequence[str] | None = None,
-) -> dict[str, Column]:
-    """The numbers of `confusion_figure`, one row per cell, classes from head to tail.
-
-    Beyond 100 classes only the cells with images have a row.
-
-    Returns:
-        series, true_class, predicted_class (ids), true_name and predicted_name (empty without
-        names), true_group, count, and fraction of the true class's images (NaN if it has none).
-
-    Raises:
-        PlotError: as `confusion_figure`.
-    """
-    axis = _checked_axis(counts, class_counts, groups=groups, class_names=class_names)
+def _table(axis: ClassAxis, counts: Mapping[str, Counts]) -> Table:
     series: list[str] = []
-    cells: list[npt.NDArray[np.int64]] = []
+    cells: list[Counts] = []
     shares: list[npt.NDArray[np.float64]] = []
     for name, matrix in counts.items():
         ordered = matrix[np.ix_(axis.order, axis.order)]
@@ -148,14 +118,7 @@ def confusion_table(
     }
 
 
-def _checked_axis(
-    counts: Mapping[str, Counts],
-    class_counts: npt.NDArray[np.int64],
-    *,
-    groups: Mapping[str, npt.NDArray[np.bool_]],
-    class_names: Sequence[str] | None,
-) -> ClassAxis:
-    axis = ClassAxis(class_counts=class_counts, groups=groups, class_names=class_names)
+def _check(axis: ClassAxis, counts: Mapping[str, Counts]) -> None:
     if not 1 <= len(counts) <= MAX_MATRICES:
         raise PlotError(
             f"counts: 1 to {MAX_MATRICES} matrices expected, got {len(counts)}; "
@@ -168,7 +131,31 @@ def _checked_axis(
                 f"counts[{name!r}]: {shape} integers of at least 0 expected, got {matrix.shape} of "
                 f"{matrix.dtype}; pass numbers of images by true and predicted class"
             )
-    return axis
+
+
+def row_shares(matrix: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+    """Share (K, K) of each row's images in each of its cells; NaN in a row without images."""
+    totals = matrix.sum(axis=1, keepdims=True)
+    shares = np.full(matrix.shape, np.nan)
+    np.divide(matrix, totals, out=shares, where=totals > 0)
+    return shares
+
+
+def group_accuracies(matrix: npt.NDArray[np.int64], axis: ClassAxis) -> dict[str, float]:
+    """Accuracy by group and overall.
+
+    A group's is the mean over its classes that have images, NaN if none has; a group without any
+    class is left out. `overall` is the share of all images that are right.
+    """
+    accuracy = np.diagonal(row_shares(matrix))
+    result: dict[str, float] = {}
+    for name, members in axis.groups.items():
+        known = accuracy[members & ~np.isnan(accuracy)]
+        if members.any():
+            result[name] = float(known.mean()) if len(known) else float("nan")
+    total = int(matrix.sum())
+    result["overall"] = float(np.trace(matrix)) / total if total else float("nan")
+    return result
 
 
 class _Layout(NamedTuple):

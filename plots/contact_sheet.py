@@ -7,10 +7,9 @@ from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
-from matplotlib.figure import Figure
 
-from marr_pipeline.plots.errors import PlotError
-from marr_pipeline.plots.save import Column
+from marr_pipeline.plots import PlotError
+from marr_pipeline.plots.save import Drawing
 from marr_pipeline.plots.style import FADED, INK, SMALL, TEXT_WIDTH, look, new_figure, shorten
 
 Images = npt.NDArray[np.uint8]
@@ -22,13 +21,16 @@ LARGEST_IMAGE = 1.2  # inches
 PAPER = 255
 
 
-def contact_sheet_figure(images: Images, *, rows: Sequence[str], columns: Sequence[str]) -> Figure:
+def draw_contact_sheet(images: Images, *, rows: Sequence[str], columns: Sequence[str]) -> Drawing:
     """All images on one sheet, at most as wide as the text of a paper; pixels stay square.
 
     Args:
         images: (R, V, H, W, C) uint8.
         rows: R names.
         columns: V names.
+
+    Returns:
+        The sheet, and row by row the mean and standard deviation of every image's pixels, 0 to 255.
 
     Raises:
         PlotError: no image, other shapes, or as many names as there are not.
@@ -61,24 +63,14 @@ def contact_sheet_figure(images: Images, *, rows: Sequence[str], columns: Sequen
         axes.set_xticks(
             step_x * np.arange(num_columns) + (width - 1) / 2, columns, color=FADED, size=SMALL
         )
-    return figure
-
-
-def contact_sheet_table(
-    images: Images, *, rows: Sequence[str], columns: Sequence[str]
-) -> dict[str, Column]:
-    """Mean and standard deviation of every image's pixels, 0 to 255, row by row.
-
-    Takes what `contact_sheet_figure` takes and raises the same.
-    """
-    _check(images, rows, columns)
-    pixels = images.reshape(len(rows) * len(columns), -1).astype(np.float64)
-    return {
+    pixels = images.reshape(num_rows * num_columns, -1).astype(np.float64)
+    table = {
         "row": [name for name in rows for _ in columns],
         "column": [name for _ in rows for name in columns],
         "mean": pixels.mean(axis=1),
         "deviation": pixels.std(axis=1),
     }
+    return Drawing(figure, table)
 
 
 def _check(images: Images, rows: Sequence[str], columns: Sequence[str]) -> None:

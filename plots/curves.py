@@ -4,7 +4,7 @@ K classes; the average logit of class j is the mean over the images of class j o
 its average margin that mean divided by ||W_j|| (eq. 7).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import NamedTuple
 
@@ -15,11 +15,20 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.transforms import ScaledTranslation
 
-from marr_pipeline.plots.bands import label_groups, shade_groups
-from marr_pipeline.plots.class_axis import ClassAxis
-from marr_pipeline.plots.errors import PlotError
-from marr_pipeline.plots.save import Column
-from marr_pipeline.plots.smoothing import running_mean, smoothing_window
+from marr_pipeline.plots import PlotError
+from marr_pipeline.plots.class_axis import (
+    MAX_SINGLE_CLASSES,
+    ClassAxis,
+    running_mean,
+    smoothing_window,
+)
+from marr_pipeline.plots.class_marks import (
+    draw_training_counts,
+    label_groups,
+    mark_ranks,
+    shade_groups,
+)
+from marr_pipeline.plots.save import Drawing, Table
 from marr_pipeline.plots.style import (
     MAX_SERIES,
     POINTS_PER_INCH,
@@ -31,9 +40,7 @@ from marr_pipeline.plots.style import (
     new_figure,
     shorten,
 )
-from marr_pipeline.plots.training_counts import draw_training_counts, mark_ranks
 
-MAX_MARKED_CLASSES = 50  # beyond it markers touch, and a running mean carries the eye
 PANEL_LENGTH = 0.26 * TEXT_WIDTH * POINTS_PER_INCH  # of one panel's class axis, nearly
 ROUNDING = 1e-9  # a perfect correlation may be computed as 1 + 2e-16
 LEGEND_LINE = 10.5  # points
@@ -94,37 +101,30 @@ class _Panel(NamedTuple):
     summaries: dict[str, tuple[str, str]]
 
 
-def curves_figure(
-    class_counts: npt.NDArray[np.int64],
-    curves: Mapping[str, ClassCurves],
-    *,
-    groups: Mapping[str, npt.NDArray[np.bool_]],
-    class_names: Sequence[str] | None = None,
-    title: str | None = None,
-) -> Figure:
+def draw_curves(axis: ClassAxis, curves: Mapping[str, ClassCurves]) -> Drawing:
     """Three panels over the classes from head to tail: average logit, average margin, accuracy.
 
     A strip below each panel shows the training images per class. Beyond 50 classes each line is a
     running mean (`running_mean`) over the faint line of the single classes.
 
     Args:
-        class_counts: (K,) training images per class id.
+        axis: the K classes; their names are shown where they fit (up to 16 classes).
         curves: name of a method to its curves, 1 to 7 of them.
-        groups: name to members (K,) bool; every class is in exactly one.
-        class_names: K names by class id, shown where they fit (up to 16 classes).
-        title: a line above the figure.
 
     Returns:
-        A figure of both columns' width.
+        A figure of both columns' width. Its table has one row per class from head to tail:
+        `ClassAxis.columns`; then for each series S the columns S.mean_logit, S.mean_margin,
+        S.accuracy, beyond 50 classes their running means S.smooth_mean_logit and so on, and
+        S.logit_correlation and S.margin_correlation, the same in every row.
 
     Raises:
         PlotError: shapes differ, or there is no series or too many to tell apart.
     """
-    axis = _checked_axis(class_counts, curves, groups=groups, class_names=class_names)
-    is_smoothed = axis.num_classes > MAX_MARKED_CLASSES
-    note = f"bold: mean of {smoothing_window(axis.num_classes)} ranks" if is_smoothed else ""
+    lengths = {name: len(series.mean_logit) for name, series in curves.items()}
+    axis.check_series("curves", lengths, most=MAX_SERIES)
+    note = f"bold: mean of {smoothing_window(axis.num_classes)} ranks" if axis.is_smoothed else ""
     with look():
-        height = 2.35 + (0.25 if title else 0.0) + len(curves) * LEGEND_LINE / POINTS_PER_INCH
+        height = 2.35 + len(curves) * LEGEND_LINE / POINTS_PER_INCH
         figure = new_figure(TEXT_WIDTH, height, layout="constrained")
         grid = figure.subplots(
             2, 3, sharex="col", squeeze=False, gridspec_kw={"height_ratios": (6.0, 1.0)}
@@ -135,69 +135,19 @@ def curves_figure(
             mark_ranks(grid[1, column], axis, length=PANEL_LENGTH, note=note)
         grid[0, 2].set_ylim(-3.0, 103.0)
         figure.align_ylabels(grid[:, 0])
-        if title:
-            figure.suptitle(title)
-    return figure
+    return Drawing(figure, _table(axis, curves))
 
 
-def curves_table(
-    class_counts: npt.NDArray[np.int64],
-    curves: Mapping[str, ClassCurves],
-    *,
-    groups: Mapping[str, npt.NDArray[np.bool_]],
-    class_names: Sequence[str] | None = None,
-) -> dict[str, Column]:
-    """The numbers of `curves_figure`, one row per class from head to tail.
-
-    Returns:
-        class_id, class_name (empty without names), class_count, rank (from 1) and group; then for
-        each series S the columns S.mean_logit, S.mean_margin, S.accuracy, beyond 50 classes their
-        running means S.smooth_mean_logit and so on, and S.logit_correlation and
-        S.margin_correlation, the same in every row.
-
-    Raises:
-        PlotError: as `curves_figure`.
-    """
-    axis = _checked_axis(class_counts, curves, groups=groups, class_names=class_names)
-    order = axis.order
-    names = axis.class_names or [""] * axis.num_classes
-    table: dict[str, Column] = {
-        "class_id": order,
-        "class_name": [names[class_id] for class_id in order],
-        "class_count": axis.class_counts[order],
-        "rank": np.arange(1, axis.num_classes + 1),
-        "group": [axis.group_names[class_id] for class_id in order],
-    }
+def _table(axis: ClassAxis, curves: Mapping[str, ClassCurves]) -> Table:
+    table = axis.columns()
     for name, series in curves.items():
         for quantity, values in _by_rank(series, axis).items():
             table[f"{name}.{quantity}"] = values
-            if axis.num_classes > MAX_MARKED_CLASSES:
+            if axis.is_smoothed:
                 table[f"{name}.smooth_{quantity}"] = running_mean(values)
         for field in ("logit_correlation", "margin_correlation"):
             table[f"{name}.{field}"] = np.full(axis.num_classes, getattr(series, field))
     return table
-
-
-def _checked_axis(
-    class_counts: npt.NDArray[np.int64],
-    curves: Mapping[str, ClassCurves],
-    *,
-    groups: Mapping[str, npt.NDArray[np.bool_]],
-    class_names: Sequence[str] | None,
-) -> ClassAxis:
-    axis = ClassAxis(class_counts=class_counts, groups=groups, class_names=class_names)
-    if not 1 <= len(curves) <= MAX_SERIES:
-        raise PlotError(
-            f"curves: 1 to {MAX_SERIES} series expected, got {len(curves)}; "
-            "draw several figures instead"
-        )
-    for name, series in curves.items():
-        if len(series.mean_logit) != axis.num_classes:
-            raise PlotError(
-                f"curves[{name!r}]: {axis.num_classes} classes expected, as class_counts has, "
-                f"got {len(series.mean_logit)}; pass curves and counts of the same dataset"
-            )
-    return axis
 
 
 def _by_rank(series: ClassCurves, axis: ClassAxis) -> dict[str, npt.NDArray[np.float64]]:
@@ -236,14 +186,14 @@ def _draw_panel(figure: Figure, axes: Axes, panel: _Panel, axis: ClassAxis) -> N
     shade_groups(axes, axis)
     label_groups(axes, axis, side="top", length=PANEL_LENGTH)
     ranks = np.arange(axis.num_classes)
-    is_marked = axis.num_classes <= MAX_MARKED_CLASSES
+    is_marked = not axis.is_smoothed
     has_spread = max(len(name) for name in panel.values) <= NAME_LENGTH // 2
     handles: list[Line2D] = []
     for i, (name, values) in enumerate(panel.values.items()):
         color, summary = SERIES_COLORS[i], panel.summaries[name]
         if not is_marked:
             # More classes in the same width: each must be fainter for the means to stand out.
-            alpha = 0.3 * (MAX_MARKED_CLASSES / axis.num_classes) ** 0.3
+            alpha = 0.3 * (MAX_SINGLE_CLASSES / axis.num_classes) ** 0.3
             axes.plot(ranks, values, color=color, linewidth=0.5, alpha=alpha, zorder=1.5)
         (line,) = axes.plot(
             ranks,

@@ -3,19 +3,34 @@
 import csv
 import errno
 import os
+import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 from matplotlib.figure import Figure
 
-from marr_pipeline.plots.errors import PlotError
+from marr_pipeline.plots import PlotError
 from marr_pipeline.plots.style import look
 
 Column = Sequence[str] | Sequence[int] | Sequence[float] | npt.NDArray[np.generic]
 Table = Mapping[str, Column]
+
+
+class Drawing(NamedTuple):
+    """A figure and the numbers it shows.
+
+    Attributes:
+        figure: its size on paper is its own.
+        table: column name to equally long 1-D values.
+    """
+
+    figure: Figure
+    table: Table
+
 
 # Without a date in them, two runs write the same bytes.
 FORMATS: dict[str, dict[str, str | None]] = {
@@ -25,17 +40,16 @@ FORMATS: dict[str, dict[str, str | None]] = {
 }
 
 
-def save_figure(figure: Figure, path: Path, table: Table) -> tuple[Path, Path]:
+def save_drawing(drawing: Drawing, path: Path) -> tuple[Path, Path]:
     """Write a figure and, under the same name with `.csv`, the numbers it shows.
 
     Both are written in full beside their final names before either takes its name: a failed save
     leaves what was there.
 
     Args:
-        figure: from one of this package's figure functions; the size on paper is the figure's own.
+        drawing: from one of this package's figures. In its numbers NaN becomes an empty cell, and
+            floats are written with the digits that give the same number back.
         path: the picture; its suffix says `.png`, `.pdf` or `.svg`.
-        table: column name to equally long 1-D values; NaN becomes an empty cell, and floats are
-            written with the digits that give the same number back.
 
     Returns:
         The two paths, picture first.
@@ -50,17 +64,17 @@ def save_figure(figure: Figure, path: Path, table: Table) -> tuple[Path, Path]:
             f"{path}: a name ending in {', '.join(FORMATS)} expected, got {path.suffix!r}; "
             "the ending chooses the format"
         )
-    rows = _rows(table)
+    rows = _rows(drawing.table)
     csv_path = path.with_suffix(".csv")
     for target in (path, csv_path):
         if target.is_dir():
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(target))
     with _replacing(path) as picture, _replacing(csv_path) as numbers:
         with look():
-            figure.savefig(picture, format=suffix[1:], metadata=FORMATS[suffix])
+            drawing.figure.savefig(picture, format=suffix[1:], metadata=FORMATS[suffix])
         with numbers.open("w", encoding="utf-8", newline="") as file:
             writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(table)
+            writer.writerow(drawing.table)
             writer.writerows(rows)
     return path, csv_path
 
@@ -79,10 +93,15 @@ def _rows(table: Table) -> list[tuple[object, ...]]:
 
 @contextmanager
 def _replacing(path: Path) -> Iterator[Path]:
-    """Yield a sibling to write to; it takes the name `path` only if the block succeeds."""
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
+    """A new file of its own name beside `path`; it takes that name only if the block succeeds.
+
+    As `pipeline.files` does it, which this package may not import.
+    """
+    target = Path(os.path.realpath(path))  # a link goes on pointing where it points
+    partial = target.with_name(f".{target.name}.{secrets.token_hex(4)}.partial")
+    partial.open("xb").close()
     try:
         yield partial
-        partial.replace(path)
+        partial.replace(target)
     finally:
         partial.unlink(missing_ok=True)

@@ -47,7 +47,7 @@ EXIT_CODES = (
     ("marr_pipeline.errors", "PipelineError", EXIT_FAILED),
     ("marr_pipeline.cache.errors", "CacheWriteError", EXIT_FAILED),
     ("marr_pipeline.cache.errors", "CacheError", EXIT_INVALID),
-    ("marr_pipeline.plots.errors", "PlotError", EXIT_USAGE),
+    ("marr_pipeline.plots", "PlotError", EXIT_USAGE),
 )
 """Exit code by error class, first match; by name, so that no package is loaded to ask."""
 

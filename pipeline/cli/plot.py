@@ -1,6 +1,7 @@
 """`pipeline plot`: figures from a cache and rectifiers, each with the numbers it shows."""
 
 from pathlib import Path
+from typing import Literal
 
 import click
 
@@ -21,6 +22,12 @@ from marr_pipeline.cli.options import (
 @click.argument("rectifiers", type=input_type, nargs=-1)
 @click.option("--split", type=click.Choice(names.SPLITS), default="test")
 @any_head_option
+@click.option(
+    "--width",
+    type=click.Choice(names.FIGURE_WIDTHS),
+    default="page",
+    help="Of a paper's two columns, or for classwise of one.",
+)
 @click.option("-o", "--output", type=output_type, required=True, help="Figure: .png, .pdf, .svg.")
 def cli_command(
     figure: str,
@@ -28,11 +35,14 @@ def cli_command(
     rectifiers: tuple[Path, ...],
     split: str,
     any_head: bool,
+    width: Literal["page", "column"],
     output: Path,
 ) -> None:
     """Draw FIGURE of CACHE before and after RECTIFIERS; its numbers go beside it as .csv."""
     from marr_pipeline.workflows.plot import plot
 
     check_output(output, suffixes=FIGURE_SUFFIXES)
-    written = plot(figure, cache, rectifiers, output=output, split=split, any_head=any_head)
+    written = plot(
+        figure, cache, rectifiers, output=output, split=split, any_head=any_head, width=width
+    )
     note(f"wrote {' and '.join(map(str, written))}")

@@ -5,7 +5,7 @@ without a class, is NaN: empty is not zero.
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -45,6 +45,7 @@ class Metrics:
         nll: mean negative log likelihood.
         ece: expected calibration error, 15 equal-width bins of the top probability.
         per_class: (K,) class accuracies.
+        class_f1: (K,) F1 of each class.
     """
 
     overall: float
@@ -57,6 +58,7 @@ class Metrics:
     nll: float
     ece: float
     per_class: Floats
+    class_f1: Floats
 
     def summaries(self) -> dict[str, float]:
         """The numbers of `SUMMARIES`."""
@@ -65,11 +67,12 @@ class Metrics:
     def record(self) -> dict[str, Any]:
         """Plain numbers and lists, for JSON; NaN where there is nothing to average.
 
-        The harmonic mean is a number of `compare` alone.
+        Without the harmonic mean, which `compare` alone gives, and F1 by class.
         """
-        record = {**asdict(self), "per_class": self.per_class.tolist()}
-        del record["harmonic_mean"]
-        return record
+        numbers = {
+            name: value for name, value in self.summaries().items() if name != "harmonic_mean"
+        }
+        return {**numbers, "per_class": self.per_class.tolist()}
 
 
 def measure(
@@ -92,6 +95,7 @@ def measure(
     return Metrics(
         **{name: float(value) for name, value in summaries.items()},
         per_class=class_accuracy(sums, population),
+        class_f1=class_f1(sums, population),
     )
 
 
@@ -110,7 +114,7 @@ def summarise(
     return {
         "overall": np.tensordot(population.weight, sums.right, 1) / total,
         **{name: group_mean(accuracy, group & present) for name, group in groups.items()},
-        "macro_f1": _f1(sums, population)[population.mass > 0].mean(0),
+        "macro_f1": class_f1(sums, population)[population.mass > 0].mean(0),
         "harmonic_mean": harmonic_mean(accuracy[present]),
         "worst_class": accuracy[present].min(0),
         "nll": sums.nll / total,
@@ -121,6 +125,17 @@ def summarise(
 def class_accuracy(sums: Sums, population: Population) -> Floats:
     """(K, ...) share of each class's samples that are right; NaN for a class without any."""
     return _divide(sums.right, _column(population.samples, sums.right), otherwise=np.nan)
+
+
+def class_f1(sums: Sums, population: Population) -> Floats:
+    """(K, ...) 2 TP / (what the class counts + what its predictions count).
+
+    NaN for a class that does not count.
+    """
+    true_positive = _column(population.weight, sums.right) * sums.right
+    mass = _column(population.mass, sums.right)
+    found = _divide(2 * true_positive, mass + sums.predicted, otherwise=np.nan)
+    return np.where(mass > 0, found, np.nan)
 
 
 def group_mean(per_class: Floats, members: npt.NDArray[np.bool_]) -> Floats:
@@ -140,13 +155,6 @@ def confusion_counts(scores: SampleScores, num_classes: int) -> npt.NDArray[np.i
     """(K, K) samples of each true class (rows) given each prediction (columns)."""
     pairs = scores.labels * num_classes + scores.predicted
     return np.bincount(pairs, minlength=num_classes**2).reshape(num_classes, num_classes)
-
-
-def _f1(sums: Sums, population: Population) -> Floats:
-    """(K, ...) 2 TP / (what the class counts + what its predictions count); 0 where both are 0."""
-    true_positive = _column(population.weight, sums.right) * sums.right
-    total = _column(population.mass, sums.right) + sums.predicted
-    return _divide(2 * true_positive, total, otherwise=0.0)
 
 
 def _column(per_class: npt.NDArray[Any], like: Floats) -> npt.NDArray[Any]:

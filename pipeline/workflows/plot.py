@@ -3,63 +3,77 @@
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from matplotlib.figure import Figure
-
 from marr_pipeline.errors import ConfigError
 from marr_pipeline.groups import shot_groups
-from marr_pipeline.plots.confusion import confusion_figure, confusion_table
-from marr_pipeline.plots.curves import ClassCurves, curves_figure, curves_table
-from marr_pipeline.plots.save import Table, save_figure
+from marr_pipeline.plots.class_axis import ClassAxis
+from marr_pipeline.plots.classwise import ClassScores, Width, draw_classwise
+from marr_pipeline.plots.confusion import draw_confusion
+from marr_pipeline.plots.curves import ClassCurves, draw_curves
+from marr_pipeline.plots.save import Drawing, save_drawing
 from marr_pipeline.report.metrics import confusion_counts
 from marr_pipeline.workflows.cached import CacheLike
 from marr_pipeline.workflows.evaluate import Evaluation, evaluate
 
 
-def draw_curves(evaluation: Evaluation) -> tuple[Figure, Table]:
+def curves(axis: ClassAxis, evaluation: Evaluation, width: Width) -> Drawing:
     """Average logit, margin and accuracy of each class, head to tail (Figures 1 and 5)."""
-    cached, curves = evaluation.cached, {}
+    _only_page("curves", width)
+    found = {}
     for key, rectifier in evaluation.rectifiers.items():
         averages = evaluation.rows.averages(rectifier)
-        curves[key] = ClassCurves(
+        found[key] = ClassCurves(
             mean_logit=averages.mean_logit,
             mean_margin=averages.mean_margin,
             accuracy=evaluation.rows.metrics(rectifier).per_class,
             logit_correlation=averages.logit_correlation,
             margin_correlation=averages.margin_correlation,
         )
-    counts, groups, names = (
-        cached.class_counts,
-        shot_groups(cached.class_counts),
-        cached.class_names,
-    )
-    return (
-        curves_figure(counts, curves, groups=groups, class_names=names),
-        curves_table(counts, curves, groups=groups, class_names=names),
-    )
+    return draw_curves(axis, found)
 
 
-def draw_confusion(evaluation: Evaluation) -> tuple[Figure, Table]:
+def confusion(axis: ClassAxis, evaluation: Evaluation, width: Width) -> Drawing:
     """Confusion matrices side by side (Figure 3c and d)."""
-    cached = evaluation.cached
-    confusions = {
-        key: confusion_counts(evaluation.rows.scores(rectifier), cached.num_classes)
+    _only_page("confusion", width)
+    counts = {
+        key: confusion_counts(evaluation.rows.scores(rectifier), axis.num_classes)
         for key, rectifier in evaluation.rectifiers.items()
     }
-    counts, groups, names = (
-        cached.class_counts,
-        shot_groups(cached.class_counts),
-        cached.class_names,
-    )
-    return (
-        confusion_figure(confusions, class_counts=counts, groups=groups, class_names=names),
-        confusion_table(confusions, class_counts=counts, groups=groups, class_names=names),
-    )
+    return draw_confusion(axis, counts)
 
 
-FIGURES: dict[str, Callable[[Evaluation], tuple[Figure, Table]]] = {
-    "curves": draw_curves,
-    "confusion": draw_confusion,
+def classwise(axis: ClassAxis, evaluation: Evaluation, width: Width) -> Drawing:
+    """Accuracy and F1 of each class, head to tail, before and after (Figure 6)."""
+    named = {key: _full_name(key, evaluation) for key in evaluation.rectifiers}
+    is_clear = len(set(named.values())) == len(named)
+    scores = {}
+    for key, found in evaluation.metrics().items():
+        name = named[key] if is_clear or named[key] == key else f"{key}: {named[key]}"
+        scores[name] = ClassScores(
+            accuracy=found.per_class,
+            f1=found.class_f1,
+            overall=found.overall,
+            macro_f1=found.macro_f1,
+        )
+    return draw_classwise(axis, scores, width=width)
+
+
+FIGURES: dict[str, Callable[[ClassAxis, Evaluation, Width], Drawing]] = {
+    "curves": curves,
+    "confusion": confusion,
+    "classwise": classwise,
 }
+
+
+def _full_name(key: str, evaluation: Evaluation) -> str:
+    """`marr (default)`: the method and the preset of a rectifier, which its file may be called."""
+    metadata = evaluation.rectifiers[key].metadata
+    preset = metadata.get("preset")
+    return f"{metadata['method']} ({preset})" if preset else str(metadata["method"])
+
+
+def _only_page(figure: str, width: Width) -> None:
+    if width != "page":
+        raise ConfigError(f"{figure}: a figure of both columns' width expected, got {width}")
 
 
 def plot(
@@ -70,6 +84,7 @@ def plot(
     output: Path,
     split: str = "test",
     any_head: bool = False,
+    width: Width = "page",
 ) -> list[Path]:
     """Draw a cache before and after rectifiers.
 
@@ -80,17 +95,23 @@ def plot(
         output: `.png`, `.pdf` or `.svg`; the numbers go beside it as `.csv`.
         split: whose samples are shown.
         any_head: accept rectifiers that were fitted on another head.
+        width: of a paper's two columns or, for `classwise`, of one.
 
     Returns:
         The files written.
 
     Raises:
         CacheError, DataError: as `evaluate`.
-        ConfigError: no such figure, or two files of one stem.
+        ConfigError: no such figure, one that has not this width, or two files of one stem.
         PlotError: another ending.
     """
     if figure not in FIGURES:
         raise ConfigError(f"figure: one of {', '.join(FIGURES)} expected, got {figure}")
     evaluation = evaluate(cache, rectifiers, split=split, any_head=any_head, baselines=("softmax",))
-    drawn, table = FIGURES[figure](evaluation)
-    return list(save_figure(drawn, output, table))
+    cached = evaluation.cached
+    axis = ClassAxis(
+        class_counts=cached.class_counts,
+        groups=shot_groups(cached.class_counts),
+        class_names=cached.class_names,
+    )
+    return list(save_drawing(FIGURES[figure](axis, evaluation, width), output))

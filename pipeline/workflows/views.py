@@ -9,8 +9,8 @@ import torch
 from marr_pipeline.data import AUGMENTATIONS
 from marr_pipeline.data.dataset import LongTailedDataset
 from marr_pipeline.data.views import RandomView, ViewPass
-from marr_pipeline.plots.contact_sheet import contact_sheet_figure, contact_sheet_table
-from marr_pipeline.plots.save import save_figure
+from marr_pipeline.plots.contact_sheet import draw_contact_sheet
+from marr_pipeline.plots.save import save_drawing
 from marr_pipeline.workflows.phase_one import NOBODY, Listener, PhaseOneRequest, requested_dataset
 
 
@@ -48,8 +48,7 @@ def views(
         "rows": [dataset.class_names[label] for label in dataset.train.labels[shown].tolist()],
         "columns": ["clean", *map(str, range(1, columns + 1))],
     }
-    figure = contact_sheet_figure(images, **names)
-    written = list(save_figure(figure, output, contact_sheet_table(images, **names)))
+    written = list(save_drawing(draw_contact_sheet(images, **names), output))
     listener.say(f"{chosen}, seed {request.seed}: wrote {' and '.join(map(str, written))}")
     return written
 

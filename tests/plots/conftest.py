@@ -11,16 +11,18 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 from matplotlib.transforms import Bbox
 
+from marr_pipeline.plots.class_axis import ClassAxis
+from marr_pipeline.plots.classwise import ClassScores
 from marr_pipeline.plots.curves import ClassCurves
 from marr_pipeline.plots.style import look
 
 
 @dataclass(frozen=True, kw_only=True)
 class FigureData:
-    class_counts: np.ndarray
-    groups: dict[str, np.ndarray]
+    axis: ClassAxis
     curves: dict[str, ClassCurves]
     counts: dict[str, np.ndarray]
+    scores: dict[str, ClassScores]
 
 
 def divide(class_counts: np.ndarray) -> dict[str, np.ndarray]:
@@ -30,10 +32,15 @@ def divide(class_counts: np.ndarray) -> dict[str, np.ndarray]:
 
 @pytest.fixture
 def make_data() -> Callable[..., FigureData]:
-    def make(num_classes: int, *, series: tuple[str, ...] = ("softmax", "marr")) -> FigureData:
+    def make(
+        num_classes: int,
+        *,
+        series: tuple[str, ...] = ("softmax", "marr"),
+        names: list[str] | None = None,
+    ) -> FigureData:
         rng = np.random.default_rng(num_classes)
         class_counts = rng.permutation(np.geomspace(500, 5, num_classes).astype(np.int64))
-        curves, counts = {}, {}
+        curves, counts, scores = {}, {}, {}
         for name in series:
             matrix = rng.multinomial(50, [0.6, 0.3, 0.1], size=num_classes)
             counts[name] = np.zeros((num_classes, num_classes), np.int64)
@@ -47,9 +54,15 @@ def make_data() -> Callable[..., FigureData]:
                 logit_correlation=0.93,
                 margin_correlation=-0.5,
             )
-        return FigureData(
-            class_counts=class_counts, groups=divide(class_counts), curves=curves, counts=counts
-        )
+            accuracy = curves[name].accuracy
+            scores[name] = ClassScores(
+                accuracy=accuracy,
+                f1=accuracy**2,
+                overall=float(accuracy.mean()),
+                macro_f1=float((accuracy**2).mean()),
+            )
+        axis = ClassAxis(class_counts=class_counts, groups=divide(class_counts), class_names=names)
+        return FigureData(axis=axis, curves=curves, counts=counts, scores=scores)
 
     return make
 

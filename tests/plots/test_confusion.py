@@ -2,21 +2,22 @@ import numpy as np
 import pytest
 from matplotlib.patches import Rectangle
 
-from marr_pipeline.plots.confusion import confusion_figure, confusion_table
-from marr_pipeline.plots.errors import PlotError
-from marr_pipeline.plots.save import save_figure
+from marr_pipeline.plots import PlotError
+from marr_pipeline.plots.class_axis import ClassAxis
+from marr_pipeline.plots.confusion import draw_confusion, group_accuracies, row_shares
+from marr_pipeline.plots.save import save_drawing
 
 CIFAR = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
 
 
-def arguments(data):
-    return {"class_counts": data.class_counts, "groups": data.groups}
+def axis_of(class_counts, groups, names=None):
+    return ClassAxis(class_counts=np.array(class_counts), groups=groups, class_names=names)
 
 
 @pytest.mark.parametrize("num_classes", [1, 2, 10, 100, 120])
 def test_table_gives_the_matrices_back(num_classes, make_data):
     data = make_data(num_classes)
-    table = confusion_table(data.counts, **arguments(data))
+    _, table = draw_confusion(data.axis, data.counts)
     series = np.asarray(table["series"])
     for name, matrix in data.counts.items():
         rebuilt = np.zeros_like(matrix)
@@ -29,15 +30,13 @@ def test_table_gives_the_matrices_back(num_classes, make_data):
         2 * num_classes**2 if is_dense else sum(map(np.count_nonzero, data.counts.values()))
     )
     first_of_class = list(dict.fromkeys(np.asarray(table["true_class"]).tolist()))
-    assert (np.diff(data.class_counts[first_of_class]) <= 0).all()
+    assert (np.diff(data.axis.class_counts[first_of_class]) <= 0).all()
 
 
 def test_table_names_classes_and_leaves_unseen_rows_without_a_fraction():
     counts = {"softmax": np.array([[0, 0], [1, 3]])}
     groups = {"many": np.array([False, True]), "few": np.array([True, False])}
-    table = confusion_table(
-        counts, class_counts=np.array([5, 500]), groups=groups, class_names=["cat", "dog"]
-    )
+    _, table = draw_confusion(axis_of([5, 500], groups, ["cat", "dog"]), counts)
     assert table["true_name"] == ["dog", "dog", "cat", "cat"]
     assert table["predicted_name"] == ["dog", "cat", "dog", "cat"]
     assert table["true_group"] == ["many", "many", "few", "few"]
@@ -49,7 +48,7 @@ def test_cells_captions_and_hatching_say_what_the_matrix_says():
     counts = {"softmax": np.array([[0, 0, 0], [1, 3, 0], [0, 0, 2]])}
     class_counts = np.array([5, 500, 50])
     groups = {"many": class_counts > 100, "none": class_counts > 999, "few": class_counts <= 100}
-    figure = confusion_figure(counts, class_counts=class_counts, groups=groups)
+    figure, _ = draw_confusion(axis_of(class_counts, groups), counts)
     axes = figure.axes[0]
     cells = {t.get_position(): t.get_text() for t in axes.texts if t.get_text().isdigit()}
     # Head to tail is 1, 2, 0; x is the predicted rank, y the true one.
@@ -70,9 +69,9 @@ def test_cells_captions_and_hatching_say_what_the_matrix_says():
 
 def test_large_matrices_are_ordered_and_ruled_without_numbers(make_data):
     data = make_data(40, series=("marr",))
-    figure = confusion_figure(data.counts, **arguments(data))
+    figure, _ = draw_confusion(data.axis, data.counts)
     axes = figure.axes[0]
-    order = np.argsort(-data.class_counts, kind="stable")
+    order = np.argsort(-data.axis.class_counts, kind="stable")
     shown = np.asarray(axes.images[0].get_array())
     np.testing.assert_allclose(shown, 2.0 * data.counts["marr"][np.ix_(order, order)])
     assert len(axes.texts) == 0
@@ -96,8 +95,8 @@ def test_large_matrices_are_ordered_and_ruled_without_numbers(make_data):
     ],
 )
 def test_nothing_overlaps_and_all_is_readable(num_classes, names, num_matrices, make_data, see):
-    data = make_data(num_classes, series=tuple("abcd"[:num_matrices]))
-    figure = confusion_figure(data.counts, **arguments(data), class_names=names, title="A title")
+    data = make_data(num_classes, series=tuple("abcd"[:num_matrices]), names=names)
+    figure, _ = draw_confusion(data.axis, data.counts)
     seen = see(figure)
     assert seen.overlaps() == []
     assert seen.cut_off() == []
@@ -108,20 +107,16 @@ def test_nothing_overlaps_and_all_is_readable(num_classes, names, num_matrices, 
 
 def test_a_perfect_narrow_matrix_writes_100_and_no_zeros(see):
     counts = {name: np.diag(np.full(20, 7)) for name in ("softmax", "marr")}
-    class_counts = np.arange(20, 0, -1)
-    figure = confusion_figure(
-        counts, class_counts=class_counts, groups={"few": np.ones(20, np.bool_)}
-    )
+    groups = {"few": np.ones(20, np.bool_)}
+    figure, _ = draw_confusion(axis_of(np.arange(20, 0, -1), groups), counts)
     assert [t.get_text() for t in figure.axes[0].texts if t.get_text() != "few"] == ["100"] * 20
     assert see(figure).cut_off() == []
 
 
 def test_a_thousand_classes_save_only_the_cells_with_images(make_data, tmp_path):
     data = make_data(1000)
-    figure = confusion_figure(data.counts, **arguments(data))
-    picture, numbers = save_figure(
-        figure, tmp_path / "confusion.png", confusion_table(data.counts, **arguments(data))
-    )
+    drawing = draw_confusion(data.axis, data.counts)
+    picture, numbers = save_drawing(drawing, tmp_path / "confusion.png")
     assert picture.stat().st_size > 10_000
     num_cells = sum(np.count_nonzero(matrix) for matrix in data.counts.values())
     assert len(numbers.read_text().splitlines()) == 1 + num_cells
@@ -131,7 +126,7 @@ def test_a_thousand_classes_save_only_the_cells_with_images(make_data, tmp_path)
 def test_too_few_or_too_many_matrices_are_refused(count, make_data):
     data = make_data(2, series=tuple("abcde"[:count]))
     with pytest.raises(PlotError, match=f"counts: 1 to 4 matrices expected, got {count}"):
-        confusion_figure(data.counts, **arguments(data))
+        draw_confusion(data.axis, data.counts)
 
 
 @pytest.mark.parametrize(
@@ -145,4 +140,32 @@ def test_too_few_or_too_many_matrices_are_refused(count, make_data):
 def test_matrices_that_do_not_fit_are_refused(matrix, got, make_data):
     data = make_data(3)
     with pytest.raises(PlotError, match=rf"counts\['marr'\]: \(3, 3\) integers .* {got}"):
-        confusion_table({"marr": matrix}, **arguments(data))
+        draw_confusion(data.axis, {"marr": matrix})
+
+
+MATRIX = np.array([[3, 1, 0, 0], [0, 1, 1, 0], [0, 0, 0, 0], [2, 0, 0, 0]])
+
+
+def test_shares_of_a_row_sum_to_one_and_an_empty_row_has_none():
+    shares = row_shares(MATRIX)
+    np.testing.assert_array_equal(shares[0], [0.75, 0.25, 0, 0])
+    np.testing.assert_array_equal(shares.sum(axis=1), [1, 1, np.nan, 1])
+
+
+def test_groups_average_their_classes_and_overall_counts_images():
+    groups = {
+        "many": np.array([True, True, False, False]),
+        "nobody": np.zeros(4, np.bool_),
+        "unseen": np.array([False, False, True, False]),
+        "few": np.array([False, False, False, True]),
+    }
+    axis = ClassAxis(class_counts=np.array([9, 8, 7, 6]), groups=groups)
+    accuracies = group_accuracies(MATRIX, axis)
+    assert list(accuracies) == ["many", "unseen", "few", "overall"]
+    np.testing.assert_array_equal(list(accuracies.values()), [0.625, np.nan, 0.0, 0.5])
+
+
+def test_without_any_image_nothing_is_known():
+    axis = ClassAxis(class_counts=np.array([1]), groups={"few": np.ones(1, np.bool_)})
+    accuracies = group_accuracies(np.zeros((1, 1), np.int64), axis)
+    np.testing.assert_array_equal(list(accuracies.values()), [np.nan, np.nan])

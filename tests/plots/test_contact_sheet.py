@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
-from marr_pipeline.plots.contact_sheet import contact_sheet_figure, contact_sheet_table
-from marr_pipeline.plots.errors import PlotError
-from marr_pipeline.plots.save import save_figure
+from marr_pipeline.plots import PlotError
+from marr_pipeline.plots.contact_sheet import draw_contact_sheet
+from marr_pipeline.plots.save import save_drawing
 
 
 def make_images(num_rows, num_columns, *, height=8, width=8, channels=3):
@@ -15,7 +15,7 @@ def make_images(num_rows, num_columns, *, height=8, width=8, channels=3):
 @pytest.mark.parametrize(("height", "width"), [(8, 8), (16, 32)])
 def test_every_image_is_on_the_sheet_at_its_place(height, width, channels):
     images = make_images(2, 3, height=height, width=width, channels=channels)
-    figure = contact_sheet_figure(images, rows=["cat", "dog"], columns=["clean", "1", "2"])
+    figure, _ = draw_contact_sheet(images, rows=["cat", "dog"], columns=["clean", "1", "2"])
     (axes,) = figure.axes
     sheet = np.asarray(axes.images[0].get_array())
     tops = [round(y - (height - 1) / 2) for y in axes.get_yticks()]
@@ -36,7 +36,7 @@ def test_every_image_is_on_the_sheet_at_its_place(height, width, channels):
 def test_names_neither_overlap_nor_leave_the_paper(num_rows, num_columns, see):
     rows = [f"a class with a long name {row}" for row in range(num_rows)]
     columns = ["clean", *map(str, range(1, num_columns))]
-    figure = contact_sheet_figure(make_images(num_rows, num_columns), rows=rows, columns=columns)
+    figure, _ = draw_contact_sheet(make_images(num_rows, num_columns), rows=rows, columns=columns)
     seen = see(figure)
     assert not seen.cut_off()
     assert not seen.overlaps()
@@ -47,16 +47,16 @@ def test_the_table_has_a_line_for_every_image(tmp_path):
     images = np.zeros((2, 2, 1, 2, 1), np.uint8)
     images[1, 0, 0, :, 0] = [10, 20]
     names = {"rows": ["cat", "dog"], "columns": ["clean", "view 1"]}
-    table = contact_sheet_table(images, **names)
+    drawing = draw_contact_sheet(images, **names)
+    table = drawing.table
     assert table["row"] == ["cat", "cat", "dog", "dog"]
     assert table["column"] == ["clean", "view 1"] * 2
     np.testing.assert_array_equal(table["mean"], [0, 0, 15, 0])
     np.testing.assert_array_equal(table["deviation"], [0, 0, 5, 0])
-    _, numbers = save_figure(contact_sheet_figure(images, **names), tmp_path / "s.png", table)
+    _, numbers = save_drawing(drawing, tmp_path / "s.png")
     assert numbers.read_text(encoding="utf-8").splitlines()[3] == "dog,clean,15.0,5.0"
 
 
-@pytest.mark.parametrize("make", [contact_sheet_figure, contact_sheet_table])
 @pytest.mark.parametrize(
     ("images", "message"),
     [
@@ -66,6 +66,6 @@ def test_the_table_has_a_line_for_every_image(tmp_path):
         (make_images(3, 2), "3 names of rows and 2 of columns expected, got 2 and 2"),
     ],
 )
-def test_other_arrays_are_refused(make, images, message):
+def test_other_arrays_are_refused(images, message):
     with pytest.raises(PlotError, match=message):
-        make(images, rows=["a", "b"], columns=["c", "d"])
+        draw_contact_sheet(images, rows=["a", "b"], columns=["c", "d"])

@@ -4,11 +4,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from marr_pipeline.plots.curves import ClassCurves, curves_figure, curves_table
-from marr_pipeline.plots.errors import PlotError
-from marr_pipeline.plots.save import save_figure
-from marr_pipeline.plots.smoothing import running_mean
-from marr_pipeline.plots.training_counts import round_ranks
+from marr_pipeline.plots import PlotError
+from marr_pipeline.plots.class_axis import ClassAxis, running_mean
+from marr_pipeline.plots.curves import ClassCurves, draw_curves
+from marr_pipeline.plots.save import save_drawing
 
 CIFAR = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
 LONG_NAMES = [f"great white shark number {i}" for i in range(16)]
@@ -26,13 +25,13 @@ def figure_texts(figure):
 @pytest.mark.parametrize("num_classes", [1, 2, 10, 100])
 def test_table_holds_the_inputs_from_head_to_tail(num_classes, make_data):
     data = make_data(num_classes)
-    table = curves_table(data.class_counts, data.curves, groups=data.groups)
+    _, table = draw_curves(data.axis, data.curves)
     ids = np.asarray(table["class_id"])
     assert sorted(ids) == list(range(num_classes))
     assert (np.diff(table["class_count"]) <= 0).all()
-    np.testing.assert_array_equal(table["class_count"], data.class_counts[ids])
+    np.testing.assert_array_equal(table["class_count"], data.axis.class_counts[ids])
     np.testing.assert_array_equal(table["rank"], np.arange(num_classes) + 1)
-    assert all(data.groups[g][i] for g, i in zip(table["group"], ids, strict=True))
+    assert all(data.axis.groups[g][i] for g, i in zip(table["group"], ids, strict=True))
     for name, series in data.curves.items():
         for quantity in ("mean_logit", "mean_margin", "accuracy"):
             values = getattr(series, quantity)[ids]
@@ -48,8 +47,7 @@ def test_table_holds_the_inputs_from_head_to_tail(num_classes, make_data):
 @pytest.mark.parametrize("num_classes", [10, 100])
 def test_lines_show_the_numbers_of_the_table(num_classes, make_data):
     data = make_data(num_classes)
-    table = curves_table(data.class_counts, data.curves, groups=data.groups)
-    figure = curves_figure(data.class_counts, data.curves, groups=data.groups)
+    figure, table = draw_curves(data.axis, data.curves)
     prefix = "smooth_" if num_classes > 50 else ""
     for axes, quantity, unit in zip(
         figure.axes[:3], ("mean_logit", "mean_margin", "accuracy"), (1, 1, 100), strict=True
@@ -67,7 +65,8 @@ def test_the_legend_gives_correlation_mean_and_spread():
         margin_correlation=np.nan,
     )
     counts = np.array([9, 8, 7])
-    figure = curves_figure(counts, {"marr": curves}, groups={"few": np.ones(3, np.bool_)})
+    axis = ClassAxis(class_counts=counts, groups={"few": np.ones(3, np.bool_)})
+    figure, _ = draw_curves(axis, {"marr": curves})
     assert figure_texts(figure) == [
         "marr   ρ −0.93   sd 1.00",
         "marr   ρ –   sd –",
@@ -88,10 +87,8 @@ def test_the_legend_gives_correlation_mean_and_spread():
     ],
 )
 def test_nothing_overlaps_and_all_is_readable(num_classes, names, series, make_data, see):
-    data = make_data(num_classes, series=series)
-    figure = curves_figure(
-        data.class_counts, data.curves, groups=data.groups, class_names=names, title="A title"
-    )
+    data = make_data(num_classes, series=series, names=names)
+    figure, _ = draw_curves(data.axis, data.curves)
     seen = see(figure)
     assert seen.overlaps() == []
     assert seen.cut_off() == []
@@ -110,7 +107,8 @@ def test_absent_classes_and_empty_groups_draw(counts, make_data, see):
         data.curves["marr"], mean_logit=np.full(3, np.nan), accuracy=np.full(3, np.nan)
     )
     groups = {"many": class_counts > 0, "medium": class_counts > 999, "few": class_counts < 1}
-    figure = curves_figure(class_counts, {"marr": absent}, groups=groups)
+    axis = ClassAxis(class_counts=class_counts, groups=groups)
+    figure, _ = draw_curves(axis, {"marr": absent})
     assert see(figure).overlaps() == []
     labels = {text.get_text() for text in figure.axes[0].texts}
     assert labels == {name for name, members in groups.items() if members.any()}
@@ -119,19 +117,20 @@ def test_absent_classes_and_empty_groups_draw(counts, make_data, see):
 def test_names_of_narrow_groups_stand_side_by_side(make_data, see):
     data = make_data(60)
     groups = {
-        "many": data.class_counts > 6,
-        "medium": data.class_counts == 6,
-        "few": data.class_counts == 5,
+        "many": data.axis.class_counts > 6,
+        "medium": data.axis.class_counts == 6,
+        "few": data.axis.class_counts == 5,
     }
     assert 0 < groups["few"].sum() < 4
-    assert see(curves_figure(data.class_counts, data.curves, groups=groups)).overlaps() == []
+    figure, _ = draw_curves(replace(data.axis, groups=groups), data.curves)
+    assert see(figure).overlaps() == []
 
 
 def test_picture_and_numbers_are_saved_together(make_data, tmp_path):
-    data = make_data(10)
-    table = curves_table(data.class_counts, data.curves, groups=data.groups, class_names=CIFAR)
-    figure = curves_figure(data.class_counts, data.curves, groups=data.groups, class_names=CIFAR)
-    _, path = save_figure(figure, tmp_path / "curves.png", table)
+    data = make_data(10, names=CIFAR)
+    drawing = draw_curves(data.axis, data.curves)
+    table = drawing.table
+    _, path = save_drawing(drawing, tmp_path / "curves.png")
     with path.open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert [row["class_name"] for row in rows] == [CIFAR[i] for i in table["class_id"]]
@@ -139,26 +138,17 @@ def test_picture_and_numbers_are_saved_together(make_data, tmp_path):
     np.testing.assert_array_equal(margins, table["softmax.mean_margin"])
 
 
-@pytest.mark.parametrize("num_classes", [2, 9, 17, 30, 99, 100, 365, 1000, 8142])
-def test_marked_ranks_are_few_and_evenly_spaced(num_classes):
-    ranks = round_ranks(num_classes)
-    assert ranks[0] == 1
-    assert ranks[-1] <= num_classes
-    assert 1 <= len(ranks) <= 6
-    assert len(set(np.diff([0, *ranks[1:]]))) <= 1
-
-
 @pytest.mark.parametrize("count", [0, 8])
 def test_too_few_or_too_many_series_are_refused(count, make_data):
     data = make_data(3, series=tuple("abcdefgh"[:count]))
     with pytest.raises(PlotError, match=f"curves: 1 to 7 series expected, got {count}"):
-        curves_figure(data.class_counts, data.curves, groups=data.groups)
+        draw_curves(data.axis, data.curves)
 
 
 def test_curves_of_another_dataset_are_refused(make_data):
     data, other = make_data(3), make_data(4)
     with pytest.raises(PlotError, match=r"curves\['softmax'\]: 3 classes expected.*got 4"):
-        curves_table(data.class_counts, other.curves, groups=data.groups)
+        draw_curves(data.axis, other.curves)
 
 
 def test_a_perfect_correlation_may_be_rounded_up(make_data):

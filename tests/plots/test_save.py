@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from matplotlib.figure import Figure
 
-from marr_pipeline.plots.errors import PlotError
-from marr_pipeline.plots.save import save_figure
+from marr_pipeline.plots import PlotError
+from marr_pipeline.plots.save import Drawing, save_drawing
 
 SIGNATURES = {".png": b"\x89PNG", ".pdf": b"%PDF", ".svg": b"<?xml"}
 
@@ -28,8 +28,8 @@ def read_rows(path: Path) -> list[list[str]]:
 
 @pytest.mark.parametrize("suffix", SIGNATURES)
 def test_the_suffix_chooses_the_format_and_two_runs_write_the_same_bytes(suffix, tmp_path):
-    first, numbers = save_figure(small_figure(), tmp_path / f"first{suffix}", {"x": [1]})
-    second, _ = save_figure(small_figure(), tmp_path / f"second{suffix}", {"x": [1]})
+    first, numbers = save_drawing(Drawing(small_figure(), {"x": [1]}), tmp_path / f"first{suffix}")
+    second, _ = save_drawing(Drawing(small_figure(), {"x": [1]}), tmp_path / f"second{suffix}")
     assert first.read_bytes().startswith(SIGNATURES[suffix])
     assert first.read_bytes() == second.read_bytes()
     assert numbers == tmp_path / "first.csv"
@@ -37,7 +37,7 @@ def test_the_suffix_chooses_the_format_and_two_runs_write_the_same_bytes(suffix,
 
 
 def test_png_has_the_figures_inches_at_200_dpi(tmp_path):
-    path, _ = save_figure(small_figure(), tmp_path / "a.PNG", {"x": [1]})
+    path, _ = save_drawing(Drawing(small_figure(), {"x": [1]}), tmp_path / "a.PNG")
     assert struct.unpack(">II", path.read_bytes()[16:24]) == (300, 200)
 
 
@@ -48,7 +48,7 @@ def test_numbers_come_back_and_nan_is_an_empty_cell(tmp_path):
         "value": np.array([0.1, np.nan]),
         "single": np.array([0.1, np.inf], np.float32),
     }
-    _, path = save_figure(small_figure(), tmp_path / "a.png", table)
+    _, path = save_drawing(Drawing(small_figure(), table), tmp_path / "a.png")
     header, first, second = read_rows(path)
     assert header == list(table)
     assert first[:3] == ["2", "with, comma", "0.1"]
@@ -59,21 +59,23 @@ def test_numbers_come_back_and_nan_is_an_empty_cell(tmp_path):
 @given(values=st.lists(st.floats(allow_nan=False), min_size=1, max_size=20))
 def test_every_float_survives(values, tmp_path_factory):
     folder = tmp_path_factory.mktemp("floats")
-    _, path = save_figure(Figure(figsize=(0.1, 0.1)), folder / "a.png", {"x": np.array(values)})
+    _, path = save_drawing(
+        Drawing(Figure(figsize=(0.1, 0.1)), {"x": np.array(values)}), folder / "a.png"
+    )
     assert [float(row[0]) for row in read_rows(path)[1:]] == values
 
 
 @pytest.mark.parametrize("name", ["a.jpg", "a.csv", "a", "a.png.gz"])
 def test_other_suffixes_are_refused(name, tmp_path):
     with pytest.raises(PlotError, match=r"a name ending in \.png, \.pdf, \.svg expected, got "):
-        save_figure(small_figure(), tmp_path / name, {"x": [1]})
+        save_drawing(Drawing(small_figure(), {"x": [1]}), tmp_path / name)
     assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("table", [{}, {"x": [1], "y": [1, 2]}, {"x": np.zeros((2, 2))}])
 def test_what_is_no_table_is_refused(table, tmp_path):
     with pytest.raises(PlotError, match="at least one column, all 1-D and equally long"):
-        save_figure(small_figure(), tmp_path / "a.png", table)
+        save_drawing(Drawing(small_figure(), table), tmp_path / "a.png")
     assert not list(tmp_path.iterdir())
 
 
@@ -81,25 +83,46 @@ def test_what_is_no_table_is_refused(table, tmp_path):
 def test_a_folder_in_the_way_leaves_nothing_behind(blocked, tmp_path):
     (tmp_path / blocked).mkdir()
     with pytest.raises(IsADirectoryError, match=blocked):
-        save_figure(small_figure(), tmp_path / "a.png", {"x": [1]})
+        save_drawing(Drawing(small_figure(), {"x": [1]}), tmp_path / "a.png")
     assert [entry.name for entry in tmp_path.iterdir()] == [blocked]
 
 
 def test_a_missing_folder_is_an_oserror(tmp_path):
     with pytest.raises(FileNotFoundError):
-        save_figure(small_figure(), tmp_path / "missing" / "a.png", {"x": [1]})
+        save_drawing(Drawing(small_figure(), {"x": [1]}), tmp_path / "missing" / "a.png")
     assert not list(tmp_path.iterdir())
 
 
-def test_a_disk_that_fills_up_keeps_the_old_pair(tmp_path, monkeypatch):
-    path, numbers = save_figure(small_figure(), tmp_path / "a.png", {"x": [1]})
-    before = path.read_bytes(), numbers.read_bytes()
+class FullDisk(Figure):
+    """Fails half-way, as on a disk without space."""
 
-    def full(*_args: object, **_options: object) -> None:
+    def savefig(self, fname: Path, **_options: object) -> None:
+        fname.write_bytes(b"half")
         raise OSError(28, os.strerror(28))
 
-    monkeypatch.setattr("marr_pipeline.plots.save.csv.writer", full)
+
+def test_a_disk_that_fills_up_keeps_the_old_pair(tmp_path):
+    path, numbers = save_drawing(Drawing(small_figure(), {"x": [1]}), tmp_path / "a.png")
+    before = path.read_bytes(), numbers.read_bytes()
     with pytest.raises(OSError, match="No space left"):
-        save_figure(small_figure(), tmp_path / "a.png", {"x": [2]})
+        save_drawing(Drawing(FullDisk(), {"x": [2]}), path)
     assert (path.read_bytes(), numbers.read_bytes()) == before
     assert len(list(tmp_path.iterdir())) == 2
+
+
+class SecondWriter(Figure):
+    """Saved while another process saves under the same name."""
+
+    def savefig(self, fname: Path, **options: object) -> None:
+        folder = fname.parent
+        save_drawing(Drawing(small_figure(), {"x": [2]}), folder / "a.png")
+        small_figure().savefig(fname, **options)
+
+
+def test_two_writers_do_not_share_a_file_and_links_stay_links(tmp_path):
+    (tmp_path / "a.png").symlink_to(tmp_path / "real.png")
+    path, numbers = save_drawing(Drawing(SecondWriter(), {"x": [1]}), tmp_path / "a.png")
+    assert path.is_symlink()
+    assert (tmp_path / "real.png").read_bytes().startswith(SIGNATURES[".png"])
+    assert read_rows(numbers) == [["x"], ["1"]]
+    assert {entry.name for entry in tmp_path.iterdir()} == {"a.png", "real.png", "a.csv"}

@@ -2,22 +2,29 @@ import subprocess
 import sys
 
 import matplotlib as mpl
+import numpy as np
 import pytest
+from matplotlib.colors import to_hex
 
-from marr_pipeline.plots.style import look, new_figure, shorten, text_width
+from marr_pipeline.plots.style import (
+    lab_to_srgb,
+    look,
+    new_figure,
+    share_colormap,
+    shorten,
+    text_color_on,
+    text_width,
+)
 
 DRAW = """
 import sys
 import numpy as np
 from pathlib import Path
-from marr_pipeline.plots.confusion import confusion_figure, confusion_table
-from marr_pipeline.plots.save import save_figure
-counts = np.array([3, 1])
-groups = {"all": np.ones(2, bool)}
-arguments = {"class_counts": counts, "groups": groups}
-matrices = {"softmax": np.eye(2, dtype=int)}
-figure = confusion_figure(matrices, **arguments)
-save_figure(figure, Path(sys.argv[1]) / "a.png", confusion_table(matrices, **arguments))
+from marr_pipeline.plots.class_axis import ClassAxis
+from marr_pipeline.plots.confusion import draw_confusion
+from marr_pipeline.plots.save import save_drawing
+axis = ClassAxis(class_counts=np.array([3, 1]), groups={"all": np.ones(2, bool)})
+save_drawing(draw_confusion(axis, {"softmax": np.eye(2, dtype=int)}), Path(sys.argv[1]) / "a.png")
 sys.exit("matplotlib.pyplot" in sys.modules)
 """
 
@@ -28,7 +35,8 @@ def test_no_figure_ever_loads_pyplot(tmp_path):
 
 
 def test_importing_the_package_loads_neither_matplotlib_nor_numpy():
-    probe = "import sys, plots; sys.exit(bool({'matplotlib', 'numpy'} & set(sys.modules)))"
+    heavy = "{'matplotlib', 'numpy'} & set(sys.modules)"
+    probe = f"import sys, marr_pipeline.plots; sys.exit(bool({heavy}))"
     assert subprocess.run([sys.executable, "-c", probe], check=False).returncode == 0
 
 
@@ -61,3 +69,39 @@ def test_text_width_is_what_the_renderer_draws():
 def test_a_dollar_sign_is_text_and_not_mathematics():
     with look():
         assert text_width("$a$", size=7.0) > text_width("a", size=7.0) + 7.0
+
+
+@pytest.mark.parametrize(
+    ("lab", "color"),
+    [
+        ([100.0, 0.0, 0.0], "#ffffff"),
+        ([0.0, 0.0, 0.0], "#000000"),
+        ([53.585, 0.0, 0.0], "#808080"),
+        ([53.241, 80.092, 67.203], "#ff0000"),
+        ([32.297, 79.188, -107.860], "#0000ff"),
+    ],
+)
+def test_known_colors(lab, color):
+    assert to_hex(lab_to_srgb(np.array(lab))) == color
+
+
+def lightness(rgb: np.ndarray) -> np.ndarray:
+    """CIE L* from sRGB, by the standard's own direction."""
+    linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
+    luminance = linear @ np.array([0.2126729, 0.7151522, 0.0721750])
+    return np.where(luminance > 216 / 24389, 116 * np.cbrt(luminance) - 16, luminance * 24389 / 27)
+
+
+def test_lightness_falls_in_equal_steps_from_white():
+    colors = share_colormap()(np.linspace(0, 1, 64))[:, :3]
+    np.testing.assert_allclose(colors[0], 1.0, atol=1e-3)
+    np.testing.assert_allclose(np.diff(lightness(colors)), -82 / 63, atol=0.35)
+
+
+@pytest.mark.parametrize("share", np.linspace(0, 1, 21))
+def test_numbers_are_readable_on_every_share(share):
+    background = share_colormap()(share)[:3]
+    linear = ((lightness(np.array(background)) + 16) / 116) ** 3
+    text = 1.0 if text_color_on(background) == "white" else 0.0
+    contrast = (max(text, linear) + 0.05) / (min(text, linear) + 0.05)
+    assert contrast > 4.5  # WCAG AA

@@ -72,7 +72,7 @@ def test_cache_keeps_the_rows_that_were_drawn(digits_cache):
     assert not set(indices["train"]) & set(indices["test"])
 
 
-@pytest.mark.parametrize("figure", ["curves", "confusion"])
+@pytest.mark.parametrize("figure", names.FIGURES)
 def test_figures_come_with_their_numbers(run, digits_cache, digits_rectifier, tmp_path, figure):
     picture = tmp_path / f"{figure}.png"
     done = run("plot", figure, digits_cache, digits_rectifier, "-o", picture)
@@ -80,7 +80,24 @@ def test_figures_come_with_their_numbers(run, digits_cache, digits_rectifier, tm
     assert matplotlib.image.imread(picture).shape[1] > 1000
     with picture.with_suffix(".csv").open() as file:
         rows = list(csv.DictReader(file))
-    assert len(rows) == {"curves": 10, "confusion": 200}[figure]
+    assert len(rows) == (200 if figure == "confusion" else 10)
+
+
+def test_classwise_names_methods_and_presets_and_takes_a_column(
+    run, digits_cache, digits_rectifier, tmp_path
+):
+    for stem in ("one", "two"):
+        (tmp_path / f"{stem}.safetensors").write_bytes(digits_rectifier.read_bytes())
+    files = [tmp_path / "one.safetensors", tmp_path / "two.safetensors"]
+    options = ["--width", "column", "-o", tmp_path / "figure.png"]
+    both = {"one: marr (default)", "two: marr (default)"}
+    for chosen, expected in ((files[:1], {"marr (default)"}), (files, both)):
+        assert run("plot", "classwise", digits_cache, *chosen, *options).code == 0
+        head = (tmp_path / "figure.csv").read_text().splitlines()[0]
+        assert set(re.findall(r"([^,]+)\.f1", head)) == {"softmax", *expected}
+    done = run("plot", "curves", digits_cache, *options)
+    assert (done.code, done.out) == (2, "")
+    assert "curves: a figure of both columns' width expected, got column" in done.err
 
 
 def test_curves_show_the_accuracies_of_evaluate(run, digits_cache, digits_rectifier, tmp_path):

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from marr_pipeline.plots.bands import LABEL_GAP, spread_labels
+from marr_pipeline.plots.class_marks import LABEL_GAP, round_ranks, spread_labels
 
 
 def test_labels_with_room_stay_where_they_are_wanted():
@@ -29,3 +29,12 @@ def test_labels_that_fit_neither_overlap_nor_leave_the_line(labels):
     assert left[0] >= -1e-9
     assert right[-1] <= length + 1e-9
     assert (left[1:] - right[:-1] >= LABEL_GAP - 1e-9).all()
+
+
+@pytest.mark.parametrize("num_classes", [2, 9, 17, 30, 99, 100, 365, 1000, 8142])
+def test_marked_ranks_are_few_and_evenly_spaced(num_classes):
+    ranks = round_ranks(num_classes)
+    assert ranks[0] == 1
+    assert ranks[-1] <= num_classes
+    assert 1 <= len(ranks) <= 6
+    assert len(set(np.diff([0, *ranks[1:]]))) <= 1
