@@ -1,4 +1,5 @@
 """Phase two: rectified logits from cached logits. Arrays in, arrays out.
 
-Reading order: `margins`, `weighting`, `affine`, `objective`, `problem`, `solvers`, `methods`.
+Reading order: `rectifier`, `weighting`, `inputs`, `objective`, `ridge`, `problem`, `affine`,
+`thinned`, `methods`, `fit`.
 """

@@ -19,7 +19,7 @@ from marr_pipeline.rectify.methods import METHODS, OWN_SETTINGS
 from marr_pipeline.rectify.rectifier_file import save_rectifier
 from marr_pipeline.rectify.rows.resources import Resources
 from marr_pipeline.rectify.settings import RectifySettings
-from marr_pipeline.rectify.tuning.result import Tuning
+from marr_pipeline.rectify.tuning.choice import Tuning
 from marr_pipeline.rectify.tuning.tune import TuningOptions
 from marr_pipeline.report.metrics import Metrics
 from marr_pipeline.report.tables import metrics_table

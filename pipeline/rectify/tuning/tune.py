@@ -27,10 +27,13 @@ from marr_pipeline.rectify.rows.resources import UNLIMITED, Resources
 from marr_pipeline.rectify.rows.source import PickedRows
 from marr_pipeline.rectify.settings import RectifySettings
 from marr_pipeline.rectify.thinned import minimize_lbfgs
-from marr_pipeline.rectify.tuning.balanced import BalancedScores, Score, sample_scores
-from marr_pipeline.rectify.tuning.folds import stratified_folds
-from marr_pipeline.rectify.tuning.grid import TUNED, GridPoint, tuning_grid
-from marr_pipeline.rectify.tuning.result import Tuning, choose
+from marr_pipeline.rectify.tuning.choice import TUNED, GridPoint, Tuning, choose, tuning_grid
+from marr_pipeline.rectify.tuning.held_out import (
+    BalancedScores,
+    Score,
+    sample_scores,
+    stratified_folds,
+)
 from marr_pipeline.rectify.weighting import class_weights
 
 TOLERANCE = 1e-6

@@ -13,8 +13,8 @@ from marr_pipeline.rectify.inputs import FitInputs
 from marr_pipeline.rectify.rows.resources import Resources
 from marr_pipeline.rectify.rows.source import FeatureLogits
 from marr_pipeline.rectify.settings import PRESETS, RectifySettings
-from marr_pipeline.rectify.tuning.folds import stratified_folds
-from marr_pipeline.rectify.tuning.grid import GAMMAS, GridPoint, tuning_grid
+from marr_pipeline.rectify.tuning.choice import GAMMAS, GridPoint, tuning_grid
+from marr_pipeline.rectify.tuning.held_out import stratified_folds
 from marr_pipeline.rectify.tuning.tune import TuningOptions, cross_validate, tune_on_split
 
 SETTINGS = RectifySettings(gamma=1.2, l2=1e-2, center="zero")

@@ -1,7 +1,17 @@
-"""Scores in which every class counts alike, whatever its number of samples.
+"""Samples held out: folds that classes with one to five samples survive, and scores of them.
 
-N samples, K classes, P rules (scale, shift) under comparison. With s_i the score of sample i and
-n_j the scored samples of class j, over the C classes that have any,
+N samples, K classes, F folds. Samples are dealt, not rows: all views of a sample lie in one fold,
+since they show the same image. Each class is dealt on its own, so that
+
+- a class with F samples or more has some in every fold, evenly to within one;
+- a class with 2..F-1 samples has each of them in another fold, so that it is held out as often as
+  it has samples and is in every training part;
+- the only sample of a class is never held out: a fit that has not seen a class cannot be asked
+  for it.
+
+In a balanced score every class counts alike, whatever its number of samples. P rules (scale, shift)
+are compared. With s_i the score of sample i and n_j the scored samples of class j, over the C
+classes that have any,
 
     balanced score  = (1/C) sum_j (1/n_j) sum_{i: y_i = j} s_i.
 """
@@ -14,6 +24,7 @@ from torch import Tensor
 from marr_pipeline.distributed import Ranks
 from marr_pipeline.rectify.inputs import FitInputs
 from marr_pipeline.rectify.rectifier import affine_logits
+from marr_pipeline.rectify.rows.thinning import class_positions
 
 Score = Literal["nll", "accuracy"]
 
@@ -21,6 +32,33 @@ BLOCK_LOGITS = 2**22
 """Logits scored at a time: 32 MiB in float64."""
 LOGIT_BYTES = 32
 """What one of them takes, with what is made of it."""
+NEVER_HELD_OUT = -1
+
+
+def stratified_folds(labels: Tensor, *, num_folds: int, seed: int) -> Tensor:
+    """The fold that holds each sample out.
+
+    Args:
+        labels: (N,) int64 classes.
+        num_folds: at most so many; there are no more than the largest class has samples, so
+            that none is empty.
+        seed: of the deal.
+
+    Returns:
+        (N,) int64 in 0..F-1, or `NEVER_HELD_OUT` for the only sample of its class.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    class_sizes = torch.bincount(labels)
+    num_folds = min(num_folds, int(class_sizes.max()))
+    shuffled = torch.randperm(len(labels), generator=generator)
+    dealt = labels[shuffled]
+    # A class is dealt to the folds in an order of its own: else the first folds would get every
+    # class with two samples and the last ones none.
+    deal = torch.rand((len(class_sizes), num_folds), generator=generator).argsort(1)
+    folds = torch.empty_like(labels)
+    folds[shuffled] = deal[dealt, class_positions(dealt) % num_folds]
+    folds[class_sizes[labels] == 1] = NEVER_HELD_OUT
+    return folds
 
 
 def sample_scores(

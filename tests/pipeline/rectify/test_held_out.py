@@ -3,12 +3,22 @@ import math
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from problems import make_inputs
 from scipy.special import log_softmax
 
 from marr_pipeline.rectify.inputs import FitInputs
-from marr_pipeline.rectify.tuning import balanced
-from marr_pipeline.rectify.tuning.balanced import BalancedScores, sample_scores
+from marr_pipeline.rectify.tuning import held_out
+from marr_pipeline.rectify.tuning.held_out import (
+    NEVER_HELD_OUT,
+    BalancedScores,
+    sample_scores,
+    stratified_folds,
+)
+
+labels_strategy = st.lists(st.integers(0, 6), min_size=1, max_size=60).map(torch.tensor)
+deals = given(labels_strategy, st.integers(2, 6), st.integers(0, 99))
 
 
 def scores_of(inputs, scale, shift, score):
@@ -45,7 +55,7 @@ def test_blocks_do_not_change_the_scores(score, monkeypatch):
     inputs = make_inputs()
     ones, zeros = torch.ones(7).double(), torch.zeros(7).double()
     whole = scores_of(inputs, ones, zeros, score)
-    monkeypatch.setattr(balanced, "BLOCK_LOGITS", 7 * 13)
+    monkeypatch.setattr(held_out, "BLOCK_LOGITS", 7 * 13)
     assert torch.equal(scores_of(inputs, ones, zeros, score), whole)
 
 
@@ -95,3 +105,47 @@ def test_one_sample_a_class_takes_the_variance_between_classes():
     expected = np.std([1, 2, 3, 6], ddof=1) / 2
     assert pooled.standard_error(1) == pytest.approx(expected)
     assert pool(labels[:1], scores[:, :1], num_classes=1).standard_error(1) == 0.0
+
+
+@deals
+def test_folds_partition_all_but_the_only_samples_of_their_class(labels, num_folds, seed):
+    folds = stratified_folds(labels, num_folds=num_folds, seed=seed)
+    sizes = torch.bincount(labels)
+    assert torch.equal(folds == NEVER_HELD_OUT, sizes[labels] == 1)
+    held_out = folds[folds != NEVER_HELD_OUT]
+    expected = min(num_folds, int(sizes.max())) if sizes.max() > 1 else 0
+    assert held_out.unique().tolist() == list(range(expected))  # none is empty
+
+
+@deals
+def test_every_class_is_in_every_training_part(labels, num_folds, seed):
+    folds = stratified_folds(labels, num_folds=num_folds, seed=seed)
+    for fold in range(int(folds.max()) + 1):
+        assert torch.equal(labels[folds != fold].unique(), labels.unique())
+
+
+@deals
+def test_a_class_is_spread_as_evenly_as_its_size_allows(labels, num_folds, seed):
+    folds = stratified_folds(labels, num_folds=num_folds, seed=seed)
+    count = int(folds.max()) + 1
+    for label in labels.unique():
+        dealt = folds[labels == label]
+        if len(dealt) == 1:
+            continue
+        in_fold = torch.bincount(dealt, minlength=count)
+        assert in_fold.max() - in_fold.min() <= 1
+        assert int((in_fold > 0).sum()) == min(len(dealt), count)
+
+
+def test_small_classes_do_not_crowd_the_same_folds():
+    labels = torch.cat([torch.arange(100).repeat_interleave(2), torch.full((50,), 100)])
+    folds = stratified_folds(labels, num_folds=5, seed=0)
+    pairs = torch.bincount(folds[:200], minlength=5)
+    assert pairs.min() > 20  # 40 expected
+
+
+def test_the_seed_decides_the_deal():
+    labels = torch.arange(4).repeat_interleave(20)
+    first, again, other = (stratified_folds(labels, num_folds=5, seed=seed) for seed in (1, 1, 2))
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
