@@ -22,6 +22,7 @@ from marr_pipeline.backbone.checkpoints.matching import match_tensors
 from marr_pipeline.backbone.networks.classifier import check_images
 from marr_pipeline.data.normalise import Normalisation, parse_normalisation
 from marr_pipeline.device import resolve_device
+from marr_pipeline.distributed import ALONE, Ranks
 from marr_pipeline.errors import DataError
 from marr_pipeline.names import OF_DATASET
 from marr_pipeline.tensor_file import read_tensor_file
@@ -31,6 +32,7 @@ from marr_pipeline.workflows.phase_one import (
     Listener,
     Network,
     PhaseOneRequest,
+    describe_network,
     requested_dataset,
     stored_normalisation,
 )
@@ -74,6 +76,19 @@ def load_checkpoint_network(
         stored = parse_checkpoint(content, where=where)
         return _own_network(stored, request, where=where, listener=listener)
     return _foreign_network(content, request, where=where, listener=listener)
+
+
+def checkpoint_network(
+    request: PhaseOneRequest, *, ranks: Ranks = ALONE, listener: Listener = NOBODY
+) -> Network:
+    """The network of the request's checkpoint; the first process comes to it before the others."""
+    assert request.checkpoint is not None
+    with ranks.in_turn():
+        network = load_checkpoint_network(request.checkpoint, request, listener=listener)
+    listener.say(describe_network(network))
+    for warning in (*network.dataset.warnings, *network.warnings):
+        listener.say(f"warning: {warning}")
+    return network
 
 
 def _own_network(

@@ -18,7 +18,8 @@ from marr_pipeline.backbone.networks.classifier import Backbone, forward_of_shap
 from marr_pipeline.device import resolve_device
 from marr_pipeline.distributed import ALONE, Ranks
 from marr_pipeline.progress import duration
-from marr_pipeline.workflows.extract import Dtype, Store, checkpoint_network
+from marr_pipeline.workflows.checkpoint import checkpoint_network
+from marr_pipeline.workflows.extract import Dtype, Store
 from marr_pipeline.workflows.phase_one import (
     NOBODY,
     Listener,

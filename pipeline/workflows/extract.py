@@ -23,14 +23,13 @@ from marr_pipeline.backbone.extract import (
 from marr_pipeline.device import resolve_device
 from marr_pipeline.distributed import ALONE, LostRankError, Ranks, deferred_interrupt
 from marr_pipeline.progress import Forecast
-from marr_pipeline.workflows.checkpoint import load_checkpoint_network
+from marr_pipeline.workflows.checkpoint import checkpoint_network
 from marr_pipeline.workflows.creator import CREATOR, library_versions
 from marr_pipeline.workflows.phase_one import (
     NOBODY,
     Listener,
     Network,
     PhaseOneRequest,
-    describe_network,
     describe_skipped,
     threads_for,
 )
@@ -131,19 +130,6 @@ def extract(
         num_rows_kept=num_rows_kept,
         warnings=network.warnings,
     )
-
-
-def checkpoint_network(
-    request: PhaseOneRequest, *, ranks: Ranks = ALONE, listener: Listener = NOBODY
-) -> Network:
-    """The network of the request's checkpoint; the first process comes to it before the others."""
-    assert request.checkpoint is not None
-    with ranks.in_turn():
-        network = load_checkpoint_network(request.checkpoint, request, listener=listener)
-    listener.say(describe_network(network))
-    for warning in (*network.dataset.warnings, *network.warnings):
-        listener.say(f"warning: {warning}")
-    return network
 
 
 def _trained_network(
