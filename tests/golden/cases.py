@@ -7,9 +7,9 @@ AFFINE = {
     "tau-norm": "--method tau-norm",
     "tau-norm-bias": "--method tau-norm --tau 0.7 --keep-bias",
     "tde": "--method tde",
-    "temperature": "--method temperature",
+    "temperature": "--method temperature --preset tempered",
     "temperature-paper": "--method temperature --preset paper",
-    "vector-scaling": "--method vector-scaling",
+    "vector-scaling": "--method vector-scaling --preset tempered",
     "vector-scaling-paper": "--method vector-scaling --preset paper",
     "lws": "--method lws",
     "lws-paper": "--method lws --preset paper",
@@ -63,7 +63,7 @@ DIGITS = {
 TAIL = {
     "marr-fit-tune": "--fit-split tune --preset paper",
     "marr-eval-tune": "--eval-split tune",
-    "tune-temperature": "--method temperature --tune auto --l2 0.01",
+    "tune-temperature": "--method temperature --preset tempered --tune auto --l2 0.01",
     "tune-marr": "--tune auto --center logit-adjustment --gamma 1",
     "tune-marr-accuracy": "--tune auto --tune-score accuracy --l2 0.01 --gamma 1",
 }
@@ -84,12 +84,11 @@ def fits() -> dict[str, tuple[str, ...]]:
 
 
 STORED = "marr.safetensors crt.safetensors disalign.safetensors"
-QUICK = "--methods temperature,marr,marr:paper --resamples 200"
+QUICK = "--methods lws,marr,marr:paper --resamples 200"
 DIGITS_KEYS = (
-    "temperature,vector-scaling,lws,lws:paper,tau-norm,marr,marr:paper,crt,balanced-softmax-head,"
-    "disalign,disalign:paper,tde"
+    "lws,lws:paper,tau-norm,marr,marr:paper,crt,balanced-softmax-head,disalign,disalign:paper,tde"
 )
-TAIL_KEYS = "temperature,lws:paper,tau-norm,marr,marr:paper,crt,disalign,tde"
+TAIL_KEYS = "lws:paper,tau-norm,marr,marr:paper,crt,disalign,tde"
 SEEDS = tuple(f"import --train train-{n}.npz --test test-{n}.npz -o seed-{n}.h5" for n in range(3))
 
 REPORTS = {

@@ -16,6 +16,18 @@ CHANGES: dict[str, str] = {
     "*/passes": "Passes are counted where rows are read, those of a full Hessian and of the "
     "certificate too.",
     "import.*/attributes/format_version": "The format is 1.1: draws of views have a name.",
+    **dict.fromkeys(
+        (
+            f"rectify.*.{case}/{field}"
+            for case in ("temperature", "vector-scaling", "tune-temperature")
+            for field in ("commands/0/run", "commands/0/out/preset", "files/*/header/preset")
+        ),
+        "The weighted, pulled form is a preset now, and the plain name its authors'.",
+    ),
+    "refuse.prior.*/commands/*/run": "`--prior` is `--class-distribution` now.",
+    "refuse.fit.preset/commands/*/said/0": "`tempered` is a preset more.",
+    "refuse.compare.options/commands/*/said/0": "`tempered` is a preset more.",
+    "compare.*/fit_split": "A row says which split its method was fitted on.",
     "refuse.extract.stale/commands/*/said/0": "A cache names how its views were drawn.",
     "refuse.no-argument/commands/*/said/0": "`inspect` takes rectifiers too.",
     "refuse.cache.*/commands/1/said/0": "`inspect` takes rectifiers too.",
