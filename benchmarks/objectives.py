@@ -1,0 +1,84 @@
+"""The objective that is raced for, by our own passes and as one writes it with autograd.
+
+F(theta) = (1/S) sum_i U_{y_i} CE(scale * x_i + shift, y_i) + R(theta), as in
+`marr_pipeline.rectify.objective`.
+"""
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+
+from marr_pipeline.rectify.affine import AffineProblem, build_problem, starting_point
+from marr_pipeline.rectify.fit import FitResult, fit_rectifier
+from marr_pipeline.rectify.inputs import FitInputs
+from marr_pipeline.rectify.methods import METHODS
+from marr_pipeline.rectify.settings import RectifySettings
+from marr_pipeline.rectify.weighting import class_weights
+
+
+@dataclass(frozen=True)
+class Contest:
+    """An objective over rows, ready for every rival.
+
+    Attributes:
+        inputs: the rows, on their device.
+        settings: the objective; optimizer and tolerance are the rivals' own.
+        gap: how near to the least loss a fit has to come.
+    """
+
+    inputs: FitInputs
+    settings: RectifySettings
+    gap: float
+
+    def problem(self) -> AffineProblem:
+        """As our solvers see it, with a count of passes of its own."""
+        make_family = METHODS[self.settings.method].family
+        assert make_family is not None
+        return build_problem(self.inputs, self.settings, make_family(self.inputs.weight_norm))
+
+    def start(self) -> Tensor:
+        """theta (P,) where every fit starts."""
+        return starting_point(self.problem(), self.settings)
+
+    def fit(self, optimizer: str, *, gap: float | None = None) -> FitResult:
+        """One whole fit of ours, certified."""
+        tolerance = self.gap if gap is None else gap
+        if self.settings.l2 == 0:  # then it is on the gradient's norm: small enough for the gap
+            tolerance = 0.1 * tolerance**0.5
+        settings = replace(self.settings, optimizer=optimizer, tolerance=tolerance)
+        return fit_rectifier(self.inputs, settings)
+
+
+class AutogradObjective:
+    """F by `cross_entropy` over all rows at once, and autograd for its gradient.
+
+    Args:
+        contest: the objective.
+        dtype: of the arithmetic over the rows.
+    """
+
+    def __init__(self, contest: Contest, dtype: torch.dtype) -> None:
+        problem, settings = contest.problem(), contest.settings
+        logits, labels = contest.inputs.rows()
+        self._family, self._ridge = problem.family, problem.ridge
+        self._logits, self._labels = logits.to(dtype), labels.to(logits.device)
+        weights = class_weights(contest.inputs.class_counts, settings.gamma)
+        self._weights = weights.to(self._logits)
+        is_plain = settings.reduction == "plain"
+        self._divisor = float(len(labels) if is_plain else weights[labels].sum())
+
+    def value(self, theta: Tensor) -> Tensor:
+        """F at theta (P,) float64, differentiable."""
+        scale, shift = (vector.to(self._logits) for vector in self._family.affine(theta))
+        rectified = self._logits * scale + shift
+        loss = cross_entropy(rectified, self._labels, weight=self._weights, reduction="sum")
+        return loss.double().cpu() / self._divisor + self._ridge.value(theta)
+
+    def value_and_gradient(self, theta: Tensor) -> tuple[float, Tensor]:
+        """F and its gradient (P,), by one forward and one backward pass."""
+        leaf = theta.detach().clone().requires_grad_()
+        value = self.value(leaf)
+        (gradient,) = torch.autograd.grad(value, leaf)
+        return value.item(), gradient

@@ -1,0 +1,62 @@
+"""Every script of benchmarks/ runs at a tiny size and keeps its record."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+FOLDER = Path(__file__).parents[1] / "benchmarks"
+ROWS = ["--samples", "300", "--classes", "5", "--features", "4"]
+SCRIPTS = {
+    "passes": [*ROWS, "--repeat", "1"],
+    "fits": [*ROWS, "--repeat", "1"],
+    "heads": [*ROWS, "--repeat", "1", "--l2", "0.1"],
+    "scaling": [*ROWS, "--repeat", "1"],
+    "precision": ROWS,
+    "files": [*ROWS, "--repeat", "1", "--memory", "64M", "--batches", "1"],
+    "extraction": ["--repeat", "1"],
+    "training": [
+        *("--images", "40", "--backbone", "resnet8", "--batch-size", "8"),
+        *("--steps", "2", "--repeat", "1"),
+    ],
+}
+
+
+def run_script(name, *arguments):
+    return subprocess.run(
+        [sys.executable, str(FOLDER / f"{name}.py"), *map(str, arguments)],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_a_script_prints_and_keeps_what_it_measured(name, tmp_path):
+    record = tmp_path / "record.json"
+
+    done = run_script(name, *SCRIPTS[name], "-o", record)
+
+    assert done.returncode == 0, done.stderr
+    document = json.loads(record.read_text())
+    assert document["benchmark"] == name
+    assert document["command"].startswith(f"python benchmarks/{name}.py")
+    assert document["machine"]["torch"]
+    for ratio in document["ratios"].values():
+        assert ratio["best"] > 0
+        assert ratio["median"] > 0
+    assert all(name in done.stdout for name in document["seconds"])
+    # Fits of ours are certified, and no rival goes below the least value.
+    assert all(bound <= 1e-6 for bound in document.get("gap_bound", {}).values())
+    assert all(excess > -1e-9 for excess in document.get("excess", {}).values())
+
+
+def test_every_script_with_a_command_is_tried_and_listed():
+    scripts = {path.stem for path in FOLDER.glob("*.py") if "__main__" in path.read_text()}
+    assert scripts == set(SCRIPTS)
+    readme = (FOLDER / "README.md").read_text()
+    assert all(f"python benchmarks/{name}.py" in readme for name in scripts)
