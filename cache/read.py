@@ -11,6 +11,7 @@ import mmap
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from os import PathLike
 from pathlib import Path
 from typing import Literal
 
@@ -157,13 +158,14 @@ class Cache:
         require_same(self.parts, parts, where=str(self.path))
 
 
-def open_cache(path: Path) -> Cache:
+def open_cache(path: str | PathLike[str]) -> Cache:
     """Open a cache in milliseconds; checksums are left to `verify_cache`.
 
     Raises:
         CacheError: not a cache, of a newer version, unfinished, truncated, or it contradicts
             itself.
     """
+    path = Path(path)
     with opened(path) as file:
         mapping = map_file(file)
         attributes = {name: text(value) for name, value in file.attrs.items()}

@@ -4,6 +4,7 @@ Phase one (`data`, `backbone`) trains a network and writes what phase two needs 
 file; phase two (`rectify`, `report`) fits, compares and draws from that file alone.
 
 The names of `__all__` are the Python face; each loads what it needs when it is first asked for.
+(`rectify` is a package here, so its function is `rectify_cache`.)
 """
 
 from importlib import import_module
@@ -14,19 +15,40 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from marr_pipeline.cache import open_cache as open_cache
     from marr_pipeline.estimator import MarginRectifier as MarginRectifier
+    from marr_pipeline.rectify.settings import RectifySettings as RectifySettings
+    from marr_pipeline.rectify.tuning.tune import TuningOptions as TuningOptions
+    from marr_pipeline.workflows.apply import apply as apply
+    from marr_pipeline.workflows.compare import compare as compare
+    from marr_pipeline.workflows.evaluate import evaluate as evaluate
+    from marr_pipeline.workflows.extract import extract as extract
+    from marr_pipeline.workflows.import_logits import import_logits as import_logits
+    from marr_pipeline.workflows.phase_one import PhaseOneRequest as PhaseOneRequest
+    from marr_pipeline.workflows.rectify import rectify_cache as rectify_cache
+    from marr_pipeline.workflows.sweep import sweep as sweep
+    from marr_pipeline.workflows.train import train as train
 
 _HOMES = {
-    "MarginRectifier": "marr_pipeline.estimator",
-    "open_cache": "marr_pipeline.cache",
+    "MarginRectifier": "estimator",
+    "PhaseOneRequest": "workflows.phase_one",
+    "RectifySettings": "rectify.settings",
+    "TuningOptions": "rectify.tuning.tune",
+    "apply": "workflows.apply",
+    "compare": "workflows.compare",
+    "evaluate": "workflows.evaluate",
+    "extract": "workflows.extract",
+    "import_logits": "workflows.import_logits",
+    "open_cache": "cache",
+    "rectify_cache": "workflows.rectify",
+    "sweep": "workflows.sweep",
+    "train": "workflows.train",
 }
-
 __all__ = ["__version__", *_HOMES]
 
 
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(_HOMES[name]), name)
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
 
 
 def __dir__() -> list[str]:

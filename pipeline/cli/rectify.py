@@ -126,14 +126,14 @@ def cli_command(
     """
     from marr_pipeline.device import resolve_device
     from marr_pipeline.distributed import joined_ranks
-    from marr_pipeline.workflows.rectify import rectify, resolve_settings
+    from marr_pipeline.workflows.rectify import rectify_cache, resolve_settings
     from marr_pipeline.workflows.tuning import tuning_options
 
     if output is not None:
         check_output(output, suffixes=(".safetensors",))
     settings = resolve_settings(cache, preset, overrides)
     with joined_ranks(resolve_device(device)) as ranks:
-        result = rectify(
+        result = rectify_cache(
             cache,
             settings,
             tune=tuning_options(tune_score, overrides) if tune == "auto" else None,

@@ -167,7 +167,7 @@ def resolve_settings(
     return preset_settings(preset, dataset=dataset_name(opened(cache)), **given)
 
 
-def rectify(
+def rectify_cache(
     cache: CacheLike,
     settings: RectifySettings | None = None,
     *,

@@ -10,7 +10,7 @@ from marr_pipeline.rectify.settings import RectifySettings
 from marr_pipeline.rectify.tuning.choice import GAMMAS, L2S
 from marr_pipeline.rectify.tuning.tune import TuningOptions, cross_validate
 from marr_pipeline.workflows.cached import fit_inputs, split_inputs
-from marr_pipeline.workflows.rectify import rectify, resolve_settings
+from marr_pipeline.workflows.rectify import rectify_cache, resolve_settings
 
 GAMMA_ALONE = ("--tune", "auto", "--l2", "0.01", "--center", "zero")
 RECORD = {
@@ -182,7 +182,7 @@ def test_tuning_on_the_test_split_is_refused(run, plain_cache):
     done = run("rectify", plain_cache, "--tune", "auto", "--fit-split", "test", "--json")
     assert (done.code, done.out) == (5, "")
     with pytest.raises(LeakError, match="what is fitted on the test images cannot be scored"):
-        rectify(plain_cache, RectifySettings(fit_split="test"))
+        rectify_cache(plain_cache, RectifySettings(fit_split="test"))
 
 
 def test_a_tune_split_that_is_the_test_split_is_refused(run, make_cache):
