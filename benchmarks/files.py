@@ -100,6 +100,7 @@ class SealedFile:
 @click.option("--dtype", type=click.Choice(("float16", "float32")), default="float16")
 @click.option("--memory", default="256M", show_default=True, help="Bound on the fit's buffers.")
 @click.option("--l2", default=0.01, show_default=True)
+@click.option("--center", default="zero", show_default=True)
 @click.option("--batch-rows", default=512, show_default=True)
 @click.option("--batches", default=50, show_default=True)
 @click.option("--folder", type=click.Path(exists=True), help="Where the file lies meanwhile.")
@@ -110,6 +111,7 @@ def main(
     dtype: str,
     memory: str,
     l2: float,
+    center: str,
     batch_rows: int,
     batches: int,
     folder: str | None,
@@ -118,7 +120,7 @@ def main(
 ) -> None:
     """Write, verify, fit and read."""
     resources = Resources(memory=int(memory[:-1]) * UNITS[memory[-1]])
-    settings = preset_settings("default", l2=l2)
+    settings = preset_settings("default", l2=l2, center=center)
     found: list[FitResult] = []
 
     def fit() -> None:
@@ -157,6 +159,7 @@ def main(
         stages=stages,
         fit={
             "l2": l2,
+            "center": center,
             "status": found[0].status,
             "gap_bound": found[0].gap_bound,
             "passes": found[0].passes,

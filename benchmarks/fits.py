@@ -1,8 +1,9 @@
 """Whole fits to the same loss: ours, certified, beside general solvers over autograd.
 
+    python benchmarks/fits.py --gap 1e-8 --repeat 7
+    python benchmarks/fits.py --gap 1e-8 --repeat 7 --l2 5e-4 --center zero
     python benchmarks/fits.py --samples 115846 --classes 1000 --imbalance-ratio 256 --l2 0.01
-    python benchmarks/fits.py --samples 10847 --classes 100 --gap 1e-8 --l2 5e-4 --repeat 7
-    python benchmarks/fits.py --method temperature --samples 10847 --classes 100
+    python benchmarks/fits.py --method temperature
 
 A rival is stopped where F at its point, in float64, first comes within the gap of the least loss. A
 run that is not counted finds the evaluation at which that is, so that looking costs a rival
@@ -75,9 +76,9 @@ def scipy_lbfgs(objective: Objective, start: Tensor) -> None:
 
 
 RIVALS = {
-    "torch float32": (torch_lbfgs, torch.float32),
-    "torch float64": (torch_lbfgs, torch.float64),
-    "scipy float64": (scipy_lbfgs, torch.float64),
+    "torch-float32": (torch_lbfgs, torch.float32),
+    "torch-float64": (torch_lbfgs, torch.float64),
+    "scipy-float64": (scipy_lbfgs, torch.float64),
 }
 
 

@@ -83,7 +83,7 @@ def report(
     }
     document = {
         "benchmark": name,
-        "command": " ".join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *sys.argv[1:]]),
+        "command": _command(),
         "machine": machine(),
         **facts,
         "seconds": seconds,
@@ -143,6 +143,15 @@ repeat_option = click.option("--repeat", default=5, show_default=True, help="Cou
 output_option = click.option(
     "-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="The record, JSON."
 )
+
+
+def _command() -> str:
+    """The command line, but for where the record goes."""
+    arguments = sys.argv[1:]
+    for option in {"-o", "--output"} & {*arguments}:
+        place = arguments.index(option)
+        del arguments[place : place + 2]
+    return " ".join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *arguments])
 
 
 def _wait() -> None:

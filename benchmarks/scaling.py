@@ -21,17 +21,20 @@ FACTOR = 10
 @click.command(help=as_written(__doc__))
 @rows_options(samples=115_846, classes=100)
 @click.option("--l2", default=0.01, show_default=True)
+@click.option("--center", default="zero", show_default=True)
 @click.option("--gap", default=1e-6, show_default=True)
 @repeat_option
 @output_option
-def main(rows: SyntheticRows, l2: float, gap: float, repeat: int, output: Path | None) -> None:
+def main(
+    rows: SyntheticRows, l2: float, center: str, gap: float, repeat: int, output: Path | None
+) -> None:
     """Time all sizes in turn."""
     sizes = {
         "base": rows,
         "few samples": replace(rows, num_samples=rows.num_samples // FACTOR),
         "many classes": replace(rows, num_classes=FACTOR * rows.num_classes),
     }
-    settings = preset_settings("default", l2=l2)
+    settings = preset_settings("default", l2=l2, center=center)
     contests = {name: Contest(each.inputs(), settings, gap) for name, each in sizes.items()}
     works: dict[str, Work] = {}
     for name, contest in contests.items():
@@ -51,7 +54,7 @@ def main(rows: SyntheticRows, l2: float, gap: float, repeat: int, output: Path |
         },
         output=output,
         rows={name: each.record() for name, each in sizes.items()},
-        settings={"l2": l2, "gap": gap},
+        settings={"l2": l2, "center": center, "gap": gap},
         passes={name: contest.fit("lbfgs").passes for name, contest in contests.items()},
     )
 
