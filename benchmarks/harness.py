@@ -1,8 +1,9 @@
 """Rivals side by side, and a record of what was measured on what.
 
 Works take turns (A B C, A B C, ...), so that what else the machine does falls on all of them alike:
-believe a ratio of one run before its seconds. The first turn warms up and is not counted, and a
-clock is read when the device has done what it was given.
+believe a ratio of one run before its seconds, and where other work keeps the cores busy that of
+processor time. The first turn warms up and is not counted, and a clock is read when the device has
+done what it was given.
 """
 
 import json
@@ -12,6 +13,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
 from threading import Event, Thread
@@ -26,35 +28,62 @@ LONG_SECONDS = 20.0
 """A first run that takes longer is the measurement: its warm-up is a small part of it."""
 
 
-def side_by_side(works: Mapping[str, Work], *, repeat: int, title: str) -> dict[str, Measurement]:
-    """Seconds of every work, `repeat` times in turn after a turn that is not counted."""
-    times: dict[str, list[float]] = {name: [] for name in works}
+@dataclass(frozen=True)
+class Timing:
+    """What the counted runs of one work took.
+
+    Attributes:
+        seconds: by the clock.
+        processor: by the processor, all threads of this process together.
+    """
+
+    seconds: list[float] = field(default_factory=list)
+    processor: list[float] = field(default_factory=list)
+
+    @property
+    def median(self) -> float:
+        """Seconds of the median run."""
+        return median(self.seconds)
+
+    def record(self) -> dict[str, float]:
+        """As JSON."""
+        return {
+            "best": min(self.seconds),
+            "median": self.median,
+            "processor": min(self.processor),
+            "runs": len(self.seconds),
+        }
+
+
+def side_by_side(works: Mapping[str, Work], *, repeat: int, title: str) -> dict[str, Timing]:
+    """Every work `repeat` times, in turn, after a turn that is not counted."""
+    timings = {name: Timing() for name in works}
     for turn in range(repeat + 1):
         for name, work in works.items():
-            if any(seconds > LONG_SECONDS for seconds in times[name]):
+            timing = timings[name]
+            if any(seconds > LONG_SECONDS for seconds in timing.seconds):
                 continue
             print(f"{title}: {name}, turn {turn} of {repeat}", file=sys.stderr)
+            begin = time.process_time()
             seconds = seconds_of(work)
             if turn > 0 or seconds > LONG_SECONDS:
-                times[name].append(seconds)
-    threads = torch.get_num_threads()
-    return {
-        name: Measurement(1, found, TaskSpec("", "", "", title, name, "median", threads))
-        for name, found in times.items()
-    }
+                timing.seconds.append(seconds)
+                timing.processor.append(time.process_time() - begin)
+    return timings
 
 
-def ratio(above: Measurement, below: Measurement) -> dict[str, float]:
-    """Seconds of one over the other: of the fastest runs, and of the medians."""
+def ratio(above: Timing, below: Timing) -> dict[str, float]:
+    """One over the other: the fastest runs, the medians, and the least processor time."""
     return {
-        "best": min(above.raw_times) / min(below.raw_times),
-        "median": median(above.raw_times) / median(below.raw_times),
+        "best": min(above.seconds) / min(below.seconds),
+        "median": above.median / below.median,
+        "processor": min(above.processor) / min(below.processor),
     }
 
 
 def report(
     name: str,
-    measured: Mapping[str, Measurement],
+    measured: Mapping[str, Timing],
     *,
     ratios: Mapping[str, dict[str, float]],
     output: Path | None,
@@ -70,23 +99,28 @@ def report(
         facts: whatever else a reader needs, JSON values.
     """
     if measured:
-        Compare(list(measured.values())).print()
+        threads = torch.get_num_threads()
+        Compare(
+            [
+                Measurement(1, timing.seconds, TaskSpec("", "", "", name, key, "median", threads))
+                for key, timing in measured.items()
+            ]
+        ).print()
     for key, value in ratios.items():
-        print(f"{key}: {value['best']:.3g} (median {value['median']:.3g})")
+        print(
+            f"{key}: {value['best']:.3g} (median {value['median']:.3g}, "
+            f"processor {value['processor']:.3g})"
+        )
     for key, value in facts.items():
         print(f"{key}: {json.dumps(value)}")
     if output is None:
         return
-    seconds = {
-        key: {"best": min(found.raw_times), "median": found.median, "runs": len(found.raw_times)}
-        for key, found in measured.items()
-    }
     document = {
         "benchmark": name,
         "command": _command(),
         "machine": machine(),
         **facts,
-        "seconds": seconds,
+        "seconds": {key: timing.record() for key, timing in measured.items()},
         "ratios": dict(ratios),
     }
     output.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")

@@ -46,9 +46,7 @@ def test_a_script_prints_and_keeps_what_it_measured(name, tmp_path):
     assert document["benchmark"] == name
     assert document["command"].startswith(f"python benchmarks/{name}.py")
     assert document["machine"]["torch"]
-    for ratio in document["ratios"].values():
-        assert ratio["best"] > 0
-        assert ratio["median"] > 0
+    assert all(min(ratio.values()) > 0 for ratio in document["ratios"].values())
     assert all(name in done.stdout for name in document["seconds"])
     # Fits of ours are certified, and no rival goes below the least value.
     assert all(bound <= 1e-6 for bound in document.get("gap_bound", {}).values())
