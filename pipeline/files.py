@@ -1,17 +1,16 @@
 """Files that are complete or absent, and refused before any work is done for them."""
 
+import errno
 import glob
 import os
 import secrets
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from marr_pipeline.errors import PipelineError
 
-ABANDONED_SECONDS = 3600.0
-"""Since its last byte: what a killed process left, as nobody writes one file so slowly."""
+_NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 
 
 @contextmanager
@@ -21,7 +20,8 @@ def replacing(path: Path) -> Iterator[Path]:
     The bytes are on the disk before the name changes, so a crash leaves the old file or the new.
     Of writers at the same time each has a file of its own, and the last to end is kept whole. If
     `path` is a link, it goes on pointing where it does, and the file there is replaced. What a
-    killed process leaves, `.NAME.XXXXXXXX.partial`, a later writer of `path` removes.
+    killed process leaves, `.NAME.XXXXXXXX.partial` and its `.lock`, a later writer of `path`
+    removes; never the file of a writer that lives, however long it takes.
 
     Raises:
         PipelineError: the folder, the disk or the system refuses; an older `path` is untouched.
@@ -29,27 +29,59 @@ def replacing(path: Path) -> Iterator[Path]:
     target = Path(os.path.realpath(path))
     partial = target.with_name(f".{target.name}.{secrets.token_hex(4)}.partial")
     try:
-        _remove_abandoned(target)
-        # Not by `tempfile`, whose files nobody but their owner may read.
-        partial.open("xb").close()
-        try:
-            yield partial
-            with partial.open("rb+") as file:
-                os.fsync(file.fileno())
-            partial.replace(target)
-        finally:
-            partial.unlink(missing_ok=True)
+        with _held(partial, waits=True):
+            _remove_abandoned(target)
+            # Not by `tempfile`, whose files nobody but their owner may read.
+            partial.open("xb").close()
+            try:
+                yield partial
+                with partial.open("rb+") as file:
+                    os.fsync(file.fileno())
+                partial.replace(target)
+            finally:
+                partial.unlink(missing_ok=True)
     except OSError as error:
         raise unwritable(path, error) from error
 
 
+@contextmanager
+def _held(partial: Path, *, waits: bool) -> Iterator[bool]:
+    """Whether this process has the lock of `partial`, which the system drops when its owner dies.
+
+    Held from before `partial` exists until after it is gone, so whoever else gets it knows that
+    the writer is dead. Without locks, as on some network file systems, nobody gets it.
+    """
+    from filelock import FileLock, Timeout  # 40 ms, which `--help` need not wait for
+
+    os.scandir(partial.parent).close()  # filelock would make a folder that is missing
+    file = partial.with_name(f"{partial.name}.lock")
+    # A soft lock is a file that a killed owner leaves: it would stand for a writer that lives.
+    lock = FileLock(file, thread_local=False, fallback_to_soft=False)
+    try:
+        lock.acquire(blocking=waits)
+    except Timeout:
+        yield False
+        return
+    except OSError as error:
+        if error.errno not in _NO_LOCKS:
+            raise
+        file.unlink(missing_ok=True)
+        yield False
+        return
+    try:
+        yield True
+    finally:
+        with suppress(OSError):  # the next writer removes it; Windows does when it is dropped
+            file.unlink(missing_ok=True)
+        lock.release()
+
+
 def _remove_abandoned(target: Path) -> None:
-    for left in target.parent.glob(f".{glob.escape(target.name)}.????????.partial"):
-        try:
-            if time.time() - left.stat().st_mtime > ABANDONED_SECONDS:
-                left.unlink()
-        except FileNotFoundError:  # its writer has ended, or another one removes it
-            continue
+    for lock in target.parent.glob(f".{glob.escape(target.name)}.????????.partial.lock"):
+        partial = lock.with_suffix("")
+        with _held(partial, waits=False) as is_dead:
+            if is_dead:
+                partial.unlink(missing_ok=True)
 
 
 def check_writable(path: Path) -> None:

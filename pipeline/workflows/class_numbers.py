@@ -46,7 +46,7 @@ def asked_distribution(said: str, class_counts: npt.NDArray[np.int64]) -> npt.ND
     if said == "backward":
         return reversed_distribution(class_counts)
     remedy = "give every class a weight"
-    return read_class_numbers(Path(said), len(class_counts), keys=DISTRIBUTION_KEYS, remedy=remedy)
+    return _read_class_numbers(Path(said), len(class_counts), keys=DISTRIBUTION_KEYS, remedy=remedy)
 
 
 def split_population(
@@ -101,7 +101,7 @@ def prior_counts(
         return class_counts.astype(np.float64)
     if said == UNIFORM:
         return np.full(len(class_counts), class_counts.mean())
-    return read_class_numbers(
+    return _read_class_numbers(
         Path(said),
         len(class_counts),
         keys=PRIOR_COUNT_KEYS,
@@ -109,19 +109,13 @@ def prior_counts(
     )
 
 
-def read_class_numbers(
+def _read_class_numbers(
     path: Path, num_classes: int, *, keys: Sequence[str], remedy: str
 ) -> npt.NDArray[np.float64]:
-    """Numbers (K,) of at least 0 in class order, not all of them 0.
-
-    Args:
-        path: the file.
-        num_classes: K.
-        keys: under which they may stand in an `.npz` or a JSON object.
-        remedy: what to do about a file that holds others.
+    """Numbers (K,) of at least 0, not all of them 0; in an object or archive under one of `keys`.
 
     Raises:
-        DataError: the file has no such numbers.
+        DataError: the file has no such numbers, which `remedy` mends.
     """
     found = _read(path, keys)
     if found.shape != (num_classes,):
@@ -139,39 +133,28 @@ def read_class_numbers(
 
 
 def _read(path: Path, keys: Sequence[str]) -> npt.NDArray[np.float64]:
-    found: Any
-    if path.suffix == ".npz":
-        found = read_npz(path)
-    else:
-        try:
-            if path.suffix == ".npy":
-                found = np.load(path, allow_pickle=False)
-            elif path.suffix == ".json":
-                found = json.loads(path.read_text(encoding="utf-8"))
-            else:
-                found = path.read_text(encoding="utf-8").replace(",", " ").split()
-        except (OSError, EOFError, ValueError) as error:
-            raise _unreadable(path, error) from error
-    if isinstance(found, dict):
-        found = _named(path, found, keys)
     try:
+        if path.suffix == ".npz":
+            found: Any = read_npz(path)
+        elif path.suffix == ".npy":
+            found = np.load(path, allow_pickle=False)
+        elif path.suffix == ".json":
+            found = json.loads(path.read_text(encoding="utf-8"))
+        else:
+            found = path.read_text(encoding="utf-8").replace(",", " ").split()
+        if isinstance(found, dict):
+            known = [key for key in keys if key in found]
+            if not known:
+                raise DataError(
+                    f"{path}: numbers under {' or '.join(keys)} expected, got "
+                    f"{', '.join(found) or 'nothing'}; rename them"
+                )
+            found = found[known[0]]
         return np.asarray(found, dtype=np.float64)
-    except (TypeError, ValueError) as error:
-        raise _unreadable(path, error) from error
-
-
-def _named(path: Path, found: dict[str, Any], keys: Sequence[str]) -> Any:
-    for key in keys:
-        if key in found:
-            return found[key]
-    raise DataError(
-        f"{path}: numbers under {' or '.join(keys)} expected, got "
-        f"{', '.join(found) or 'nothing'}; rename them"
-    )
-
-
-def _unreadable(path: Path, error: Exception) -> DataError:
-    return DataError(
-        f"{path}: one number a class expected as .npz, .npy, .json or text, got: "
-        f"{first_line(error)}; write them so"
-    )
+    except DataError:
+        raise
+    except (OSError, EOFError, TypeError, ValueError) as error:
+        raise DataError(
+            f"{path}: one number a class expected as .npz, .npy, .json or text, got: "
+            f"{first_line(error)}; write them so"
+        ) from error

@@ -3,17 +3,18 @@ against the baselines.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from marr_pipeline.cache import Cache
-from marr_pipeline.errors import FitError
+import numpy as np
+
+from marr_pipeline.cache import Cache, differences
+from marr_pipeline.errors import ConfigError, DataError, FitError
 from marr_pipeline.files import replacing
 from marr_pipeline.names import REFERENCES
 from marr_pipeline.progress import Progress, silent
 from marr_pipeline.rectify.fit import fit_rectifier, method_keys, parse_method_key, preset_settings
-from marr_pipeline.rectify.method import FitResult
 from marr_pipeline.report.bootstrap import Bootstrap
 from marr_pipeline.report.comparison import Scored, Standing, compare_methods, over_seeds
 from marr_pipeline.report.tables import comparison_text
@@ -24,13 +25,15 @@ from marr_pipeline.workflows.cached import (
     dataset_name,
     evaluation_rows,
     fit_inputs,
-    fit_metadata,
     missing_needs,
     opened,
     with_fit_split,
 )
 from marr_pipeline.workflows.class_numbers import describe_distribution, split_population
-from marr_pipeline.workflows.seeds import check_seeds, other_differences
+
+DOCUMENTS = ("config", "transforms")
+"""Of a cache's records, those that say what was trained and how its views were made."""
+SEEDS = ("seed", "data_seed")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +44,8 @@ class Comparison:
         caches: the files.
         split: that was scored.
         class_distribution: that the metrics are about; None for the split as it is.
-        bootstrap: of the intervals on a single cache.
+        bootstrap: of the intervals on a single cache; None for spreads over several.
+        seed: of the resamples and of `sgd`.
         num_samples: of the split, in each cache.
         num_classes: K.
         is_weighted: whether samples of different classes count differently.
@@ -54,7 +58,8 @@ class Comparison:
     caches: Sequence[Path]
     split: str
     class_distribution: str | None
-    bootstrap: Bootstrap
+    bootstrap: Bootstrap | None
+    seed: int
     num_samples: Sequence[int]
     num_classes: int
     is_weighted: bool
@@ -63,43 +68,26 @@ class Comparison:
     failed: Mapping[str, str]
     warnings: Sequence[str]
 
-    @property
-    def is_over_seeds(self) -> bool:
-        """Whether the numbers are means over several caches."""
-        return len(self.caches) > 1
-
-    def metrics_caption(self) -> str:
-        """Which samples were scored, and what stands beside a number."""
-        sizes = " or ".join(f"{size:,}" for size in dict.fromkeys(self.num_samples))
-        spread = (
-            f"± standard deviation over {len(self.caches)} caches"
-            if self.is_over_seeds
-            else f"[ ] 95 % of {self.bootstrap.resamples:,} stratified resamples"
-        )
-        return (
-            f"Split {self.split} {describe_distribution(self.class_distribution)}: {sizes} "
-            f"samples of {self.num_classes:,} classes. {spread}."
-        )
-
-    def gains_caption(self) -> str:
-        """What a difference, its mark and a correlation are."""
-        weighted = ", weighted by class" if self.is_weighted else ""
-        mark = (
-            f" * p < {SIGNIFICANT:g}, McNemar's test{weighted}, Holm's correction over "
-            f"{len(self.reports) - 1} comparisons."
-        )
-        return (
-            f"Overall accuracy less the baseline's, in points.{'' if self.is_over_seeds else mark} "
-            "rho: Spearman's, of training count and a class's mean margin or logit."
-        )
-
     def text(self, table_format: str = "terminal") -> str:
-        """The tables in one of `names.TABLE_FORMATS`."""
-        return comparison_text(
-            {key: report.cells() for key, report in self.reports.items()},
-            captions=(self.metrics_caption(), self.gains_caption()),
-            table_format=table_format,
+        """The tables in one of `names.TABLE_FORMATS`, each with what its numbers are below it."""
+        sizes = " or ".join(f"{size:,}" for size in dict.fromkeys(self.num_samples))
+        if self.bootstrap is None:
+            spread, mark = f"± standard deviation over {len(self.caches)} caches", ""
+        else:
+            spread = f"[ ] 95 % of {self.bootstrap.resamples:,} stratified resamples"
+            weighted = ", weighted by class" if self.is_weighted else ""
+            mark = (
+                f" * p < {SIGNIFICANT:g}, McNemar's test{weighted}, Holm's correction over "
+                f"{len(self.reports) - 1} comparisons."
+            )
+        captions = (
+            f"Split {self.split} {describe_distribution(self.class_distribution)}: {sizes} "
+            f"samples of {self.num_classes:,} classes. {spread}.",
+            f"Overall accuracy less the baseline's, in points.{mark} "
+            "rho: Spearman's, of training count and a class's mean margin or logit.",
         )
+        cells = {key: report.cells() for key, report in self.reports.items()}
+        return comparison_text(cells, captions=captions, table_format=table_format)
 
     def save(self, path: Path, table_format: str) -> None:
         """Write the tables, complete or not at all."""
@@ -114,11 +102,9 @@ class Comparison:
             "split": self.split,
             "samples": list(self.num_samples),
             "class_distribution": self.class_distribution,
-            "test": None
-            if self.is_over_seeds
-            else f"mcnemar-{'weighted' if self.is_weighted else 'exact'}",
-            "resamples": None if self.is_over_seeds else self.bootstrap.resamples,
-            "seed": self.bootstrap.seed,
+            "test": self.bootstrap and f"mcnemar-{'weighted' if self.is_weighted else 'exact'}",
+            "resamples": self.bootstrap and self.bootstrap.resamples,
+            "seed": self.seed,
             "methods": {key: report.record() for key, report in self.reports.items()},
             "skipped": dict(self.skipped),
             "failed": dict(self.failed),
@@ -157,11 +143,11 @@ def compare(
             them.
     """
     runs = [opened(cache) for cache in caches]
-    check_seeds(runs)
-    keys, skipped = carried_keys(runs, methods)
+    warnings = check_seeds(runs)
+    keys, skipped = _carried_keys(runs, methods)
     bootstrap = Bootstrap(resamples=resamples, seed=seed)
     # Whatever is wrong with a split is said before the first fit.
-    populations, warnings = [], other_differences(runs)
+    populations = []
     for cached in runs:
         labels = cached.split(split).labels
         population, missing = split_population(class_distribution, labels, cached.class_counts)
@@ -173,7 +159,11 @@ def compare(
         scored, told = _fit_and_score(
             cached, keys, split=split, seed=seed, failed=failed, progress=progress
         )
-        warnings += _fit_warnings(told)
+        # Each warning once, with the methods that it is about unless it is about all of them.
+        for warning in dict.fromkeys(warning for found in told.values() for warning in found):
+            about = [key for key, found in told.items() if warning in found]
+            of_some = "" if len(about) == len(told) else f"{', '.join(about)}: "
+            warnings.append(of_some + warning)
         reports.append(
             compare_methods(
                 scored,
@@ -182,16 +172,18 @@ def compare(
                 bootstrap=bootstrap if len(runs) == 1 else None,
             )
         )
+    is_one = len(runs) == 1
     return Comparison(
         caches=tuple(cached.path for cached in runs),
         split=split,
         class_distribution=class_distribution,
-        bootstrap=bootstrap,
+        bootstrap=bootstrap if is_one else None,
+        seed=seed,
         num_samples=[int(population.samples.sum()) for population in populations],
         num_classes=runs[0].num_classes,
         is_weighted=not all(population.is_as_sampled for population in populations),
         reports=reports[0]
-        if len(reports) == 1
+        if is_one
         else over_seeds(reports, [key for key in keys if key not in failed]),
         skipped=skipped,
         failed=failed,
@@ -199,29 +191,67 @@ def compare(
     )
 
 
-def fit_key(cached: Cache, key: str, *, seed: int = 0, progress: Progress = silent) -> FitResult:
-    """Fit the method of a key on the training rows of a cache, with its preset's settings.
+def check_seeds(caches: Sequence[Cache]) -> list[str]:
+    """Refuse caches that cannot be runs of one experiment with other seeds.
 
-    Args:
-        cached: an open cache.
-        key: `METHOD` or `METHOD:PRESET`.
-        seed: of `sgd`.
-        progress: told the passes or iterations.
+    Returns:
+        A warning for each that differs from the first in more than its seeds.
 
     Raises:
-        CacheError: the cache lacks what the method needs.
-        ConfigError: no such key, or a setting that this cache cannot bear.
-        FitError: the loss ran out of finite numbers.
+        ConfigError: the same cache twice, whose spread would be nothing.
+        DataError: other classes, names or training counts.
     """
-    method, preset = parse_method_key(key)
-    dataset = dataset_name(cached)
-    settings = preset_settings(preset, method=method, dataset=dataset, seed=seed)
-    settings = with_fit_split(cached, settings)
-    inputs, warnings = fit_inputs(cached, settings)
-    fit = fit_rectifier(
-        inputs, settings, dataset=dataset, metadata=fit_metadata(cached), progress=progress
-    )
-    return replace(fit, warnings=(*warnings, *fit.warnings))
+    first, warnings = caches[0], []
+    known = {first.fingerprint: first.path}
+    for cached in caches[1:]:
+        if cached.fingerprint in known:
+            raise ConfigError(
+                f"{cached.path}: a cache of its own expected, got the contents of "
+                f"{known[cached.fingerprint]} again; give each seed's cache once"
+            )
+        known[cached.fingerprint] = cached.path
+        expected = None
+        if cached.num_classes != first.num_classes:
+            found = cached.num_classes
+            expected = f"{first.num_classes} classes expected as in {first.path}, got {found}"
+        elif cached.class_names != first.class_names:
+            expected = f"the class names of {first.path} expected, got others"
+        elif not np.array_equal(cached.class_counts, first.class_counts):
+            expected = f"the training counts of {first.path} expected, got others"
+        if expected is not None:
+            raise DataError(
+                f"{cached.path}: {expected}; only caches of one experiment with other seeds have a "
+                "mean, compare others one by one"
+            )
+        shared = [name for name in DOCUMENTS if name in {*first.meta_keys} & {*cached.meta_keys}]
+        lines = differences(*({name: one.meta(name) for name in shared} for one in (first, cached)))
+        lines = [line for line in lines if line.split(":")[0].split(".")[-1] not in SEEDS]
+        if lines:
+            warnings.append(
+                f"{cached.path} differs from {first.path} in more than its seed: {'; '.join(lines)}"
+            )
+    return warnings
+
+
+def _carried_keys(
+    caches: Sequence[Cache], asked: Sequence[str] | None
+) -> tuple[list[str], dict[str, str]]:
+    """The methods that are fitted, the references first, and what the caches lack for others."""
+    if asked is not None:
+        methods = [parse_method_key(key) for key in asked]
+        for cached in caches:
+            for method, _ in methods:
+                check_needs(cached, method)
+        found = [name if preset == "default" else f"{name}:{preset}" for name, preset in methods]
+        return list(dict.fromkeys([*REFERENCES, *found])), {}
+    skipped = {}
+    for key in method_keys():
+        method, _ = parse_method_key(key)
+        missing = {need for cached in caches for need in missing_needs(cached, method)}
+        if missing:
+            skipped[key] = f"needs {' and '.join(sorted(missing))}"
+    kept = [key for key in method_keys() if key not in skipped]
+    return list(dict.fromkeys([*REFERENCES, *kept])), skipped
 
 
 def _fit_and_score(
@@ -238,18 +268,28 @@ def _fit_and_score(
     scored: dict[str, Scored] = {}
     warnings: dict[str, Sequence[str]] = {}
     for number, key in enumerate(keys):
+
+        def tell(done: int, total: int, note: str = "", number: int = number) -> None:
+            # Of one fit as part of all: a whole head may take minutes.
+            progress(number, len(keys), f"{keys[number]}: {note}")
+
         progress(number, len(keys), key)
+        method, preset = parse_method_key(key)
+        dataset = dataset_name(cached)
+        settings = preset_settings(preset, method=method, dataset=dataset, seed=seed)
+        settings = with_fit_split(cached, settings)
+        inputs, lacking = fit_inputs(cached, settings)
         try:
-            fit = fit_key(cached, key, seed=seed, progress=_inner(progress, number, keys))
+            fit = fit_rectifier(inputs, settings, dataset=dataset, progress=tell)
         except FitError as error:
             failed[key] = f"{cached.path}: {error}"
             continue
         scores = rows.scores(fit.rectifier)
         averages = rows.averages(fit.rectifier, scores)
         scored[key] = Scored(
-            method=fit.rectifier.method,
+            method=method,
             status=str(fit.status),
-            fit_split=None if fit.loss is None else fit.rectifier.metadata["fit_split"],
+            fit_split=None if fit.loss is None else settings.fit_split,
             scores=scores,
             facts={
                 "margin_correlation": averages.margin_correlation,
@@ -258,58 +298,6 @@ def _fit_and_score(
                 "seconds": fit.seconds,
             },
         )
-        warnings[key] = fit.warnings
+        warnings[key] = (*lacking, *fit.warnings)
     progress(len(keys), len(keys))
     return scored, warnings
-
-
-def _inner(progress: Progress, number: int, keys: Sequence[str]) -> Progress:
-    """Progress of one fit as part of that of all: a whole head may take minutes."""
-
-    def tell(done: int, total: int, note: str = "") -> None:
-        progress(number, len(keys), f"{keys[number]}: {note}")
-
-    return tell
-
-
-def carried_keys(
-    caches: Sequence[Cache], asked: Sequence[str] | None
-) -> tuple[list[str], dict[str, str]]:
-    """The methods that are fitted, the references first, and what the caches lack for others.
-
-    Args:
-        caches: each must carry every method that is fitted.
-        asked: keys; None for every method with every preset of its own.
-
-    Raises:
-        CacheError: a cache lacks what a method needs that was asked for.
-        ConfigError: a key that does not exist.
-    """
-    if asked is not None:
-        methods = [parse_method_key(key) for key in asked]
-        for cached in caches:
-            for method, _ in methods:
-                check_needs(cached, method)
-        found = [name if preset == "default" else f"{name}:{preset}" for name, preset in methods]
-        return list(dict.fromkeys([*REFERENCES, *found])), {}
-    skipped = {}
-    for key in method_keys():
-        missing = {
-            need for cached in caches for need in missing_needs(cached, parse_method_key(key)[0])
-        }
-        if missing:
-            skipped[key] = f"needs {' and '.join(sorted(missing))}"
-    kept = [key for key in method_keys() if key not in skipped]
-    return list(dict.fromkeys([*REFERENCES, *kept])), skipped
-
-
-def _fit_warnings(told: Mapping[str, Sequence[str]]) -> list[str]:
-    """Each warning once, with the methods that it is about unless it is about all of them."""
-    about: dict[str, list[str]] = {}
-    for key, warnings in told.items():
-        for warning in warnings:
-            about.setdefault(warning, []).append(key)
-    return [
-        warning if len(keys) == len(told) else f"{', '.join(keys)}: {warning}"
-        for warning, keys in about.items()
-    ]

@@ -23,8 +23,8 @@ from marr_pipeline.backbone.extract import (
 from marr_pipeline.device import resolve_device
 from marr_pipeline.distributed import ALONE, LostRankError, Ranks, deferred_interrupt
 from marr_pipeline.progress import Forecast
+from marr_pipeline.workflows import CREATOR, library_versions
 from marr_pipeline.workflows.checkpoint import checkpoint_network
-from marr_pipeline.workflows.creator import CREATOR, library_versions
 from marr_pipeline.workflows.phase_one import (
     NOBODY,
     Listener,

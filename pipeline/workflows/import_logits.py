@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from marr_pipeline import cache
 from marr_pipeline.errors import DataError
+from marr_pipeline.workflows import CREATOR, library_versions
 from marr_pipeline.workflows.arrays.files import SplitFiles as SplitFiles
 from marr_pipeline.workflows.arrays.files import read_split
 from marr_pipeline.workflows.arrays.head import (
@@ -19,7 +20,6 @@ from marr_pipeline.workflows.arrays.head import (
     read_head,
 )
 from marr_pipeline.workflows.arrays.rows import as_strings, split_arrays
-from marr_pipeline.workflows.creator import CREATOR, library_versions
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,7 +2,8 @@
 
 import os
 import stat
-import time
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -69,22 +70,25 @@ def test_a_block_that_fails_leaves_the_old_file_alone(tmp_path):
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_what_a_killed_writer_left_goes_with_the_next(tmp_path):
-    old, new, other = (
-        tmp_path / name
-        for name in (
-            ".a.bin.01234567.partial",
-            ".a.bin.89abcdef.partial",
-            ".b.bin.01234567.partial",
-        )
+def test_only_what_a_killed_writer_left_goes_with_the_next(tmp_path):
+    path, other = tmp_path / "a.bin", tmp_path / "b.bin"
+    killed = (
+        "import os, signal, sys, pathlib\n"
+        "from marr_pipeline.files import replacing\n"
+        "with replacing(pathlib.Path(sys.argv[1])): os.kill(os.getpid(), signal.SIGKILL)"
     )
-    for path in (old, new, other):
-        path.touch()
-    for path in (old, other):
-        os.utime(path, (0, time.time() - 2 * 3600))
-    with replacing(tmp_path / "a.bin"):
-        pass
-    assert {path.name for path in tmp_path.iterdir()} == {"a.bin", new.name, other.name}
+    for name in (path, path, other):
+        subprocess.run([sys.executable, "-c", killed, name], check=False)
+    left = sorted(tmp_path.iterdir())
+    assert [file.suffix for file in left] == [".partial", ".lock"] * 2  # the second took the first
+    with replacing(path) as living:
+        os.utime(living, (0, 0))  # has not written for years, and lives
+        with replacing(path) as second:
+            second.write_bytes(b"second")
+        assert living.exists()
+        living.write_bytes(b"first")
+    assert path.read_bytes() == b"first"
+    assert {file.name for file in tmp_path.iterdir()} == {"a.bin", left[2].name, left[3].name}
 
 
 def test_others_may_read_it_as_any_new_file(tmp_path):

@@ -6,7 +6,7 @@ recognised only if every row is so: logits of a real network that sum to 1 in ea
 nowhere negative do not occur.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -54,10 +54,7 @@ def split_arrays(arrays: Mapping[str, npt.NDArray[Any]], *, where: str) -> Split
             "number for each class, not the predicted class"
         )
     labels = _as_labels(arrays["labels"], num_samples, num_classes, where=f"{where}: labels")
-    evidence = _LogitEvidence(where=f"{where}: logits")
-    for block in _finite_blocks(logits, where=f"{where}: logits"):
-        evidence.add(block)
-    evidence.refuse_what_is_no_logit()
+    _check_are_logits(_finite_blocks(logits, where=f"{where}: logits"), where=f"{where}: logits")
     features = None
     if "features" in arrays:
         features = _as_views(arrays["features"], where=f"{where}: features")
@@ -82,11 +79,7 @@ def split_arrays(arrays: Mapping[str, npt.NDArray[Any]], *, where: str) -> Split
 def _finite_blocks(
     values: npt.NDArray[np.floating], *, where: str
 ) -> Iterator[npt.NDArray[np.floating]]:
-    """Blocks (B, W) of rows (V, N, W), as they would be stored: float32 or float16, all finite.
-
-    Raises:
-        DataError: a number is not finite in the stored type; it names the row.
-    """
+    """Blocks (B, W) of rows (V, N, W), as they would be stored: float32 or float16, all finite."""
     stored = values.dtype if values.dtype in _STORED_AS_IS else np.dtype(np.float32)
     for view, rows in enumerate(values):
         for start, stop in row_ranges(len(rows), rows[0].nbytes):
@@ -181,49 +174,35 @@ def _as_kinds(array: npt.NDArray[Any], num_views: int, *, where: str) -> tuple[s
     return tuple(kinds)
 
 
-class _LogitEvidence:
-    """What all rows seen so far have in common.
+def _check_are_logits(blocks: Iterable[npt.NDArray[np.floating]], *, where: str) -> None:
+    """Raise if all rows of the blocks (B, K) are of a known other kind; it says of which.
 
-    Args:
-        where: how the error names them.
+    Raises:
+        DataError: they are, or a block is not finite.
     """
-
-    def __init__(self, *, where: str) -> None:
-        self._where = where
-        self._low, self._high = np.inf, -np.inf
-        self._low_sum, self._high_sum = np.inf, -np.inf
-        self._is_binary = True
-
-    def add(self, rows: npt.NDArray[np.floating]) -> None:
-        """Look at finite rows (B, K)."""
-        if self._low < 0:
-            return  # one negative number settles it
-        self._low = min(self._low, float(rows.min()))
-        self._high = max(self._high, float(rows.max()))
+    low, high, is_binary = np.inf, -np.inf, True
+    low_sum, high_sum = np.inf, -np.inf
+    for rows in blocks:
+        if low < 0:
+            continue  # one negative number settles it
+        low, high = min(low, float(rows.min())), max(high, float(rows.max()))
         sums = rows.sum(axis=1, dtype=np.float64)
-        self._low_sum = min(self._low_sum, float(sums.min()))
-        self._high_sum = max(self._high_sum, float(sums.max()))
-        self._is_binary = self._is_binary and bool(((rows == 0) | (rows == 1)).all())
+        low_sum, high_sum = min(low_sum, float(sums.min())), max(high_sum, float(sums.max()))
+        is_binary = is_binary and bool(((rows == 0) | (rows == 1)).all())
 
-    def refuse_what_is_no_logit(self) -> None:
-        """Raise if the rows are of a known other kind.
+    def sums_to(total: float) -> bool:
+        error = max(abs(low_sum - total), abs(high_sum - total))
+        return low >= 0 and error <= _SUM_TOLERANCE * total
 
-        Raises:
-            DataError: they are; it says of which.
-        """
-        if self._is_binary and self._sums_to(1):
-            found = "one-hot rows (a single 1 in each)"
-        elif self._high <= 1 and self._sums_to(1):
-            found = "probabilities (all within 0..1, every row sums to 1)"
-        elif self._high <= 100 and self._sums_to(100):
-            found = "percentages (all within 0..100, every row sums to 100)"
-        else:
-            return
-        raise DataError(
-            f"{self._where}: logits expected, got what looks like {found}; give the values before "
-            "the softmax, or log-probabilities"
-        )
-
-    def _sums_to(self, total: float) -> bool:
-        error = max(abs(self._low_sum - total), abs(self._high_sum - total))
-        return self._low >= 0 and error <= _SUM_TOLERANCE * total
+    if is_binary and sums_to(1):
+        found = "one-hot rows (a single 1 in each)"
+    elif high <= 1 and sums_to(1):
+        found = "probabilities (all within 0..1, every row sums to 1)"
+    elif high <= 100 and sums_to(100):
+        found = "percentages (all within 0..100, every row sums to 100)"
+    else:
+        return
+    raise DataError(
+        f"{where}: logits expected, got what looks like {found}; give the values before "
+        "the softmax, or log-probabilities"
+    )

@@ -5,13 +5,16 @@ import io
 import json
 import re
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from scipy.stats import binomtest
 
 from marr_pipeline.cache import open_cache
+from marr_pipeline.errors import FitError
 from marr_pipeline.groups import shot_groups
+from marr_pipeline.rectify.methods import METHODS
 from marr_pipeline.workflows.cached import closed_form, evaluation_rows
 from marr_pipeline.workflows.compare import compare
 
@@ -256,23 +259,17 @@ def test_the_terminal_tables_are_narrow_enough_to_read(run, digits_cache):
 
 
 def test_a_fit_that_comes_to_nothing_leaves_the_others(run, imported, monkeypatch):
-    from marr_pipeline.errors import FitError
-    from marr_pipeline.workflows import compare as comparing
+    def diverging(inputs, settings, context):
+        raise FitError("fit: a finite loss expected, got nan")
 
-    def diverging(cached, key, **options):
-        if key == "marr":
-            raise FitError("fit: a finite loss expected, got nan")
-        return fit_key(cached, key, **options)
-
-    fit_key = comparing.fit_key
-    monkeypatch.setattr(comparing, "fit_key", diverging)
+    monkeypatch.setitem(METHODS, "temperature", replace(METHODS["temperature"], fit=diverging))
     cache = imported()
     done = run("compare", cache, *QUICK, "--json")
     assert done.code == 0
-    assert f"warning: without marr: {cache}: fit: a finite loss expected" in done.err
+    assert f"warning: without temperature: {cache}: fit: a finite loss expected" in done.err
     document = done.document
-    assert list(document["methods"]) == [key for key in KEYS if key != "marr"]
-    assert list(document["failed"]) == ["marr"]
+    assert list(document["methods"]) == [key for key in KEYS if key != "temperature"]
+    assert list(document["failed"]) == ["temperature"]
 
 
 def test_a_fit_without_a_minimum_is_a_marked_row(run, tmp_path):

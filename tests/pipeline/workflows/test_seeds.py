@@ -8,7 +8,7 @@ from caches import write_splits
 
 from marr_pipeline.cache import SplitArrays, open_cache
 from marr_pipeline.errors import ConfigError, DataError
-from marr_pipeline.workflows.seeds import check_seeds, other_differences
+from marr_pipeline.workflows.compare import check_seeds
 
 CONFIG = {"seed": 0, "dataset": {"data_seed": 0}, "recipe": {"weight_decay": 5e-4}}
 
@@ -35,21 +35,20 @@ def make_cache(tmp_path):
 def test_seeds_of_one_experiment_pass_without_a_word(make_cache):
     second = {**CONFIG, "seed": 1, "dataset": {"data_seed": 7}}
     caches = [make_cache("a.h5"), make_cache("b.h5", seed=1, config=second)]
-    check_seeds(caches)
-    assert other_differences(caches) == []
+    assert check_seeds(caches) == []
 
 
 def test_another_recipe_is_named(make_cache):
     second = {**CONFIG, "seed": 1, "recipe": {"weight_decay": 1e-4}}
     caches = [make_cache("a.h5"), make_cache("b.h5", seed=1, config=second)]
-    (warning,) = other_differences(caches)
+    (warning,) = check_seeds(caches)
     assert re.search(r"b.h5 differs from \S+a.h5 in more than its seed: ", warning)
     assert warning.endswith(": config.recipe.weight_decay: 0.0005 -> 0.0001")
 
 
 def test_imported_caches_have_nothing_to_compare(make_cache):
     caches = [make_cache("a.h5"), make_cache("b.h5", seed=1, config=None)]
-    assert other_differences(caches) == []
+    assert check_seeds(caches) == []
 
 
 def test_the_same_contents_are_no_second_seed(make_cache):
