@@ -102,7 +102,11 @@ def report(
         threads = torch.get_num_threads()
         Compare(
             [
-                Measurement(1, timing.seconds, TaskSpec("", "", "", name, key, "median", threads))
+                Measurement(
+                    1,
+                    timing.seconds,
+                    TaskSpec("", "", "", name, key, "median", num_threads=threads),
+                )
                 for key, timing in measured.items()
             ]
         ).print()
