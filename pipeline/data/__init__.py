@@ -14,16 +14,22 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from marr_pipeline.data.dataset import LongTailedDataset, draw_dataset
-from marr_pipeline.data.digits import digits_source
-from marr_pipeline.data.folder import cifar_source, folder_source
+from marr_pipeline.data.dataset import LongTailedDataset
 from marr_pipeline.data.listed import LISTED, OFFICIAL, listed_source
 from marr_pipeline.data.longtail import RowNumbers
-from marr_pipeline.data.normalise import Normalisation
-from marr_pipeline.data.source import DatasetSource, SourceRequest, without_unreadable
+from marr_pipeline.data.normalise import NORMALISATIONS, Normalisation, channel_statistics
+from marr_pipeline.data.packaged import cifar_source, digits_source
+from marr_pipeline.data.resident import ResidentSplit
+from marr_pipeline.data.source import (
+    DatasetSource,
+    SourceRequest,
+    folder_source,
+    without_unreadable,
+)
 from marr_pipeline.data.views import Augmentation
 from marr_pipeline.errors import ConfigError
 from marr_pipeline.progress import Progress, silent
+from marr_pipeline.protocols import PROTOCOLS
 
 SourceFinder = Callable[[SourceRequest], DatasetSource]
 """Finds the images of a dataset and decodes none; a ConfigError or DataError if it cannot."""
@@ -119,11 +125,38 @@ def load_dataset(
         source = replace(source, skipped=skipped)
     elif skip_unreadable:
         source = without_unreadable(source)
-    return draw_dataset(
-        source,
-        imbalance_ratio=imbalance_ratio,
-        data_seed=data_seed,
+    protocol = PROTOCOLS[name]
+    ratio = protocol.imbalance_ratio if imbalance_ratio is None else imbalance_ratio
+    if tune_fraction and "tune" in source.splits:
+        raise ConfigError(
+            f"{name}: a tune fraction of 0 expected where the data has its own tune split, "
+            f"got {tune_fraction}; leave --tune-fraction out or remove the tune folder"
+        )
+    if stored_rows is None:
+        rows = source.draw_rows(ratio, tune_fraction=tune_fraction, data_seed=data_seed)
+    else:
+        rows = dict(stored_rows)
+    splits = source.load(rows)
+    train = splits["train"]
+    defaults = protocol.large if train.is_streamed else protocol.small
+    if normalisation is not None:
+        used = normalisation.of_channels(train.image_shape[0])
+    elif defaults.normalisation is not None:
+        used = NORMALISATIONS[defaults.normalisation]
+    else:
+        assert isinstance(train, ResidentSplit), "the normalisation of large images is stated"
+        used = channel_statistics(train.images)
+    return LongTailedDataset(
+        name=name,
+        class_names=source.class_names,
+        train=train,
+        tune=splits.get("tune"),
+        test=splits.get("test"),
+        normalisation=used,
+        own_normalisation=normalisation is None,
+        defaults=defaults,
+        imbalance_ratio=ratio,
         tune_fraction=tune_fraction,
-        stored_rows=stored_rows,
-        normalisation=normalisation,
+        data_seed=data_seed,
+        skipped=source.skipped,
     )

@@ -15,6 +15,7 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 from torchvision.transforms import AutoAugment, AutoAugmentPolicy
+from torchvision.transforms.v2 import functional
 
 from marr_pipeline.data import pillow_operations as pillow
 
@@ -36,8 +37,8 @@ BOUNDS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 }
 PLAIN: dict[str, Callable[[Tensor], Tensor]] = {
     "AutoContrast": pillow.autocontrast,
-    "Equalize": pillow.equalize,
-    "Invert": pillow.invert,
+    "Equalize": functional.equalize,
+    "Invert": functional.invert,
 }
 
 Parameters = Callable[[str, float, int, int], tuple[Tensor, ...]]
@@ -89,7 +90,7 @@ class _Kernel:
 
     Attributes:
         run: images (B, C, H, W) uint8 and parameters (B, ...) to images.
-        parameters: (M, ...) each.
+        parameters: (50, ...) each, by signed operation; 0 for those of other kernels.
     """
 
     run: Callable[..., Tensor]
@@ -104,13 +105,11 @@ class _Stage:
         probability: (25,) float64.
         kernels: that carry them out.
         kernel: (50,) int64, which of them a signed operation is.
-        place: (50,) int64, which of the kernel's M parameters it has.
     """
 
     probability: Tensor
     kernels: tuple[_Kernel, ...]
     kernel: Tensor
-    place: Tensor
 
 
 def autoaugment(
@@ -140,21 +139,19 @@ def autoaugment(
     stages = _stages(style, images.shape[2], images.shape[3], images.device)
     for number, stage in enumerate(stages):
         drawn = 2 * pair + (sign[:, number] < 0.5)
-        place = stage.place[drawn]
         happens = apply[:, number] < stage.probability[pair]
         chosen = torch.where(happens, stage.kernel[drawn], -1)
         for index, kernel in enumerate(stage.kernels):
             if select:
                 rows = (chosen == index).nonzero()[:, 0]
                 if len(rows):
-                    own = place[rows]
+                    own = drawn[rows]
                     parameters = [values.index_select(0, own) for values in kernel.parameters]
                     changed = kernel.run(result.index_select(0, rows), *parameters)
                     result.index_copy_(0, rows, changed)
             else:
                 is_chosen = chosen == index
-                own = torch.where(is_chosen, place, 0)
-                changed = kernel.run(result, *(values[own] for values in kernel.parameters))
+                changed = kernel.run(result, *(values[drawn] for values in kernel.parameters))
                 result = torch.where(is_chosen[:, None, None, None], changed, result)
     return result
 
@@ -206,23 +203,26 @@ def _plan_stage(
         for negative in (False, True)
     ]
     kernels: list[_Kernel] = []
-    chosen, place = torch.full((2, len(signed)), -1).unbind()
+    chosen = torch.full((len(signed),), -1)
     for run, names, parameters_of in _kinds(style):
         members = [index for index, (name, _, _) in enumerate(signed) if name in names]
         if not members:
             continue
-        chosen[members], place[members] = len(kernels), torch.arange(len(members))
+        chosen[members] = len(kernels)
         rows = []
         for name, level, negative in (signed[index] for index in members):
             size = height if name == "TranslateY" else width
             value = strength(name, level, size, negative=negative, style=style)
             rows.append(parameters_of(name, value, height, width))
-        parameters = tuple(torch.stack(column).to(device) for column in zip(*rows, strict=True))
-        kernels.append(_Kernel(run, parameters))
+        parameters = []
+        for column in zip(*rows, strict=True):
+            own = torch.stack(column)
+            every = own.new_zeros(len(signed), *own.shape[1:])
+            every[members] = own
+            parameters.append(every.to(device))
+        kernels.append(_Kernel(run, tuple(parameters)))
     probability = torch.tensor([pair[number][1] for pair in POLICIES], dtype=torch.float64)
-    return _Stage(
-        probability.to(device), tuple(kernels), kernel=chosen.to(device), place=place.to(device)
-    )
+    return _Stage(probability.to(device), tuple(kernels), kernel=chosen.to(device))
 
 
 def _kinds(style: AutoAugmentStyle) -> list[tuple[Callable[..., Tensor], set[str], Parameters]]:

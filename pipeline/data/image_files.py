@@ -117,14 +117,14 @@ def read_images(
     def decode(row: int) -> None:
         images[row] = read_image(paths[row], image_size)
 
-    _for_every_row(decode, len(paths), threads=threads, progress=progress, note=note)
+    _for_every_row(decode, len(paths), threads, progress, note)
     return torch.from_numpy(images).permute(0, 3, 1, 2).contiguous()
 
 
 def find_unreadable(
     paths: Sequence[Path], *, threads: int, progress: Progress, note: str
 ) -> npt.NDArray[np.bool_]:
-    """Which of `paths` (N,) cannot be decoded; every one is, so this costs a whole reading."""
+    """Which of `paths` (N,) cannot be decoded, as `read_images` does; every one is."""
     is_bad = np.zeros(len(paths), dtype=np.bool_)
 
     def check(row: int) -> None:
@@ -133,12 +133,12 @@ def find_unreadable(
         except DataError:
             is_bad[row] = True
 
-    _for_every_row(check, len(paths), threads=threads, progress=progress, note=note)
+    _for_every_row(check, len(paths), threads, progress, note)
     return is_bad
 
 
 def _for_every_row(
-    work: Callable[[int], None], num_rows: int, *, threads: int, progress: Progress, note: str
+    work: Callable[[int], None], num_rows: int, threads: int, progress: Progress, note: str
 ) -> None:
     """Call `work` for 0..num_rows-1 in threads; the first error ends it."""
 

@@ -42,12 +42,8 @@ class ListFile:
         return f"{self.path}, line {self.lines[row]}"
 
 
-@dataclass(frozen=True)
-class _Entry:
-    line: int
-    image_path: str
-    label: str
-    class_name: str | None = None
+_Entry = tuple[int, str, str, str | None]
+"""A line's number, path, label as it is written, and class where there is one."""
 
 
 def read_list(path: Path) -> ListFile:
@@ -73,23 +69,21 @@ def read_list(path: Path) -> ListFile:
     first_line: dict[str, int] = {}
     labels: list[int] = []
     class_names: dict[int, str] = {}
-    for entry in entries:
-        where = f"{path}, line {entry.line}"
-        before = first_line.setdefault(entry.image_path, entry.line)
-        if before != entry.line:
+    for line, image_path, written, class_name in entries:
+        where = f"{path}, line {line}"
+        before = first_line.setdefault(image_path, line)
+        if before != line:
             raise DataError(
-                f"{where}: every image once expected, got {entry.image_path} as in line {before}; "
+                f"{where}: every image once expected, got {image_path} as in line {before}; "
                 "remove one of the two lines"
             )
-        label = _label(entry.label, where)
+        label = _label(written, where)
         labels.append(label)
-        if entry.class_name is not None:
-            known = class_names.setdefault(label, entry.class_name)
-            if known != entry.class_name:
-                raise DataError(
-                    f"{where}: class '{known}' expected for label {label} as in the lines before, "
-                    f"got '{entry.class_name}'; give every label one name"
-                )
+        if class_name is not None and class_names.setdefault(label, class_name) != class_name:
+            raise DataError(
+                f"{where}: class '{class_names[label]}' expected for label {label} as in the lines "
+                f"before, got '{class_name}'; give every label one name"
+            )
     if not labels:
         raise DataError(
             f"{path}: lines `path label`, or a CSV with the header path,label, expected, got no "
@@ -160,7 +154,7 @@ def _text_entries(path: Path, lines: list[str]) -> Iterator[_Entry]:
                 f"{len(fields)} fields: '{_short(line)}'; for paths with blanks give a CSV with "
                 "the header path,label"
             )
-        yield _Entry(number, _posix(fields[0]), fields[1])
+        yield number, _posix(fields[0]), fields[1], None
 
 
 def _csv_entries(path: Path, lines: list[str]) -> Iterator[_Entry]:
@@ -184,7 +178,7 @@ def _csv_entries(path: Path, lines: list[str]) -> Iterator[_Entry]:
         row = dict(zip(columns, (field.strip() for field in fields), strict=True))
         if not row["path"]:
             raise DataError(f"{path}, line {number}: a path expected, got none; fill it in")
-        yield _Entry(number, _posix(row["path"]), row["label"], row.get(CLASS_COLUMN) or None)
+        yield number, _posix(row["path"]), row["label"], row.get(CLASS_COLUMN) or None
 
 
 def _columns(header: str) -> list[str]:

@@ -94,23 +94,19 @@ def parse_normalisation(text: str) -> Normalisation:
         return NORMALISATIONS[text]
     mean, _, std = text.partition("/")
     try:
-        numbers = _numbers(mean), _numbers(std)
+        means, deviations = (tuple(map(float, part.split(","))) for part in (mean, std))
     except ValueError as error:
         raise ConfigError(
             f"--normalisation: dataset, {', '.join(NORMALISATIONS)} or MEAN/STD expected, got "
             f"{text}; such as 0.485,0.456,0.406/0.229,0.224,0.225, or 0.5/0.5 for all channels"
         ) from error
-    normalisation = Normalisation(*numbers)
+    normalisation = Normalisation(means, deviations)
     if not all(0 <= value <= 1 for value in normalisation.mean):
         raise ConfigError(
             f"--normalisation: means of pixels in [0, 1] expected, got {mean}; divide means and "
             "deviations by 255"
         )
     return normalisation
-
-
-def _numbers(text: str) -> tuple[float, ...]:
-    return tuple(float(number) for number in text.split(","))
 
 
 def channel_statistics(images: Tensor) -> Normalisation:

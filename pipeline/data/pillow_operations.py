@@ -52,11 +52,6 @@ def solarize(images: Tensor, thresholds: Tensor) -> Tensor:
     return torch.where(images < thresholds[:, None, None, None], images, 255 - images)
 
 
-def invert(images: Tensor) -> Tensor:
-    """255 minus every pixel."""
-    return 255 - images
-
-
 def autocontrast(images: Tensor) -> Tensor:
     """Every channel stretched to 0..255; one of a single value stays."""
     low = images.amin((2, 3), keepdim=True).double()
@@ -65,19 +60,6 @@ def autocontrast(images: Tensor) -> Tensor:
     scale = torch.full_like(span, 255.0) / span.clamp(min=1)
     stretched = (images * scale + -low * scale).clamp(0, 255).to(torch.uint8)
     return torch.where(span > 0, stretched, images)
-
-
-def equalize(images: Tensor) -> Tensor:
-    """Every channel with about equally many pixels of every value; one of a single value stays."""
-    pixels = images.flatten(0, 1).flatten(1).long()
-    histogram = pixels.new_zeros(len(pixels), 256)
-    histogram.scatter_add_(1, pixels, torch.ones_like(pixels))
-    brightest = histogram.gather(1, pixels.amax(1, keepdim=True))
-    step = (pixels.shape[1] - brightest) // 255
-    below = histogram.cumsum(1) - histogram
-    table = ((step // 2 + below) // step.clamp(min=1)).clamp(max=255)
-    table = torch.where(step > 0, table, torch.arange(256, device=images.device))
-    return table.to(torch.uint8).gather(1, pixels).reshape(images.shape)
 
 
 def _blend(start: Tensor, images: Tensor, factors: Tensor) -> Tensor:

@@ -20,7 +20,6 @@ from torch.nn.functional import pad
 
 from marr_pipeline.data.autoaugment import STYLES, autoaugment
 from marr_pipeline.data.views import Augmentation, Batch, ImageSplit, ViewPass
-from marr_pipeline.errors import DataError
 
 CROP_Y, CROP_X, FLIP, POLICY, CUT_Y, CUT_X = range(6)
 APPLY = slice(6, 8)
@@ -34,9 +33,6 @@ class ResidentSplit(ImageSplit):
 
     Attributes:
         images: (N, C, H, W) uint8, contiguous.
-        labels: (N,) int64.
-        source_indices: (N,) int64, the row of each image in its source's own order.
-        ids: N file paths relative to the data root, or None where the source has no files.
     """
 
     images: Tensor
@@ -44,25 +40,6 @@ class ResidentSplit(ImageSplit):
     source_indices: Tensor
     ids: tuple[str, ...] | None = None
     is_streamed: ClassVar[bool] = False
-
-    def __post_init__(self) -> None:
-        if self.images.dtype != torch.uint8 or self.images.ndim != 4:
-            raise DataError(
-                "images: (N, C, H, W) uint8 expected, got "
-                f"{tuple(self.images.shape)} {self.images.dtype}; decode to 8-bit pixels first"
-            )
-        if not self.images.is_contiguous():
-            raise DataError("images: contiguous memory expected, got a view; call .contiguous()")
-        for name, values in (("labels", self.labels), ("source_indices", self.source_indices)):
-            if values.dtype != torch.int64 or values.shape != (len(self.images),):
-                raise DataError(
-                    f"{name}: ({len(self.images)},) int64 expected, got "
-                    f"{tuple(values.shape)} {values.dtype}; give one integer an image"
-                )
-        if self.ids is not None and len(self.ids) != len(self.images):
-            raise DataError(
-                f"ids: {len(self.images)} expected, got {len(self.ids)}; give one path an image"
-            )
 
     @property
     def image_shape(self) -> tuple[int, int, int]:

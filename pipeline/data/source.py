@@ -1,4 +1,4 @@
-"""Where the images of a dataset are, before any is chosen or read.
+"""Where the images of a dataset are, before any is chosen or read; the plain case is a folder.
 
 A subset of a large folder decodes the subset alone. Small images of files are read into memory,
 large ones when they are needed: 115,846 images of 64 x 64 pixels take 1.4 GB as bytes, of 224 x 224
@@ -16,13 +16,15 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from marr_pipeline.data.image_files import ImageFiles, find_unreadable, read_images
-from marr_pipeline.data.longtail import RowNumbers
+from marr_pipeline.data.image_files import SUFFIXES, ImageFiles, find_unreadable, read_images
+from marr_pipeline.data.longtail import RowNumbers, hold_out, long_tail_counts, select_rows
 from marr_pipeline.data.resident import ResidentSplit
 from marr_pipeline.data.streamed import StreamedSplit
 from marr_pipeline.data.views import ImageSplit
-from marr_pipeline.errors import ConfigError
-from marr_pipeline.progress import Progress
+from marr_pipeline.errors import ConfigError, DataError
+from marr_pipeline.names import SPLITS
+from marr_pipeline.progress import Progress, silent
+from marr_pipeline.protocols import PROTOCOLS
 
 RESIDENT_UP_TO = 64  # pixels a side; larger images stay in their files
 SMALLEST_SIZE = 8
@@ -38,13 +40,13 @@ class SourceRequest:
     `network_size`.
     """
 
-    data_root: Path | None
-    data_seed: int
-    image_size: int | None
-    lists: Mapping[str, Path]
-    path_prefixes: tuple[tuple[str, str], ...]
-    workers: int | None
-    progress: Progress
+    data_root: Path | None = None
+    data_seed: int = 0
+    image_size: int | None = None
+    lists: Mapping[str, Path] = field(default_factory=dict)
+    path_prefixes: tuple[tuple[str, str], ...] = ()
+    workers: int | None = None
+    progress: Progress = silent
     network_size: int | None = None
 
     def side(self, own: int) -> int:
@@ -170,6 +172,109 @@ class DatasetSource:
     class_names: tuple[str, ...]
     splits: Mapping[str, SplitSource]
     skipped: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+    def draw_rows(
+        self, imbalance_ratio: float | None, *, tune_fraction: float, data_seed: int
+    ) -> dict[str, RowNumbers]:
+        """The rows of every split: the tail of `train`, of which a part may become `tune`.
+
+        Raises:
+            ConfigError: a setting out of range.
+            DataError: the images do not allow the ratio.
+        """
+        rows = {name: split.rows for name, split in self.splits.items()}
+        train, labels = rows["train"], self.splits["train"].labels
+        if imbalance_ratio is not None:
+            available = np.bincount(labels[train], minlength=len(self.class_names))
+            counts = long_tail_counts(available, imbalance_ratio, class_names=self.class_names)
+            train = train[select_rows(labels[train], counts, data_seed)]
+        if tune_fraction:
+            held = hold_out(labels[train], tune_fraction, data_seed)
+            rows["tune"], train = train[held], np.delete(train, held)
+        return {**rows, "train": train}
+
+    def load(self, rows: Mapping[str, RowNumbers]) -> dict[str, ImageSplit]:
+        """The images of those rows of each split; a split that is not there comes out of `train`.
+
+        Raises:
+            DataError: rows of another source, or an image that cannot be read.
+        """
+        loaded = {}
+        for name, own in rows.items():
+            split = self.splits.get(name, self.splits["train"])
+            if len(own) and not 0 <= int(own.min()) <= int(own.max()) < len(split.labels):
+                raise DataError(
+                    f"{self.name}, split {name}: the checkpoint's rows must lie in "
+                    f"0..{len(split.labels) - 1}, got {own.min()}..{own.max()}; point --data-root "
+                    "at the data it was trained on"
+                )
+            loaded[name] = split.load(np.asarray(own, dtype=np.int64))
+        return loaded
+
+
+def folder_source(request: SourceRequest) -> DatasetSource:
+    """List the images of the data root; nothing is decoded and nothing drawn yet.
+
+    Raises:
+        ConfigError: no root was given, or the image size is below 8.
+        DataError: the root has no `train` folder, a class folder is empty, or the classes of
+            another split are not those of `train`.
+    """
+    data_root = request.data_root
+    image_size = request.side(PROTOCOLS["folder"].image_size)
+    if data_root is None:
+        raise ConfigError("--data-root: a folder with train/ and test/ expected, got none; give it")
+    if not (data_root / "train").is_dir():
+        raise DataError(
+            f"{data_root}: a folder train/ with one folder a class expected, got none; "
+            "move the training images there"
+        )
+    present = [split for split in SPLITS if (data_root / split).is_dir()]
+    class_names = _class_folders(data_root / "train")
+    splits = {}
+    for split in present:
+        labels, files = _list_split(data_root, split, class_names)
+        splits[split] = FileSource(
+            labels=labels, files=files, image_size=image_size, name=split, request=request
+        )
+    return DatasetSource(name="folder", class_names=class_names, splits=splits)
+
+
+def _list_split(
+    root: Path, split: str, class_names: tuple[str, ...]
+) -> tuple[npt.NDArray[np.int64], ImageFiles]:
+    found = _class_folders(root / split)
+    if found != class_names:
+        missing, extra = (
+            sorted(set(class_names) - set(found)),
+            sorted(set(found) - set(class_names)),
+        )
+        raise DataError(
+            f"{root / split}: the class folders of train expected, got {len(missing)} missing "
+            f"({', '.join(missing) or 'none'}) and {len(extra)} unknown "
+            f"({', '.join(extra) or 'none'}); give both splits the same classes"
+        )
+    paths: list[Path] = []
+    sizes: list[int] = []
+    for name in class_names:
+        files = sorted(
+            path for path in (root / split / name).rglob("*") if path.suffix.lower() in SUFFIXES
+        )
+        if not files:
+            raise DataError(
+                f"{root / split / name}: at least one image expected, got an empty class folder; "
+                f"add images ({' '.join(sorted(SUFFIXES))}) or remove the folder"
+            )
+        paths += files
+        sizes.append(len(files))
+    labels = np.repeat(np.arange(len(class_names)), sizes)
+    return labels, ImageFiles(root, tuple(path.relative_to(root).as_posix() for path in paths))
+
+
+def _class_folders(split: Path) -> tuple[str, ...]:
+    return tuple(
+        sorted(path.name for path in split.iterdir() if path.is_dir() and path.name[0] != ".")
+    )
 
 
 def without_unreadable(source: DatasetSource) -> DatasetSource:

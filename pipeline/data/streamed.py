@@ -69,8 +69,6 @@ class StreamedSplit(ImageSplit):
 
     Attributes:
         files: of the whole source.
-        labels: (N,) int64.
-        source_indices: (N,) int64, the row of each image in `files`.
         image_size: side in pixels.
         workers: processes, which live as long as an iterator of batches; 0 decodes in this one.
     """

@@ -124,18 +124,18 @@ def read_npz(path: Path) -> dict[str, npt.NDArray[Any]]:
     try:
         with path.open("rb") as raw:
             loaded = np.load(raw, allow_pickle=False)
-            if not isinstance(loaded, np.lib.npyio.NpzFile):
-                raise DataError(
-                    f"{path}: an .npz archive expected, got a single array; "
-                    "use numpy.savez(path, name=array, ...)"
-                )
-            with loaded:
-                return {key: loaded[key] for key in loaded.files}
+            if isinstance(loaded, np.lib.npyio.NpzFile):
+                with loaded:
+                    return {key: loaded[key] for key in loaded.files}
     except (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error) as error:
         raise DataError(
             f"{path}: an .npz archive of plain arrays expected, got {first_line(error)}; "
             "use numpy.savez(path, name=array, ...), without objects"
         ) from error
+    raise DataError(
+        f"{path}: an .npz archive expected, got a single array; "
+        "use numpy.savez(path, name=array, ...)"
+    )
 
 
 def read_tensors(path: Path) -> dict[str, npt.NDArray[Any]]:

@@ -3,6 +3,7 @@
 import os
 import zipfile
 from collections import Counter
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +11,9 @@ import pytest
 
 from marr_pipeline.data import load_dataset
 from marr_pipeline.data.dataset import differences_from_published
-from marr_pipeline.data.folder import CIFAR_ORIGINALS
 from marr_pipeline.data.longtail import long_tail_counts
+from marr_pipeline.data.packaged import CIFAR_ORIGINALS, cifar_source
+from marr_pipeline.data.source import SourceRequest
 from marr_pipeline.protocols import PROTOCOLS
 
 REPOSITORY = Path(__file__).resolve().parents[3]
@@ -42,19 +44,24 @@ def test_the_images_there_are_give_the_published_tail(name, ratio):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["cifar10-lt", "cifar100-lt"])
-def test_the_loaded_training_images_are_the_published_data(name, tmp_path):
+@pytest.mark.parametrize("name", CIFAR_ORIGINALS)
+def test_the_steepest_tail_of_the_real_images_is_loaded_and_lies_in_the_others(name, tmp_path):
+    root = tmp_path / name.removesuffix("-lt")
     with archive(name) as file:
         # By place, not by name: CIFAR-100 has a class `train`.
         train = [path for path in file.namelist() if path.split("/")[1] == "train"]
-        file.extractall(tmp_path, train)
-    root = tmp_path / name.removesuffix("-lt")
-    ratios = [ratio for other, ratio in CIFAR if other == name]
-    before = None
-    for ratio in sorted(ratios, reverse=True):
-        data = load_dataset(name, data_root=root, imbalance_ratio=ratio)
-        assert data.warnings == ()
-        assert len(data.train) == PROTOCOLS[name].figures[ratio].images["train"]
-        assert data.class_counts.tolist() == sorted(data.class_counts, reverse=True)
-        assert before is None or before < set(data.train.ids)
-        before = set(data.train.ids)
+        for folder in {Path(path).parent for path in train}:
+            (tmp_path / folder).mkdir(parents=True)
+        for path in train:
+            (tmp_path / path).touch()
+        source = cifar_source(name, SourceRequest(data_root=root))
+        ratios = sorted((ratio for other, ratio in CIFAR if other == name), reverse=True)
+        drawn = [source.draw_rows(each, tune_fraction=0, data_seed=0)["train"] for each in ratios]
+        for smaller, larger in pairwise(drawn):
+            assert set(smaller) < set(larger)
+        ids = source.splits["train"].files.ids
+        file.extractall(tmp_path, [f"{root.name}/{ids[row]}" for row in drawn[0]])
+    data = load_dataset(name, data_root=root, imbalance_ratio=ratios[0])
+    assert data.warnings == ()
+    assert data.train.ids == tuple(ids[row] for row in drawn[0])
+    assert data.class_counts.tolist() == sorted(data.class_counts, reverse=True)

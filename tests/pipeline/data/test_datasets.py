@@ -1,14 +1,10 @@
-import dataclasses
-
 import numpy as np
 import pytest
 import torch
 from sklearn.datasets import load_digits
 
 from marr_pipeline.data import load_dataset
-from marr_pipeline.data.dataset import check_labels
-from marr_pipeline.data.folder import CIFAR_ORIGINALS
-from marr_pipeline.data.resident import ResidentSplit
+from marr_pipeline.data.packaged import CIFAR_ORIGINALS
 from marr_pipeline.errors import ConfigError, DataError
 from marr_pipeline.groups import shot_groups
 
@@ -126,31 +122,3 @@ def test_the_original_layout_is_read_and_keeps_stdout_clean(tmp_path, monkeypatc
     assert cifar.class_counts.tolist() == [60, 30, 15]
     assert torch.equal(cifar.train.images[:, 2, 0, 0].long(), cifar.train.labels)
     assert capsys.readouterr().out == ""
-
-
-@pytest.mark.parametrize(("labels", "got"), [([0, 3], "0..3"), ([-1, 2], "-1..2")])
-def test_labels_outside_the_classes_are_refused(labels, got):
-    with pytest.raises(DataError, match=rf"here: labels must lie in 0..2, got {got}"):
-        check_labels(torch.tensor(labels), 3, where="here")
-
-
-def test_no_image_at_all_is_refused():
-    with pytest.raises(DataError, match="at least one image expected"):
-        check_labels(torch.empty(0, dtype=torch.int64), 3, where="here")
-
-
-def test_an_empty_class_is_named():
-    digits = load_dataset("digits-lt")
-    keep = digits.train.labels != 4
-    labels = digits.train.labels[keep]
-    train = ResidentSplit(digits.train.images[keep], labels, torch.arange(len(labels)))
-    counts = digits.class_counts.copy()
-    counts[4] = 0
-    with pytest.raises(DataError, match="empty class '4'"):
-        dataclasses.replace(digits, train=train, class_counts=counts)
-
-
-def test_counts_of_other_labels_are_refused():
-    digits = load_dataset("digits-lt")
-    with pytest.raises(DataError, match=r"class_counts .* expected from the training labels"):
-        dataclasses.replace(digits, class_counts=digits.class_counts[::-1].copy())

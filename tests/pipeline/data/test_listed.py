@@ -1,31 +1,29 @@
-import dataclasses
-
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from marr_pipeline.data import load_dataset
 from marr_pipeline.data.dataset import differences_from_published
-from marr_pipeline.data.listed import OFFICIAL, listed_source
+from marr_pipeline.data.listed import (
+    LAYOUTS,
+    OFFICIAL,
+    as_listed,
+    choose_layout,
+    class_folders,
+    flat_val,
+    folders_of_classes,
+    listed_source,
+    parse_prefixes,
+    places_256,
+    replace_prefix,
+)
 from marr_pipeline.data.source import SourceRequest
 from marr_pipeline.errors import ConfigError, DataError
 from marr_pipeline.groups import FEW_BELOW, MANY_ABOVE
-from marr_pipeline.progress import silent
 from marr_pipeline.protocols import PROTOCOLS
 
 PUBLISHED = {name: PROTOCOLS[name].figures[None] for name in OFFICIAL}
-
-
-def request_of(root, **changes):
-    request = SourceRequest(
-        data_root=root,
-        data_seed=0,
-        image_size=None,
-        lists={},
-        path_prefixes=(),
-        workers=0,
-        progress=silent,
-    )
-    return dataclasses.replace(request, **changes)
 
 
 def counts_of(figures):
@@ -56,7 +54,7 @@ def write_lists(root, name, counts, images):
 def test_lists_of_the_published_shape_agree_in_all_figures(name, tmp_path):
     figures = PUBLISHED[name]
     counts = write_lists(tmp_path, name, counts_of(figures), figures.images)
-    source = listed_source(name, request_of(tmp_path))
+    source = listed_source(name, SourceRequest(data_root=tmp_path))
     sizes = {split: len(part.rows) for split, part in source.splits.items()}
     assert sizes == dict(figures.images)
     found = np.bincount(source.splits["train"].labels)
@@ -68,25 +66,15 @@ def test_lists_of_the_published_shape_agree_in_all_figures(name, tmp_path):
 
 def test_every_difference_is_named():
     figures = PUBLISHED["imagenet-lt"]
-    counts = counts_of(figures)
-    counts[counts == figures.smallest] = figures.smallest - 1
-    found = differences_from_published(figures, class_counts=counts, split_sizes=figures.images)
-    assert found == ["smallest class 4, published 5"]
+    sizes = {"tune": 7_300, "extra": 10}
     counts = counts_of(PUBLISHED["places-lt"])
-    found = differences_from_published(figures, class_counts=counts, split_sizes={"tune": 7_300})
-    assert found == [
+    assert differences_from_published(figures, class_counts=counts, split_sizes=sizes) == [
         "classes 365, published 1,000",
         "largest class 4,980, published 1,280",
         "many/medium/few classes 131/163/71, published 385/479/136",
         "tune images 7,300, published 20,000",
+        "extra images 10, published none",
     ]
-
-
-def test_a_split_that_was_not_published_is_named():
-    figures = PUBLISHED["inaturalist2018"]
-    sizes = {**figures.images, "tune": 10}
-    found = differences_from_published(figures, class_counts=counts_of(figures), split_sizes=sizes)
-    assert found == ["tune images 10, published none"]
 
 
 @pytest.mark.parametrize("name", [*OFFICIAL, "list"])
@@ -197,3 +185,72 @@ def test_all_images_of_a_class_unreadable_is_an_empty_class(small, tmp_path):
         load_dataset("list", data_root=tmp_path, lists=small, skip_unreadable=True)
     with pytest.raises(DataError, match=r"train.txt, line 4: .*b/1.png expected, got none \(1 of"):
         load_dataset("list", data_root=tmp_path, lists=small)
+
+
+CLASS = "apartment_building-outdoor"
+FOLDERS = {
+    "train": f"train/{CLASS}/00001367.jpg",
+    "val": f"val/{CLASS}/Places365_val_00000009.jpg",
+}
+FLAT = {"train": FOLDERS["train"], "val": "val/Places365_val_00000009.jpg"}
+PLACES = {
+    "train": "data_256/a/apartment_building/outdoor/00001367.jpg",
+    "val": "val_256/Places365_val_00000009.jpg",
+}
+LAYOUT_OF = [(class_folders, FOLDERS), (flat_val, FLAT), (places_256, PLACES)]
+
+
+@pytest.mark.parametrize(("layout", "on_disk"), LAYOUT_OF)
+@pytest.mark.parametrize("listed", [FOLDERS, FLAT, PLACES])
+@pytest.mark.parametrize("split", ["train", "val"])
+def test_every_convention_is_found_in_every_layout(layout, on_disk, listed, split):
+    assert layout(listed[split], CLASS) == on_disk[split]
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_other_paths_are_left_alone(layout):
+    path = "train_val2018/Aves/2761/5e1.jpg"
+    assert layout(path, "2761") == path
+
+
+@pytest.mark.parametrize(("layout", "on_disk"), [(as_listed, FOLDERS), *LAYOUT_OF[1:]])
+def test_the_layout_of_the_disk_is_found(layout, on_disk, tmp_path):
+    for path in on_disk.values():
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).touch()
+    # Chosen for each list alone: only the validation list tells flat folders apart.
+    found = choose_layout(tmp_path, [FOLDERS["val"]], np.array([8]), {8: CLASS})
+    assert found(FOLDERS["val"], CLASS) == on_disk["val"]
+    assert found(FOLDERS["val"], CLASS) == layout(FOLDERS["val"], CLASS)
+
+
+def test_a_few_missing_images_do_not_hide_the_layout(tmp_path):
+    (tmp_path / "val" / "a").mkdir(parents=True)
+    for i in range(100, 200):
+        (tmp_path / "val" / "a" / f"{i}.jpg").touch()
+    paths = [f"val/{i}.jpg" for i in range(200)]
+    found = choose_layout(tmp_path, paths, np.zeros(200, dtype=np.int64), {0: "a"})
+    assert found is class_folders
+
+
+def test_a_class_has_a_folder_only_if_it_is_its_own():
+    paths = ["train/a/1.jpg", "train/a/2.jpg", "train/b/1.jpg", "train/b/2.jpg", "x/c/1.jpg"]
+    assert folders_of_classes(paths, np.array([0, 0, 1, 2, 3])) == {0: "a", 3: "c"}
+    assert folders_of_classes(["1.jpg", "d/2.jpg", "e/3.jpg"], np.array([0, 1, 1])) == {}
+
+
+@given(
+    prefixes=st.lists(st.tuples(st.text("ab/", max_size=3), st.text("xy/", max_size=3))),
+    path=st.text("ab/", min_size=1),
+)
+def test_the_first_prefix_that_fits_is_replaced_and_no_other(prefixes, path):
+    pairs = parse_prefixes([f"{old}={new}" for old, new in prefixes])
+    assert pairs == tuple(prefixes)
+    fitting = [(old, new) for old, new in prefixes if path.startswith(old)]
+    expected = fitting[0][1] + path[len(fitting[0][0]) :] if fitting else path
+    assert replace_prefix(path, pairs) == expected
+
+
+def test_a_prefix_without_its_other_half_is_refused():
+    with pytest.raises(ConfigError, match="--path-prefix: OLD=NEW expected, got 'val/'"):
+        parse_prefixes(["val/"])

@@ -12,11 +12,9 @@ from marr_pipeline.data.resident import (
     CUT_Y,
     FLIP,
     NUM_DRAWS,
-    ResidentSplit,
     augment_batch,
 )
 from marr_pipeline.data.views import Augmentation, RandomView
-from marr_pipeline.errors import DataError
 from marr_pipeline.names import SMALL_AUGMENTATIONS
 
 VIEW = RandomView(purpose="cache", seed=3, number=1)
@@ -91,24 +89,3 @@ def test_a_device_is_never_asked_for_a_value(images):
     for name in SMALL_AUGMENTATIONS:
         view = augment_batch(images.to("meta"), draws, AUGMENTATIONS[name])
         assert view.shape == images.shape
-
-
-@pytest.mark.parametrize(
-    ("images", "message"),
-    [
-        (torch.zeros(2, 3, 8, 8), "uint8 expected, got .* torch.float32"),
-        (
-            torch.zeros(2, 8, 8, dtype=torch.uint8),
-            r"\(N, C, H, W\) uint8 expected, got \(2, 8, 8\)",
-        ),
-        (torch.zeros(2, 8, 8, 3, dtype=torch.uint8).permute(0, 3, 1, 2), "contiguous"),
-    ],
-)
-def test_images_of_another_kind_are_refused(images, message):
-    with pytest.raises(DataError, match=message):
-        ResidentSplit(images, torch.arange(2), torch.arange(2))
-
-
-def test_labels_of_another_length_are_refused():
-    with pytest.raises(DataError, match=r"labels: \(2,\) int64 expected, got \(3,\)"):
-        ResidentSplit(torch.zeros(2, 1, 8, 8, dtype=torch.uint8), torch.arange(3), torch.arange(2))
