@@ -17,7 +17,7 @@ from rows import SyntheticRows, rows_options
 from sklearn.linear_model import LogisticRegression
 
 from marr_pipeline.rectify.fit import FitResult, fit_rectifier, preset_settings
-from marr_pipeline.rectify.weighting import class_weights
+from marr_pipeline.rectify.inputs import class_weights
 
 SOLVERS = ("newton-cg", "lbfgs")
 

@@ -12,10 +12,9 @@ from torch.nn.functional import cross_entropy
 
 from marr_pipeline.rectify.affine import AffineProblem, build_problem, starting_point
 from marr_pipeline.rectify.fit import FitResult, fit_rectifier
-from marr_pipeline.rectify.inputs import FitInputs
+from marr_pipeline.rectify.inputs import FitInputs, class_weights
 from marr_pipeline.rectify.methods import METHODS
 from marr_pipeline.rectify.settings import RectifySettings
-from marr_pipeline.rectify.weighting import class_weights
 
 
 @dataclass(frozen=True)

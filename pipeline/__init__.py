@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from marr_pipeline.cache import open_cache as open_cache
     from marr_pipeline.estimator import MarginRectifier as MarginRectifier
     from marr_pipeline.rectify.settings import RectifySettings as RectifySettings
-    from marr_pipeline.rectify.tuning.tune import TuningOptions as TuningOptions
+    from marr_pipeline.rectify.tuning import TuningOptions as TuningOptions
     from marr_pipeline.workflows.apply import apply as apply
     from marr_pipeline.workflows.compare import compare as compare
     from marr_pipeline.workflows.evaluate import evaluate as evaluate

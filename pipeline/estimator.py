@@ -22,10 +22,9 @@ from torch import Tensor
 
 from marr_pipeline.errors import ConfigError, DataError
 from marr_pipeline.rectify.fit import fit_rectifier, preset_settings
-from marr_pipeline.rectify.fold import fold_
 from marr_pipeline.rectify.inputs import FitInputs
 from marr_pipeline.rectify.method import FitResult
-from marr_pipeline.rectify.rectifier import Rectifier
+from marr_pipeline.rectify.rectifier import Rectifier, fold_
 from marr_pipeline.rectify.rectifier_file import load_rectifier, save_rectifier
 from marr_pipeline.rectify.settings import Center, Optimizer
 

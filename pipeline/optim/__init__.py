@@ -2,5 +2,5 @@
 
 They know points and directions, not logits: whatever shows the shape of a function cheaply is given
 to them by who knows it (`lbfgs.Approximation`, a Newton step). Reading order: `solvable`, `search`,
-`lbfgs`, `preconditioner`, `newton`, `sgd`.
+`lbfgs`, `newton`, `sgd`.
 """

@@ -12,9 +12,8 @@ from typing import Protocol
 
 from torch import Tensor
 
-from marr_pipeline.optim.preconditioner import Preconditioner
 from marr_pipeline.optim.search import ROUNDING, search_step
-from marr_pipeline.optim.solvable import Point, Solution, Solvable, conclude
+from marr_pipeline.optim.solvable import Point, Preconditioner, Solution, Solvable, conclude
 
 MEMORY = 20
 """Pairs kept at most: of 2K numbers each in the affine core, never a burden."""

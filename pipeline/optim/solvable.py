@@ -4,6 +4,7 @@ P parameters theta. How a fit ended is measured at the point that is returned, i
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
@@ -12,6 +13,9 @@ import torch
 from torch import Tensor
 
 from marr_pipeline.errors import FitError
+
+Preconditioner = Callable[[Tensor], Tensor]
+"""An inverse Hessian, or what stands for it, applied to a gradient (P,)."""
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from torch import Tensor
 from marr_pipeline.progress import Progress, silent
 from marr_pipeline.rectify.inputs import FitInputs
 from marr_pipeline.rectify.objective import WeightedCrossEntropy
-from marr_pipeline.rectify.problem import Problem
+from marr_pipeline.rectify.problem import CurvedProblem
 from marr_pipeline.rectify.ridge import Ridge
 from marr_pipeline.rectify.rows.resources import UNLIMITED, Resources
 from marr_pipeline.rectify.rows.weighted_rows import Evaluation
@@ -110,7 +110,7 @@ class AffineFamily:
         return torch.cat([torch.cat([scale, mixed], 1), torch.cat([mixed.T, shift], 1)])
 
 
-class AffineProblem(Problem[WeightedCrossEntropy]):
+class AffineProblem(CurvedProblem[WeightedCrossEntropy]):
     """F of the module's docstring, as a solver sees it.
 
     Args:
@@ -137,12 +137,10 @@ class AffineProblem(Problem[WeightedCrossEntropy]):
         return 2 * self.num_classes
 
     def hessian(self, theta: Tensor) -> Tensor:
-        """(P, P) float64 at theta: one pass. A parameter not free gets a row of the identity."""
+        """See `CurvedProblem.hessian`."""
         if len(theta) == 1:  # its one column is a product, at a pass in place of K of them
             return self.hessian_product(theta, torch.ones_like(theta))[:, None]
-        self.count_pass()
-        blocks = self.loss.hessian(*self.family.affine(theta))
-        return self._of_free(self.family.pull_back_hessian(*blocks) + self.ridge.hessian())
+        return super().hessian(theta)
 
     def hessian_product(self, theta: Tensor, step: Tensor) -> Tensor:
         """Hessian at theta (P,) times step (P,): one pass."""
@@ -155,6 +153,9 @@ class AffineProblem(Problem[WeightedCrossEntropy]):
         data = self.loss.evaluate(*self.family.affine(theta), precise=precise)
         gradient = self.family.pull_back(*data.gradient)
         return Evaluation(data.loss, gradient, data.largest_row_loss)
+
+    def _data_hessian(self, theta: Tensor) -> Tensor:
+        return self.family.pull_back_hessian(*self.loss.hessian(*self.family.affine(theta)))
 
     def _is_separated(self, theta: Tensor) -> bool:
         return self.loss.is_separated(*self.family.affine(theta))
@@ -176,11 +177,8 @@ def build_problem(
         settings: gamma, reduction, l2 and centre.
         family: what the method may choose.
         sampling: how rows are drawn, where F is what a batch has in expectation.
-        resources: bound on memory, and the processes that share the rows.
+        resources: see `WeightedRows`, also for errors.
         progress: told the passes.
-
-    Raises:
-        ConfigError: the bound on memory has no room for one thread's buffers.
     """
     weights, reduction = inputs.loss_weights(
         gamma=settings.gamma, reduction=settings.reduction, sampling=sampling

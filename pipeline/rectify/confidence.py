@@ -24,11 +24,11 @@ from torch import Tensor
 from marr_pipeline.optim.solvable import Point
 from marr_pipeline.progress import Progress, silent
 from marr_pipeline.rectify.objective import add_softmax_curvature
-from marr_pipeline.rectify.problem import Problem
+from marr_pipeline.rectify.problem import CurvedProblem
 from marr_pipeline.rectify.rectifier import affine_logits, mixed_logits
 from marr_pipeline.rectify.ridge import Ridge
 from marr_pipeline.rectify.rows.resources import UNLIMITED, Resources
-from marr_pipeline.rectify.rows.source import Rows, StoredLogits
+from marr_pipeline.rectify.rows.source import Rows, StoredLogits, pick_rows
 from marr_pipeline.rectify.rows.weighted_rows import Evaluation, WeightedRows
 from marr_pipeline.rectify.settings import Reduction
 
@@ -40,16 +40,8 @@ class ConfidenceCrossEntropy(WeightedRows):
     """L of the module's docstring for fixed rows.
 
     Args:
-        logits: (R, K) float16, float32 or float64, never copied whole; or another source of rows.
         features: (R, D) float16, float32 or float64, on the device of the logits; or another
-            source of rows.
-        labels: (R,) int64.
-        class_weights: (K,) U; rows of a class with weight 0 do not count.
-        reduction: `plain` divides by R, `weighted` by the sum of the rows' weights.
-        resources: bound on memory, and the processes that share the rows.
-
-    Raises:
-        ConfigError: the bound on memory has no room for one thread's buffers.
+            source of rows. For the others see `WeightedRows`.
     """
 
     def __init__(
@@ -152,8 +144,8 @@ class ConfidenceCrossEntropy(WeightedRows):
         self, rows: Tensor, weights: Tensor, resources: Resources
     ) -> "ConfidenceCrossEntropy":
         return ConfidenceCrossEntropy(
-            self._picked(self.rows, rows, resources),
-            self._picked(self._features, rows, resources),
+            pick_rows(self.rows, rows, memory=resources.memory),
+            pick_rows(self._features, rows, memory=resources.memory),
             self._labels[rows, 0],
             weights,
             reduction=self._reduction,
@@ -165,7 +157,7 @@ class ConfidenceCrossEntropy(WeightedRows):
         self._features.ahead(chunk)
 
 
-class ConfidenceProblem(Problem[ConfidenceCrossEntropy]):
+class ConfidenceProblem(CurvedProblem[ConfidenceCrossEntropy]):
     """F of the module's docstring.
 
     Args:
@@ -182,11 +174,6 @@ class ConfidenceProblem(Problem[ConfidenceCrossEntropy]):
         center = torch.cat([ridge.center, torch.zeros(loss.num_features + 1, dtype=torch.float64)])
         super().__init__(loss, replace(ridge, center=center), progress=progress)
 
-    @property
-    def hessian_width(self) -> int:
-        """P."""
-        return self.loss.num_parameters
-
     def has_no_minimum(self, point: Point) -> bool:
         """`is_unbounded`, asked only where every own label has more than half."""
         return super().has_no_minimum(point) and self.is_unbounded(point)
@@ -197,13 +184,8 @@ class ConfidenceProblem(Problem[ConfidenceCrossEntropy]):
         held.free = torch.arange(self.loss.num_parameters) < 2 * self.num_classes
         return held
 
-    def hessian(self, theta: Tensor) -> Tensor:
-        """(P, P) float64 of `ConfidenceCrossEntropy.hessian` and the ridge: one pass.
-
-        A parameter that is not free gets a row of the identity.
-        """
-        self.count_pass()
-        return self._of_free(self.loss.hessian(theta) + self.ridge.hessian())
+    def _data_hessian(self, theta: Tensor) -> Tensor:
+        return self.loss.hessian(theta)
 
     def _data(self, theta: Tensor, *, precise: bool) -> Evaluation:
         return self.loss.evaluate(theta, precise=precise)

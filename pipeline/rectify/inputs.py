@@ -1,16 +1,22 @@
-"""What a fit takes: arrays, checked where they enter, what is known of their head, and the rest."""
+"""What a fit takes: arrays, checked where they enter, what is known of their head, and the rest.
+
+N samples in V views, K classes, D features. The loss weights (equation 12) follow from
+class_counts (K,) of the training list, the prior from prior_counts (K,) that phase one saw.
+"""
 
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
-from marr_pipeline.errors import DataError
+from marr_pipeline.errors import ConfigError, DataError
 from marr_pipeline.progress import Progress, silent
 from marr_pipeline.rectify.rows.resources import UNLIMITED, Resources
 from marr_pipeline.rectify.rows.source import FeatureLogits, Rows, StoredLogits
 from marr_pipeline.rectify.settings import Reduction, Sampling
-from marr_pipeline.rectify.weighting import class_weights, log_prior
+
+ABSENT_CLASS_IMAGES = 0.5
+"""Images that a class without any is given in the prior, so that its logarithm exists."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,16 +40,13 @@ class HeadFacts:
 
 
 @dataclass(frozen=True, kw_only=True)
-class FitInputs:
-    """V views of N samples, K classes.
+class FitInputs(HeadFacts):
+    """V views of N samples, and the facts of the head that made their logits.
 
     Attributes:
         logits: (V, N, K) float16, float32 or float64, or what makes them from features.
         labels: (N,) int64, the same for every view.
-        weight_norm: (K,) float64 norms of the head's rows; ones where the head is unknown.
         class_counts: (K,) int64 training images per class.
-        prior_counts: (K,) images per class that phase one trained on.
-        bias: (K,) of the head, if there is one.
         weight: (K, D) of the head, if it is known.
         features: (V, N, D) float16, float32 or float64, if they are known.
 
@@ -53,10 +56,7 @@ class FitInputs:
 
     logits: Tensor | FeatureLogits
     labels: Tensor
-    weight_norm: Tensor
     class_counts: Tensor
-    prior_counts: Tensor
-    bias: Tensor | None = None
     weight: Tensor | None = None
     features: Tensor | None = None
 
@@ -95,18 +95,6 @@ class FitInputs:
     def num_views(self) -> int:
         """V."""
         return self.logits.shape[0]
-
-    @property
-    def head(self) -> HeadFacts:
-        """What is known of the head."""
-        return HeadFacts(
-            weight_norm=self.weight_norm, prior_counts=self.prior_counts, bias=self.bias
-        )
-
-    @property
-    def log_prior(self) -> Tensor:
-        """(K,) float64 logarithm of the prior of phase one."""
-        return self.head.log_prior
 
     def loss_weights(
         self, *, gamma: float, reduction: Reduction, sampling: Sampling = "instance"
@@ -165,8 +153,7 @@ class FitInputs:
         features = None if self.features is None else self.features[:count]
         if isinstance(self.logits, Tensor):
             return replace(self, logits=self.logits[:count], features=features)
-        logits = replace(self.logits, features=self.logits.features[:count])
-        return replace(self, logits=logits, features=features)
+        return replace(self, logits=self.logits.first_views(count), features=features)
 
     def warnings(self) -> list[str]:
         """What a result stands on that a user should know of."""
@@ -196,6 +183,35 @@ class FitContext:
     dataset: str | None = None
     progress: Progress = silent
     resources: Resources = UNLIMITED
+
+
+def class_weights(class_counts: Tensor, gamma: float) -> Tensor:
+    """Loss weights  U_j = K n_j^-gamma / sum_k n_k^-gamma  (equation 12).
+
+    Args:
+        class_counts: (K,) training images per class; a class without any gets weight 0 and
+            does not count in K.
+        gamma: 0 for no weighting; the paper's value is 1.2.
+
+    Returns:
+        (K,) float64 with mean 1 over the classes that have images.
+
+    Raises:
+        ConfigError: gamma is not a finite number, or so large that the weights overflow.
+    """
+    present = class_counts > 0
+    relative = class_counts.double() / class_counts[present].double().min()
+    powers = torch.where(present, relative.clamp(min=1.0) ** -gamma, 0.0)
+    weights = present.sum() * powers / powers.sum()
+    if not bool(torch.isfinite(weights).all()):
+        raise ConfigError(f"--gamma: a finite exponent expected, got {gamma}; the paper uses 1.2")
+    return weights
+
+
+def log_prior(prior_counts: Tensor) -> Tensor:
+    """Logarithm of the class prior (K,) float64; an absent class counts half an image."""
+    counts = prior_counts.double().clamp(min=ABSENT_CLASS_IMAGES)
+    return torch.log(counts / counts.sum())
 
 
 def _check_shape(vector: Tensor, num_classes: int, name: str) -> None:

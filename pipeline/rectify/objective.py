@@ -23,26 +23,13 @@ import torch
 from torch import Tensor
 
 from marr_pipeline.rectify.rows.resources import UNLIMITED, Resources
-from marr_pipeline.rectify.rows.source import Rows
+from marr_pipeline.rectify.rows.source import Rows, pick_rows
 from marr_pipeline.rectify.rows.weighted_rows import Evaluation, WeightedRows
 from marr_pipeline.rectify.settings import Reduction
 
 
 class WeightedCrossEntropy(WeightedRows):
-    """L of the module's docstring for fixed rows.
-
-    Args:
-        logits: (R, K) float16, float32 or float64, on any device, never copied whole; or another
-            source of rows.
-        labels: (R,) int64.
-        class_weights: (K,) U; rows of a class with weight 0 do not count.
-        reduction: `plain` divides by R, `weighted` by the sum of the rows' weights.
-        resources: bound on memory, and the processes that share the rows: each passes over its
-            own chunks, and all of them get the sums of all.
-
-    Raises:
-        ConfigError: the bound on memory has no room for one thread's buffers.
-    """
+    """L of the module's docstring for fixed rows; for arguments and errors see `WeightedRows`."""
 
     def __init__(
         self,
@@ -152,7 +139,7 @@ class WeightedCrossEntropy(WeightedRows):
 
     def _over(self, rows: Tensor, weights: Tensor, resources: Resources) -> "WeightedCrossEntropy":
         return WeightedCrossEntropy(
-            self._picked(self.rows, rows, resources),
+            pick_rows(self.rows, rows, memory=resources.memory),
             self._labels[rows, 0],
             weights,
             reduction=self._reduction,

@@ -147,14 +147,29 @@ class Problem(ABC, Generic[Loss]):
         part.loss, part.passes, part._whole = loss, 0.0, self
         return part
 
-    def _of_free(self, hessian: Tensor) -> Tensor:
-        """H (P, P), with a row of the identity for each parameter that is not free."""
+    @property
+    def _is_certified(self) -> bool:
+        return self.is_convex and not self.ridge.is_none
+
+
+class CurvedProblem(Problem[Loss]):
+    """F whose whole Hessian can be had."""
+
+    @property
+    def hessian_width(self) -> int:
+        """Of the matrix that `hessian` makes, on its way to (P, P)."""
+        return len(self.ridge.center)
+
+    @abstractmethod
+    def _data_hessian(self, theta: Tensor) -> Tensor:
+        """(P, P) float64 of L at theta (P,), or what stands for it and is positive semidefinite."""
+
+    def hessian(self, theta: Tensor) -> Tensor:
+        """(P, P) float64 at theta: one pass. A parameter not free gets a row of the identity."""
+        self.count_pass()
+        hessian = self._data_hessian(theta) + self.ridge.hessian()
         held = ~self.free.expand(len(hessian))
         hessian[held, :] = 0.0
         hessian[:, held] = 0.0
         hessian.diagonal()[held] = 1.0
         return hessian
-
-    @property
-    def _is_certified(self) -> bool:
-        return self.is_convex and not self.ridge.is_none

@@ -93,22 +93,25 @@ def sgd_schedule(settings: RectifySettings, dataset: str | None, num_samples: in
     retraining = protocol.retraining.get(settings.method)
     is_head = settings.method in ("crt", "balanced-softmax-head")
     if retraining is not None and (is_head or is_official):
-        return _retraining_schedule(retraining, num_samples)
+        return _schedule(retraining, num_samples, is_ragged=False, per_epoch=True)
     if is_official:
         return _released_schedule(protocol.marr["official"], num_samples)
-    return _paper_schedule(protocol.marr["paper"], num_samples)
+    return _schedule(protocol.marr["paper"], num_samples, is_ragged=True, per_epoch=False)
 
 
-def _paper_schedule(terms: SgdTerms, num_samples: int) -> Schedule:
+def _schedule(terms: SgdTerms, num_samples: int, *, is_ragged: bool, per_epoch: bool) -> Schedule:
+    """As it is stated; `is_ragged` if an epoch's last, smaller batch is run too."""
     batch_size = min(terms.batch_size, num_samples)
-    batches = math.ceil(num_samples / batch_size)
-    iterations = terms.iterations if terms.epochs is None else terms.epochs * batches
+    steps = math.ceil(num_samples / batch_size) if is_ragged else num_samples // batch_size
+    iterations = terms.iterations if terms.epochs is None else terms.epochs * steps
     return Schedule(
         iterations=iterations,
-        steps_per_epoch=batches,
+        steps_per_epoch=steps,
         batch_size=batch_size,
-        epochs=math.ceil(iterations / batches),
+        epochs=math.ceil(iterations / steps),
         peak_rate=terms.peak_rate,
+        per_epoch=per_epoch,
+        epochs_ahead=terms.epochs_ahead,
     )
 
 
@@ -126,21 +129,6 @@ def _released_schedule(terms: SgdTerms, num_samples: int) -> Schedule:
         peak_rate=terms.peak_rate,
         warmup_epochs=math.ceil(terms.warmup_iterations / batches),
         per_epoch=True,
-    )
-
-
-def _retraining_schedule(terms: SgdTerms, num_samples: int) -> Schedule:
-    batch_size = min(terms.batch_size, num_samples)
-    steps = num_samples // batch_size
-    iterations = terms.iterations if terms.epochs is None else terms.epochs * steps
-    return Schedule(
-        iterations=iterations,
-        steps_per_epoch=steps,
-        batch_size=batch_size,
-        epochs=math.ceil(iterations / steps),
-        peak_rate=terms.peak_rate,
-        per_epoch=True,
-        epochs_ahead=terms.epochs_ahead,
     )
 
 

@@ -9,13 +9,14 @@ The Hessian at the first start would not do: there the softmax is saturated else
 more passes than none.
 """
 
-from typing import Protocol
+from typing import Generic
 
 from torch import Tensor
 
 from marr_pipeline.optim.lbfgs import descend, minimize
-from marr_pipeline.optim.preconditioner import Preconditioner, inverse_hessian
-from marr_pipeline.optim.solvable import Point, Solution, Solvable
+from marr_pipeline.optim.newton import inverse_hessian
+from marr_pipeline.optim.solvable import Point, Preconditioner, Solution
+from marr_pipeline.rectify.problem import CurvedProblem, Loss
 from marr_pipeline.rectify.rows.thinning import is_worth_it, least_rows_per_class
 
 GROWTH = 4
@@ -30,37 +31,12 @@ HESSIAN_BYTES = 32
 """Times the width squared: the Hessian, its factor, and what makes them."""
 
 
-class Thinnable(Solvable, Protocol):
-    """F whose shape a few of its rows show."""
-
-    @property
-    def num_classes(self) -> int:
-        """K."""
-
-    @property
-    def hessian_width(self) -> int:
-        """Of the matrix that `hessian` makes, on its way to (P, P)."""
-
-    @property
-    def memory(self) -> int | None:
-        """The bound on buffers, in bytes."""
-
-    def thin(self, rows_per_class: int) -> "Thinnable":
-        """An estimate of F from at most that many rows of each class."""
-
-    def hessian(self, theta: Tensor) -> Tensor:
-        """(P, P) float64 at theta (P,), or what stands for it and is positive semidefinite."""
-
-    def tolerance_met(self, gradient: Tensor) -> float:
-        """The tolerance that a gradient (P,) just meets."""
-
-
-def minimize_lbfgs(problem: Thinnable, start: Tensor, tolerance: float) -> Solution:
+def minimize_lbfgs(problem: CurvedProblem[Loss], start: Tensor, tolerance: float) -> Solution:
     """Minimise a problem that can be thinned from `start` (P,); see `lbfgs.minimize`."""
     return minimize(problem, start, tolerance, approximation=ThinnedApproximation(problem))
 
 
-class ThinnedApproximation:
+class ThinnedApproximation(Generic[Loss]):
     """Thinned versions of a problem, from coarse to fine, and what they give L-BFGS.
 
     Args:
@@ -69,14 +45,14 @@ class ThinnedApproximation:
             lower than the start, so that the descent ends no higher than it began.
     """
 
-    def __init__(self, problem: Thinnable, *, is_convex: bool = True) -> None:
+    def __init__(self, problem: CurvedProblem[Loss], *, is_convex: bool = True) -> None:
         self.refresh = REFRESH
         self._problem = problem
         self._is_convex = is_convex
         self._rows_per_class = least_rows_per_class(problem.num_classes)
         self.problem = self._thinned()
 
-    def _thinned(self) -> Thinnable:
+    def _thinned(self) -> CurvedProblem[Loss]:
         """The problem on a few rows of each class; itself where that would save little."""
         few = self._problem.thin(self._rows_per_class)
         return few if is_worth_it(few.num_rows, self._problem.num_rows) else self._problem

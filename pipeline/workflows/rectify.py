@@ -19,8 +19,8 @@ from marr_pipeline.rectify.methods import METHODS, OWN_SETTINGS
 from marr_pipeline.rectify.rectifier_file import save_rectifier
 from marr_pipeline.rectify.rows.resources import Resources
 from marr_pipeline.rectify.settings import RectifySettings
+from marr_pipeline.rectify.tuning import TuningOptions
 from marr_pipeline.rectify.tuning.choice import Tuning
-from marr_pipeline.rectify.tuning.tune import TuningOptions
 from marr_pipeline.report.metrics import Metrics
 from marr_pipeline.report.tables import metrics_table
 from marr_pipeline.workflows.cached import (
@@ -219,7 +219,7 @@ def rectify_cache(
             progress=tuning_progress,
             resources=resources,
         )
-        settings = tuning.chosen.point.applied_to(settings)
+        settings = tuning.chosen.settings
         warnings += tuning_warnings
     fit = fit_rectifier(
         inputs,

@@ -12,9 +12,9 @@ from marr_pipeline.progress import Progress, silent
 from marr_pipeline.rectify.inputs import FitInputs
 from marr_pipeline.rectify.rows.resources import UNLIMITED, Resources
 from marr_pipeline.rectify.settings import RectifySettings
+from marr_pipeline.rectify.tuning import TuningOptions, cross_validate, tune_on_split
 from marr_pipeline.rectify.tuning.choice import TUNED, Tuning
 from marr_pipeline.rectify.tuning.held_out import Score, sample_scores
-from marr_pipeline.rectify.tuning.tune import TuningOptions, cross_validate, tune_on_split
 from marr_pipeline.workflows.cached import split_inputs
 
 MEMORISED = 0.95

@@ -24,12 +24,12 @@ import sys
 import numpy as np
 import torch
 from marr_pipeline.distributed import joined_ranks
-from marr_pipeline.rectify.head.problem import HeadCrossEntropy
+from marr_pipeline.rectify.head import HeadCrossEntropy
 from marr_pipeline.rectify.objective import WeightedCrossEntropy
 from marr_pipeline.rectify.inputs import FitInputs
 from marr_pipeline.rectify.rows.resources import Resources
 from marr_pipeline.rectify.settings import RectifySettings
-from marr_pipeline.rectify.tuning.tune import TuningOptions, cross_validate
+from marr_pipeline.rectify.tuning import TuningOptions, cross_validate
 
 
 def tuned_scores(logits, labels, resources):

@@ -1,0 +1,313 @@
+"""A whole head's loss, its gradient and its Hessian; and F, which a solver sees.
+
+R rows, K classes, D features, z = features (R, D), y = labels (R,), U = class_weights (K,), a head
+H = [W b] (K, D + 1), row after row in theta (P,), P = K (D + 1). With x = W z + b,
+p = softmax(x + offset) row by row and E the one-hot labels,
+
+    loss  L = (1/S) sum_i U_{y_i} CE(x_i + offset, y_i),        F(theta) = L(H) + R(theta)
+    dL/dH   = (1/S) sum_i U_{y_i} (p_i - E_i) [z_i 1]^T
+    H's Hessian times V  = (1/S) sum_i U_{y_i} p_i * (V [z_i 1] - p_i . V [z_i 1]) [z_i 1]^T
+
+S is R for the plain mean, sum_i U_{y_i} for the weighted one. The offset (K,) is there in training
+alone: log n for Balanced Softmax. With R = l2/2 |theta - center|^2, l2 > 0, F has one minimum and
+F - F* <= |grad F|^2 / (2 l2). Without a ridge one vector added to every row of H changes nothing:
+of the minima `centred` takes the one whose rows sum to zero, as they do at the minimum with a
+ridge to zero.
+
+One pass goes over the rows in blocks, each with two matrix products: float32 (`precise=False`) or
+float64 inside a chunk of rows, float64 between chunks. Features may be a mapped file of any float
+type; no more than a block of them is ever converted.
+"""
+
+import math
+from collections.abc import Callable, Iterator
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from marr_pipeline.optim.solvable import Point
+from marr_pipeline.progress import Progress, silent
+from marr_pipeline.rectify.inputs import FitInputs
+from marr_pipeline.rectify.problem import Problem
+from marr_pipeline.rectify.ridge import Ridge
+from marr_pipeline.rectify.rows.blocks import BLOCK_BYTES, cut
+from marr_pipeline.rectify.rows.resources import UNLIMITED, Resources
+from marr_pipeline.rectify.rows.source import FeatureLogits
+from marr_pipeline.rectify.rows.weighted_rows import Evaluation, WeightedRows
+from marr_pipeline.rectify.settings import RectifySettings, Reduction, Sampling
+
+MIN_BLOCK_ROWS = 256
+"""A product of fewer rows mostly waits for the head to come from memory."""
+KEPT_BYTES = 2**30
+"""Of probabilities that a Hessian keeps; without them each of its products takes another half."""
+
+
+class HeadCrossEntropy(WeightedRows):
+    """L of the module's docstring for fixed rows.
+
+    For the other arguments and errors see `WeightedRows`; memory is bound beside the head's size.
+
+    Args:
+        features: (R, D) float16, float32 or float64, on any device, never copied whole.
+        offset: (K,) added to the logits in training; None for none.
+    """
+
+    def __init__(
+        self,
+        features: Tensor,
+        labels: Tensor,
+        class_weights: Tensor,
+        *,
+        reduction: Reduction,
+        offset: Tensor | None = None,
+        resources: Resources = UNLIMITED,
+    ) -> None:
+        self.num_features = features.shape[1]
+        # Chunks and reading ahead go by the logits that a pass makes, whatever head makes them.
+        no_head = torch.zeros(1).expand(len(class_weights), self.num_features)
+        super().__init__(
+            FeatureLogits(features=features[None], weight=no_head),
+            labels,
+            class_weights,
+            reduction=reduction,
+            resources=resources,
+            own_row_bytes=(4 + 8) * 2 * self.num_features,
+        )
+        self._features = features
+        self._offset = torch.zeros(self.num_classes) if offset is None else offset
+        at_cache = BLOCK_BYTES[self.device.type] // (4 * max(self.num_classes, self.num_features))
+        self._block_rows = max(MIN_BLOCK_ROWS, at_cache)
+
+    @property
+    def offset_range(self) -> float:
+        """Largest difference between two classes' offsets."""
+        return float(self._offset.max() - self._offset.min())
+
+    @property
+    def keeps_probabilities(self) -> bool:
+        """Whether `hessian` keeps them for its products: memory has no bound, and they fit in."""
+        return self.memory is None and 4 * self.num_rows * self.num_classes <= KEPT_BYTES
+
+    def evaluate(self, head: Tensor, *, precise: bool) -> Evaluation:
+        """Loss and gradient at a head (K, D + 1), the bias's last, in one pass over the rows."""
+        dtype = torch.float64 if precise else torch.float32
+        head, offset = self._place(dtype, head, self._offset)
+        return self._evaluate(partial(self._chunk_gradient, head, offset), *head.shape)
+
+    def hessian(self, head: Tensor) -> Callable[[Tensor], Tensor]:
+        """The Hessian at a head (K, D + 1), as its product with a step (K, D + 1).
+
+        A product is a pass in float32, with the probabilities (R, K) kept or made anew.
+        """
+        kept = self._probabilities(head) if self.keeps_probabilities else None
+        head, offset = self._place(torch.float32, head, self._offset)
+
+        def product(step: Tensor) -> Tensor:
+            (step,) = self._place(torch.float32, step)
+            chunk_product = partial(self._chunk_product, head, offset, kept, step)
+            return self._sum(chunk_product, *head.shape).cpu() / self._divisor
+
+        return product
+
+    def curvature(self, head: Tensor) -> tuple[Tensor, Tensor]:
+        """What the Hessian's blocks on its diagonal are made of, at a head (K, D + 1).
+
+        The block of class k is sum_i c_ik [z_i 1]^T [z_i 1]. For a thinned loss: it keeps all rows,
+        and knows those of this process alone.
+
+        Returns:
+            [z 1] (R, D + 1) and c = (1/S) U p (1 - p) (R, K), both float32.
+        """
+        probability = self._probabilities(head)
+        weight = (self._row_weights / self._divisor).float()[:, None]
+        z = self._features.float()
+        with_bias = torch.cat([z, torch.ones_like(z[:, :1])], 1)
+        return with_bias, torch.addcmul(probability, probability, probability, value=-1) * weight
+
+    def is_separated(self, head: Tensor) -> bool:
+        """Whether every row that counts has its own logit strictly on top, in float64.
+
+        Without the offset: of such a head ever larger multiples bring the loss to 0.
+        """
+        (head,) = self._place(torch.float64, head)
+        no_offset = torch.zeros_like(head[:, 0])
+
+        def logits(chunk: slice) -> Iterator[tuple[slice, Tensor]]:
+            return ((block, x) for block, _, x in self._block_logits(chunk, head, no_offset))
+
+        return self._has_own_on_top(logits)
+
+    def _chunk_gradient(
+        self, head: Tensor, offset: Tensor, chunk: slice
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """sum_i U (p - E) [z 1] (K, D + 1), sum_i U loss_i, and the largest loss that counts."""
+        labels, weight = self._labels[chunk], self._row_weights[chunk].to(head.dtype)
+        own = torch.empty_like(labels, dtype=head.dtype)
+        total = torch.zeros_like(head)
+        for block, z, residual in self._block_probabilities(chunk, head, offset):
+            here = slice(block.start - chunk.start, block.stop - chunk.start)
+            torch.gather(residual, 1, labels[here], out=own[here])
+            residual.scatter_(1, labels[here], own[here] - 1)
+            total[:, -1].addmv_(residual.T, weight[here])
+            total[:, :-1].addmm_(residual.T, z * weight[here, None])
+        return total, *self._chunk_loss(own[:, 0], chunk, partial(self._logits_of, head, offset))
+
+    def _chunk_product(
+        self, head: Tensor, offset: Tensor, kept: Tensor | None, step: Tensor, chunk: slice
+    ) -> Tensor:
+        """sum_i U p * (V [z 1] - p . V [z 1]) [z 1] (K, D + 1)."""
+        weight = self._row_weights[chunk].to(head.dtype)[:, None]
+        total = torch.zeros_like(head)
+        space, _, changes = self._blocks.operands(head.dtype)
+        for block, z, probability in self._block_probabilities(chunk, head, offset, kept=kept):
+            change = torch.addmm(step[:, -1], z, step[:, :-1].T, out=changes[: len(z)])
+            mean = torch.mul(probability, change, out=space[: len(z)]).sum(1, keepdim=True)
+            change.sub_(mean).mul_(probability)
+            change.mul_(weight[block.start - chunk.start : block.stop - chunk.start])
+            total[:, -1] += change.sum(0)
+            total[:, :-1].addmm_(change.T, z)
+        return total
+
+    def _over(self, rows: Tensor, weights: Tensor, resources: Resources) -> "HeadCrossEntropy":
+        return HeadCrossEntropy(
+            self._features[rows],
+            self._labels[rows, 0],
+            weights,
+            reduction=self._reduction,
+            offset=self._offset,
+            resources=resources,
+        )
+
+    def _probabilities(self, head: Tensor) -> Tensor:
+        """p (R, K) float32, of the rows of this process."""
+        head, offset = self._place(torch.float32, head, self._offset)
+        kept = torch.empty((self.num_rows, self.num_classes), device=self.device)
+
+        def fill(chunk: slice) -> None:
+            for block, _, probability in self._block_probabilities(chunk, head, offset):
+                kept[block] = probability
+
+        for _ in self._over_chunks(fill):
+            pass
+        return kept
+
+    def _block_probabilities(
+        self, chunk: slice, head: Tensor, offset: Tensor, *, kept: Tensor | None = None
+    ) -> Iterator[tuple[slice, Tensor, Tensor]]:
+        """Rows, features (B, D) and p (B, K) of each block of a chunk.
+
+        p from `kept` (R, K), or made in memory that the next block reuses.
+        """
+        if kept is not None:
+            for block, z in self._block_features(chunk, head.dtype):
+                yield block, z, kept[block]
+            return
+        space = self._blocks.operands(head.dtype)[1]
+        for block, z, x in self._block_logits(chunk, head, offset):
+            probability = space[: len(x)]
+            self._blocks.softmax_rows(x, out=probability)
+            yield block, z, probability
+
+    def _block_logits(
+        self, chunk: slice, head: Tensor, offset: Tensor
+    ) -> Iterator[tuple[slice, Tensor, Tensor]]:
+        """Rows, features (B, D) and x + offset (B, K) of each block of a chunk.
+
+        x in memory that the next block reuses.
+        """
+        weight, bias = head[:, :-1].T, head[:, -1] + offset
+        space = self._blocks.operands(head.dtype)[0]
+        for block, z in self._block_features(chunk, head.dtype):
+            yield block, z, torch.addmm(bias, z, weight, out=space[: len(z)])
+
+    def _block_features(self, chunk: slice, dtype: torch.dtype) -> Iterator[tuple[slice, Tensor]]:
+        """Rows and features (B, D) of each block of a chunk."""
+        for block in cut(chunk, max_length=self._block_rows):
+            yield block, self._features[block].to(dtype)
+
+    def _logits_of(self, head: Tensor, offset: Tensor, rows: Tensor) -> Tensor:
+        """x + offset (B, K) float64 of the rows `rows` (B,)."""
+        head, offset = head.double(), offset.double()
+        return torch.addmm(head[:, -1] + offset, self._features[rows].double(), head[:, :-1].T)
+
+
+class HeadProblem(Problem[HeadCrossEntropy]):
+    """F of the module's docstring.
+
+    Args:
+        loss: L.
+        ridge: R, to a point.
+        progress: told each pass, with the loss and what it certifies.
+    """
+
+    def __init__(
+        self, loss: HeadCrossEntropy, ridge: Ridge, *, progress: Progress = silent
+    ) -> None:
+        super().__init__(loss, ridge, progress=progress)
+        self.shape = (loss.num_classes, loss.num_features + 1)
+
+    def head(self, theta: Tensor) -> Tensor:
+        """H (K, D + 1) of theta (P,), in the same memory."""
+        return theta.view(self.shape)
+
+    def hessian_operator(self, theta: Tensor) -> Callable[[Tensor], Tensor]:
+        """The Hessian at theta (P,), as its product with a step (P,): one pass."""
+        if self.loss.keeps_probabilities:  # which one pass makes for all products
+            self.count_pass()
+        of_loss = self.loss.hessian(self.head(theta))
+
+        def product(step: Tensor) -> Tensor:
+            self.count_pass()
+            return of_loss(self.head(step)).flatten() + self.ridge.hessian_product(step)
+
+        return product
+
+    def has_no_minimum(self, point: Point) -> bool:
+        """Whether this point proves that F has none: no ridge, every own logit surely on top.
+
+        A row's own probability p puts its own logit, offset included, log(p / (1 - p)) above every
+        other at least; that must outweigh what the offset can have added.
+        """
+        sure = math.log1p(math.exp(-self.loss.offset_range))
+        return self.ridge.is_none and point.largest_row_loss < sure
+
+    def centred(self, theta: Tensor) -> Tensor:
+        """theta (P,) whose rows of H sum to zero; it gives the same probabilities."""
+        head = self.head(theta)
+        return (head - head.mean(0)).flatten()
+
+    def _data(self, theta: Tensor, *, precise: bool) -> Evaluation:
+        data = self.loss.evaluate(self.head(theta), precise=precise)
+        return Evaluation(data.loss, data.gradient.flatten(), data.largest_row_loss)
+
+    def _is_separated(self, theta: Tensor) -> bool:
+        return self.loss.is_separated(self.head(theta))
+
+
+def build_head_problem(
+    inputs: FitInputs,
+    settings: RectifySettings,
+    *,
+    offset: Tensor | None = None,
+    sampling: Sampling = "instance",
+    resources: Resources = UNLIMITED,
+    progress: Progress = silent,
+) -> HeadProblem:
+    """F of the settings over all rows of the inputs, with its ridge to a head of zeros.
+
+    For `offset` see `HeadCrossEntropy`, for the others `affine.build_problem`.
+
+    Raises:
+        DataError: the inputs have no features.
+    """
+    features = inputs.feature_rows(settings.method)
+    weights, reduction = inputs.loss_weights(
+        gamma=settings.gamma, reduction=settings.reduction, sampling=sampling
+    )
+    labels = inputs.labels.repeat(inputs.num_views)
+    loss = HeadCrossEntropy(
+        features, labels, weights, reduction=reduction, offset=offset, resources=resources
+    )
+    center = torch.zeros(len(weights) * (features.shape[1] + 1), dtype=torch.float64)
+    return HeadProblem(loss, Ridge(l2=settings.l2, center=center), progress=progress)

@@ -1,11 +1,11 @@
-"""The minimum of a whole head's F: begun where fewer rows have led, steered by `class_blocks`.
+"""The minimum of a whole head's F: begun where fewer rows have led, steered by `ClassBlocks`.
 
 Far from the minimum any rows of each class show the way: thinned problems (`thinning`), each of
 some times as many rows as the one before, lead there at a fraction of a pass a step. A head has too
 many numbers for its Hessian to be factored. `newton` solves for a whole step by conjugate
-gradients, a product with the Hessian costing about a pass and `class_blocks` saving most of them,
+gradients, a product with the Hessian costing about a pass and `ClassBlocks` saving most of them,
 so that its length is one and the gradient falls by the accuracy of the solution. `lbfgs` takes
-`class_blocks` themselves for its preconditioner and lets its pairs mend what they leave out.
+`ClassBlocks` themselves for its preconditioner and lets its pairs mend what they leave out.
 
 CPU seconds on one core to gap 1e-6 at l2 5e-4, cRT / the head of Balanced Softmax, synthetic
 features:
@@ -18,14 +18,13 @@ features:
 
 from collections.abc import Iterator
 
+import torch
 from torch import Tensor
 
 from marr_pipeline.optim.lbfgs import descend
-from marr_pipeline.optim.newton import descend_newton
-from marr_pipeline.optim.preconditioner import Preconditioner, conjugate_gradients
-from marr_pipeline.optim.solvable import Point, Solution, conclude
-from marr_pipeline.rectify.head.class_blocks import ClassBlocks
-from marr_pipeline.rectify.head.problem import HeadProblem
+from marr_pipeline.optim.newton import conjugate_gradients, descend_newton
+from marr_pipeline.optim.solvable import Point, Preconditioner, Solution, conclude
+from marr_pipeline.rectify.head import HeadProblem
 from marr_pipeline.rectify.rows.thinning import is_worth_it, least_rows_per_class
 
 GROWTH = 8
@@ -43,6 +42,13 @@ MOST_NUMBERS = 2**26
 """Of a thinned problem's rows times classes or features, whichever are more, and of the blocks."""
 NUMBER_BYTES = 32
 """What one of them takes, with what is made of it on the way."""
+
+ROWS_PER_CLASS = 64
+"""M of `ClassBlocks` at most."""
+FLATNESS = 1e-9
+"""Added to each G_k, relative to the mean of the block's diagonal: without a ridge it may be 0."""
+NONE = 1e-30
+"""Curvature of rows that are all sure."""
 
 
 def minimize_head(problem: HeadProblem, tolerance: float, *, optimizer: str) -> Solution:
@@ -104,8 +110,68 @@ class _BlockRenewal:
         return class_preconditioner(self._problem, self._few, point.theta)
 
 
+class ClassBlocks:
+    """A rough inverse of a whole head's Hessian, at one head: the block of each class on its own.
+
+    D features with the bias's 1 among them, c_ik what row i adds to the curvature of class k. The
+    Hessian's block of class k is B_k = sum_i c_ik z_i z_i^T + l2 I, D by D: too many to be kept.
+    Few rows carry most of it, those the class is in doubt about; the M strongest are taken as they
+    are, and the rest as one second moment that all classes share:
+
+        B_k ~ A_k^T A_k + G_k,   A_k = sqrt(c_ik) z_i (M, D),   G_k = r_k E[z z^T] + l2 I,
+
+    with r_k the curvature of the rest. In the basis of the moment G_k is diagonal, and by
+    Woodbury's identity the inverse costs M vectors a class. On 23,185 rows of 1000 classes and 256
+    features, near the minimum of Balanced Softmax's head, conjugate gradients had 99 % of a step's
+    worth after four products; with the moment alone (M = 0) 88 %, with nothing 36 %.
+
+    One vector added to every class changes no probability: there the blocks are steep and the
+    Hessian is the ridge alone. So that direction is solved for on its own; without this some steps
+    needed three times as many products.
+
+    Args:
+        features: (R, D) float32, with the bias's 1 among them.
+        curvature: (R, K) float32, c.
+        l2: strength of the ridge.
+        most_numbers: of all A_k together; bounds M.
+    """
+
+    def __init__(
+        self, features: Tensor, curvature: Tensor, *, l2: float, most_numbers: int
+    ) -> None:
+        self._l2 = l2
+        num_classes, width = curvature.shape[1], features.shape[1]
+        count = min(ROWS_PER_CLASS, len(features), max(1, most_numbers // (num_classes * width)))
+        strongest, rows = curvature.topk(count, 0)
+        of_class = curvature.sum(0, dtype=torch.float64)
+        rest = (of_class - strongest.sum(0)).clamp(min=0)
+        moment = ((features * curvature.sum(1, keepdim=True)).T @ features).double()
+        moment /= of_class.sum().clamp(min=NONE)
+        spread, self._basis = torch.linalg.eigh(moment)
+        flat = l2 + (FLATNESS * of_class * spread.mean()).clamp(min=NONE)
+        self._shared = rest[:, None] * spread.clamp(min=0) + flat[:, None]  # G_k, diagonal
+        own = (features.double() @ self._basis)[rows.T]
+        self._own = own * strongest.T.double().sqrt()[..., None]  # A_k
+        scaled = self._own / self._shared[:, None]
+        capacity = torch.eye(count, dtype=own.dtype, device=own.device).repeat(num_classes, 1, 1)
+        capacity.baddbmm_(scaled, self._own.mT)
+        self._factor = torch.linalg.cholesky(capacity)
+
+    def solve(self, gradient: Tensor) -> Tensor:
+        """The rough inverse times a gradient (K, D) float64 on the CPU."""
+        common = gradient.mean(0)
+        scaled = ((gradient - common).to(self._basis) @ self._basis) / self._shared
+        of_rows = torch.cholesky_solve(self._own @ scaled[..., None], self._factor)
+        scaled -= (self._own.mT @ of_rows)[..., 0] / self._shared
+        step: Tensor = (scaled @ self._basis.T).cpu()
+        step -= step.mean(0)
+        if self._l2 > 0:
+            step += common / self._l2
+        return step
+
+
 def class_preconditioner(problem: HeadProblem, few: HeadProblem, theta: Tensor) -> Preconditioner:
-    """The inverse of `class_blocks` at theta (P,), from one pass over a thinned problem's rows."""
+    """The inverse of `ClassBlocks` at theta (P,), from one pass over a thinned problem's rows."""
     few.count_pass()
     blocks = ClassBlocks(
         *few.loss.curvature(few.head(theta)),

@@ -1,8 +1,15 @@
 """Every post-hoc method by name. One more is one file here, and its name in `names`."""
 
 from marr_pipeline.rectify.method import Method
-from marr_pipeline.rectify.methods.affine import LWS, MARR, TEMPERATURE, VECTOR_SCALING
-from marr_pipeline.rectify.methods.closed_form import LOGIT_ADJUSTMENT, SOFTMAX, TAU_NORM
+from marr_pipeline.rectify.methods.affine import (
+    LOGIT_ADJUSTMENT,
+    LWS,
+    MARR,
+    SOFTMAX,
+    TAU_NORM,
+    TEMPERATURE,
+    VECTOR_SCALING,
+)
 from marr_pipeline.rectify.methods.disalign import DISALIGN
 from marr_pipeline.rectify.methods.heads import BALANCED_SOFTMAX_HEAD, CRT
 from marr_pipeline.rectify.methods.tde import TDE

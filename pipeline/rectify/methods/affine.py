@@ -1,4 +1,4 @@
-"""Methods fitted in the affine core: what each may choose of scale and shift, and its fit."""
+"""Methods of K scales and K shifts: fitted in the affine core, or known from the head alone."""
 
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -15,8 +15,8 @@ from marr_pipeline.rectify.affine import (
     build_problem,
     starting_point,
 )
-from marr_pipeline.rectify.inputs import FitContext, FitInputs
-from marr_pipeline.rectify.method import Family, FitResult, Method
+from marr_pipeline.rectify.inputs import FitContext, FitInputs, HeadFacts
+from marr_pipeline.rectify.method import ClosedForm, Family, FitResult, Method
 from marr_pipeline.rectify.rectifier import Rectifier
 from marr_pipeline.rectify.schedule import minimize_or_follow
 from marr_pipeline.rectify.settings import (
@@ -26,6 +26,8 @@ from marr_pipeline.rectify.settings import (
     RectifySettings,
 )
 from marr_pipeline.rectify.thinned import minimize_lbfgs
+
+Warnings = Callable[[FitInputs, RectifySettings], tuple[str, ...]]
 
 SOLVERS: dict[str, Callable[[AffineProblem, Tensor, float], Solution]] = {
     "lbfgs": minimize_lbfgs,
@@ -114,7 +116,54 @@ def _method(family: Family, **presets: Mapping[str, Any]) -> Method:
     )
 
 
+def _softmax(head: HeadFacts, settings: RectifySettings) -> tuple[Tensor, Tensor]:
+    """The classifier as it is."""
+    return torch.ones_like(head.log_prior), torch.zeros_like(head.log_prior)
+
+
+def _logit_adjustment(head: HeadFacts, settings: RectifySettings) -> tuple[Tensor, Tensor]:
+    """logits - tau log prior (Menon et al. 2021)."""
+    return torch.ones_like(head.log_prior), -settings.tau * head.log_prior
+
+
+def _tau_norm(head: HeadFacts, settings: RectifySettings) -> tuple[Tensor, Tensor]:
+    """W_j / |W_j|^tau without the bias (Kang et al. 2020), or with the bias scaled alike.
+
+    A class with a zero row keeps its scale: without its bias its logit is 0 at any.
+    """
+    norm = torch.where(head.weight_norm > 0, head.weight_norm, 1.0).double()
+    scale = norm**-settings.tau
+    if settings.keep_bias or head.bias is None:
+        return scale, torch.zeros_like(scale)
+    return scale, -scale * head.bias.double()
+
+
+def _no_warnings(inputs: FitInputs, settings: RectifySettings) -> tuple[str, ...]:
+    return ()
+
+
+def _tau_norm_warnings(inputs: FitInputs, settings: RectifySettings) -> tuple[str, ...]:
+    if inputs.bias is None and not settings.keep_bias:
+        return ("no bias is known of this head, so none is taken out of the logits",)
+    return ()
+
+
+def _closed(
+    rule: ClosedForm, *, own_settings: tuple[str, ...] = (), warnings: Warnings = _no_warnings
+) -> Method:
+    def fit(inputs: FitInputs, settings: RectifySettings, context: FitContext) -> FitResult:
+        scale, shift = rule(inputs, settings)
+        return FitResult.closed_form(
+            Rectifier(scale=scale, shift=shift), warnings=warnings(inputs, settings)
+        )
+
+    return Method(fit=fit, is_fitted=False, closed_form=rule, own_settings=own_settings)
+
+
 TEMPERATURE = _method(_temperature, default=CALIBRATION, tempered={})
 VECTOR_SCALING = _method(_vector_scaling, default=CALIBRATION, tempered={})
 LWS = _method(_lws, paper=CLASS_BALANCED, official=CLASS_BALANCED_SAMPLING)
 MARR = _method(_marr, paper={}, official={})
+SOFTMAX = _closed(_softmax)
+LOGIT_ADJUSTMENT = _closed(_logit_adjustment, own_settings=("tau",))
+TAU_NORM = _closed(_tau_norm, own_settings=("tau", "keep_bias"), warnings=_tau_norm_warnings)

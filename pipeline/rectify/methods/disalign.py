@@ -106,17 +106,9 @@ def build_confidence_problem(
     resources: Resources = UNLIMITED,
     progress: Progress = silent,
 ) -> ConfidenceProblem:
-    """F of the settings over all rows of the inputs.
-
-    Args:
-        inputs: with features.
-        settings: gamma, reduction, l2 and centre.
-        sampling: how rows are drawn, where F is what a batch has in expectation.
-        resources: bound on memory, and the processes that share the rows.
-        progress: told the passes.
+    """F of the settings over all rows of the inputs; see `affine.build_problem`.
 
     Raises:
-        ConfigError: the bound on memory has no room for one thread's buffers.
         DataError: the inputs have no features.
     """
     features = inputs.feature_rows(settings.method)

@@ -3,7 +3,7 @@
 cRT (Kang et al. 2020) fits it with every class counting alike. Decoupled Balanced Softmax (Ren et
 al. 2020) minimises CE(W z + b + log n, y): the prior is there in training alone, and the head's own
 logits are those of balanced classes. A class without images counts half an image
-(`weighting.log_prior`), since log 0 would forbid it: every row pushes its logit down, and the ridge
+(`inputs.log_prior`), since log 0 would forbid it: every row pushes its logit down, and the ridge
 alone holds it back.
 
 By default both give the minimum, from a head of zeros, on which it does not depend. `official`
@@ -20,9 +20,9 @@ import torch
 from torch import Tensor
 
 from marr_pipeline.errors import ConfigError
-from marr_pipeline.rectify.head.problem import HeadProblem, build_head_problem
+from marr_pipeline.rectify.head import HeadProblem, build_head_problem
 from marr_pipeline.rectify.head.solve import minimize_head
-from marr_pipeline.rectify.inputs import FitContext, FitInputs
+from marr_pipeline.rectify.inputs import FitContext, FitInputs, log_prior
 from marr_pipeline.rectify.method import FitResult, Method
 from marr_pipeline.rectify.rectifier import HeadRectifier
 from marr_pipeline.rectify.schedule import minimize_or_follow
@@ -31,7 +31,6 @@ from marr_pipeline.rectify.settings import (
     CLASS_BALANCED_SAMPLING,
     RectifySettings,
 )
-from marr_pipeline.rectify.weighting import log_prior
 
 
 def fit_head(

@@ -117,53 +117,33 @@ def workers(num_threads: int) -> Workers:
     return Workers(num_threads)
 
 
-class _Holders:
-    """The threads that keep torch from splitting operations at the moment.
-
-    torch has a count for each thread, but a thread that is new to it takes the last count set
-    anywhere, so one that comes while others hold theirs at 1 may find 1 and must not leave it.
-    """
-
-    def __init__(self) -> None:
-        self._lock = Lock()
-        self._this = local()
-        self._size = 0
-        self._found = 1
-
-    def enter(self) -> int | None:
-        """Set 1 for this thread; the count to set when it leaves, None if it holds already."""
-        if getattr(self._this, "holds", False):
-            return None
-        self._this.holds = True
-        with self._lock:
-            count = torch.get_num_threads()
-            if self._size > 0 and count == 1:
-                count = self._found
-            self._size, self._found = self._size + 1, count
-            torch.set_num_threads(1)
-        return count
-
-    def leave(self, count: int | None) -> None:
-        """Undo `enter`, which gave the count."""
-        if count is None:
-            return
-        self._this.holds = False
-        with self._lock:
-            self._size -= 1
-            torch.set_num_threads(count)
-
-
-_HOLDERS = _Holders()
+_LOCK, _THIS = Lock(), local()
+_HELD: list[int] = []
+"""The counts that threads keeping torch from splitting operations found, in the order they came."""
 
 
 @contextmanager
 def one_thread_an_operation() -> Iterator[None]:
     """Keep torch from splitting this thread's operations while the block runs.
 
-    Any number of threads may be in such blocks at once; after the last every count is as before.
+    Any number of threads may be in such blocks at once; after the last every count is as before:
+    torch has a count for each thread, but a thread that is new to it takes the last count set
+    anywhere, so one that comes while others hold theirs at 1 may find 1 and must not leave it.
     """
-    count = _HOLDERS.enter()
+    if getattr(_THIS, "holds", False):
+        yield
+        return
+    _THIS.holds = True
+    with _LOCK:
+        count = torch.get_num_threads()
+        if _HELD and count == 1:
+            count = _HELD[-1]
+        _HELD.append(count)
+        torch.set_num_threads(1)
     try:
         yield
     finally:
-        _HOLDERS.leave(count)
+        _THIS.holds = False
+        with _LOCK:
+            _HELD.remove(count)
+            torch.set_num_threads(count)

@@ -6,8 +6,7 @@ by block, so that nothing of size (R, K) is ever made.
 
 import ctypes
 import mmap
-from dataclasses import dataclass
-from typing import Protocol
+from abc import ABC, abstractmethod
 
 import torch
 from torch import Tensor
@@ -23,28 +22,26 @@ if _MADVISE is not None:
     _MADVISE.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
 
 
-class Rows(Protocol):
-    """R rows of logits over K classes."""
+class Rows(ABC):
+    """R rows of logits over K classes.
 
-    @property
-    def num_rows(self) -> int:
-        """R."""
+    Attributes:
+        num_rows: R.
+        num_classes: K.
+        device: where blocks are made.
+        min_block_rows: rows below which a block costs more than its share.
+    """
 
-    @property
-    def num_classes(self) -> int:
-        """K."""
-
-    @property
-    def device(self) -> torch.device:
-        """Where blocks are made."""
-
-    @property
-    def min_block_rows(self) -> int:
-        """Rows below which a block costs more than its share."""
+    num_rows: int
+    num_classes: int
+    device: torch.device
+    min_block_rows = 1
 
     def block_bytes(self, num_rows: int) -> int:
         """Memory that making a block of so many rows takes beside the block itself."""
+        return 0
 
+    @abstractmethod
     def block(self, rows: slice, *, into: Tensor | None = None) -> Tensor:
         """Logits (B, K) of consecutive rows.
 
@@ -55,46 +52,25 @@ class Rows(Protocol):
                 stored, or float32.
         """
 
+    @abstractmethod
     def take(self, indices: Tensor) -> Tensor:
         """Logits (B, K) of the rows `indices` (B,) int64, in new memory."""
 
-    def ahead(self, rows: slice) -> None:
+    def ahead(self, rows: slice) -> None:  # noqa: B027 - scattered rows are not asked for
         """Rows that will be asked for soon; returns at once."""
 
 
-@dataclass(frozen=True)
-class StoredLogits:
+class StoredLogits(Rows):
     """Logits that are there: in memory, in a mapped file, or on a GPU.
 
-    Attributes:
+    Args:
         logits: (R, K) float16, float32 or float64; never copied whole.
     """
 
-    logits: Tensor
-
-    @property
-    def num_rows(self) -> int:
-        """R."""
-        return self.logits.shape[0]
-
-    @property
-    def num_classes(self) -> int:
-        """K."""
-        return self.logits.shape[1]
-
-    @property
-    def device(self) -> torch.device:
-        """Where blocks are made."""
-        return self.logits.device
-
-    @property
-    def min_block_rows(self) -> int:
-        """One: a row is only read."""
-        return 1
-
-    def block_bytes(self, num_rows: int) -> int:
-        """None: conversions are written where they are wanted."""
-        return 0
+    def __init__(self, logits: Tensor) -> None:
+        self.logits = logits
+        self.num_rows, self.num_classes = logits.shape
+        self.device = logits.device
 
     def block(self, rows: slice, *, into: Tensor | None = None) -> Tensor:
         """See `Rows.block`."""
@@ -109,71 +85,39 @@ class StoredLogits:
 
     def ahead(self, rows: slice) -> None:
         """See `Rows.ahead`."""
-        if self.logits.device.type == "cpu" and self.logits.nbytes >= READ_AHEAD_FROM:
-            ask_for_pages(self.logits[rows])
+        ask_for_pages(self.logits, rows)
 
 
-@dataclass(frozen=True, kw_only=True)
-class FeatureLogits:
+class FeatureLogits(Rows):
     """Logits made anew for every block: features @ weight.T + bias in float32.
 
     The right choice where K is much larger than D and the logits are too many to keep. A block
     of the same rows has the same bits whatever it is written into.
 
-    Attributes:
+    Args:
         features: (V, N, D) float16 or float32.
         weight: (K, D) of the head.
         bias: (K,) of the head, or None.
+
+    Attributes:
+        shape: V, N, K, as the logits in a tensor would have.
     """
 
-    features: Tensor
-    weight: Tensor
-    bias: Tensor | None = None
+    min_block_rows = 256
+    """A product of fewer rows mostly waits for the weight to come from memory."""
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "weight", self.weight.to(self.device, torch.float32))
-        if self.bias is not None:
-            object.__setattr__(self, "bias", self.bias.to(self.device, torch.float32))
+    def __init__(self, *, features: Tensor, weight: Tensor, bias: Tensor | None = None) -> None:
+        self.device = features.device
+        self.features = features
+        self.weight = weight.to(self.device, torch.float32)
+        self.bias = None if bias is None else bias.to(self.device, torch.float32)
+        self._rows = features.flatten(0, 1)
+        self.num_rows, self.num_classes = len(self._rows), len(weight)
+        self.shape = torch.Size((*features.shape[:2], self.num_classes))
 
-    @property
-    def shape(self) -> torch.Size:
-        """V, N, K, as the logits in a tensor would have; so are the next three."""
-        views, samples, _ = self.features.shape
-        return torch.Size((views, samples, self.num_classes))
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """Of the logits."""
-        return torch.float32
-
-    @property
-    def itemsize(self) -> int:
-        """Bytes of a logit."""
-        return self.dtype.itemsize
-
-    def numel(self) -> int:
-        """V N K."""
-        return self.shape.numel()
-
-    @property
-    def num_rows(self) -> int:
-        """R."""
-        return self.features.shape[0] * self.features.shape[1]
-
-    @property
-    def num_classes(self) -> int:
-        """K."""
-        return self.weight.shape[0]
-
-    @property
-    def device(self) -> torch.device:
-        """Where blocks are made."""
-        return self.features.device
-
-    @property
-    def min_block_rows(self) -> int:
-        """A product of fewer rows mostly waits for the weight to come from memory."""
-        return 256
+    def first_views(self, count: int) -> "FeatureLogits":
+        """Those of the first views alone, without a copy."""
+        return FeatureLogits(features=self.features[:count], weight=self.weight, bias=self.bias)
 
     def block_bytes(self, num_rows: int) -> int:
         """The features of the rows in float32, and their product before it is converted."""
@@ -195,12 +139,7 @@ class FeatureLogits:
 
     def ahead(self, rows: slice) -> None:
         """See `Rows.ahead`."""
-        if self.features.device.type == "cpu" and self.features.nbytes >= READ_AHEAD_FROM:
-            ask_for_pages(self._rows[rows])
-
-    @property
-    def _rows(self) -> Tensor:
-        return self.features.flatten(0, 1)
+        ask_for_pages(self._rows, rows)
 
     def _product(self, features: Tensor, out: Tensor) -> Tensor:
         if self.bias is None:
@@ -208,37 +147,18 @@ class FeatureLogits:
         return torch.addmm(self.bias, features, self.weight.T, out=out)
 
 
-@dataclass(frozen=True)
-class PickedRows:
+class PickedRows(Rows):
     """Some rows of another source, in any order, fetched anew for every block.
 
-    Attributes:
+    Args:
         rows: the source.
         indices: (R,) int64 of the rows in the source.
     """
 
-    rows: Rows
-    indices: Tensor
-
-    @property
-    def num_rows(self) -> int:
-        """R."""
-        return len(self.indices)
-
-    @property
-    def num_classes(self) -> int:
-        """K."""
-        return self.rows.num_classes
-
-    @property
-    def device(self) -> torch.device:
-        """Where blocks are made."""
-        return self.rows.device
-
-    @property
-    def min_block_rows(self) -> int:
-        """As for the source."""
-        return self.rows.min_block_rows
+    def __init__(self, rows: Rows, indices: Tensor) -> None:
+        self.rows, self.indices = rows, indices
+        self.num_rows, self.num_classes = len(indices), rows.num_classes
+        self.device, self.min_block_rows = rows.device, rows.min_block_rows
 
     def block_bytes(self, num_rows: int) -> int:
         """What the source takes, and the rows before they are converted."""
@@ -253,12 +173,14 @@ class PickedRows:
         """See `Rows.take`."""
         return self.rows.take(self.indices[indices.to(self.indices.device)])
 
-    def ahead(self, rows: slice) -> None:
-        """Scattered rows are not asked for."""
+
+def pick_rows(source: Rows, rows: Tensor, *, memory: int | None) -> Rows:
+    """Some rows (B,) int64 of a source: copied, or where memory is bound fetched block by block."""
+    return StoredLogits(source.take(rows)) if memory is None else PickedRows(source, rows)
 
 
-def ask_for_pages(tensor: Tensor) -> None:
-    """Let the system read the pages of a contiguous CPU tensor, without waiting for them.
+def ask_for_pages(tensor: Tensor, rows: slice) -> None:
+    """Let the system read some rows of a contiguous and large CPU tensor, without waiting for them.
 
     Reading 512 MiB from a cold disk in 16 MiB parts took 0.9 s with each part asked for one part
     before its use, 2.2 s by page faults. For memory that is no file's the call does nothing. It is
@@ -266,6 +188,9 @@ def ask_for_pages(tensor: Tensor) -> None:
     """
     if _ADVICE is None or _MADVISE is None:
         return
-    start = tensor.data_ptr()
+    if tensor.device.type != "cpu" or tensor.nbytes < READ_AHEAD_FROM:
+        return
+    part = tensor[rows]
+    start = part.data_ptr()
     first_page = start - start % mmap.PAGESIZE
-    _MADVISE(first_page, start - first_page + tensor.nbytes, _ADVICE)
+    _MADVISE(first_page, start - first_page + part.nbytes, _ADVICE)

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from marr_pipeline.rectify.rows.blocks import Blocks
 from marr_pipeline.rectify.rows.resources import UNLIMITED, Resources, workers
-from marr_pipeline.rectify.rows.source import PickedRows, Rows, StoredLogits
+from marr_pipeline.rectify.rows.source import Rows, StoredLogits
 from marr_pipeline.rectify.rows.thinning import thin_rows
 from marr_pipeline.rectify.settings import Reduction
 
@@ -102,10 +102,6 @@ class WeightedRows(ABC):
     @abstractmethod
     def _over(self, rows: Tensor, weights: Tensor, resources: Resources) -> Self:
         """The same loss over some rows (B,) int64, with other class weights (K,)."""
-
-    def _picked(self, source: Rows, rows: Tensor, resources: Resources) -> Tensor | Rows:
-        """Some rows of a source: copied, or fetched block by block where memory is bound."""
-        return source.take(rows) if resources.memory is None else PickedRows(source, rows)
 
     def _has_own_on_top(self, rectified: Callable[[slice], Iterator[tuple[slice, Tensor]]]) -> bool:
         """Whether every row that counts has its own label strictly on top.

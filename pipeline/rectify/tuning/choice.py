@@ -4,8 +4,8 @@ The settings that tuning starts from keep their place unless the best point of t
 by more than one standard error of the difference: among 90 points one is always ahead by chance.
 """
 
-from collections.abc import Collection, Mapping
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Collection
+from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args
 
 from marr_pipeline.rectify.settings import Center, RectifySettings
@@ -20,36 +20,10 @@ L2S = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
 """From a fifth of the paper's 5e-4 to what leaves logit adjustment's ranking alone."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class GridPoint:
-    """One choice of what is tuned; see `RectifySettings`."""
-
-    gamma: float
-    l2: float
-    center: Center
-
-    @classmethod
-    def of(cls, settings: RectifySettings) -> "GridPoint":
-        """The point that settings stand at."""
-        return cls(gamma=settings.gamma, l2=settings.l2, center=settings.center)
-
-    def applied_to(self, settings: RectifySettings) -> RectifySettings:
-        """The settings with this point's values."""
-        return replace(settings, **self.record())
-
-    def num_shared(self, other: "GridPoint") -> int:
-        """How many values both have: 0 to 3."""
-        return sum(getattr(self, name) == getattr(other, name) for name in TUNED)
-
-    def record(self) -> Mapping[str, Any]:
-        """By name, for JSON."""
-        return asdict(self)
-
-
 def tuning_grid(
     settings: RectifySettings, *, fixed: Collection[str], has_shift: bool
-) -> tuple[GridPoint, ...]:
-    """Every combination of the values tried; the settings' own are always among them.
+) -> tuple[RectifySettings, ...]:
+    """The settings with every combination of the values tried, their own always among them.
 
     Args:
         settings: the preset with the options that were given.
@@ -58,16 +32,12 @@ def tuning_grid(
             one to the identity.
     """
     centers: tuple[Center, ...] = get_args(Center) if has_shift else ("zero", "identity")
-    tried: dict[str, tuple[Any, ...]] = {
-        "gamma": GAMMAS,
-        "l2": L2S,
-        "center": centers,
-    }
+    tried: dict[str, tuple[Any, ...]] = {"gamma": GAMMAS, "l2": L2S, "center": centers}
     for name in TUNED:
         own = getattr(settings, name)
         tried[name] = (own,) if name in fixed else tuple(dict.fromkeys((*tried[name], own)))
     return tuple(
-        GridPoint(gamma=gamma, l2=l2, center=center)
+        replace(settings, gamma=gamma, l2=l2, center=center)
         for gamma in sorted(tried["gamma"])
         for center in tried["center"]
         for l2 in sorted(tried["l2"])
@@ -78,12 +48,12 @@ def tuning_grid(
 class ScoredPoint:
     """A point of the grid and its balanced score."""
 
-    point: GridPoint
+    settings: RectifySettings
     score: float
 
     def record(self) -> dict[str, Any]:
         """`gamma`, `l2`, `center`, `score`."""
-        return {**self.point.record(), "score": self.score}
+        return {**{name: getattr(self.settings, name) for name in TUNED}, "score": self.score}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,24 +102,16 @@ class Tuning:
 
 
 def choose(
-    grid: tuple[GridPoint, ...],
+    grid: tuple[RectifySettings, ...],
     pooled: BalancedScores,
     *,
     start: int,
     score: Score,
     num_folds: int | None,
 ) -> Tuning:
-    """Apply the rule of the module's docstring.
-
-    Args:
-        grid: the points.
-        pooled: their held-out scores, in the same order, compared with `start`.
-        start: index of the point that tuning starts from.
-        score: what they were scored by.
-        num_folds: F; None where the held-out samples are a split of their own.
-    """
+    """Apply the rule of the module's docstring; `pooled` are the points' scores, in their order."""
     found = tuple(
-        ScoredPoint(point=point, score=value)
+        ScoredPoint(settings=point, score=value)
         for point, value in zip(grid, pooled.scores().tolist(), strict=True)
     )
     best = _best(found, grid[start], score)
@@ -168,8 +130,12 @@ def choose(
     )
 
 
-def _best(found: tuple[ScoredPoint, ...], start: GridPoint, score: Score) -> int:
+def _best(found: tuple[ScoredPoint, ...], start: RectifySettings, score: Score) -> int:
     """Index of the best score; of equals the one that shares most with `start`."""
     sign = 1.0 if score == "nll" else -1.0
-    order = [(sign * scored.score, -scored.point.num_shared(start)) for scored in found]
+
+    def num_shared(settings: RectifySettings) -> int:
+        return sum(getattr(settings, name) == getattr(start, name) for name in TUNED)
+
+    order = [(sign * scored.score, -num_shared(scored.settings)) for scored in found]
     return order.index(min(order))

@@ -7,8 +7,8 @@ from marr_pipeline.cache import open_cache
 from marr_pipeline.errors import LeakError
 from marr_pipeline.rectify.rectifier_file import load_rectifier
 from marr_pipeline.rectify.settings import RectifySettings
+from marr_pipeline.rectify.tuning import TuningOptions, cross_validate
 from marr_pipeline.rectify.tuning.choice import GAMMAS, L2S
-from marr_pipeline.rectify.tuning.tune import TuningOptions, cross_validate
 from marr_pipeline.workflows.cached import fit_inputs, split_inputs
 from marr_pipeline.workflows.rectify import rectify_cache, resolve_settings
 

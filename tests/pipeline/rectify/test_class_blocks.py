@@ -4,11 +4,11 @@ import pytest
 import torch
 from head_problems import make_head_inputs
 
-from marr_pipeline.optim.preconditioner import conjugate_gradients
+from marr_pipeline.optim.newton import conjugate_gradients
 from marr_pipeline.rectify.fit import preset_settings
-from marr_pipeline.rectify.head import class_blocks
-from marr_pipeline.rectify.head.class_blocks import ClassBlocks
-from marr_pipeline.rectify.head.problem import build_head_problem
+from marr_pipeline.rectify.head import build_head_problem
+from marr_pipeline.rectify.head import solve as class_blocks
+from marr_pipeline.rectify.head.solve import ClassBlocks
 
 K, D, L2 = 6, 5, 1e-3
 ROOM = 2**20

@@ -16,11 +16,11 @@ from marr_pipeline.optim import lbfgs
 from marr_pipeline.optim.solvable import FitStatus
 from marr_pipeline.rectify import schedule as sgd
 from marr_pipeline.rectify.fit import fit_rectifier, method_keys, preset_settings
+from marr_pipeline.rectify.inputs import class_weights
 from marr_pipeline.rectify.methods.disalign import build_confidence_problem, confidence_start
 from marr_pipeline.rectify.rectifier_file import load_rectifier, save_rectifier
 from marr_pipeline.rectify.rows.source import FeatureLogits
 from marr_pipeline.rectify.schedule import sgd_schedule
-from marr_pipeline.rectify.weighting import class_weights
 
 K, D = 7, 4
 

@@ -7,11 +7,11 @@ from head_problems import make_head_inputs
 from reference import central_difference
 
 from marr_pipeline.errors import ConfigError
-from marr_pipeline.rectify.head import problem as head_problem
-from marr_pipeline.rectify.head.problem import HeadCrossEntropy
+from marr_pipeline.rectify import head as head_problem
+from marr_pipeline.rectify.head import HeadCrossEntropy
+from marr_pipeline.rectify.inputs import class_weights
 from marr_pipeline.rectify.rows import blocks
 from marr_pipeline.rectify.rows.resources import Resources
-from marr_pipeline.rectify.weighting import class_weights
 
 K, D = 5, 4
 

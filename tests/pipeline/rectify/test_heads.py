@@ -15,14 +15,13 @@ from marr_pipeline.optim.lbfgs import minimize
 from marr_pipeline.optim.solvable import FitStatus
 from marr_pipeline.rectify import schedule as sgd
 from marr_pipeline.rectify.fit import fit_rectifier, method_keys, preset_settings
-from marr_pipeline.rectify.head import solve
-from marr_pipeline.rectify.head.problem import build_head_problem
+from marr_pipeline.rectify.head import build_head_problem, solve
+from marr_pipeline.rectify.inputs import class_weights
 from marr_pipeline.rectify.methods.heads import initial_head
 from marr_pipeline.rectify.rectifier_file import load_rectifier, save_rectifier
 from marr_pipeline.rectify.rows.resources import Resources
 from marr_pipeline.rectify.schedule import draw_batches, sgd_schedule
 from marr_pipeline.rectify.settings import RectifySettings
-from marr_pipeline.rectify.weighting import class_weights
 
 HEADS = ("crt", "balanced-softmax-head")
 SOLVERS = ("lbfgs", "newton")

@@ -13,6 +13,7 @@ from problems import make_inputs
 from marr_pipeline.errors import ConfigError
 from marr_pipeline.rectify.fit import fit_rectifier
 from marr_pipeline.rectify.objective import WeightedCrossEntropy
+from marr_pipeline.rectify.rows import source
 from marr_pipeline.rectify.rows.blocks import CHUNK_LOGITS, Blocks
 from marr_pipeline.rectify.rows.resources import Resources, Workers
 from marr_pipeline.rectify.rows.source import FeatureLogits, PickedRows, StoredLogits, ask_for_pages
@@ -204,10 +205,8 @@ def test_every_chunk_is_asked_for_before_its_use(tmp_path, monkeypatch):
     mapped = on_disk(logits, tmp_path / "rows")
     loss = make_loss(mapped, make_labels(StoredLogits(logits)))
     asked = []
-    monkeypatch.setattr("marr_pipeline.rectify.rows.source.READ_AHEAD_FROM", 0)
     monkeypatch.setattr(
-        "marr_pipeline.rectify.rows.source.ask_for_pages",
-        lambda part: asked.append(part.data_ptr()),
+        source, "ask_for_pages", lambda stored, rows: asked.append(stored[rows].data_ptr())
     )
     loss.evaluate(*make_point(40), precise=False)
     expected = [mapped[chunk].data_ptr() for chunk in loss._chunks]
@@ -216,7 +215,7 @@ def test_every_chunk_is_asked_for_before_its_use(tmp_path, monkeypatch):
 
 
 @pytest.mark.skipif(not hasattr(mmap, "MADV_WILLNEED"), reason="this system takes no such advice")
-def test_asked_pages_come_from_the_file(tmp_path):
+def test_asked_pages_come_from_the_file(tmp_path, monkeypatch):
     """Dropped from the page cache, they are there again soon after the question."""
     logits = torch.randn(2**16, 4)  # 1 MiB
     mapped = on_disk(logits, tmp_path / "rows")
@@ -225,7 +224,8 @@ def test_asked_pages_come_from_the_file(tmp_path):
         os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
     if resident_pages(mapped) > 0:
         pytest.skip("this file system keeps its pages")
-    ask_for_pages(mapped)
+    monkeypatch.setattr(source, "READ_AHEAD_FROM", 0)
+    ask_for_pages(mapped, slice(None))
     num_pages = mapped.nbytes // mmap.PAGESIZE
     for _ in range(1000):
         if resident_pages(mapped) == num_pages:

@@ -7,7 +7,7 @@ import torch
 from head_problems import make_head_inputs
 from problems import samples_of
 
-from marr_pipeline.rectify.head.problem import HeadCrossEntropy
+from marr_pipeline.rectify.head import HeadCrossEntropy
 from marr_pipeline.rectify.schedule import class_balanced_batches, instance_batches
 
 LABELS = torch.tensor([0] * 7 + [1] * 2 + [3] * 5)

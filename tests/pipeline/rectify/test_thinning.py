@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from problems import make_inputs
 
-from marr_pipeline.optim.preconditioner import inverse_hessian
+from marr_pipeline.optim.newton import inverse_hessian
 from marr_pipeline.optim.solvable import FitStatus
 from marr_pipeline.rectify import thinned
 from marr_pipeline.rectify.affine import build_problem

@@ -13,9 +13,9 @@ from marr_pipeline.rectify.inputs import FitInputs
 from marr_pipeline.rectify.rows.resources import Resources
 from marr_pipeline.rectify.rows.source import FeatureLogits
 from marr_pipeline.rectify.settings import PRESETS, RectifySettings
-from marr_pipeline.rectify.tuning.choice import GAMMAS, GridPoint, tuning_grid
+from marr_pipeline.rectify.tuning import TuningOptions, cross_validate, tune_on_split
+from marr_pipeline.rectify.tuning.choice import GAMMAS, tuning_grid
 from marr_pipeline.rectify.tuning.held_out import stratified_folds
-from marr_pipeline.rectify.tuning.tune import TuningOptions, cross_validate, tune_on_split
 
 SETTINGS = RectifySettings(gamma=1.2, l2=1e-2, center="zero")
 RIDGE_FIXED = TuningOptions(fixed=frozenset({"l2"}))
@@ -49,7 +49,7 @@ def reference_cross_validation(inputs, settings, point, score):
         counts = torch.bincount(train.labels, minlength=inputs.num_classes)
         fit = fit_rectifier(
             replace(train, class_counts=counts),
-            replace(point.applied_to(settings), optimizer="newton", tolerance=1e-9),
+            replace(point, optimizer="newton", tolerance=1e-9),
         )
         held_out = samples_of(inputs, (folds == fold).nonzero()[:, 0])
         labels.append(held_out.labels.numpy())
@@ -62,25 +62,26 @@ def test_scores_and_choice_are_those_of_an_independent_recomputation(inputs, sco
     options = replace(RIDGE_FIXED, score=score)
     tuning = cross_validate(inputs, inputs, SETTINGS, options=options)
     held_out = {
-        scored.point: reference_cross_validation(inputs, SETTINGS, scored.point, score)
+        scored.settings: reference_cross_validation(inputs, SETTINGS, scored.settings, score)
         for scored in tuning.grid
     }
     expected = {point: class_means(*found).mean() for point, found in held_out.items()}
     assert len(expected) == len(GAMMAS) * len(names.CENTERS)
     tolerance = {"nll": 2e-3, "accuracy": 1e-9}[score]
     for scored in tuning.grid:
-        assert scored.score == pytest.approx(expected[scored.point], abs=tolerance)
+        assert scored.score == pytest.approx(expected[scored.settings], abs=tolerance)
     best = (min if score == "nll" else max)(expected.values())
-    assert expected[tuning.best.point] == pytest.approx(best, abs=tolerance)
+    assert expected[tuning.best.settings] == pytest.approx(best, abs=tolerance)
     assert (tuning.source, tuning.num_folds) == ("cross-validation", 5)
 
 
 def test_the_start_keeps_its_place_within_one_standard_error(inputs):
     """Two roads to the rule: the record's own numbers, and a start that is far from the best."""
     near = cross_validate(inputs, inputs, SETTINGS, options=GAMMA_ALONE)
-    again = replace(SETTINGS, gamma=near.best.point.gamma)
+    again = replace(SETTINGS, gamma=near.best.settings.gamma)
     assert (
-        cross_validate(inputs, inputs, again, options=GAMMA_ALONE).chosen.point == near.best.point
+        cross_validate(inputs, inputs, again, options=GAMMA_ALONE).chosen.settings
+        == near.best.settings
     )
     far = cross_validate(inputs, inputs, replace(SETTINGS, gamma=-2.0), options=GAMMA_ALONE)
     assert far.start.score - far.best.score > far.standard_error
@@ -143,7 +144,7 @@ def test_a_held_out_split_scores_fits_on_all_rows(inputs):
     assert (tuning.source, tuning.num_folds) == ("tune", None)
     labels = held_out.labels.numpy()
     for scored in tuning.grid:
-        fit = fit_rectifier(inputs, replace(scored.point.applied_to(SETTINGS), tolerance=1e-9))
+        fit = fit_rectifier(inputs, replace(scored.settings, tolerance=1e-9))
         values = reference_sample_scores(held_out, fit.rectifier, "nll")
         assert scored.score == pytest.approx(class_means(labels, values).mean(), abs=2e-3)
 
@@ -159,7 +160,7 @@ def test_the_same_seed_gives_the_same_numbers_bit_for_bit(inputs):
 def test_what_was_given_is_kept_and_the_rest_is_crossed(fixed):
     settings = RectifySettings(gamma=0.7, l2=3e-3, center="identity")
     grid = tuning_grid(settings, fixed=fixed, has_shift=True)
-    assert GridPoint.of(settings) in grid
+    assert settings in grid
     assert len(set(grid)) == len(grid)
     values = {name: {getattr(point, name) for point in grid} for name in ("gamma", "l2", "center")}
     for name, own in (("gamma", 0.7), ("l2", 3e-3), ("center", "identity")):
@@ -182,7 +183,7 @@ def test_a_ridge_of_zero_that_was_given_stays_zero():
 def test_a_method_without_shifts_has_no_logit_adjustment_to_pull_to(inputs):
     settings = replace(SETTINGS, method="temperature")
     tuning = tune_on_split(inputs, inputs, settings, options=RIDGE_FIXED)
-    assert {scored.point.center for scored in tuning.grid} == {"zero", "identity"}
+    assert {scored.settings.center for scored in tuning.grid} == {"zero", "identity"}
 
 
 @pytest.mark.parametrize("method", ["softmax", "logit-adjustment"])
@@ -276,4 +277,4 @@ def test_a_bound_on_memory_streams_the_same_scores(inputs, kind, monkeypatch):
     tuning = cross_validate(inputs, inputs, SETTINGS, options=GAMMA_ALONE, resources=bound)
     for first, second in zip(whole.grid, tuning.grid, strict=True):
         assert first.score == pytest.approx(second.score, abs=1e-9)
-    assert tuning.chosen.point == whole.chosen.point
+    assert tuning.chosen.settings == whole.chosen.settings

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from reference import reference_class_weights
 
 from marr_pipeline.errors import ConfigError
-from marr_pipeline.rectify.weighting import class_weights, log_prior
+from marr_pipeline.rectify.inputs import class_weights, log_prior
 
 counts_strategy = st.lists(st.integers(0, 5000), min_size=1, max_size=40).filter(any)
 
