@@ -74,7 +74,6 @@ def dataset_blocks(dataset: h5py.Dataset, descriptor: int) -> Iterator[bytes]:
 
     Raises:
         CacheError: the file ends inside the dataset, or the dataset is not contiguous.
-        OSError: the disk or HDF5 cannot read it.
     """
     if is_variable_text(dataset.dtype):
         joined = b"\0".join(np.atleast_1d(dataset[()]))
@@ -140,15 +139,7 @@ class Seal:
 
 
 def write_seal(descriptor: int, extents: Iterable[Extent]) -> None:
-    """Append the seal to a finished HDF5 file.
-
-    Args:
-        descriptor: open for reading and writing.
-        extents: the datasets that have checksums of their own.
-
-    Raises:
-        OSError: the disk refuses.
-    """
+    """Append the seal to a finished HDF5 file; `extents` have checksums of their own."""
     num_bytes = os.fstat(descriptor).st_size
     rows = tuple(sorted((extent.offset, extent.num_bytes) for extent in extents))
     crc32 = _records_checksum(descriptor, Seal(num_bytes=num_bytes, crc32=0, rows=rows))
@@ -157,35 +148,11 @@ def write_seal(descriptor: int, extents: Iterable[Extent]) -> None:
     write_at(descriptor, memoryview(payload + tail), num_bytes)
 
 
-def check_seal(descriptor: int, *, where: str) -> bool:
-    """Compare HDF5's records with the seal; False if the file does not end in one.
-
-    Args:
-        descriptor: open for reading.
-        where: how the error names the file.
-
-    Raises:
-        CacheError: the seal or the records are not as they were written.
-        OSError: the disk cannot read them.
-    """
-    seal = read_seal(descriptor, where=where)
-    if seal is None:
-        return False
-    actual = _records_checksum(descriptor, seal)
-    if actual != seal.crc32:
-        raise CacheError(
-            f"{where}: HDF5 records with CRC-32 {seal.crc32:08x} expected, got {actual:08x}; "
-            f"{_DAMAGED}"
-        )
-    return True
-
-
 def read_seal(descriptor: int, *, where: str) -> Seal | None:
-    """The seal at the end of a file, itself intact; None if the file does not end in one.
+    """The seal at the end of a file, whose records it fits; None if the file does not end in one.
 
     Raises:
-        CacheError: the seal is damaged, or what stands before it is not its file.
-        OSError: the disk cannot read it.
+        CacheError: the seal is damaged, or HDF5's records are not those that it was made of.
     """
     end = os.fstat(descriptor).st_size - _TAIL.size
     tail = read_at(descriptor, _TAIL.size, max(0, end))
@@ -208,6 +175,12 @@ def read_seal(descriptor: int, *, where: str) -> Seal | None:
     if seal.num_bytes != end - size:
         raise CacheError(
             f"{where}: {seal.num_bytes} bytes of HDF5 before its seal expected, got {end - size}; "
+            f"{_DAMAGED}"
+        )
+    actual = _records_checksum(descriptor, seal)
+    if actual != seal.crc32:
+        raise CacheError(
+            f"{where}: HDF5 records with CRC-32 {seal.crc32:08x} expected, got {actual:08x}; "
             f"{_DAMAGED}"
         )
     return seal

@@ -25,15 +25,7 @@ class CacheError(Exception):
 
 
 class StaleCacheError(CacheError):
-    """The cache was made from something else than what is asked for now.
-
-    Attributes:
-        differences: one readable line for each thing that differs.
-    """
-
-    def __init__(self, message: str, *, differences: list[str]) -> None:
-        super().__init__(message)
-        self.differences = differences
+    """The cache was made from something else than what is asked for now; it names what differs."""
 
 
 class CacheWriteError(CacheError):

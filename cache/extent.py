@@ -4,6 +4,9 @@ A contiguous HDF5 dataset is one run of bytes at a fixed offset. Knowing it, a w
 in place with plain system calls, with no HDF5 file open during hours of extraction (an HDF5 handle
 must not cross a fork, and a killed process leaves one unreadable); a reader can map the rows.
 Large arrays go in pieces of bounded size, so that a mapped file never lies in memory as a whole.
+
+What the disk refuses is an OSError here and in every module on top of this one, until the writer
+makes one line of it (`errors.write_errors`).
 """
 
 import math
@@ -37,6 +40,11 @@ class Extent:
     def num_bytes(self) -> int:
         """Length in bytes."""
         return math.prod(self.shape) * self.dtype.itemsize
+
+    @property
+    def row_bytes(self) -> int:
+        """Length in bytes of one row, of a matrix or several."""
+        return self.shape[-1] * self.dtype.itemsize
 
     @classmethod
     def of(cls, dataset: h5py.Dataset) -> "Extent":
@@ -85,11 +93,7 @@ def map_file(file: h5py.File) -> mmap.mmap:
 
 
 def read_at(descriptor: int, size: int, offset: int) -> bytes:
-    """Bytes at an offset, fewer where the file ends.
-
-    Raises:
-        OSError: the disk cannot read them.
-    """
+    """Bytes at an offset, fewer where the file ends."""
     if sys.platform == "win32":
         os.lseek(descriptor, offset, os.SEEK_SET)
         return os.read(descriptor, size)
@@ -97,11 +101,7 @@ def read_at(descriptor: int, size: int, offset: int) -> bytes:
 
 
 def write_at(descriptor: int, content: memoryview, offset: int) -> None:
-    """Write all bytes at an offset; a system call may take only some of them.
-
-    Raises:
-        OSError: the disk refuses.
-    """
+    """Write all bytes at an offset; a system call may take only some of them."""
     while len(content) > 0:
         if sys.platform == "win32":
             os.lseek(descriptor, offset, os.SEEK_SET)

@@ -85,8 +85,7 @@ def require_same(old: Mapping[str, object], new: Mapping[str, object], *, where:
     if lines:
         raise StaleCacheError(
             f"{where}: made from the same source expected, got {'; '.join(lines)}; "
-            "write it again or ask for what it was made from",
-            differences=lines,
+            "write it again or ask for what it was made from"
         )
 
 

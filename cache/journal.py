@@ -160,9 +160,6 @@ class Journal:
         path: the file; one of that name is replaced in one step.
         header: what `plan_header` gives.
         blocks: what is in the file of rows already.
-
-    Raises:
-        OSError: the disk refuses.
     """
 
     def __init__(self, path: Path, header: Mapping[str, object], blocks: Iterable[Block]) -> None:
@@ -184,8 +181,7 @@ class Journal:
     def append(self, block: Block) -> None:
         """Say that the bytes of a block are in the file of rows.
 
-        Raises:
-            OSError: the disk refuses; the line may be torn, so none may follow it.
+        If the disk refuses, the line may be torn, so none may follow it.
         """
         line = block.line()
         write_at(self._descriptor, memoryview(line), self._end)
@@ -251,12 +247,10 @@ def claimed_blocks(
     stored = [read_journal(path) for path in paths]
     for old, _ in stored:
         if old["digest"] != header["digest"]:
-            lines = _differences(old, header)
             raise StaleCacheError(
                 f"{where}: an unfinished cache of the same source expected, got "
-                f"{'; '.join(lines)}; ask for what it was made from, or give --overwrite to start "
-                "anew",
-                differences=lines,
+                f"{'; '.join(_differences(old, header))}; ask for what it was made from, or give "
+                "--overwrite to start anew"
             )
     return [block for _, blocks in stored for block in blocks]
 
@@ -313,12 +307,9 @@ def _differences(old: Mapping[str, object], new: Mapping[str, object]) -> list[s
     # Journals of version 1.0 do not say so.
     lines = differences({version: old.get(version, "1.0")}, {version: new[version]})
     for name in ("parts", "layout"):
-        before, after = old[name], new[name]
-        assert isinstance(before, Mapping)
-        assert isinstance(after, Mapping)
-        found = differences(before, after)
+        found = differences({name: old[name]}, {name: new[name]})
         if found:
-            return lines + found
+            return lines + [line.removeprefix(f"{name}.") for line in found]
     return lines
 
 

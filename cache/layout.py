@@ -50,9 +50,6 @@ def create_file(descriptor: int, plan: CachePlan, *, keeps_rows: bool = False) -
 
     Returns:
         Where each reserved dataset lies.
-
-    Raises:
-        OSError: the disk refuses.
     """
     with _staged_hdf5(descriptor, "w", keeps_bytes=keeps_rows) as file:
         file.attrs.update(_root_attributes(plan))
@@ -85,9 +82,6 @@ def seal_file(
         descriptor: the file that `create_file` made, all its rows written.
         ids: split name to its N ids.
         row_sums: CRC-32 of every 4 MiB of the datasets whose bytes the caller has read already.
-
-    Raises:
-        OSError: the disk refuses.
     """
     with _staged_hdf5(descriptor, "r+") as file:
         for split, values in ids.items():
@@ -163,9 +157,6 @@ def _staged_hdf5(
         descriptor: open for reading and writing.
         mode: "w" starts an empty file, "r+" changes the one that is there.
         keeps_bytes: for "w": bytes that HDF5 does not write stay as they are.
-
-    Raises:
-        OSError: the disk refuses.
     """
     num_bytes = os.fstat(descriptor).st_size
     stage = _StagedFile(
@@ -239,11 +230,7 @@ class _StagedFile(io.RawIOBase):
         return len(source)
 
     def commit(self) -> None:
-        """Give the file beneath its length and its changed pages.
-
-        Raises:
-            OSError: the disk refuses.
-        """
+        """Give the file beneath its length and its changed pages."""
         os.ftruncate(self._descriptor, self._num_old_bytes)
         os.ftruncate(self._descriptor, self._num_bytes)
         for index, page in sorted(self._pages.items()):

@@ -59,11 +59,6 @@ class SplitPlan:
                 "use None to store no features"
             )
 
-    def shape(self, width: int) -> tuple[int, ...]:
-        """Shape in the file of rows of this width."""
-        rows = (self.num_samples, width)
-        return rows if len(self.views) == 1 else (len(self.views), *rows)
-
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class SplitArrays:
@@ -177,22 +172,20 @@ class CachePlan:
         documents = {META_PARTS: self.parts, **self.meta}
         return {key: canonical_json(value, where=key) for key, value in documents.items()}
 
-    def row_widths(self, split: str) -> dict[str, int]:
-        """Width of what is stored for each row of a split: K of its logits, D of its features."""
-        plan = self.splits[split]
-        widths = {
-            "logits": self.num_classes if plan.has_logits else None,
-            "features": plan.num_features,
-        }
-        return {name: width for name, width in widths.items() if width is not None}
-
     def row_arrays(self) -> dict[str, Extent]:
         """Path, shape and dtype of each dataset that rows are written to; offsets still 0."""
         arrays: dict[str, tuple[tuple[int, ...], str]] = {}
         for name, split in self.splits.items():
-            arrays[split_dataset(name, "labels")] = (split.num_samples,), LABEL_DTYPE
-            for kind, width in self.row_widths(name).items():
-                arrays[split_dataset(name, kind)] = split.shape(width), LOGIT_DTYPES[self.dtype]
+            rows: tuple[int, ...] = (split.num_samples,)
+            arrays[split_dataset(name, "labels")] = rows, LABEL_DTYPE
+            if len(split.views) > 1:
+                rows = (len(split.views), *rows)
+            if split.has_logits:
+                shape = (*rows, self.num_classes)
+                arrays[split_dataset(name, "logits")] = shape, LOGIT_DTYPES[self.dtype]
+            if split.num_features is not None:
+                shape = (*rows, split.num_features)
+                arrays[split_dataset(name, "features")] = shape, LOGIT_DTYPES[self.dtype]
         return {
             path: Extent(offset=0, shape=shape, dtype=np.dtype(dtype))
             for path, (shape, dtype) in arrays.items()

@@ -22,7 +22,7 @@ import numpy.typing as npt
 from marr_pipeline.cache import schema
 from marr_pipeline.cache.errors import CacheError
 from marr_pipeline.cache.extent import Extent, map_file
-from marr_pipeline.cache.fingerprint import fingerprint, require_same
+from marr_pipeline.cache.fingerprint import fingerprint
 from marr_pipeline.cache.head import Head
 from marr_pipeline.cache.plan import check_class_counts, check_labels, check_views
 from marr_pipeline.cache.schema import split_dataset, text
@@ -113,16 +113,6 @@ class Cache:
         """K."""
         return len(self.class_counts)
 
-    @property
-    def split_names(self) -> tuple[str, ...]:
-        """Names of the splits it has."""
-        return tuple(self.splits)
-
-    @property
-    def meta_keys(self) -> tuple[str, ...]:
-        """Keys of the documents that `meta` reads."""
-        return tuple(self.documents)
-
     def split(self, name: str) -> CachedSplit:
         """The split of that name.
 
@@ -148,14 +138,6 @@ class Cache:
                 f"it has {', '.join(self.documents) or 'none'}; write the cache again to add it"
             )
         return _parsed(self.documents[key], where=f"{self.path}: {schema.META}/{key}")
-
-    def require_parts(self, parts: Mapping[str, object]) -> None:
-        """Refuse this cache if it was made from anything else than `parts`.
-
-        Raises:
-            StaleCacheError: it was; the differences are named.
-        """
-        require_same(self.parts, parts, where=str(self.path))
 
 
 def open_cache(path: str | PathLike[str]) -> Cache:

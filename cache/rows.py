@@ -80,16 +80,16 @@ class RowWriter:
             raise CacheError(
                 f"{where}: views 0..{len(plan.views) - 1} expected, got {view}; see the plan"
             )
-        widths = self.plan.row_widths(split)
+        places = self._places_of(split)
         stored = {}
         for name, block in {"logits": logits, "features": features}.items():
-            if (block is None) != (name not in widths):
-                verb = "some" if name in widths else "none"
+            if (block is None) != (name not in places):
+                verb = "some" if name in places else "none"
                 raise CacheError(
                     f"{where}: {verb} of {name} expected, got the contrary; write as planned"
                 )
             if block is not None:
-                stored[name] = self._stored(block, widths[name], start, where=f"{where}, {name}")
+                stored[name] = _stored(block, places[name], start, where=f"{where}, {name}")
         sizes = {len(block) for block in stored.values()}
         if len(sizes) > 1:
             raise CacheError(
@@ -100,7 +100,7 @@ class RowWriter:
         self._finished.check_free(split, view, start, stop)
         crc = 0
         for name, block in stored.items():
-            self._put(split_dataset(split, name), view * plan.num_samples + start, block)
+            self._put(places[name], view * plan.num_samples + start, block)
             crc = zlib.crc32(_raw(block), crc)
         finished = Block(split=split, view=view, start=start, stop=stop, crc=crc)
         if self._journal is not None:
@@ -125,11 +125,9 @@ class RowWriter:
         crc = 0
         row = block.view * self.plan.splits[block.split].num_samples + block.start
         with write_errors(self.path):
-            for name in self.plan.row_widths(block.split):
-                place = self._places[split_dataset(block.split, name)]
-                row_bytes = _row_bytes(place)
-                offset = place.offset + row * row_bytes
-                content = read_at(self._descriptor, block.num_rows * row_bytes, offset)
+            for place in self._places_of(block.split).values():
+                size = block.num_rows * place.row_bytes
+                content = read_at(self._descriptor, size, place.offset + row * place.row_bytes)
                 crc = zlib.crc32(content, crc)
         return crc
 
@@ -144,15 +142,14 @@ class RowWriter:
         for split in self.plan.splits:
             blocks = self._finished.in_order(split)  # complete: one lies behind the other
             found = [0] * len(blocks)
-            for name in self.plan.row_widths(split):
-                place = self._places[split_dataset(split, name)]
+            for name, place in self._places_of(split).items():
                 own = sums[split_dataset(split, name)] = []
                 position = 0
                 for index, block in enumerate(blocks):
-                    stop = position + block.num_rows * _row_bytes(place)
+                    stop = position + block.num_rows * place.row_bytes
                     while position < stop:
-                        size = CHECKSUM_BYTES - position % CHECKSUM_BYTES
-                        size = min(size, stop - position)
+                        to_next = CHECKSUM_BYTES - position % CHECKSUM_BYTES
+                        size = min(to_next, stop - position)
                         with write_errors(self.path):
                             content = read_at(self._descriptor, size, place.offset + position)
                         found[index] = zlib.crc32(content, found[index])
@@ -180,37 +177,39 @@ class RowWriter:
             )
         return self.plan.splits[name]
 
-    def _stored(
-        self, block: npt.NDArray[np.floating], width: int, start: int, *, where: str
-    ) -> npt.NDArray[np.floating]:
-        """The block (B, width) in the stored type, refused unless finite there."""
-        if block.ndim != 2 or block.shape[1] != width or len(block) == 0:
-            raise CacheError(
-                f"{where}: shape (rows, {width}) expected, got {block.shape}; "
-                "is the class list the planned one?"
-            )
-        with np.errstate(over="ignore"):  # what overflows is refused below
-            stored = np.ascontiguousarray(block, dtype=np.dtype(self.plan.dtype).newbyteorder("<"))
-        place = first_not_finite(stored)
-        if place is not None:
-            row, column = place
-            raise CacheError(
-                f"{where}, row {start + row}: finite {self.plan.dtype} expected, "
-                f"got {block[row, column]} in column {column}; "
-                "check the model, or store float32 if the number is only large"
-            )
-        return stored
+    def _places_of(self, split: str) -> dict[str, Extent]:
+        """Where the rows of a split lie: its logits, its features or both, in this order."""
+        paths = {name: split_dataset(split, name) for name in ("logits", "features")}
+        return {name: self._places[path] for name, path in paths.items() if path in self._places}
 
-    def _put(self, dataset: str, row: int, values: npt.NDArray[np.generic]) -> None:
+    def _put(self, place: Extent, row: int, values: npt.NDArray[np.generic]) -> None:
         """Write C-contiguous rows at a row of the dataset, its views laid end to end."""
-        place = self._places[dataset]
         offset = place.offset + row * (values.nbytes // len(values))
         with write_errors(self.path):
             write_at(self._descriptor, _raw(values), offset)
 
 
-def _row_bytes(place: Extent) -> int:
-    return place.shape[-1] * place.dtype.itemsize
+def _stored(
+    block: npt.NDArray[np.floating], place: Extent, start: int, *, where: str
+) -> npt.NDArray[np.floating]:
+    """The block (B, width) in the stored type, refused unless finite there."""
+    width = place.shape[-1]
+    if block.ndim != 2 or block.shape[1] != width or len(block) == 0:
+        raise CacheError(
+            f"{where}: shape (rows, {width}) expected, got {block.shape}; "
+            "is the class list the planned one?"
+        )
+    with np.errstate(over="ignore"):  # what overflows is refused below
+        stored: npt.NDArray[np.floating] = np.ascontiguousarray(block, dtype=place.dtype)
+    bad = first_not_finite(stored)
+    if bad is not None:
+        row, column = bad
+        raise CacheError(
+            f"{where}, row {start + row}: finite {place.dtype.name} expected, "
+            f"got {block[row, column]} in column {column}; "
+            "check the model, or store float32 if the number is only large"
+        )
+    return stored
 
 
 def _raw(values: npt.NDArray[np.generic]) -> memoryview:

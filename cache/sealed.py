@@ -18,8 +18,8 @@ import numpy.typing as npt
 
 from marr_pipeline.cache.checksums import (
     attributes_checksum,
-    check_seal,
     dataset_blocks,
+    read_seal,
     walk_datasets,
 )
 from marr_pipeline.cache.errors import CacheError
@@ -103,7 +103,7 @@ def read_strings(file: h5py.File, name: str) -> list[str] | None:
 def _has_sound_seal(path: Path) -> bool:
     descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
     try:
-        return check_seal(descriptor, where=str(path))
+        return read_seal(descriptor, where=str(path)) is not None
     finally:
         os.close(descriptor)
 

@@ -133,7 +133,7 @@ class CacheWriter(RowWriter):
         if split in self._labelled:
             raise CacheError(f"{where}: labels once expected, got some a second time; give one")
         values = check_labels(labels.astype("<i8"), self.plan.num_classes, where=where)
-        self._put(split_dataset(split, "labels"), 0, values)
+        self._put(self._places[split_dataset(split, "labels")], 0, values)
         self._labelled.add(split)
 
     def write_ids(self, split: str, ids: Sequence[str] | npt.NDArray[np.integer]) -> None:

@@ -78,8 +78,8 @@ def assert_same_cache(path, whole):
     """The same rows bit by bit, the same fingerprint, and nothing damaged."""
     ours, theirs = open_cache(path), open_cache(whole)
     assert ours.fingerprint == theirs.fingerprint
-    assert ours.split_names == theirs.split_names
-    for split in ours.split_names:
+    assert ours.splits.keys() == theirs.splits.keys()
+    for split in ours.splits:
         for name in ("logits", "features", "labels"):
             rows = getattr(ours.split(split), name)
             assert np.array_equal(rows, getattr(theirs.split(split), name)), (split, name)

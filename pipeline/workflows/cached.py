@@ -148,7 +148,7 @@ def with_fit_split(cached: Cache, settings: RectifySettings) -> RectifySettings:
     """The settings with a split named: `tune`, as it is, where there is one, else `train`."""
     if settings.fit_split is not None:
         return settings
-    if "tune" not in cached.split_names:
+    if "tune" not in cached.splits:
         return replace(settings, fit_split="train")
     views: ViewKind = "clean" if "clean" in cached.split("tune").views else "all"
     return replace(settings, fit_split="tune", fit_views=views)
@@ -280,7 +280,7 @@ def head_facts(cached: Cache) -> HeadFacts:
 
 def dataset_name(cached: Cache) -> str | None:
     """The dataset that phase one used; None for an imported cache."""
-    if "provenance" not in cached.meta_keys:
+    if "provenance" not in cached.documents:
         return None
     provenance = cached.meta("provenance")
     return str(provenance["dataset"]) if isinstance(provenance, dict) else None

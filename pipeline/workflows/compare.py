@@ -223,7 +223,9 @@ def check_seeds(caches: Sequence[Cache]) -> list[str]:
                 f"{cached.path}: {expected}; only caches of one experiment with other seeds have a "
                 "mean, compare others one by one"
             )
-        shared = [name for name in DOCUMENTS if name in {*first.meta_keys} & {*cached.meta_keys}]
+        shared = [
+            name for name in DOCUMENTS if name in first.documents and name in cached.documents
+        ]
         lines = differences(*({name: one.meta(name) for name in shared} for one in (first, cached)))
         lines = [line for line in lines if line.split(":")[0].split(".")[-1] not in SEEDS]
         if lines:

@@ -115,7 +115,8 @@ def extract(
     if ranks.of_first(output.exists() and not request.overwrite):
         is_new, num_rows_kept = False, writer.num_rows
         if ranks.is_first:
-            cache.open_cache(output).require_parts(writer.plan.parts)
+            stored = cache.open_cache(output).parts
+            cache.require_same(stored, writer.plan.parts, where=str(output))
         ranks.meet()  # if the first process has refused it, the others fail here
     else:
         with threads_for(network.dataset):

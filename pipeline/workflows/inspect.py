@@ -97,7 +97,7 @@ def _cache_document(path: Path) -> Document:
         "fingerprint": cached.fingerprint,
         "head_fingerprint": cached.head_fingerprint,
         "attributes": dict(cached.attributes),
-        "documents": {key: cached.meta(key) for key in cached.meta_keys if key != "indices"},
+        "documents": {key: cached.meta(key) for key in cached.documents if key != "indices"},
     }
 
 

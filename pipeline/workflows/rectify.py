@@ -230,8 +230,8 @@ def rectify_cache(
         resources=resources,
     )
     metrics: dict[str, Metrics] = {}
-    if eval_split not in cached.split_names:
-        have = ", ".join(cached.split_names)
+    if eval_split not in cached.splits:
+        have = ", ".join(cached.splits)
         warnings.append(f"{cached.path}: no split {eval_split} to score on, it has {have}")
     elif ranks.is_first:
         rows = evaluation_rows(cached, eval_split)

@@ -61,7 +61,7 @@ def tune_on_cache(
     """
     assert settings.fit_split is not None
     _refuse_leaks(cached, settings.fit_split)
-    has_tune = "tune" in cached.split_names
+    has_tune = "tune" in cached.splits
     split = cached.split("tune" if has_tune else settings.fit_split)
     scored, warnings = split_inputs(
         cached,
@@ -128,7 +128,7 @@ def _refuse_leaks(cached: Cache, fit_split: str) -> None:
             "--fit-split: a split other than the one that chooses expected with --tune auto, got "
             "tune; fit on train, or use --tune off"
         )
-    if {"tune", "test"} <= set(cached.split_names) and _are_same(
+    if {"tune", "test"} <= set(cached.splits) and _are_same(
         cached.split("tune"), cached.split("test")
     ):
         raise LeakError(

@@ -13,32 +13,27 @@ from marr_pipeline.cache import (
     SplitPlan,
     StaleCacheError,
     open_cache,
+    require_same,
+    verify_cache,
 )
 
 
-def test_a_missing_file(tmp_path):
-    with pytest.raises(CacheError, match="no such file"):
-        open_cache(tmp_path / "none.h5")
-
-
-def test_a_folder(tmp_path):
-    with pytest.raises(CacheError, match="a folder"):
-        open_cache(tmp_path)
-
-
-def test_not_hdf5(tmp_path):
-    path = tmp_path / "text.h5"
-    path.write_text("no cache\n" * 500)
-    with pytest.raises(CacheError, match=r"text\.h5: an HDF5 file expected"):
-        open_cache(path)
-
-
-def test_foreign_hdf5(tmp_path):
-    path = tmp_path / "foreign.h5"
-    with h5py.File(path, "w") as file:
+@pytest.mark.parametrize("read", [open_cache, verify_cache])
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("none.h5", "no such file"),
+        ("", "a folder"),
+        ("text.h5", r"text\.h5: an HDF5 file expected"),
+        ("foreign.h5", "not a cache"),
+    ],
+)
+def test_what_is_no_cache(tmp_path, read, name, message):
+    (tmp_path / "text.h5").write_text("no cache\n" * 500)
+    with h5py.File(tmp_path / "foreign.h5", "w") as file:
         file["x"] = 1
-    with pytest.raises(CacheError, match="not a cache"):
-        open_cache(path)
+    with pytest.raises(CacheError, match=message):
+        read(tmp_path / name)
 
 
 @pytest.mark.parametrize("left", [0.3, 0.9, 0.999])
@@ -70,25 +65,20 @@ def test_a_newer_minor_version_is_read(sample, edit):
     assert open_cache(sample).attributes["format_version"] == "1.7"
 
 
-@pytest.mark.parametrize("name", ["class_counts", "head/weight_norm", "splits/test/labels"])
-def test_a_mandatory_dataset_is_missing(sample, name, edit):
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("class_counts", "dataset /class_counts expected, got none"),
+        ("head/weight_norm", "dataset /head/weight_norm expected, got none"),
+        ("splits/test/labels", "dataset /splits/test/labels expected, got none"),
+        ("splits/test/logits", "test: logits, features or both"),
+        ("splits", "splits named train, tune, test expected, got none"),
+    ],
+)
+def test_what_must_be_there(sample, name, message, edit):
     with edit() as file:
         del file[name]
-    with pytest.raises(CacheError, match=f"dataset /{name} expected, got none"):
-        open_cache(sample)
-
-
-def test_neither_logits_nor_features(sample, edit):
-    with edit() as file:
-        del file["splits/test/logits"]
-    with pytest.raises(CacheError, match="test: logits, features or both"):
-        open_cache(sample)
-
-
-def test_no_splits(sample, edit):
-    with edit() as file:
-        del file["splits"]
-    with pytest.raises(CacheError, match="splits named train, tune, test expected, got none"):
+    with pytest.raises(CacheError, match=message):
         open_cache(sample)
 
 
@@ -133,14 +123,12 @@ def test_chunked_arrays(sample, edit):
         open_cache(sample)
 
 
-def test_a_missing_split_names_those_there_are(sample):
+def test_what_is_missing_is_told_with_what_there_is(sample):
+    cache = open_cache(sample)
     with pytest.raises(CacheError, match="has no split 'tune'; it has train, test"):
-        open_cache(sample).split("tune")
-
-
-def test_a_missing_document_names_those_there_are(sample):
+        cache.split("tune")
     with pytest.raises(CacheError, match="has no document 'recipe'; it has config, indices"):
-        open_cache(sample).meta("recipe")
+        cache.meta("recipe")
 
 
 def test_what_was_opened_is_read_on_when_the_file_is_replaced(sample, splits, settings):
@@ -155,12 +143,11 @@ def test_what_was_opened_is_read_on_when_the_file_is_replaced(sample, splits, se
 
 
 def test_another_source_is_named(sample, settings):
-    cache = open_cache(sample)
-    cache.require_parts(settings["parts"])
+    parts = open_cache(sample).parts
+    require_same(parts, settings["parts"], where="x.h5")
     asked = {"weights": "abc", "transforms": {"mean": [0.5], "flip": True}}
-    with pytest.raises(StaleCacheError, match=re.escape("transforms.mean: [0.4] -> [0.5]")) as e:
-        cache.require_parts(asked)
-    assert e.value.differences == ["transforms.mean: [0.4] -> [0.5]"]
+    with pytest.raises(StaleCacheError, match=re.escape("got transforms.mean: [0.4] -> [0.5]; wr")):
+        require_same(parts, asked, where="x.h5")
 
 
 @pytest.mark.parametrize(

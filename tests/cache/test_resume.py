@@ -88,7 +88,7 @@ def test_another_plan_is_refused_with_the_difference(make, tmp_path, change, dif
     before = {path: path.read_bytes() for path in tmp_path.iterdir()}
     with pytest.raises(StaleCacheError, match="--overwrite to start anew") as refused:
         write_with(make(**change))
-    assert any(difference in line for line in refused.value.differences), refused.value
+    assert difference in str(refused.value)
     assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
     assert finish(make()) == len(BLOCKS) - 5
 
@@ -104,16 +104,13 @@ def test_an_unfinished_cache_of_the_old_draws_is_refused(make, settings, tmp_pat
     header["digest"] = fingerprint({name: header[name] for name in ("parts", "layout")})
     old = json.dumps(header, sort_keys=True, separators=(",", ":")).encode()
     journal.write_bytes(b"%s %08x\n%s" % (old, zlib.crc32(old), rest))
-    with pytest.raises(StaleCacheError) as refused:
+    version = r'got format_version: "1\.0" -> "1\.1"; '
+    with pytest.raises(StaleCacheError, match=f"{version}ask"):
         write_with(make(parts=parts))
-    assert refused.value.differences == ['format_version: "1.0" -> "1.1"']
     new = {**settings["parts"], "transforms": {"train": {"draws": "numpy-philox"}}}
-    with pytest.raises(StaleCacheError) as refused:
+    draws = 'transforms.train.draws: "philox4x32-10" -> "numpy-philox"; '
+    with pytest.raises(StaleCacheError, match=f"{version}{draws}ask"):
         write_with(make(parts=new))
-    assert refused.value.differences == [
-        'format_version: "1.0" -> "1.1"',
-        'transforms.train.draws: "philox4x32-10" -> "numpy-philox"',
-    ]
     assert finish(make(parts=new, overwrite=True)) == len(BLOCKS)
 
 

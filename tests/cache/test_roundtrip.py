@@ -24,7 +24,7 @@ from marr_pipeline.cache import (
 
 def test_every_array_comes_back(sample, splits, settings, head):
     cache = open_cache(sample)
-    assert cache.split_names == ("train", "test")
+    assert list(cache.splits) == ["train", "test"]
     assert cache.num_classes == 4
     np.testing.assert_array_equal(cache.class_counts, settings["class_counts"])
     assert cache.class_names == settings["class_names"]
@@ -44,7 +44,7 @@ def test_every_array_comes_back(sample, splits, settings, head):
 def test_documents_and_provenance_come_back(sample, settings):
     cache = open_cache(sample)
     assert cache.parts == settings["parts"]
-    assert sorted(cache.meta_keys) == ["config", "indices"]
+    assert sorted(cache.documents) == ["config", "indices"]
     assert cache.meta("config") == settings["meta"]["config"]
     assert cache.meta("indices") == [5, 1]
     assert cache.attributes["creator"] == "tests 1.0"
@@ -185,7 +185,7 @@ def test_splits_come_in_their_own_order(tmp_path, splits, settings):
     path = tmp_path / "order.h5"
     rows: SplitArrays = splits["test"]
     write_splits(path, {"test": rows, "tune": rows, "train": rows}, **settings)
-    assert open_cache(path).split_names == ("train", "tune", "test")
+    assert list(open_cache(path).splits) == ["train", "tune", "test"]
 
 
 def test_the_same_arrays_make_the_same_bytes_but_for_the_time(tmp_path: Path, splits, settings):

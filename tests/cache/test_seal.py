@@ -16,7 +16,7 @@ from marr_pipeline.cache import (
     open_cache,
     verify_cache,
 )
-from marr_pipeline.cache.checksums import check_seal, raw_extents, read_seal, walk_datasets
+from marr_pipeline.cache.checksums import raw_extents, read_seal, walk_datasets
 
 ROOT = Path(__file__).parents[2]
 
@@ -107,7 +107,7 @@ def test_changed_rows_are_left_to_verify(sample, flip):
 
 def test_the_seal_is_found_without_hdf5_and_hdf5_reads_the_file_without_the_seal(sample):
     with sample.open("rb") as file:
-        assert check_seal(file.fileno(), where="sample")
+        assert read_seal(file.fileno(), where="sample")
     content = sample.read_bytes()
     assert content.startswith(b"\x89HDF\r\n\x1a\n")
     assert content[-16:-8] == b"MARRSEAL"
@@ -156,5 +156,5 @@ def test_bytes_before_the_seal_that_are_not_its_file(sample):
 def test_a_file_from_before_the_seal_is_read(sample):
     with h5py.File(sample, "r+") as file:
         del file.attrs["seal"]
-    assert open_cache(sample).split_names == ("train", "test")
+    assert list(open_cache(sample).splits) == ["train", "test"]
     assert [damage.dataset for damage in verify_cache(sample)] == ["attributes"]

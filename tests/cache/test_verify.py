@@ -1,13 +1,14 @@
 """One flipped byte is found, and only its dataset is named."""
 
 import os
+import re
 
 import h5py
 import numpy as np
 import pytest
 from caches import plan_of
 
-from marr_pipeline.cache import CacheError, CacheWriter, Damage, SplitPlan, verify_cache
+from marr_pipeline.cache import CacheWriter, SplitPlan, verify_cache
 from marr_pipeline.cache.schema import CHECKSUM_BYTES
 
 RAW = [
@@ -31,16 +32,8 @@ def test_these_are_all_datasets(sample):
     found = []
     with h5py.File(sample, "r") as file:
         file.visititems(lambda name, item: found.append(name) if hasattr(item, "dtype") else None)
-    assert sorted(name for name in found if not name.startswith("checksums/")) == sorted(
-        RAW + STRINGS
-    )
-    assert sorted(name.removeprefix("checksums/") for name in found if "checksums/" in name) == (
-        sorted(RAW + STRINGS)
-    )
-
-
-def test_a_fresh_file_is_sound(sample):
-    assert verify_cache(sample) == []
+    names = RAW + STRINGS
+    assert sorted(found) == sorted(names + [f"checksums/{name}" for name in names])
 
 
 @pytest.mark.parametrize("name", RAW)
@@ -107,25 +100,21 @@ def test_the_damaged_stretch_is_named(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("name", "reason"),
+    ("name", "values", "dataset", "reason"),
     [
-        ("head/bias", "a checksum is stored, but no dataset"),
-        ("checksums/head/bias", "HDF5 cannot read it"),
+        ("head/bias", None, "head/bias", "a checksum is stored, but no dataset"),
+        ("checksums/head/bias", None, "head/bias", "HDF5 cannot read it"),
+        ("class_names", ["cat"], "class_names", "CRC-32 .* expected, got"),
     ],
 )
-def test_a_removed_dataset_and_a_removed_checksum(sample, edit, name, reason):
+def test_a_dataset_removed_or_changed(sample, edit, name, values, dataset, reason):
     with edit() as file:
         del file[name]
+        if values is not None:
+            file[name] = values
     (damage,) = verify_cache(sample)
-    assert damage.dataset == "head/bias"
-    assert reason in damage.reason
-
-
-def test_a_shortened_dataset_of_strings(sample, edit):
-    with edit() as file:
-        del file["class_names"]
-        file["class_names"] = ["cat"]
-    assert [d.dataset for d in verify_cache(sample)] == ["class_names"]
+    assert damage.dataset == dataset
+    assert re.search(reason, damage.reason)
 
 
 def test_progress_ends_at_the_total(sample):
@@ -135,15 +124,3 @@ def test_progress_ends_at_the_total(sample):
     assert done == total > 0
     assert [call[0] for call in calls] == sorted(call[0] for call in calls)
     assert {call[2] for call in calls} == {*RAW, *STRINGS, "attributes"}
-
-
-def test_a_file_that_is_no_cache_raises(tmp_path):
-    path = tmp_path / "x.h5"
-    path.write_bytes(b"nothing")
-    with pytest.raises(CacheError, match="an HDF5 file expected"):
-        verify_cache(path)
-
-
-def test_damage_reads_as_a_line():
-    damage = Damage(dataset="head/bias", start=0, stop=16, reason="CRC-32 1 expected, got 2")
-    assert str(damage) == "head/bias: bytes 0..16: CRC-32 1 expected, got 2"

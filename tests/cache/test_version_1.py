@@ -35,7 +35,7 @@ def test_it_is_sound(path):
 
 
 def test_the_splits(cache, path):
-    assert cache.split_names == ("train", "tune", "test")
+    assert list(cache.splits) == ["train", "tune", "test"]
     views = {"train": ("clean", "augmented"), "tune": ("augmented",), "test": ("augmented",)}
     labels = {"train": [0, 0, 0, 1, 1, 2], "tune": [2], "test": [2, 1, 0, 2]}
     for name, split in cache.splits.items():
@@ -73,7 +73,7 @@ def test_the_provenance(cache, path):
     assert cache.parts == {"weights": "abc", "transforms": {"flip": True}}
     text = b'{"transforms":{"flip":true},"weights":"abc"}'
     assert cache.fingerprint == hashlib.sha256(text).hexdigest()
-    assert sorted(cache.meta_keys) == ["config", "indices"]
+    assert sorted(cache.documents) == ["config", "indices"]
     assert cache.meta("config") == {"seed": 3}
     assert cache.meta("indices") == {"train": [5, 1]}
     assert cache.attributes["format_version"] == path.name.split("-")[1]

@@ -2,9 +2,8 @@
 
     python tests/faults/kill_everywhere.py [extract train rectify import] [--every N]
 
-A first run of each command counts the calls: what `os` does to files below the working folder, each
-write of a file that Python opened, and what `torch.save` and safetensors write by themselves. Then
-the command is run once for each moment, in a new folder, and kills itself there with signal 9; of a
+A first run of each command counts the calls, see `file_calls`. Then the command is run once for
+each moment, in a new folder, and kills itself there with signal 9; of a
 write, half-way means that half of its bytes are in the file. What must hold afterwards:
 
 1. a file under the final name is whole: it holds what the undisturbed run wrote;
@@ -15,175 +14,33 @@ Takes some seconds a moment, most of it the second run. Needs `/proc` (Linux).
 """
 
 import argparse
-import builtins
-import io
+import importlib
 import json
 import os
 import shutil
 import signal
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import safetensors.torch
 import torch
+from file_calls import Watch
 
-import marr_pipeline.cli.extract
-import marr_pipeline.cli.import_logits
-import marr_pipeline.cli.rectify
-import marr_pipeline.cli.train
-import marr_pipeline.workflows.extract
-import marr_pipeline.workflows.import_logits
-import marr_pipeline.workflows.rectify
-import marr_pipeline.workflows.train  # noqa: F401 # loaded before the forks
 from marr_pipeline.cache import open_cache, verify_cache
 from marr_pipeline.cli import main as run_product
+
+for _name in ("extract", "train", "rectify", "import_logits"):  # loaded before the forks
+    importlib.import_module(f"marr_pipeline.cli.{_name}")
+    importlib.import_module(f"marr_pipeline.workflows.{_name}")
 
 MOMENTS = ("before", "half", "after")
 # What a killed command may leave beside its finished file: nothing reads it.
 HARMLESS = (".lock", ".journal", ".metrics.jsonl")
-
-
-@dataclass
-class Watch:
-    """Sees the calls that change a file below a folder, and ends the process at one of them.
-
-    Attributes:
-        folder: files elsewhere do not count.
-        call: number of the call to die at; -1 for none.
-        moment: when of it.
-        seen: name of each call so far, and whether there is a half of it.
-    """
-
-    folder: Path
-    call: int = -1
-    moment: str = "before"
-    seen: list[tuple[str, bool]] = field(default_factory=list)
-
-    def around(self, name: str, run: Callable[[], Any], half: Callable[[], Any] | None) -> Any:
-        is_it = len(self.seen) == self.call
-        self.seen.append((name, half is not None))
-        if is_it and self.moment == "before":
-            die()
-        if is_it and self.moment == "half" and half is not None:
-            half()
-            die()
-        try:
-            return run()
-        finally:
-            if is_it:  # a call that fails has an end too
-                die()
-
-    def has(self, target: Any) -> bool:
-        """Whether a path or an open file lies below the folder."""
-        if isinstance(target, int):
-            try:
-                target = os.readlink(f"/proc/self/fd/{target}")  # noqa: PTH115 # os is what is watched
-            except OSError:
-                return False
-        return os.path.abspath(os.fsdecode(target)).startswith(f"{self.folder}{os.sep}")  # noqa: PTH100
-
-    def install(self) -> None:
-        """Put itself around every such call of this process."""
-        for name in ("replace", "rename", "unlink", "remove", "link", "symlink", "truncate"):
-            self._watch(name)
-        for name in ("mkdir", "rmdir", "utime", "chmod", "ftruncate", "fsync", "fdatasync"):
-            self._watch(name)
-        self._watch_writes("write")
-        self._watch_writes("pwrite")
-        self._watch_os_open()
-        self._watch_open()
-        self._watch_library(torch, "save", place=1)
-        self._watch_library(safetensors.torch, "serialize_file", place=1)
-
-    def _watch(self, name: str) -> None:
-        real = getattr(os, name)
-
-        def watched(target: Any, *rest: Any, **options: Any) -> Any:
-            if not self.has(target):
-                return real(target, *rest, **options)
-            return self.around(name, lambda: real(target, *rest, **options), None)
-
-        setattr(os, name, watched)
-
-    def _watch_writes(self, name: str) -> None:
-        real = getattr(os, name)
-
-        def watched(descriptor: int, content: Any, *rest: int) -> Any:
-            if not self.has(descriptor):
-                return real(descriptor, content, *rest)
-            content = bytes(content)
-            return self.around(
-                name,
-                lambda: real(descriptor, content, *rest),
-                lambda: real(descriptor, content[: len(content) // 2], *rest),
-            )
-
-        setattr(os, name, watched)
-
-    def _watch_os_open(self) -> None:
-        real = os.open
-
-        def watched(path: Any, flags: int, *rest: Any, **options: Any) -> int:
-            creates = flags & os.O_CREAT and not os.path.exists(path)  # noqa: PTH110
-            if not (creates or flags & os.O_TRUNC) or not self.has(path):
-                return real(path, flags, *rest, **options)
-            return self.around("open", lambda: real(path, flags, *rest, **options), None)
-
-        os.open = watched
-
-    def _watch_open(self) -> None:
-        real, watch = io.open, self
-
-        class WatchedFile(io.FileIO):
-            def write(self, content: Any) -> Any:
-                content, real_write = bytes(content), super().write
-                return watch.around(
-                    "write",
-                    lambda: real_write(content),
-                    lambda: real_write(content[: len(content) // 2]),
-                )
-
-            def truncate(self, size: int | None = None) -> Any:
-                real_truncate = super().truncate
-                return watch.around("truncate", lambda: real_truncate(size), None)
-
-        def opened(file: Any, mode: str = "r", buffering: int = -1, *rest: Any, **more: Any):
-            if isinstance(file, int) or not set(mode) & set("wax+") or not self.has(file):
-                return real(file, mode, buffering, *rest, **more)
-            plain = mode.replace("b", "").replace("t", "")
-            raw = self.around("open", lambda: WatchedFile(file, plain), None)
-            if buffering == 0:
-                return raw
-            buffered = (io.BufferedRandom if "+" in mode else io.BufferedWriter)(raw)
-            return buffered if "b" in mode else io.TextIOWrapper(buffered, *rest, **more)
-
-        io.open = builtins.open = opened
-
-    def _watch_library(self, module: Any, name: str, *, place: int) -> None:
-        """A library that writes a whole file by itself; its path is the argument at `place`."""
-        real, truncate = getattr(module, name), os.truncate
-
-        def watched(*arguments: Any, **options: Any) -> Any:
-            path = arguments[place]
-            if not isinstance(path, str | Path) or not self.has(path):
-                return real(*arguments, **options)
-
-            def half() -> None:
-                real(*arguments, **options)
-                truncate(path, Path(path).stat().st_size // 2)
-
-            return self.around(name, lambda: real(*arguments, **options), half)
-
-        setattr(module, name, watched)
-
-
-def die() -> None:
-    os.kill(os.getpid(), signal.SIGKILL)
 
 
 def run_command(
@@ -219,10 +76,10 @@ def same_cache(one: Path, other: Path) -> bool:
     return (
         verify_cache(one) == []
         and ours.fingerprint == theirs.fingerprint
-        and ours.split_names == theirs.split_names
+        and ours.splits.keys() == theirs.splits.keys()
         and all(
             np.array_equal(getattr(ours.split(name), rows), getattr(theirs.split(name), rows))
-            for name in ours.split_names
+            for name in ours.splits
             for rows in ("logits", "features", "labels")
         )
     )
@@ -230,18 +87,19 @@ def same_cache(one: Path, other: Path) -> bool:
 
 def same_tensors(one: Path, other: Path) -> bool:
     """The same tensors bit by bit; times and paths stored beside them may differ."""
-    found = []
-    for path in (one, other):
-        if path.suffix == ".safetensors":
-            found.append(safetensors.torch.load_file(path))
-        else:
-            found.append(dict(_tensors(torch.load(path, weights_only=True))))
-    return found[0].keys() == found[1].keys() and all(
-        torch.equal(tensor, found[1][name]) for name, tensor in found[0].items()
+    ours, theirs = dict(_tensors(_load(one))), dict(_tensors(_load(other)))
+    return ours.keys() == theirs.keys() and all(
+        torch.equal(tensor, theirs[name]) for name, tensor in ours.items()
     )
 
 
-def _tensors(content: Any, name: str = "") -> Any:
+def _load(path: Path) -> Any:
+    if path.suffix == ".safetensors":
+        return safetensors.torch.load_file(path)
+    return torch.load(path, weights_only=True)
+
+
+def _tensors(content: Any, name: str = "") -> Iterator[tuple[str, torch.Tensor]]:
     if isinstance(content, torch.Tensor):
         yield name, content
     elif isinstance(content, dict | list | tuple):

@@ -214,7 +214,7 @@ def test_train_then_extract_with_a_held_out_split(run, tmp_path):
     options = ["--checkpoint", net, "--views", "1", "-o", cache]
     assert run("extract", "--dataset", "digits-lt", *options).code == 0
     cached = open_cache(cache)
-    assert cached.split_names == ("train", "tune", "test")
+    assert tuple(cached.splits) == ("train", "tune", "test")
     indices = cached.meta("indices")
     assert not set(indices["train"]) & set(indices["tune"])
     assert run("evaluate", cache, "--split", "tune").code == 0
