@@ -8,7 +8,7 @@ logits = features @ weight.T + bias.
 """
 
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from itertools import accumulate, groupby
 from typing import Literal
@@ -34,7 +34,7 @@ BatchNorm = Literal["eval", "train"]
 
 
 @dataclass(frozen=True)
-class BlockPlace:
+class Block:
     """Consecutive rows of one view: `start` to `stop` - 1 of the view of that index."""
 
     view: int
@@ -42,29 +42,16 @@ class BlockPlace:
     stop: int
 
 
-@dataclass(frozen=True)
-class Block:
-    """The B rows of a block.
-
-    Attributes:
-        view: index of the view.
-        start: row of the first of the B images.
-        logits: (B, K) float32.
-        features: (B, D) float32.
-    """
-
-    view: int
-    start: int
-    logits: npt.NDArray[np.float32]
-    features: npt.NDArray[np.float32]
+BlockRows = tuple[Block, npt.NDArray[np.float32], npt.NDArray[np.float32]]
+"""A block of B rows, its logits (B, K) and its features (B, D)."""
 
 
 def plan_blocks(
     num_rows: int, *, num_views: int, batch_size: int = DEFAULT_BATCH_SIZE
-) -> list[BlockPlace]:
+) -> list[Block]:
     """The blocks of a split: views in their order, rows in theirs, the last of a view shorter."""
     return [
-        BlockPlace(view, start, min(start + batch_size, num_rows))
+        Block(view, start, min(start + batch_size, num_rows))
         for view in range(num_views)
         for start in range(0, num_rows, batch_size)
     ]
@@ -111,8 +98,8 @@ def extract_split(
     device: torch.device,
     batch_norm: BatchNorm = "eval",
     batch_size: int = DEFAULT_BATCH_SIZE,
-    blocks: Sequence[BlockPlace] | None = None,
-) -> Iterator[Block]:
+    blocks: Sequence[Block] | None = None,
+) -> Iterator[BlockRows]:
     """Run the network over the views of a split, one block of rows at a time.
 
     The next batch is handed to the device before a block is yielded, so a GPU computes while
@@ -132,7 +119,7 @@ def extract_split(
         blocks: which of `plan_blocks` with this batch size to make; None makes all of them.
 
     Yields:
-        Blocks in the order given.
+        Blocks in the order given, each with its logits (B, K) and features (B, D).
 
     Raises:
         ConfigError: an unknown view name, or a batch size below 1.
@@ -148,77 +135,50 @@ def extract_split(
     batches = view_blocks(
         split, blocks, views=views, augmentation=augmentation, seed=seed, device=device
     )
-    return _run(_FixedNetwork(model, device, normalisation, batch_norm), batches)
+    return _run(model, batches, device, normalisation, batch_norm)
 
 
-class _FixedNetwork:
-    """A network that learns nothing between `enter` and `leave`, in plain float32."""
-
-    def __init__(
-        self,
-        model: Backbone,
-        device: torch.device,
-        normalisation: Normalisation,
-        batch_norm: BatchNorm,
-    ) -> None:
-        self.model = model.to(device).to(memory_format=torch.channels_last)
-        self.device = device
-        self.normalisation = normalisation
-        self.batch_norm = batch_norm
-        self.modes: dict[nn.Module, bool] = {}
-        self.tracking: dict[nn.BatchNorm2d, bool] = {}
-
-    @property
-    def norms(self) -> list[nn.BatchNorm2d]:
-        return [module for module in self.model.modules() if isinstance(module, nn.BatchNorm2d)]
-
-    def enter(self) -> None:
-        self.modes = {module: module.training for module in self.model.modules()}
-        self.tracking = {norm: norm.track_running_stats for norm in self.norms}
-        self.model.eval()
-        for norm in self.norms if self.batch_norm == "train" else []:
-            norm.train()
-            norm.track_running_stats = False
-
-    def leave(self) -> None:
-        for module, training in self.modes.items():
+@contextmanager
+def _fixed(model: Backbone, batch_norm: BatchNorm) -> Iterator[None]:
+    """Within the block the network learns nothing; its modes are as before afterwards."""
+    modes = {module: module.training for module in model.modules()}
+    tracking = {norm: norm.track_running_stats for norm in _norms(model)}
+    model.eval()
+    for norm in tracking if batch_norm == "train" else ():
+        norm.train()
+        norm.track_running_stats = False
+    try:
+        yield
+    finally:
+        for module, training in modes.items():
             module.training = training
-        for norm, is_tracking in self.tracking.items():
+        for norm, is_tracking in tracking.items():
             norm.track_running_stats = is_tracking
 
-    def __call__(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        by_batch = self.batch_norm == "train"
-        assert all(norm.training == by_batch for norm in self.norms), "modes changed on the way"
-        with torch.inference_mode(), self._without_tf32():
-            logits, features = self.model(normalise(images, self.normalisation))
-        return logits, features
 
-    def _without_tf32(self) -> AbstractContextManager[None]:
-        if self.device.type != "cuda":
-            return nullcontext()
-        flags: AbstractContextManager[None] = torch.backends.cudnn.flags(allow_tf32=False)
-        return flags
+def _norms(model: Backbone) -> list[nn.BatchNorm2d]:
+    return [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
 
 
 def view_blocks(
     split: ImageSplit,
-    blocks: Sequence[BlockPlace],
+    blocks: Sequence[Block],
     *,
     views: tuple[str, ...],
     augmentation: str,
     seed: int,
     device: torch.device,
-) -> Iterator[tuple[BlockPlace, Tensor]]:
+) -> Iterator[tuple[Block, Tensor]]:
     """The images (B, C, H, W) uint8 of each block, as its view has them.
 
     The arguments are those of `extract_split`.
     """
 
     def passes() -> Iterator[ViewPass]:
-        for view, group in groupby(blocks, key=lambda place: place.view):
-            places = list(group)
-            rows = torch.cat([torch.arange(place.start, place.stop) for place in places])
-            sizes = [place.stop - place.start for place in places]
+        for view, group in groupby(blocks, key=lambda block: block.view):
+            bounds = [(block.start, block.stop) for block in group]
+            rows = torch.cat([torch.arange(start, stop) for start, stop in bounds])
+            sizes = [stop - start for start, stop in bounds]
             drawn = RandomView(purpose="cache", seed=seed, number=view)
             yield ViewPass(
                 rows=rows,
@@ -228,26 +188,40 @@ def view_blocks(
 
     if blocks:
         made = split.batches(passes(), augmentation=AUGMENTATIONS[augmentation], device=device)
-        for place, (images, _) in zip(blocks, made, strict=True):
-            yield place, images
+        for block, (images, _) in zip(blocks, made, strict=True):
+            yield block, images
 
 
-def _run(network: _FixedNetwork, batches: Iterator[tuple[BlockPlace, Tensor]]) -> Iterator[Block]:
-    waiting: tuple[BlockPlace, Tensor, Tensor] | None = None
-    network.enter()
-    try:
-        for place, images in batches:
-            logits, features = network(images)
+def _run(
+    model: Backbone,
+    batches: Iterator[tuple[Block, Tensor]],
+    device: torch.device,
+    normalisation: Normalisation,
+    batch_norm: BatchNorm,
+) -> Iterator[BlockRows]:
+    model.to(device).to(memory_format=torch.channels_last)
+    by_batch = batch_norm == "train"
+    waiting: tuple[Block, Tensor, Tensor] | None = None
+    with _fixed(model, batch_norm):
+        for block, images in batches:
+            assert all(norm.training == by_batch for norm in _norms(model)), (
+                "modes changed on the way"
+            )
+            with torch.inference_mode(), _without_tf32(device):
+                logits, features = model(normalise(images, normalisation))
             if waiting is not None:
-                yield _to_block(*waiting)
-            waiting = (place, logits, features)
+                yield _on_cpu(*waiting)
+            waiting = (block, logits, features)
         if waiting is not None:
-            yield _to_block(*waiting)
-    finally:
-        network.leave()
+            yield _on_cpu(*waiting)
 
 
-def _to_block(place: BlockPlace, logits: Tensor, features: Tensor) -> Block:
-    return Block(
-        place.view, place.start, logits.float().cpu().numpy(), features.float().cpu().numpy()
-    )
+def _without_tf32(device: torch.device) -> AbstractContextManager[None]:
+    if device.type != "cuda":
+        return nullcontext()
+    flags: AbstractContextManager[None] = torch.backends.cudnn.flags(allow_tf32=False)
+    return flags
+
+
+def _on_cpu(block: Block, logits: Tensor, features: Tensor) -> BlockRows:
+    return block, logits.float().cpu().numpy(), features.float().cpu().numpy()

@@ -19,12 +19,13 @@ from marr_pipeline.device import resolve_device
 from marr_pipeline.distributed import ALONE, Ranks
 from marr_pipeline.progress import duration
 from marr_pipeline.workflows.checkpoint import checkpoint_network
-from marr_pipeline.workflows.extract import Dtype, Store
 from marr_pipeline.workflows.phase_one import (
     NOBODY,
+    Dtype,
     Listener,
     Network,
     PhaseOneRequest,
+    Store,
     threads_for,
 )
 from marr_pipeline.workflows.train import plan_training, planned_network

@@ -7,14 +7,14 @@ out and seals it.
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
 from marr_pipeline import cache
 from marr_pipeline.backbone.extract import (
     BatchNorm,
-    BlockPlace,
+    Block,
     extract_split,
     head_arrays,
     plan_blocks,
@@ -27,16 +27,15 @@ from marr_pipeline.workflows import CREATOR, library_versions
 from marr_pipeline.workflows.checkpoint import checkpoint_network
 from marr_pipeline.workflows.phase_one import (
     NOBODY,
+    Dtype,
     Listener,
     Network,
     PhaseOneRequest,
+    Store,
     describe_skipped,
     threads_for,
 )
 from marr_pipeline.workflows.train import plan_training, planned_network, train_or_resume
-
-Store = Literal["both", "logits", "features"]
-Dtype = Literal["float32", "float16"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -291,7 +290,7 @@ def _write_blocks(
 ) -> None:
     splits = writer.plan.splits
     own = ranks.share(_missing_blocks(writer))
-    num_rows = sum(place.stop - place.start for _, place in own)
+    num_rows = sum(block.stop - block.start for _, block in own)
     num_bytes = writer.plan.num_bytes * num_rows // writer.num_rows
     together = f" in each of {ranks.size} processes" if ranks.size > 1 else ""
     forecast = Forecast(
@@ -304,7 +303,7 @@ def _write_blocks(
     with deferred_interrupt() as interrupted:
         for name, group in groupby(own, key=lambda item: item[0]):
             plan = splits[name]
-            for block in extract_split(
+            for block, logits, features in extract_split(
                 network.model,
                 network.dataset.splits[name],
                 views=plan.views,
@@ -313,16 +312,16 @@ def _write_blocks(
                 seed=network.seed,
                 device=network.device,
                 batch_norm=batch_norm,
-                blocks=[place for _, place in group],
+                blocks=[block for _, block in group],
             ):
                 writer.write_block(
                     name,
                     view=block.view,
                     start=block.start,
-                    logits=block.logits if plan.has_logits else None,
-                    features=None if plan.num_features is None else block.features,
+                    logits=logits if plan.has_logits else None,
+                    features=None if plan.num_features is None else features,
                 )
-                done += len(block.logits)
+                done += len(logits)
                 forecast(done)
                 progress(done, num_rows)
                 if interrupted():
@@ -331,13 +330,13 @@ def _write_blocks(
 
 def _missing_blocks(
     writer: cache.CacheWriter | cache.PartnerWriter,
-) -> list[tuple[str, BlockPlace]]:
+) -> list[tuple[str, Block]]:
     """Split and place of every block that is not in the file; the same in every process."""
     return [
-        (name, place)
+        (name, block)
         for name, plan in writer.plan.splits.items()
-        for place in plan_blocks(plan.num_samples, num_views=len(plan.views))
-        if not writer.has_block(name, view=place.view, start=place.start, stop=place.stop)
+        for block in plan_blocks(plan.num_samples, num_views=len(plan.views))
+        if not writer.has_block(name, view=block.view, start=block.start, stop=block.stop)
     ]
 
 

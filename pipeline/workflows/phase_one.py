@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -26,6 +26,10 @@ from marr_pipeline.device import num_threads
 from marr_pipeline.errors import ConfigError
 from marr_pipeline.names import OF_DATASET, SPLITS
 from marr_pipeline.progress import Progress, silent
+
+Store = Literal["both", "logits", "features"]
+Dtype = Literal["float32", "float16"]
+"""Of a cache's rows."""
 
 ONE_THREAD_UP_TO = 16
 """Side in pixels."""

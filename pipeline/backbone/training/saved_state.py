@@ -197,7 +197,7 @@ def balanced_accuracy(
     labels = split.labels.numpy()
     images = np.bincount(labels)
     right = np.zeros_like(images)
-    for block in extract_split(
+    for block, logits, _ in extract_split(
         model,
         split,
         views=("clean",),
@@ -207,8 +207,8 @@ def balanced_accuracy(
         device=device,
         blocks=ranks.share(plan_blocks(len(split), num_views=1)),
     ):
-        own = labels[block.start : block.start + len(block.logits)]
-        right += np.bincount(own[block.logits.argmax(axis=1) == own], minlength=len(images))
+        own = labels[block.start : block.stop]
+        right += np.bincount(own[logits.argmax(axis=1) == own], minlength=len(images))
     right = ranks.gather(torch.from_numpy(right)).sum(0).numpy()
     present = images > 0
     return float((right[present] / images[present]).mean())

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from marr_pipeline.backbone.extract import (
-    BlockPlace,
+    Block,
     extract_split,
     head_arrays,
     plan_blocks,
@@ -45,25 +45,30 @@ def extract(trained, digits):
 
 
 def test_blocks_cover_every_row_of_every_view_in_order(extract, digits):
-    blocks = list(extract())
-    assert [(block.view, block.start) for block in blocks] == [
-        (view, start) for view in range(3) for start in range(0, len(digits.test), 100)
+    made = list(extract())
+    assert [block for block, _, _ in made] == [
+        Block(view, start, start + 100)
+        for view in range(3)
+        for start in range(0, len(digits.test), 100)
     ]
-    assert all(len(block.logits) == len(block.features) == 100 for block in blocks)
-    assert all(block.logits.dtype == block.features.dtype == np.float32 for block in blocks)
+    assert all(len(logits) == len(features) == 100 for _, logits, features in made)
+    assert all(logits.dtype == features.dtype == np.float32 for _, logits, features in made)
 
 
 def test_logits_are_the_head_on_the_features_in_float32(extract, trained):
     weight, bias = head_arrays(trained)
     assert weight.shape == (10, 64)
-    for block in extract():
-        again = block.features.astype(np.float64) @ weight.T.astype(np.float64) + bias
-        np.testing.assert_allclose(block.logits, again, rtol=1e-5, atol=1e-5)
+    for _, logits, features in extract():
+        again = features.astype(np.float64) @ weight.T.astype(np.float64) + bias
+        np.testing.assert_allclose(logits, again, rtol=1e-5, atol=1e-5)
 
 
 def test_every_row_can_be_made_again_alone(extract, trained, digits):
     logits = np.stack(
-        [np.concatenate([b.logits for b in extract() if b.view == view]) for view in range(3)]
+        [
+            np.concatenate([z for block, z, _ in extract() if block.view == view])
+            for view in range(3)
+        ]
     )
     trained.eval()
     for view, row in [(0, 0), (1, 17), (2, 399)]:
@@ -81,20 +86,18 @@ def test_every_row_can_be_made_again_alone(extract, trained, digits):
 @pytest.mark.parametrize(
     "blocks",
     [
-        pytest.param([BlockPlace(2, 300, 400)], id="the last alone"),
-        pytest.param([BlockPlace(1, 200, 300), BlockPlace(0, 0, 100)], id="in another order"),
+        pytest.param([Block(2, 300, 400)], id="the last alone"),
+        pytest.param([Block(1, 200, 300), Block(0, 0, 100)], id="in another order"),
         pytest.param([], id="none"),
     ],
 )
 @pytest.mark.parametrize("batch_norm", ["eval", "train"])
 def test_a_block_made_alone_has_the_same_bits(extract, blocks, batch_norm):
-    whole = {(b.view, b.start): b for b in extract(batch_norm=batch_norm)}
+    whole = {block: arrays for block, *arrays in extract(batch_norm=batch_norm)}
     made = list(extract(batch_norm=batch_norm, blocks=blocks))
-    assert [(b.view, b.start) for b in made] == [(place.view, place.start) for place in blocks]
-    for block in made:
-        before = whole[block.view, block.start]
-        assert np.array_equal(before.logits, block.logits)
-        assert np.array_equal(before.features, block.features)
+    assert [block for block, _, _ in made] == blocks
+    for block, *arrays in made:
+        assert all(map(np.array_equal, whole[block], arrays))
 
 
 @given(num_rows=st.integers(1, 50), num_views=st.integers(1, 4), batch_size=st.integers(1, 60))
@@ -134,14 +137,14 @@ def test_batch_statistics_are_not_used_unless_asked_for(extract, trained):
 
 def test_the_statistics_of_a_block_are_those_of_the_released_code(extract, trained, digits):
     reference = copy.deepcopy(trained).train()
-    for block in extract(views=("clean",), batch_norm="train"):
-        images = digits.test.images[block.start : block.start + 100]
+    for block, logits, _ in extract(views=("clean",), batch_norm="train"):
+        images = digits.test.images[block.start : block.stop]
         with torch.no_grad():
-            logits, _ = reference(normalise(images, digits.normalisation))
-        np.testing.assert_allclose(block.logits, logits.numpy(), rtol=1e-4, atol=1e-4)
-    evaluated = next(extract(views=("clean",)))
-    again = next(extract(views=("clean",), batch_norm="train"))
-    assert not np.allclose(evaluated.logits, again.logits, atol=0.1)
+            expected, _ = reference(normalise(images, digits.normalisation))
+        np.testing.assert_allclose(logits, expected.numpy(), rtol=1e-4, atol=1e-4)
+    _, evaluated, _ = next(extract(views=("clean",)))
+    _, again, _ = next(extract(views=("clean",), batch_norm="train"))
+    assert not np.allclose(evaluated, again, atol=0.1)
 
 
 def test_inference_mode_does_not_leak_to_the_consumer(extract):
