@@ -110,6 +110,7 @@ class MarginRectifier(ClassifierMixin, TransformerMixin, BaseEstimator):  # type
             FitError: the loss ran out of finite numbers.
         """
         settings = preset_settings(self.preset, method=self.method, **self._own_settings())
+        settings = replace(settings, fit_split="train")  # whatever rows X are
         logits = self._logits(X, reset=True)
         num_classes = logits.shape[-1]
         labels, self.classes_ = _labels_of(y, num_classes, _columns_of(X), classes)

@@ -50,11 +50,6 @@ class WeightedCrossEntropy(WeightedRows):
         chunk_gradient = partial(self._chunk_gradient, scale=scale, shift=shift)
         return self._evaluate(chunk_gradient, 2, self.num_classes, of_labels=self._of_labels)
 
-    @property
-    def logits(self) -> Tensor:
-        """(R, K): the stored logits themselves, or all that a head makes of stored features."""
-        return self.rows.block(slice(0, self.num_rows))
-
     def hessian(self, scale: Tensor, shift: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Blocks scale-scale, scale-shift, shift-shift (K, K) float64 of the Hessian.
 

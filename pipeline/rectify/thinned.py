@@ -31,9 +31,12 @@ HESSIAN_BYTES = 32
 """Times the width squared: the Hessian, its factor, and what makes them."""
 
 
-def minimize_lbfgs(problem: CurvedProblem[Loss], start: Tensor, tolerance: float) -> Solution:
-    """Minimise a problem that can be thinned from `start` (P,); see `lbfgs.minimize`."""
-    return minimize(problem, start, tolerance, approximation=ThinnedApproximation(problem))
+def minimize_lbfgs(
+    problem: CurvedProblem[Loss], start: Tensor, tolerance: float, *, is_convex: bool = True
+) -> Solution:
+    """Minimise from `start` (P,); see `lbfgs.minimize` and `ThinnedApproximation`."""
+    approximation = ThinnedApproximation(problem, is_convex=is_convex)
+    return minimize(problem, start, tolerance, approximation=approximation)
 
 
 class ThinnedApproximation(Generic[Loss]):

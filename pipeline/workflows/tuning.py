@@ -12,7 +12,7 @@ from marr_pipeline.progress import Progress, silent
 from marr_pipeline.rectify.inputs import FitInputs
 from marr_pipeline.rectify.rows.resources import UNLIMITED, Resources
 from marr_pipeline.rectify.settings import RectifySettings
-from marr_pipeline.rectify.tuning import TuningOptions, cross_validate, tune_on_split
+from marr_pipeline.rectify.tuning import TuningOptions, tune
 from marr_pipeline.rectify.tuning.choice import TUNED, Tuning
 from marr_pipeline.rectify.tuning.held_out import Score, sample_scores
 from marr_pipeline.workflows.cached import split_inputs
@@ -69,9 +69,14 @@ def tune_on_cache(
         views="clean" if "clean" in split.views else "all",
         device=inputs.logits.device,
     )
-    choose = tune_on_split if has_tune else cross_validate
-    tuning = choose(
-        inputs, scored, settings, options=options, progress=progress, resources=resources
+    tuning = tune(
+        inputs,
+        scored,
+        settings,
+        source="tune" if has_tune else "cross-validation",
+        options=options,
+        progress=progress,
+        resources=resources,
     )
     if not has_tune:
         warnings.append(

@@ -29,7 +29,7 @@ from marr_pipeline.rectify.objective import WeightedCrossEntropy
 from marr_pipeline.rectify.inputs import FitInputs
 from marr_pipeline.rectify.rows.resources import Resources
 from marr_pipeline.rectify.settings import RectifySettings
-from marr_pipeline.rectify.tuning import TuningOptions, cross_validate
+from marr_pipeline.rectify.tuning import TuningOptions, tune
 
 
 def tuned_scores(logits, labels, resources):
@@ -42,8 +42,13 @@ def tuned_scores(logits, labels, resources):
         prior_counts=counts,
     )
     options = TuningOptions(fixed=frozenset({"l2", "center"}), num_folds=2)
-    tuning = cross_validate(
-        inputs, inputs, RectifySettings(), options=options, resources=resources
+    tuning = tune(
+        inputs,
+        inputs,
+        RectifySettings(),
+        source="cross-validation",
+        options=options,
+        resources=resources,
     )
     return [*(scored.score for scored in tuning.grid), tuning.standard_error]
 

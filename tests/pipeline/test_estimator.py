@@ -63,6 +63,11 @@ def test_without_options_it_is_the_command_without_options(digits_cache, digits_
     assert fitted.result_.gap_bound <= 1e-6
 
 
+def test_a_calibration_says_what_it_was_fitted_on(rows):
+    fitted = MarginRectifier(method="temperature").fit(*rows)
+    assert fitted.rectifier_.metadata["fit_split"] == "train"
+
+
 def test_rare_classes_gain(rows):
     logits, labels = rows
     before, after = logits.argmax(axis=1), MarginRectifier().fit(logits, labels).predict(logits)

@@ -27,7 +27,6 @@ import torch
 from torch import Tensor
 
 from marr_pipeline.errors import ConfigError
-from marr_pipeline.optim.lbfgs import minimize
 from marr_pipeline.optim.solvable import FitStatus, Solution
 from marr_pipeline.progress import Progress, silent
 from marr_pipeline.rectify.affine import AffineFamily, build_ridge
@@ -38,7 +37,7 @@ from marr_pipeline.rectify.rectifier import ConfidenceRectifier
 from marr_pipeline.rectify.rows.resources import UNLIMITED, Resources
 from marr_pipeline.rectify.schedule import minimize_or_follow
 from marr_pipeline.rectify.settings import RectifySettings, Sampling
-from marr_pipeline.rectify.thinned import ThinnedApproximation, minimize_lbfgs
+from marr_pipeline.rectify.thinned import minimize_lbfgs
 
 CVPODS_DIRECTION = 0.1
 """Every entry of v at the start of the released code."""
@@ -129,12 +128,7 @@ def build_confidence_problem(
 def _minimize(problem: ConfidenceProblem, *, settings: RectifySettings) -> Solution:
     held = problem.with_confidence_held()
     convex = minimize_lbfgs(held, _start(problem, settings=settings), settings.tolerance)
-    return minimize(
-        problem,
-        convex.theta,
-        settings.tolerance,
-        approximation=ThinnedApproximation(problem, is_convex=False),
-    )
+    return minimize_lbfgs(problem, convex.theta, settings.tolerance, is_convex=False)
 
 
 def _start(problem: ConfidenceProblem, *, settings: RectifySettings) -> Tensor:

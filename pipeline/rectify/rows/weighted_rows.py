@@ -106,8 +106,7 @@ class WeightedRows(ABC):
     def _has_own_on_top(self, rectified: Callable[[slice], Iterator[tuple[slice, Tensor]]]) -> bool:
         """Whether every row that counts has its own label strictly on top.
 
-        Args:
-            rectified: the blocks of a chunk with their logits (B, K), which are overwritten.
+        `rectified` gives the blocks of a chunk with their logits (B, K), which are overwritten.
         """
 
         def count_wrong(chunk: slice) -> Tensor:

@@ -1,9 +1,8 @@
 """gamma, the ridge and its centre, chosen on samples that the fit has not seen.
 
 Every point of a grid is fitted on a training part and scored on held-out samples: on a split that
-phase one never saw (`tune_on_split`), or, where there is none, on each fold of the fitted split in
-turn (`cross_validate`). Held-out samples of all rounds are pooled, so that a class with two images
-has a mean over both.
+phase one never saw, or, where there is none, on each fold of the fitted split in turn. Held-out
+samples of all rounds are pooled, so that a class with two images has a mean over both.
 
 The score is balanced over classes (`balanced`), as the test split is. It is the negative
 log-likelihood unless accuracy is asked for: with three held-out images a class's accuracy moves in
@@ -11,7 +10,7 @@ steps of a third and many points tie, where the likelihood tells any two apart; 
 confidence, which the ridge and its centre change more than they change the ranking.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -27,7 +26,7 @@ from marr_pipeline.rectify.rows.resources import UNLIMITED, Resources
 from marr_pipeline.rectify.rows.source import PickedRows, StoredLogits
 from marr_pipeline.rectify.settings import RectifySettings
 from marr_pipeline.rectify.thinned import minimize_lbfgs
-from marr_pipeline.rectify.tuning.choice import TUNED, Tuning, choose, tuning_grid
+from marr_pipeline.rectify.tuning.choice import TUNED, Source, Tuning, choose, tuning_grid
 from marr_pipeline.rectify.tuning.held_out import (
     BalancedScores,
     Score,
@@ -79,21 +78,29 @@ class _Round:
     held_out: Tensor
 
 
-def tune_on_split(
+def tune(
     inputs: FitInputs,
-    held_out: FitInputs,
+    scored: FitInputs,
     settings: RectifySettings,
     *,
+    source: Source,
     options: TuningOptions,
     progress: Progress = silent,
     resources: Resources = UNLIMITED,
 ) -> Tuning:
-    """Fit on all of `inputs`, score on `held_out`, samples that phase one did not train on.
+    """Fit every point of the grid, score it on samples held out, and choose.
+
+    By `cross-validation` the network has seen the scored samples, so it is surer of them than of
+    new ones, and so are the scores. Classes with one sample are in every training part and not
+    scored.
 
     Args:
         inputs: the rows of the final fit.
-        held_out: the scored views of a split held out.
-        settings: of the method, and the point that tuning starts from.
+        scored: the scored views: of a split held out, or of the samples of `inputs`, in the same
+            order.
+        settings: of the method, and the point that tuning starts from; their seed deals the folds.
+        source: `tune` fits all of `inputs`, `cross-validation` all folds but one, for each of the
+            folds, and scores that one.
         options: how to choose.
         progress: told the fits.
         resources: bound on memory, and the processes that share the rows: each scores its own
@@ -101,61 +108,57 @@ def tune_on_split(
 
     Raises:
         ConfigError: the method has nothing to tune.
+        DataError: no class has two samples to cross-validate with.
         FitError: the loss ran out of finite numbers.
     """
-    every = torch.arange(len(held_out.labels))
-    return _tune(
-        [_Round(rows=None, class_counts=inputs.class_counts, held_out=every)],
-        inputs,
-        held_out,
-        settings,
-        num_folds=None,
-        options=options,
-        progress=progress,
-        resources=resources,
+    method = METHODS[settings.method]
+    make_family = method.family
+    if make_family is None:
+        lack = "nothing to tune" if not method.is_fitted else "more than scales and shifts to fit"
+        raise ConfigError(
+            f"--tune: a method that fits scales and shifts expected, got {settings.method}, which "
+            f"has {lack}; use --tune off"
+        )
+    family = make_family(inputs.weight_norm)
+    has_shift = family.shift_unit is not None
+    grid = tuning_grid(settings, fixed=options.fixed, has_shift=has_shift)
+    start = grid.index(settings)
+    pooled = BalancedScores(num_rules=len(grid), num_classes=inputs.num_classes, reference=start)
+    if source == "tune":
+        every = torch.arange(len(scored.labels))
+        rounds = [_Round(rows=None, class_counts=inputs.class_counts, held_out=every)]
+    else:
+        rounds = _leave_each_out(inputs, num_folds=options.num_folds, seed=settings.seed)
+    for index, part in enumerate(rounds):
+        begin, end = (
+            len(part.held_out) * rank // resources.ranks.size
+            for rank in (resources.ranks.rank, resources.ranks.rank + 1)
+        )
+        samples, scores = part.held_out[begin:end], []
+        for scale, shift in _grid_fits(inputs, part, family, grid, resources):
+            scores.append(
+                sample_scores(scored, samples, scale, shift, options.score, memory=resources.memory)
+            )
+            progress(index * len(grid) + len(scores), len(rounds) * len(grid))
+        pooled.add(scored.labels[samples], torch.stack(scores))
+    pooled.gather(resources.ranks)
+    return choose(
+        grid,
+        pooled,
+        start=start,
+        score=options.score,
+        num_folds=None if source == "tune" else len(rounds),
     )
 
 
-def cross_validate(
-    inputs: FitInputs,
-    scored: FitInputs,
-    settings: RectifySettings,
-    *,
-    options: TuningOptions,
-    progress: Progress = silent,
-    resources: Resources = UNLIMITED,
-) -> Tuning:
-    """Fit on all folds but one, score on that one, for each of the folds; see `tune_on_split`.
-
-    The network has seen these samples, so it is surer of them than of new ones, and so are the
-    scores. Classes with one sample are in every training part and not scored.
-
-    `scored` has the samples of `inputs`, in the same order; the settings' seed deals the folds.
-
-    Raises:
-        DataError: no class has two samples.
-    """
-    folds = stratified_folds(inputs.labels, num_folds=options.num_folds, seed=settings.seed)
-    num_folds = int(folds.max()) + 1
-    if num_folds == 0:
+def _leave_each_out(inputs: FitInputs, *, num_folds: int, seed: int) -> list[_Round]:
+    """One round a fold."""
+    folds = stratified_folds(inputs.labels, num_folds=num_folds, seed=seed)
+    if int(folds.max()) < 0:
         raise DataError(
             "cross-validation: a class with two samples or more expected, got one sample a class; "
             "give the cache a tune split, or choose settings by hand"
         )
-    return _tune(
-        _leave_each_out(inputs, folds),
-        inputs,
-        scored,
-        settings,
-        num_folds=num_folds,
-        options=options,
-        progress=progress,
-        resources=resources,
-    )
-
-
-def _leave_each_out(inputs: FitInputs, folds: Tensor) -> list[_Round]:
-    """One round a fold."""
     sizes = torch.bincount(inputs.labels, minlength=inputs.num_classes)
     counts = inputs.class_counts
     rounds = []
@@ -173,46 +176,6 @@ def _leave_each_out(inputs: FitInputs, folds: Tensor) -> list[_Round]:
             )
         )
     return rounds
-
-
-def _tune(
-    rounds: Sequence[_Round],
-    inputs: FitInputs,
-    scored: FitInputs,
-    settings: RectifySettings,
-    *,
-    num_folds: int | None,
-    options: TuningOptions,
-    progress: Progress,
-    resources: Resources,
-) -> Tuning:
-    method = METHODS[settings.method]
-    make_family = method.family
-    if make_family is None:
-        lack = "nothing to tune" if not method.is_fitted else "more than scales and shifts to fit"
-        raise ConfigError(
-            f"--tune: a method that fits scales and shifts expected, got {settings.method}, which "
-            f"has {lack}; use --tune off"
-        )
-    family = make_family(inputs.weight_norm)
-    has_shift = family.shift_unit is not None
-    grid = tuning_grid(settings, fixed=options.fixed, has_shift=has_shift)
-    start = grid.index(settings)
-    pooled = BalancedScores(num_rules=len(grid), num_classes=inputs.num_classes, reference=start)
-    for index, part in enumerate(rounds):
-        begin, end = (
-            len(part.held_out) * rank // resources.ranks.size
-            for rank in (resources.ranks.rank, resources.ranks.rank + 1)
-        )
-        samples, scores = part.held_out[begin:end], []
-        for scale, shift in _grid_fits(inputs, part, family, grid, resources):
-            scores.append(
-                sample_scores(scored, samples, scale, shift, options.score, memory=resources.memory)
-            )
-            progress(index * len(grid) + len(scores), len(rounds) * len(grid))
-        pooled.add(scored.labels[samples], torch.stack(scores))
-    pooled.gather(resources.ranks)
-    return choose(grid, pooled, start=start, score=options.score, num_folds=num_folds)
 
 
 def _grid_fits(

@@ -11,6 +11,9 @@ from typing import Any, Literal, get_args
 from marr_pipeline.rectify.settings import Center, RectifySettings
 from marr_pipeline.rectify.tuning.held_out import BalancedScores, Score
 
+Source = Literal["tune", "cross-validation"]
+"""Of the samples that choose: the split `tune`, or folds of the fitted split."""
+
 TUNED = ("gamma", "l2", "center")
 """The settings that are tuned, by their names in `RectifySettings`."""
 
@@ -61,7 +64,7 @@ class Tuning:
     """What was tried and what was chosen.
 
     Attributes:
-        source: the split `tune`, or folds of the fitted split.
+        source: of the scored samples.
         score: what the points were scored by.
         num_folds: F; None where a split was held out.
         unscored_classes: classes without a held-out sample.
@@ -72,7 +75,7 @@ class Tuning:
         chosen: `best`, or `start` if `best` is within one standard error of it.
     """
 
-    source: Literal["tune", "cross-validation"]
+    source: Source
     score: Score
     num_folds: int | None
     unscored_classes: int

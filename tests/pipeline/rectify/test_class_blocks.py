@@ -53,15 +53,6 @@ def test_it_solves_each_class_on_its_own(problem, theta, count, monkeypatch):
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
 
 
-def test_room_takes_rows_away(problem, theta, monkeypatch):
-    features, curvature = problem.loss.curvature(problem.head(theta))
-    few = ClassBlocks(features, curvature, l2=L2, most_numbers=3 * K * D)
-    monkeypatch.setattr(class_blocks, "ROWS_PER_CLASS", 3)
-    again = ClassBlocks(features, curvature, l2=L2, most_numbers=ROOM)
-    gradient = torch.randn(K, D, generator=torch.Generator().manual_seed(0)).double()
-    assert torch.equal(few.solve(gradient), again.solve(gradient))
-
-
 @pytest.mark.parametrize("l2", [0.0, 1e-9, 1.0])
 def test_it_is_symmetric_and_positive(problem, theta, l2):
     """Without a ridge but for one vector added to every class, which changes nothing."""

@@ -7,10 +7,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.special import softmax
 
-from marr_pipeline.errors import ConfigError, DataError
-from marr_pipeline.optim.solvable import FitStatus
 from marr_pipeline.rectify.fit import fit_rectifier
 from marr_pipeline.rectify.inputs import FitInputs
 from marr_pipeline.rectify.settings import RectifySettings
@@ -46,21 +43,6 @@ def apply(inputs, **options):
     return fit_rectifier(inputs, RectifySettings(**options)).rectifier.apply(inputs.logits[0])
 
 
-@pytest.mark.parametrize("tau", [0.0, 0.7, 1.0, 2.0])
-def test_tau_norm_is_a_head_of_normalised_rows_without_bias(head, features, tau):
-    weight, bias = head
-    normalised = weight / np.linalg.norm(weight, axis=1, keepdims=True) ** tau
-    found = apply(inputs_of(weight, bias, features), method="tau-norm", tau=tau)
-    np.testing.assert_allclose(found, features @ normalised.T, atol=1e-12)
-
-
-def test_tau_norm_with_its_bias_scales_it_alike(head, features):
-    weight, bias = head
-    scale = np.linalg.norm(weight, axis=1) ** -0.7
-    found = apply(inputs_of(weight, bias, features), method="tau-norm", tau=0.7, keep_bias=True)
-    np.testing.assert_allclose(found, (features @ weight.T + bias) * scale, atol=1e-12)
-
-
 def test_tau_norm_of_a_dead_row_is_finite(head, features):
     weight, bias = head
     weight[2] = 0.0
@@ -90,43 +72,12 @@ def test_softmax_is_the_classifier_as_it_is(head, features):
     np.testing.assert_allclose(found, features @ weight.T + bias, atol=1e-12)
 
 
-@pytest.mark.parametrize("method", ["softmax", "logit-adjustment", "tau-norm"])
-def test_nothing_is_fitted(head, features, method):
-    fit = fit_rectifier(inputs_of(*head, features), RectifySettings(method=method))
-    assert fit.status is FitStatus.CLOSED_FORM
-    assert (fit.loss, fit.gradient_norm, fit.gap_bound) == (None, None, None)
-    assert (fit.passes, fit.num_parameters) == (0.0, 0)
-    assert fit.rectifier.metadata["optimizer"] is None
-
-
-def test_logit_adjustment_divides_the_prior_out_of_the_probabilities(head, features):
-    inputs = inputs_of(*head, features)
-    posterior = softmax(inputs.logits[0].numpy(), axis=1)
-    uniform = posterior / np.array([40, 20, 10, 5, 1])
-    found = softmax(apply(inputs, method="logit-adjustment").numpy(), axis=1)
-    np.testing.assert_allclose(found, uniform / uniform.sum(1, keepdims=True), atol=1e-12)
-
-
 def test_logit_adjustment_goes_by_what_phase_one_trained_on(head, features):
     inputs = inputs_of(*head, features)
     seen = replace(inputs, prior_counts=torch.tensor([9, 9, 9, 9, 0]))
     found = apply(seen, method="logit-adjustment") - inputs.logits[0]
     expected = -np.log(np.array([9, 9, 9, 9, 0.5]) / 36.5)  # an absent class: half an image
     np.testing.assert_allclose(found, np.broadcast_to(expected, (N, K)), atol=1e-12)
-
-
-def test_tau_norm_at_one_ranks_by_cosine(head, features):
-    weight, bias = head
-    found = apply(inputs_of(weight, bias, features), method="tau-norm", tau=1.0).numpy()
-    length = np.linalg.norm(features, axis=1)
-    cosine = features @ weight.T / length[:, None] / np.linalg.norm(weight, axis=1)
-    np.testing.assert_allclose(found / length[:, None], cosine, atol=1e-12)
-
-
-def test_tau_norm_at_zero_with_its_bias_is_softmax(head, features):
-    inputs = inputs_of(*head, features)
-    found = apply(inputs, method="tau-norm", tau=0.0, keep_bias=True)
-    torch.testing.assert_close(found, inputs.logits[0], rtol=0, atol=0)
 
 
 @given(tau=st.floats(0.0, 2.0), keep_bias=st.booleans(), seed=st.integers(0, 1000))
@@ -141,13 +92,3 @@ def test_tau_norm_is_the_head_written_out(tau, keep_bias, seed):
     power = np.linalg.norm(weight, axis=1) ** tau
     expected = features @ (weight / power[:, None]).T + (bias / power if keep_bias else 0.0)
     np.testing.assert_allclose(found, expected, atol=1e-9)
-
-
-def test_tau_must_be_a_number():
-    with pytest.raises(ConfigError, match="tau: a finite number expected, got nan"):
-        RectifySettings(tau=float("nan"))
-
-
-def test_bias_of_another_head_is_refused(head, features):
-    with pytest.raises(DataError, match=r"bias: shape \(5,\) expected, got \(4,\)"):
-        replace(inputs_of(*head, features), bias=torch.zeros(4))

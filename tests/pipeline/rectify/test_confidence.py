@@ -9,8 +9,6 @@ from confidence_problems import make_featured_inputs, make_theta, released_logit
 from marr_pipeline.rectify.confidence import ConfidenceCrossEntropy
 from marr_pipeline.rectify.objective import WeightedCrossEntropy
 from marr_pipeline.rectify.rectifier import ConfidenceRectifier
-from marr_pipeline.rectify.rows.blocks import CHUNK_LOGITS
-from marr_pipeline.rectify.rows.resources import Resources
 
 
 def weights_of(inputs, seed=3):
@@ -94,15 +92,6 @@ def test_the_rectifier_makes_the_logits_of_the_loss():
     )
 
 
-def test_no_linear_head_makes_these_logits():
-    """Twice the features do not give twice the change, so nothing is there to be folded."""
-    parts = ([2.0, 1.0], [0.0, 0.0], [1.0], [0.0])
-    rectifier = rectifier_of([torch.tensor(part).double() for part in parts])
-    features = torch.tensor([[0.0], [1.0], [2.0]])
-    first, second = rectifier.apply(features.expand(3, 2), features)[:, 0].diff()
-    assert float(second - first) > 0.1
-
-
 def test_a_vanishing_probability_has_a_finite_loss():
     inputs = make_featured_inputs()
     inputs = replace(inputs, logits=300 * inputs.logits)
@@ -111,43 +100,6 @@ def test_a_vanishing_probability_has_a_finite_loss():
     found = make_loss(inputs).evaluate(theta, precise=False)
     assert found.loss == pytest.approx(value, rel=1e-5)
     assert found.largest_row_loss > 100
-
-
-def test_rows_without_weight_do_not_count():
-    inputs = make_featured_inputs()
-    weights = weights_of(inputs)
-    weights[3] = 0.0
-    keep = inputs.labels != 3
-    fewer = replace(
-        inputs,
-        logits=inputs.logits[:, keep],
-        features=inputs.features[:, keep],
-        labels=inputs.labels[keep],
-    )
-    theta = make_theta(inputs)
-    every = make_loss(inputs, weights=weights).evaluate(theta, precise=True)
-    some = make_loss(fewer, weights=weights).evaluate(theta, precise=True)
-    assert every.loss == pytest.approx(some.loss, rel=1e-13)
-    torch.testing.assert_close(every.gradient, some.gradient)
-    assert every.largest_row_loss == pytest.approx(some.largest_row_loss)
-
-
-def test_neither_threads_nor_memory_change_a_bit(monkeypatch):
-    monkeypatch.setitem(CHUNK_LOGITS, "cpu", (2**9, 2**10))
-    inputs = make_featured_inputs()
-    theta = make_theta(inputs)
-    expected = make_loss(inputs).evaluate(theta, precise=False)
-    bounded = make_loss(inputs, resources=Resources(memory=2**20))
-    threads = torch.get_num_threads()
-    try:
-        torch.set_num_threads(3)
-        threaded = make_loss(inputs)
-    finally:
-        torch.set_num_threads(threads)
-    for other in (bounded, threaded):
-        found = other.evaluate(theta, precise=False)
-        assert found.loss == expected.loss
-        assert torch.equal(found.gradient, expected.gradient)
 
 
 def gauss_newton(theta, inputs, weights):
@@ -171,27 +123,6 @@ def test_hessian_is_two_blocks_of_the_gauss_newton_matrix(num_features):
     expected[10:, :10] = 0.0
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
     assert float(torch.linalg.eigvalsh(found).min()) > -1e-5
-
-
-def test_with_every_row_kept_the_thinned_loss_is_the_loss():
-    inputs = make_featured_inputs()
-    loss, theta = make_loss(inputs), make_theta(inputs)
-    whole = loss.thin(10**6).evaluate(theta, precise=True)
-    expected = loss.evaluate(theta, precise=True)
-    assert whole.loss == pytest.approx(expected.loss, rel=1e-12)
-    torch.testing.assert_close(whole.gradient, expected.gradient)
-    few = loss.thin(5)
-    assert few.num_rows < loss.num_rows
-    # Every class has its full weight in the estimate, so it cannot be far.
-    assert few.evaluate(theta, precise=True).loss == pytest.approx(expected.loss, rel=0.5)
-
-
-def test_a_batch_is_the_loss_of_its_rows():
-    inputs = make_featured_inputs()
-    theta, rows = make_theta(inputs), torch.tensor([5, 0, 17, 300, 299])
-    expected = released_loss(theta, inputs, weights_of(inputs), "weighted", rows)
-    found = make_loss(inputs).subset(rows).evaluate(theta, precise=True)
-    assert found.loss == pytest.approx(float(expected), rel=1e-12)
 
 
 def test_separation_is_that_of_the_affine_part():

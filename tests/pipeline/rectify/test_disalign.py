@@ -6,21 +6,18 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from confidence_problems import make_featured_inputs, make_theta, released_logits, released_loss
+from confidence_problems import make_featured_inputs, make_theta, released_loss
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import minimize as scipy_minimize
 
-from marr_pipeline.errors import ConfigError, DataError
+from marr_pipeline.errors import ConfigError
 from marr_pipeline.optim import lbfgs
 from marr_pipeline.optim.solvable import FitStatus
 from marr_pipeline.rectify import schedule as sgd
-from marr_pipeline.rectify.fit import fit_rectifier, method_keys, preset_settings
+from marr_pipeline.rectify.fit import fit_rectifier, preset_settings
 from marr_pipeline.rectify.inputs import class_weights
 from marr_pipeline.rectify.methods.disalign import build_confidence_problem, confidence_start
-from marr_pipeline.rectify.rectifier_file import load_rectifier, save_rectifier
-from marr_pipeline.rectify.rows.source import FeatureLogits
-from marr_pipeline.rectify.schedule import sgd_schedule
 
 K, D = 7, 4
 
@@ -99,14 +96,6 @@ def test_it_never_ends_above_marr_which_it_contains(seed):
     assert problem.evaluate(theta, precise=True).value == pytest.approx(marr.loss, rel=1e-12)
 
 
-def test_features_that_tell_lower_the_loss_below_marr(inputs):
-    options = {"l2": 0.0, "reduction": "weighted", "center": "identity", "tolerance": 1e-5}
-    marr = fit_rectifier(inputs, preset_settings("default", method="marr", **options))
-    fit = fit_rectifier(inputs, disalign(**options))
-    assert fit.loss < marr.loss - 1e-3
-    assert float(fit.rectifier.shift.mean()) == pytest.approx(0.0, abs=1e-12)
-
-
 def test_a_descent_from_the_held_minimum_never_rises(inputs):
     options = disalign()
     held = build_confidence_problem(inputs, options).with_confidence_held()
@@ -130,15 +119,6 @@ def test_starts_are_those_of_the_two_forms():
     assert torch.equal(released, confidence_start(options, num_classes=K, num_features=D))
     other = confidence_start(replace(options, seed=4), num_classes=K, num_features=D)
     assert float(other[-1]) != float(released[-1])
-
-
-def test_the_first_step_of_sgd_leaves_the_confidence_of_the_paper_alone(inputs):
-    problem = build_confidence_problem(inputs, disalign())
-    start = confidence_start(disalign(), num_classes=K, num_features=D)
-    gradient = problem.evaluate(start, precise=True).gradient
-    assert not bool(gradient[2 * K :].any())
-    second = problem.evaluate(start - 0.1 * gradient, precise=True).gradient
-    assert bool(second[2 * K :].all())
 
 
 @pytest.mark.parametrize("dataset", ["imagenet-lt", "cifar10-lt"])
@@ -179,100 +159,6 @@ def test_official_sgd_is_the_released_code_on_the_same_batches(dataset, monkeypa
     assert len(batches) == schedule.iterations >= 20
 
 
-def test_official_schedule_of_imagenet_lt():
-    schedule = sgd_schedule(disalign("official"), "imagenet-lt", 115_846)
-    assert (schedule.batch_size, schedule.epochs) == (256, 10)
-    per_epoch = schedule.iterations // 10
-    assert per_epoch == schedule.steps_per_epoch == 115_846 // 256
-    rates = [schedule.learning_rate(epoch * per_epoch) for epoch in range(10)]
-    cosine = [0.05 * (1 + math.cos(math.pi * epoch / 10)) for epoch in range(10)]
-    assert rates == pytest.approx(cosine)
-    assert schedule.learning_rate(per_epoch - 1) == rates[0] == 0.1
-
-
-def test_other_datasets_follow_the_released_schedule_of_marr():
-    for dataset in ("cifar100-lt", "places-lt", None):
-        marr = preset_settings("official", method="marr")
-        assert sgd_schedule(disalign("official"), dataset, 10_847) == sgd_schedule(
-            marr, dataset, 10_847
-        )
-
-
-def test_presets_are_the_three_objectives():
-    assert [key for key in method_keys() if key.startswith("disalign")] == [
-        "disalign",
-        "disalign:paper",
-        "disalign:official",
-    ]
-    default, paper, official = (disalign(name) for name in ("default", "paper", "official"))
-    assert (default.form, default.center, default.reduction) == ("paper", "identity", "weighted")
-    assert (paper.form, paper.center, paper.reduction) == ("paper", "zero", "plain")
-    assert (official.form, official.center, official.reduction) == (
-        "cvpods",
-        "identity",
-        "weighted",
-    )
-    assert official.optimizer == "sgd"
-    assert {each.l2 for each in (default, paper, official)} == {5e-4}
-    assert {each.gamma for each in (default, paper, official)} == {1.2}
-    assert disalign("official", dataset="inaturalist2018").l2 == 1e-4
-
-
-def test_parameters_are_counted_with_the_bias_of_the_confidence(inputs):
-    assert fit_rectifier(inputs, disalign()).num_parameters == D + 1 + 2 * K
-
-
-@pytest.mark.parametrize("preset", ["default", "official"])
-def test_a_fit_is_repeatable_bit_for_bit(inputs, preset):
-    options = disalign(preset)
-    first, second = (
-        fit_rectifier(inputs, options, dataset="imagenet-lt").rectifier for _ in range(2)
-    )
-    assert torch.equal(theta_of(first), theta_of(second))
-
-
-@pytest.mark.parametrize("dtype", [torch.float16, torch.float64])
-def test_stored_types_lead_to_the_same_fit(inputs, dtype):
-    stored = replace(inputs, logits=inputs.logits.to(dtype), features=inputs.features.to(dtype))
-    options = disalign(l2=0.01)
-    torch.testing.assert_close(
-        theta_of(fit_rectifier(stored, options).rectifier),
-        theta_of(fit_rectifier(inputs, options).rectifier),
-        rtol=0.0,
-        atol=2e-2 if dtype == torch.float16 else 1e-3,
-    )
-
-
-def test_logits_made_of_features_lead_to_the_same_fit(inputs):
-    weight = torch.randn((K, D), generator=torch.Generator().manual_seed(1))
-    made = FeatureLogits(features=inputs.features, weight=weight)
-    stored = replace(inputs, logits=inputs.features @ weight.T)
-    options = disalign(l2=0.01)
-    torch.testing.assert_close(
-        theta_of(fit_rectifier(replace(inputs, logits=made), options).rectifier),
-        theta_of(fit_rectifier(stored, options).rectifier),
-        rtol=1e-3,
-        atol=1e-3,
-    )
-
-
-def test_an_absent_class_keeps_its_logits_near_the_others(inputs):
-    keep = inputs.labels != 3
-    is_absent = torch.arange(K) == 3
-    fewer = replace(
-        inputs,
-        logits=inputs.logits[:, keep],
-        features=inputs.features[:, keep],
-        labels=inputs.labels[keep],
-        class_counts=torch.where(is_absent, 0, inputs.class_counts),
-        prior_counts=torch.where(is_absent, 0, inputs.prior_counts),
-    )
-    fit = fit_rectifier(fewer, disalign())
-    assert fit.status is FitStatus.CONVERGED
-    assert bool(theta_of(fit.rectifier).isfinite().all())
-    assert any("1 of 7 classes have no training image" in warning for warning in fit.warnings)
-
-
 def test_separable_rows_without_a_ridge_are_unbounded(separable_inputs):
     shape = (1, len(separable_inputs.labels), D)
     features = torch.randn(shape, generator=torch.Generator().manual_seed(0))
@@ -288,35 +174,6 @@ def test_a_step_limit_says_how_far_it_came(inputs, monkeypatch):
     fit = fit_rectifier(inputs, disalign())
     assert fit.status is FitStatus.STEP_LIMIT
     assert any("above --tolerance 1e-06" in warning for warning in fit.warnings)
-
-
-def test_a_reversed_ranking_is_said(inputs):
-    turned = replace(inputs, logits=-inputs.logits)
-    fit = fit_rectifier(turned, disalign())
-    assert any("turns their ranking around" in text for text in fit.warnings)
-
-
-def test_round_trip_through_a_file(inputs, tmp_path):
-    rectifier = fit_rectifier(inputs, disalign()).rectifier
-    path = tmp_path / "disalign.safetensors"
-    save_rectifier(rectifier, path)
-    again = load_rectifier(path)
-    assert type(again) is type(rectifier)
-    assert torch.equal(theta_of(again), theta_of(rectifier))
-    assert (again.method, again.num_features) == ("disalign", D)
-    assert again.metadata["form"] == "paper"
-    assert again.metadata["gap_bound"] is None
-    torch.testing.assert_close(
-        again.apply(inputs.logits, inputs.features),
-        released_logits(theta_of(again), inputs.logits.double(), inputs.features.double()),
-    )
-    with pytest.raises(DataError, match="features: those of every sample expected"):
-        again.apply(inputs.logits)
-
-
-def test_without_features_it_is_refused(inputs):
-    with pytest.raises(DataError, match="features: those of every row expected for disalign"):
-        fit_rectifier(replace(inputs, features=None), disalign())
 
 
 def test_newton_is_refused(inputs):

@@ -4,14 +4,11 @@ import numpy as np
 import pytest
 import torch
 from head_problems import make_head_inputs
-from reference import central_difference
 
-from marr_pipeline.errors import ConfigError
 from marr_pipeline.rectify import head as head_problem
 from marr_pipeline.rectify.head import HeadCrossEntropy
 from marr_pipeline.rectify.inputs import class_weights
 from marr_pipeline.rectify.rows import blocks
-from marr_pipeline.rectify.rows.resources import Resources
 
 K, D = 5, 4
 
@@ -61,18 +58,6 @@ def test_loss_and_gradient_are_those_of_autograd(num_classes, reduction, has_off
     torch.testing.assert_close(quick.gradient, gradient, rtol=1e-4, atol=1e-6)
 
 
-def test_gradient_matches_central_differences():
-    inputs = make_head_inputs(num_samples=60)
-    loss, head = make_loss(inputs), make_head()
-
-    def value(theta):
-        return loss.evaluate(torch.from_numpy(theta).view(K, D + 1), precise=True).loss
-
-    numeric = central_difference(value, head.flatten().numpy())
-    analytic = loss.evaluate(head, precise=True).gradient.flatten().numpy()
-    np.testing.assert_allclose(analytic, numeric, rtol=1e-6, atol=1e-9)
-
-
 @pytest.mark.parametrize("num_classes", [5, 30])
 @pytest.mark.parametrize("keeps", [True, False])
 def test_hessian_product_is_that_of_autograd(num_classes, keeps, monkeypatch):
@@ -105,18 +90,6 @@ def test_curvature_makes_the_blocks_of_the_hessian():
         torch.testing.assert_close(expected.double(), block, rtol=1e-4, atol=1e-6)
 
 
-def test_thinned_loss_of_all_rows_is_the_loss():
-    inputs = make_head_inputs()
-    loss = make_loss(inputs)
-    whole, head = loss.thin(10_000), make_head()
-    ours, theirs = (each.evaluate(head, precise=True) for each in (whole, loss))
-    assert ours.loss == pytest.approx(theirs.loss, rel=1e-12)
-    torch.testing.assert_close(ours.gradient, theirs.gradient)
-    few = loss.thin(8)
-    assert few.num_rows == 40
-    assert few.evaluate(head, precise=True).loss == pytest.approx(theirs.loss, rel=0.3)
-
-
 def test_many_chunks_and_blocks_give_the_sums_of_one(monkeypatch):
     inputs, head, step = make_head_inputs(num_samples=700), make_head(), make_head(seed=2)
     whole = make_loss(inputs).evaluate(head, precise=True)
@@ -130,21 +103,6 @@ def test_many_chunks_and_blocks_give_the_sums_of_one(monkeypatch):
     torch.testing.assert_close(cut.gradient, whole.gradient, rtol=1e-12, atol=1e-14)
     in_parts = make_loss(inputs).hessian(head)(step)
     torch.testing.assert_close(in_parts, product, rtol=1e-5, atol=1e-6)
-
-
-@pytest.mark.parametrize("num_threads", [2, 3])
-def test_threads_change_no_bit(monkeypatch, num_threads):
-    monkeypatch.setitem(blocks.CHUNK_LOGITS, "cpu", (200, 400))
-    inputs, head, step = make_head_inputs(num_samples=700), make_head(), make_head(seed=2)
-    one = make_loss(inputs)
-    monkeypatch.setattr(torch, "get_num_threads", lambda: num_threads)
-    several = make_loss(inputs)
-    monkeypatch.undo()
-    ours, theirs = (each.evaluate(head, precise=False) for each in (one, several))
-    assert ours.loss == theirs.loss
-    assert torch.equal(ours.gradient, theirs.gradient)
-    ours, theirs = (each.hessian(head)(step) for each in (one, several))
-    assert torch.equal(ours, theirs)
 
 
 def test_half_precision_features_are_read_as_they_are(tmp_path):
@@ -175,19 +133,6 @@ def test_improbable_labels_keep_a_finite_loss():
         )
 
 
-def test_rows_of_a_class_without_weight_do_not_count():
-    inputs = make_head_inputs()
-    features, labels = rows_of(inputs)
-    weights = class_weights(inputs.class_counts, 1.0) * (torch.arange(K) != 2)
-    kept, head = labels != 2, make_head()
-    ours = HeadCrossEntropy(features, labels, weights, reduction="weighted")
-    theirs = HeadCrossEntropy(features[kept], labels[kept], weights, reduction="weighted")
-    mine, other = ours.evaluate(head, precise=True), theirs.evaluate(head, precise=True)
-    assert mine.loss == pytest.approx(other.loss, rel=1e-13)
-    assert mine.largest_row_loss == other.largest_row_loss
-    torch.testing.assert_close(mine.gradient, other.gradient)
-
-
 def test_separation_is_seen_and_an_offset_does_not_feign_it():
     features = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
     labels, ones = torch.tensor([0, 1]), torch.ones(2)
@@ -201,8 +146,3 @@ def test_separation_is_seen_and_an_offset_does_not_feign_it():
     )
     assert same.evaluate(torch.zeros_like(head), precise=True).largest_row_loss < math.log(2)
     assert not same.is_separated(torch.zeros_like(head))
-
-
-def test_too_little_memory_is_refused():
-    with pytest.raises(ConfigError, match=r"memory: at least \d+M expected"):
-        make_loss(make_head_inputs(), resources=Resources(memory=100))

@@ -1,5 +1,3 @@
-import math
-
 import numpy as np
 import pytest
 import torch
@@ -8,7 +6,6 @@ from reference import central_difference
 from scipy.special import log_softmax
 
 from marr_pipeline.rectify.objective import WeightedCrossEntropy
-from marr_pipeline.rectify.rows.blocks import CHUNK_LOGITS
 
 
 def make_loss(inputs, reduction="plain", seed=3):
@@ -87,43 +84,6 @@ def test_hessian_product_is_the_hessian_times_the_step(inputs):
     )
 
 
-@pytest.mark.parametrize("dtype", [torch.float16, torch.float32, torch.float64])
-def test_stored_precision_does_not_change_the_arithmetic(dtype):
-    inputs = make_inputs(dtype=torch.float16)
-    logits, labels = inputs.rows()
-    weights = torch.ones(7)
-    same = WeightedCrossEntropy(logits.to(dtype), labels, weights, reduction="plain")
-    half = WeightedCrossEntropy(logits, labels, weights, reduction="plain")
-    point = make_point(7)
-    assert same.evaluate(*point, precise=True).loss == half.evaluate(*point, precise=True).loss
-
-
-def test_result_does_not_depend_on_the_threads():
-    inputs = make_inputs(num_samples=20_000, num_classes=40)
-    loss, _ = make_loss(inputs)
-    assert inputs.logits.numel() > 2 * CHUNK_LOGITS["cpu"][0]  # several chunks
-    point = make_point(40)
-    threads = torch.get_num_threads()
-    try:
-        found = []
-        for count in (1, 3):
-            torch.set_num_threads(count)
-            loss, _ = make_loss(inputs)
-            found.append(loss.evaluate(*point, precise=False))
-    finally:
-        torch.set_num_threads(threads)
-    one, three = found
-    assert one.loss == three.loss
-    assert torch.equal(one.gradient, three.gradient)
-
-
-def test_workers_leave_the_thread_count_of_others_alone():
-    before = torch.get_num_threads()
-    loss, _ = make_loss(make_inputs(num_samples=20_000, num_classes=40))
-    loss.evaluate(*make_point(40), precise=False)
-    assert torch.get_num_threads() == before
-
-
 @pytest.mark.parametrize("precise", [False, True])
 def test_hopeless_rows_have_a_finite_exact_loss(precise):
     # The label's logit lies 1e4 below the other: its probability underflows in float64 too.
@@ -132,18 +92,6 @@ def test_hopeless_rows_have_a_finite_exact_loss(precise):
     loss = WeightedCrossEntropy(logits, labels, torch.ones(2), reduction="plain")
     point = torch.ones(2).double(), torch.zeros(2).double()
     assert loss.evaluate(*point, precise=precise).loss == 1e4
-
-
-def test_rows_of_a_class_without_weight_do_not_count():
-    logits = torch.tensor([[5.0, 0.0], [0.0, 1.0], [9.0, 0.0]])
-    labels = torch.tensor([0, 1, 1])
-    weights = torch.tensor([1.0, 0.0])
-    loss = WeightedCrossEntropy(logits, labels, weights, reduction="weighted")
-    point = torch.ones(2).double(), torch.zeros(2).double()
-    found = loss.evaluate(*point, precise=True)
-    assert found.loss == pytest.approx(math.log1p(math.exp(-5)))
-    assert found.largest_row_loss == pytest.approx(math.log1p(math.exp(-5)))
-    assert loss.is_separated(*point)
 
 
 def test_a_tie_is_not_a_separation():

@@ -2,7 +2,6 @@ import ctypes
 import mmap
 import os
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from threading import Barrier
 
 import numpy as np
@@ -126,36 +125,6 @@ def test_streamed_is_in_memory_bit_for_bit(tmp_path, num_classes, dtype, precise
     assert_same_bits(streamed, make_loss(logits, labels), make_point(num_classes), precise=precise)
 
 
-def test_features_do_not_depend_on_the_threads():
-    rows = make_features(num_rows=4 * LEAST_CHUNK // 40)
-    labels = make_labels(rows)
-    threads = torch.get_num_threads()
-    try:
-        losses = []
-        for count in (1, 3):
-            torch.set_num_threads(count)
-            losses.append(make_loss(rows, labels))
-        assert len(losses[0]._chunks) > 1
-        assert_same_bits(*losses, make_point(40))
-    finally:
-        torch.set_num_threads(threads)
-
-
-def test_a_fit_on_features_is_the_fit_on_their_logits():
-    inputs = make_inputs(num_classes=20, num_samples=500)
-    rows = make_features(num_rows=2 * inputs.labels.numel(), num_classes=20, views=2)
-    settings = replace(PRESETS["paper"], tolerance=1e-14)
-    logits = rows.block(slice(0, rows.num_rows)).view(rows.shape)
-    from_logits = fit_rectifier(replace(inputs, logits=logits), settings)
-    from_features = fit_rectifier(replace(inputs, logits=rows), settings)
-    torch.testing.assert_close(
-        from_features.rectifier.apply(logits[0]),
-        from_logits.rectifier.apply(logits[0]),
-        rtol=0,
-        atol=1e-4,
-    )
-
-
 def test_a_thinned_loss_under_a_bound_is_that_without_one():
     inputs = make_inputs(num_samples=2000)
     point = make_point(7)
@@ -174,12 +143,6 @@ def test_too_little_memory_is_refused_with_what_would_do(source):
     make_loss(rows, labels, resources=Resources(memory=needed))
     with pytest.raises(ConfigError, match=r"at least \d+M expected.*got 1M; raise --memory"):
         make_loss(rows, labels, resources=Resources(memory=2**20))
-
-
-def test_memory_allows_as_many_threads_as_it_can_hold():
-    assert Resources().num_threads(8, thread_bytes=100) == 8
-    assert Resources(memory=399).num_threads(8, thread_bytes=100) == 3
-    assert Resources(memory=10_000).num_threads(8, thread_bytes=100) == 8
 
 
 def test_a_bound_on_memory_is_a_positive_number():

@@ -54,21 +54,6 @@ def test_official_rates_change_by_epoch():
     assert [schedule.learning_rate(23 * epoch) for epoch in range(80)] == rates
 
 
-@pytest.mark.parametrize(
-    ("dataset", "size", "steps", "iterations"),
-    [
-        ("imagenet-lt", 115_846, 451, 4_510),
-        ("places-lt", 62_500, 487, 4_870),
-        ("inaturalist2018", 437_513, 1_708, 51_240),
-    ],
-)
-def test_official_bookkeeping_on_large_sets(dataset, size, steps, iterations):
-    schedule = marr(dataset, size, preset="official")
-    assert (schedule.steps_per_epoch, schedule.iterations) == (steps, iterations)
-    assert schedule.learning_rate(0) == pytest.approx(0.05)
-    assert schedule.learning_rate(iterations - 1) < 0.002
-
-
 def test_the_paper_falls_from_its_first_rate_to_zero_by_step():
     schedule = marr(None, 12_406, preset="paper")
     assert schedule.iterations == 2000
@@ -123,19 +108,6 @@ def test_cifar_runs_the_steps_that_it_names(method, num_samples):
     assert rates[-1] == pytest.approx(0.0, abs=1e-17)
 
 
-@pytest.mark.parametrize(
-    ("method", "sampling"),
-    [
-        ("crt", "class-balanced"),
-        ("lws", "class-balanced"),
-        ("balanced-softmax-head", "instance"),
-        ("marr", "instance"),
-    ],
-)
-def test_only_retraining_draws_classes_alike(method, sampling):
-    assert preset_settings("official", method=method).sampling == sampling
-
-
 def test_what_the_released_codes_do_not_state_follows_the_paper():
     paper = marr("places-lt", 62_500, preset="paper")
     options = {"preset": "paper", "optimizer": "sgd"}
@@ -144,11 +116,3 @@ def test_what_the_released_codes_do_not_state_follows_the_paper():
     head = official("crt", "places-lt", 62_500, **options)
     assert head.peak_rate == 0.1
     assert head.iterations == 10 * (62_500 // 256)
-
-
-@pytest.mark.parametrize("num_samples", [1, 7, 513])
-def test_small_sets_have_a_schedule_too(num_samples):
-    schedule = official("crt", None, num_samples)
-    assert schedule.batch_size <= num_samples
-    assert schedule.iterations == 2000
-    assert schedule.learning_rate(1999) >= 0

@@ -1,4 +1,5 @@
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -12,11 +13,13 @@ from marr_pipeline.rectify.fit import fit_rectifier
 from marr_pipeline.rectify.inputs import FitInputs
 from marr_pipeline.rectify.rows.resources import Resources
 from marr_pipeline.rectify.rows.source import FeatureLogits
-from marr_pipeline.rectify.settings import PRESETS, RectifySettings
-from marr_pipeline.rectify.tuning import TuningOptions, cross_validate, tune_on_split
+from marr_pipeline.rectify.settings import RectifySettings
+from marr_pipeline.rectify.tuning import TuningOptions, tune
 from marr_pipeline.rectify.tuning.choice import GAMMAS, tuning_grid
 from marr_pipeline.rectify.tuning.held_out import stratified_folds
 
+cross_validate = partial(tune, source="cross-validation")
+tune_on_split = partial(tune, source="tune")
 SETTINGS = RectifySettings(gamma=1.2, l2=1e-2, center="zero")
 RIDGE_FIXED = TuningOptions(fixed=frozenset({"l2"}))
 GAMMA_ALONE = TuningOptions(fixed=frozenset({"l2", "center"}))
@@ -112,13 +115,6 @@ def test_equal_scores_go_to_the_point_nearest_the_start(inputs):
     assert tuning.best == tuning.chosen == tuning.start
 
 
-def test_single_images_are_never_held_out_and_their_classes_are_counted(inputs):
-    sizes = torch.bincount(inputs.labels)
-    assert sizes.min() == 1
-    tuning = cross_validate(inputs, inputs, SETTINGS, options=GAMMA_ALONE)
-    assert tuning.unscored_classes == int((sizes == 1).sum())
-
-
 def test_views_of_a_sample_are_held_out_together(inputs):
     """A second, equal view changes nothing; were views dealt apart, a twin would be fitted."""
     once = replace(inputs, logits=inputs.logits[:1])
@@ -128,14 +124,6 @@ def test_views_of_a_sample_are_held_out_together(inputs):
     )
     for first, second in zip(one.grid, other.grid, strict=True):
         assert first.score == pytest.approx(second.score, abs=1e-4)
-
-
-def test_other_views_can_be_scored_than_are_fitted(inputs):
-    fitted = replace(inputs, logits=inputs.logits[:1])
-    clean = replace(inputs, logits=inputs.logits[1:])
-    same = cross_validate(fitted, fitted, SETTINGS, options=GAMMA_ALONE)
-    other = cross_validate(fitted, clean, SETTINGS, options=GAMMA_ALONE)
-    assert [scored.score for scored in same.grid] != [scored.score for scored in other.grid]
 
 
 def test_a_held_out_split_scores_fits_on_all_rows(inputs):
@@ -149,13 +137,6 @@ def test_a_held_out_split_scores_fits_on_all_rows(inputs):
         assert scored.score == pytest.approx(class_means(labels, values).mean(), abs=2e-3)
 
 
-def test_the_same_seed_gives_the_same_numbers_bit_for_bit(inputs):
-    first, again = (cross_validate(inputs, inputs, SETTINGS, options=GAMMA_ALONE) for _ in range(2))
-    assert first == again
-    other = cross_validate(inputs, inputs, replace(SETTINGS, seed=1), options=GAMMA_ALONE)
-    assert first.grid != other.grid
-
-
 @pytest.mark.parametrize("fixed", [(), ("gamma",), ("l2", "center"), ("gamma", "l2", "center")])
 def test_what_was_given_is_kept_and_the_rest_is_crossed(fixed):
     settings = RectifySettings(gamma=0.7, l2=3e-3, center="identity")
@@ -166,24 +147,6 @@ def test_what_was_given_is_kept_and_the_rest_is_crossed(fixed):
     for name, own in (("gamma", 0.7), ("l2", 3e-3), ("center", "identity")):
         assert (values[name] == {own}) == (name in fixed)
     assert len(grid) == np.prod([len(found) for found in values.values()])
-
-
-def test_the_grid_of_the_presets():
-    grid = tuning_grid(PRESETS["default"], fixed=(), has_shift=True)
-    assert sorted({point.gamma for point in grid}) == [0.0, 0.4, 0.8, 1.0, 1.2, 1.6]
-    assert sorted({point.l2 for point in grid}) == [1e-4, 1e-3, 1e-2, 1e-1, 1.0, 3.0]
-    assert {point.center for point in grid} == set(names.CENTERS)
-
-
-def test_a_ridge_of_zero_that_was_given_stays_zero():
-    grid = tuning_grid(RectifySettings(l2=0.0), fixed=("l2",), has_shift=True)
-    assert {point.l2 for point in grid} == {0.0}
-
-
-def test_a_method_without_shifts_has_no_logit_adjustment_to_pull_to(inputs):
-    settings = replace(SETTINGS, method="temperature")
-    tuning = tune_on_split(inputs, inputs, settings, options=RIDGE_FIXED)
-    assert {scored.settings.center for scored in tuning.grid} == {"zero", "identity"}
 
 
 @pytest.mark.parametrize("method", ["softmax", "logit-adjustment"])
@@ -202,19 +165,6 @@ def test_one_image_a_class_cannot_be_cross_validated():
     )
     with pytest.raises(DataError, match="a class with two samples or more expected"):
         cross_validate(inputs, inputs, SETTINGS, options=GAMMA_ALONE)
-
-
-def test_two_images_a_class_can(inputs):
-    labels = torch.arange(8).repeat_interleave(2)
-    pairs = FitInputs(
-        logits=inputs.logits[:, : len(labels)],
-        labels=labels,
-        weight_norm=inputs.weight_norm,
-        class_counts=torch.full((8,), 2),
-        prior_counts=inputs.prior_counts,
-    )
-    tuning = cross_validate(pairs, pairs, SETTINGS, options=GAMMA_ALONE)
-    assert (tuning.num_folds, tuning.unscored_classes) == (2, 0)
 
 
 def test_a_class_that_the_split_lacks_is_unscored_and_harmless(inputs):
@@ -236,16 +186,6 @@ def test_a_class_that_the_split_lacks_is_unscored_and_harmless(inputs):
 def test_options_check_themselves(field, value, message):
     with pytest.raises(ConfigError, match=message):
         TuningOptions(**{field: value})
-
-
-def test_the_record_holds_the_whole_grid(inputs):
-    tuning = tune_on_split(inputs, inputs, SETTINGS, options=RIDGE_FIXED)
-    record = tuning.record()
-    assert len(record["grid"]) == record["points"] == len(GAMMAS) * len(names.CENTERS)
-    assert all(set(entry) == {"gamma", "l2", "center", "score"} for entry in record["grid"])
-    assert record["chosen"] in record["grid"]
-    assert record["start"] in record["grid"]
-    assert "grid" not in tuning.summary()
 
 
 def test_progress_counts_the_fits(inputs):
