@@ -12,9 +12,10 @@ import numpy as np
 import numpy.typing as npt
 
 from marr_pipeline.plots import PlotError
-from marr_pipeline.plots.save import Column
+from marr_pipeline.plots.style import shorten
 
 SMOOTHED_SHARE = 0.05  # of the classes, in one window
+NAME_LENGTH = 14  # characters of a class name that a tick has room for
 MAX_SINGLE_CLASSES = 50  # beyond it markers touch, and a running mean carries the eye
 
 
@@ -102,10 +103,8 @@ class ClassAxis:
     def labelled_spans(self) -> list[GroupSpan]:
         """The longest run of each group that has members, from head to tail."""
         longest: dict[str, GroupSpan] = {}
-        for span in self.spans:
-            best = longest.get(span.name)
-            if best is None or span.stop - span.start > best.stop - best.start:
-                longest[span.name] = span
+        for span in sorted(self.spans, key=lambda span: span.start - span.stop):
+            longest.setdefault(span.name, span)
         return sorted(longest.values(), key=lambda span: span.start)
 
     @property
@@ -113,44 +112,15 @@ class ClassAxis:
         """Whether curves over the classes show a running mean."""
         return self.num_classes > MAX_SINGLE_CLASSES
 
-    def columns(self) -> dict[str, Column]:
-        """The first columns of a table with one row a class, from head to tail.
-
-        class_id, class_name (empty without names), class_count, rank (from 1) and group.
-        """
-        names = self.class_names or [""] * self.num_classes
-        return {
-            "class_id": self.order,
-            "class_name": [names[class_id] for class_id in self.order],
-            "class_count": self.class_counts[self.order],
-            "rank": np.arange(1, self.num_classes + 1),
-            "group": [self.group_names[class_id] for class_id in self.order],
-        }
-
-    def check_series(self, what: str, series: Mapping[str, int], *, most: int) -> None:
-        """Refuse as `what` no series, too many to tell apart, or another number of classes.
-
-        Args:
-            what: for the message.
-            series: by name, for how many classes there are values.
-            most: as many as can be told apart.
-        """
-        if not 1 <= len(series) <= most:
-            raise PlotError(
-                f"{what}: 1 to {most} series expected, got {len(series)}; "
-                "draw several figures instead"
-            )
-        for name, num_classes in series.items():
-            if num_classes != self.num_classes:
-                raise PlotError(
-                    f"{what}[{name!r}]: {self.num_classes} classes expected, as class_counts has, "
-                    f"got {num_classes}; pass values and counts of the same dataset"
-                )
+    @property
+    def names(self) -> Sequence[str]:
+        """K names by class id, empty ones where there are none."""
+        return self.class_names or [""] * self.num_classes
 
     def tick_labels(self) -> list[str]:
         """K short labels from head to tail: the names, or the class ids where there are none."""
-        names = self.class_names or [str(class_id) for class_id in range(self.num_classes)]
-        return [names[class_id] for class_id in self.order]
+        labels = self.class_names or [str(class_id) for class_id in range(self.num_classes)]
+        return [shorten(labels[class_id], length=NAME_LENGTH) for class_id in self.order]
 
 
 def smoothing_window(num_classes: int) -> int:

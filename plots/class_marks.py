@@ -11,12 +11,11 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, NullLocator
 
-from marr_pipeline.plots.class_axis import ClassAxis
-from marr_pipeline.plots.style import BAND, FADED, PALE, SMALL, SPINE, shorten, text_width
+from marr_pipeline.plots.class_axis import ClassAxis, smoothing_window
+from marr_pipeline.plots.style import BAND, FADED, PALE, SMALL, SPINE, text_width
 
 LABEL_GAP = 4.0  # points kept free between two labels
 MAX_NAMED_CLASSES = 16  # that many upright names of 7 points fit side by side under a panel
-NAME_LENGTH = 14  # characters of a class name that a tick has room for
 
 
 def spread_labels(
@@ -44,13 +43,14 @@ def spread_labels(
     return positions
 
 
-def shade_groups(axes: Axes, axis: ClassAxis) -> None:
-    """Shade every other group and draw a thin line where two groups meet."""
+def draw_groups(axes: Axes, axis: ClassAxis, *, length: float) -> None:
+    """Shade every other group, draw a thin line where two meet, and name them over the panel."""
     for i, span in enumerate(axis.spans):
         if i % 2 == 0:
             axes.axvspan(span.start - 0.5, span.stop - 0.5, color=BAND, linewidth=0, zorder=0)
         if i > 0:
             axes.axvline(span.start - 0.5, color=PALE, linewidth=0.6, zorder=0.5)
+    label_groups(axes, axis, side="top", length=length)
 
 
 def rule_groups(axes: Axes, axis: ClassAxis) -> None:
@@ -106,18 +106,23 @@ def write_above(axes: Axes, x: float, text: str) -> None:
     )
 
 
-def draw_training_counts(axes: Axes, axis: ClassAxis, *, is_labelled: bool) -> None:
-    """A grey profile of the training images per class on a log scale.
+def draw_foot(
+    axes: Axes, axis: ClassAxis, *, length: float, means_are: str, is_labelled: bool
+) -> None:
+    """A grey profile of the training images per class on a log scale, and under it the classes.
 
     Args:
         axes: a low strip under the curves.
         axis: the classes; one without training images leaves a gap.
+        length: of the class axis, in points.
+        means_are: what running means look like, for a note where there are any.
         is_labelled: whether the vertical axis says what it shows.
     """
     counts = axis.class_counts[axis.order]
     present = counts[counts > 0]
     low, high = (int(present.min()), int(present.max())) if len(present) else (1, 1)
-    bottom = 0.7 * 10.0 ** math.floor(math.log10(low))
+    decades = [10 ** math.floor(math.log10(count)) for count in (low, high)]
+    bottom = 0.7 * decades[0]
     axes.stairs(
         np.maximum(counts, bottom),
         np.arange(axis.num_classes + 1) - 0.5,
@@ -128,14 +133,23 @@ def draw_training_counts(axes: Axes, axis: ClassAxis, *, is_labelled: bool) -> N
     )
     axes.set_yscale("log")
     axes.set_ylim(bottom, 1.4 * high)
-    decades = {10 ** math.floor(math.log10(low)), 10 ** math.floor(math.log10(high))}
-    axes.set_yticks(sorted(decades))
+    axes.set_yticks(sorted(set(decades)))
     axes.yaxis.set_minor_locator(NullLocator())
     axes.yaxis.set_major_formatter(FuncFormatter(_short_count))
     if is_labelled:
         axes.set_ylabel("train\nimages", fontsize=SMALL)
     else:
         axes.tick_params(labelleft=False)
+    axes.set_xlim(-0.5, axis.num_classes - 0.5)
+    if axis.num_classes <= MAX_NAMED_CLASSES:
+        name_classes(axes, axis, length=length)
+        axes.set_xlabel("class id, head to tail" if axis.class_names is None else "")
+        return
+    ranks = round_ranks(axis.num_classes)
+    axes.set_xticks([rank - 1 for rank in ranks], [str(rank) for rank in ranks])
+    window = smoothing_window(axis.num_classes)
+    note = f"\n{means_are}: mean of {window} ranks" if axis.is_smoothed else ""
+    axes.set_xlabel(f"class rank, head to tail{note}")
 
 
 def _short_count(value: float, _position: int | None) -> str:
@@ -143,27 +157,12 @@ def _short_count(value: float, _position: int | None) -> str:
     return f"{value / 1000:.0f}k" if value >= 1000 else f"{value:.0f}"
 
 
-def mark_ranks(axes: Axes, axis: ClassAxis, *, length: float, note: str = "") -> None:
-    """Ticks under the classes: each one's name or id if they fit, else round ranks.
-
-    Args:
-        axes: where; rank r lies at data coordinate r.
-        axis: the classes.
-        length: of the class axis, in points.
-        note: a second line under round ranks.
-    """
-    axes.set_xlim(-0.5, axis.num_classes - 0.5)
-    if axis.num_classes > MAX_NAMED_CLASSES:
-        ranks = round_ranks(axis.num_classes)
-        axes.set_xticks([rank - 1 for rank in ranks], [str(rank) for rank in ranks])
-        axes.set_xlabel("class rank, head to tail" + (f"\n{note}" if note else ""))
-        return
-    labels = [shorten(label, length=NAME_LENGTH) for label in axis.tick_labels()]
+def name_classes(axes: Axes, axis: ClassAxis, *, length: float) -> None:
+    """The name or id of every class under its place on `length` points, upright if too wide."""
+    labels = axis.tick_labels()
     widest = max(text_width(label, size=SMALL) for label in labels)
     is_upright = widest > 0.9 * length / axis.num_classes
     axes.set_xticks(range(axis.num_classes), labels, rotation=90 if is_upright else 0)
-    if axis.class_names is None:
-        axes.set_xlabel("class id, head to tail")
 
 
 def round_ranks(num_classes: int) -> list[int]:

@@ -6,7 +6,7 @@ the harmonic mean of that and of the share of its predictions that are right.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -14,21 +14,24 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from marr_pipeline.plots import PlotError
-from marr_pipeline.plots.class_axis import ClassAxis, running_mean, smoothing_window
+from marr_pipeline.plots.class_axis import ClassAxis, running_mean
 from marr_pipeline.plots.class_marks import (
     LABEL_GAP,
-    draw_training_counts,
-    label_groups,
-    mark_ranks,
-    shade_groups,
+    draw_foot,
+    draw_groups,
     spread_labels,
     write_above,
 )
-from marr_pipeline.plots.save import Drawing, Table
+from marr_pipeline.plots.class_values import (
+    FRACTION,
+    ClassValues,
+    Values,
+    check_series,
+    class_table,
+)
+from marr_pipeline.plots.save import Drawing
 from marr_pipeline.plots.style import (
     COLUMN_WIDTH,
-    MAX_SERIES,
     PALE,
     POINTS_PER_INCH,
     SERIES_COLORS,
@@ -45,7 +48,6 @@ from marr_pipeline.plots.style import (
 )
 
 Width = Literal["page", "column"]
-Floats = npt.NDArray[np.floating]
 
 LENGTH = {"page": 0.355 * TEXT_WIDTH, "column": 0.70 * COLUMN_WIDTH}  # inches of a panel, nearly
 PANEL, FOOT, STRIP = 1.6, 0.24, 0.5  # inches: height of a panel, of the counts; width of the means
@@ -58,45 +60,30 @@ LIMITS = (-4.0, 104.0)  # per cent; marks at 0 and 100 stay whole
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class ClassScores:
-    """What one method is worth on each class; the index is the class id. All are fractions.
+class ClassScores(ClassValues):
+    """What one method is worth on each class. All are fractions.
 
     Attributes:
-        accuracy: (K,) of each class's images; NaN where there are none.
-        f1: (K,) of each class; NaN where there are no images.
+        accuracy: (K,) of each class's images.
+        f1: (K,) of each class.
         overall: accuracy of all images.
         macro_f1: mean of `f1` over the classes that have images.
-
-    Raises:
-        PlotError: shapes differ, or a value is out of its range.
     """
 
-    accuracy: Floats
-    f1: Floats
+    LIMITS: ClassVar = dict.fromkeys(("accuracy", "f1", "overall", "macro_f1"), FRACTION)
+
+    accuracy: Values
+    f1: Values
     overall: float
     macro_f1: float
 
-    def __post_init__(self) -> None:
-        if self.accuracy.ndim != 1 or self.accuracy.shape != self.f1.shape:
-            raise PlotError(
-                "ClassScores: accuracy and f1 of one shape (K,) expected, got "
-                f"{self.accuracy.shape} and {self.f1.shape}; pass one value per class"
-            )
-        for name, values in vars(self).items():
-            wrong = [value for value in np.atleast_1d(values) if value < 0 or value > 1]
-            if wrong:
-                raise PlotError(
-                    f"ClassScores.{name}: values in 0..1 or NaN expected, got {wrong[0]:g}; "
-                    "pass fractions, not per cent"
-                )
-
 
 class _Panel(NamedTuple):
-    """One quantity: what its axis says and what stands over its means."""
+    """A quantity, what its axis says, the field of its mean, and what stands over the means."""
 
-    quantity: Literal["accuracy", "f1"]
+    quantity: str
     label: str
-    mean: Literal["overall", "macro_f1"]
+    mean: str
     mean_label: str
 
 
@@ -104,6 +91,8 @@ PANELS = (
     _Panel("accuracy", "class accuracy (%)", "overall", "overall"),
     _Panel("f1", "class F1 (%)", "macro_f1", "macro-F1"),
 )
+MOSAIC = {"page": "AaFf;c.d.", "column": "Aa;Ff;c."}
+"""Accuracy and F1, the strip of means beside each, and the counts at the foot."""
 
 
 def draw_classwise(
@@ -121,91 +110,62 @@ def draw_classwise(
         width: of both columns of a paper with the panels side by side, or of one with F1 below.
 
     Returns:
-        The figure. Its table has one row per class from head to tail: `ClassAxis.columns`; then for
-        each series S the columns S.accuracy and S.f1, beyond 50 classes their running means
-        S.smooth_accuracy and S.smooth_f1, and S.overall and S.macro_f1, the same in every row.
+        The figure, and the `class_table` of the scores.
 
     Raises:
         PlotError: shapes differ, or there is no series or too many to tell apart.
     """
-    lengths = {name: len(series.accuracy) for name, series in scores.items()}
-    axis.check_series("scores", lengths, most=MAX_SERIES)
-    note = f"lines: mean of {smoothing_window(axis.num_classes)} ranks" if axis.is_smoothed else ""
+    check_series("scores", scores, axis)
+    length = LENGTH[width] * POINTS_PER_INCH
     with look():
-        figure, panels, strips, feet = _lay_out(axis, list(scores), width)
-        length = LENGTH[width] * POINTS_PER_INCH
-        for panel, axes, strip in zip(PANELS, panels, strips, strict=True):
-            values = {name: _percents(series, panel, axis) for name, series in scores.items()}
-            _draw_classes(axes, axis, list(values.values()), length=length)
-            label_groups(axes, axis, side="top", length=length)
-            axes.set_ylabel(panel.label)
+        figure, places = _lay_out(list(scores), width, is_smoothed=axis.is_smoothed)
+        for panel, main, strip in zip(PANELS, "AF", "af", strict=True):
+            values = [100 * series.by_rank(panel.quantity, axis) for series in scores.values()]
+            draw_groups(places[main], axis, length=length)
+            _draw_classes(places[main], axis, values, length=length)
+            places[main].set_ylabel(panel.label)
             means = [100 * getattr(series, panel.mean) for series in scores.values()]
-            _draw_means(strip, means, label=panel.mean_label)
-        for axes in feet:
-            draw_training_counts(axes, axis, is_labelled=axes is feet[0])
-            mark_ranks(axes, axis, length=length, note=note)
-        figure.align_ylabels([*panels, *feet] if width == "column" else [panels[0], feet[0]])
-    return Drawing(figure, _table(axis, scores))
-
-
-def _table(axis: ClassAxis, scores: Mapping[str, ClassScores]) -> Table:
-    table = axis.columns()
-    for name, series in scores.items():
-        for panel in PANELS:
-            values = np.asarray(getattr(series, panel.quantity), dtype=np.float64)[axis.order]
-            table[f"{name}.{panel.quantity}"] = values
-            if axis.is_smoothed:
-                table[f"{name}.smooth_{panel.quantity}"] = running_mean(values)
-        for panel in PANELS:
-            table[f"{name}.{panel.mean}"] = np.full(axis.num_classes, getattr(series, panel.mean))
-    return table
-
-
-def _percents(series: ClassScores, panel: _Panel, axis: ClassAxis) -> npt.NDArray[np.float64]:
-    """(K,) from head to tail."""
-    return 100 * np.asarray(getattr(series, panel.quantity), dtype=np.float64)[axis.order]
+            _draw_means(places[strip], means, label=panel.mean_label)
+        for foot in "cd" if width == "page" else "c":
+            draw_foot(places[foot], axis, length=length, means_are="lines", is_labelled=foot == "c")
+        figure.align_ylabels([places[name] for name in ("Ac" if width == "page" else "AFc")])
+    return Drawing(figure, class_table(axis, scores))
 
 
 def _lay_out(
-    axis: ClassAxis, names: list[str], width: Width
-) -> tuple[Figure, list[Axes], list[Axes], list[Axes]]:
-    """The paper with its legend, and its panels, the strips of their means, and their feet."""
-    is_page = width == "page"
-    paper = TEXT_WIDTH if is_page else COLUMN_WIDTH
+    names: list[str], width: Width, *, is_smoothed: bool
+) -> tuple[Figure, dict[str, Axes]]:
+    """The paper with its legend, and the axes by their letter in `MOSAIC`."""
+    paper, height = (TEXT_WIDTH, 2.45) if width == "page" else (COLUMN_WIDTH, 4.1)
     names = [shorten(name, length=NAME_LENGTH) for name in names]
     entry = max(text_width(name, size=SMALL) for name in names) + HANDLE
     num_columns = max(1, min(len(names), int(paper * POINTS_PER_INCH / entry)))
     legend = -(-len(names) // num_columns) * LEGEND_LINE / POINTS_PER_INCH
-    height = legend + (2.45 if is_page else 4.1)
-    figure = new_figure(paper, height, layout="constrained")
+    figure = new_figure(paper, height + legend, layout="constrained")
     figure.set_layout_engine("constrained", w_pad=0.02, h_pad=0.02, wspace=0.0, hspace=0.0)
-    ratio = STRIP / LENGTH["page" if is_page else "column"]
-    heights, widths = [PANEL] * (1 if is_page else 2) + [FOOT], [1.0, ratio] * (2 if is_page else 1)
-    grid = figure.add_gridspec(
-        len(heights), len(widths), height_ratios=heights, width_ratios=widths
+    num_panels = {"page": (1, 2), "column": (2, 1)}[width]  # down, across
+    places = figure.subplot_mosaic(
+        MOSAIC[width],
+        height_ratios=[*[PANEL] * num_panels[0], FOOT],
+        width_ratios=[LENGTH[width], STRIP] * num_panels[1],
     )
-    places = [(0, 0), (0, 2)] if is_page else [(0, 0), (1, 0)]
-    panels = [figure.add_subplot(grid[row, column]) for row, column in places]
-    strips = [figure.add_subplot(grid[row, column + 1]) for row, column in places]
-    feet = [figure.add_subplot(grid[-1, column]) for column in range(0, len(widths), 2)]
-    for axes in panels:
-        axes.tick_params(axis="x", bottom=False, labelbottom=False)
-    handles = [
-        # A leading blank keeps a name that begins with an underscore in the legend.
-        Line2D([], [], label=f" {name}", **_mark(i, is_line=axis.is_smoothed))
-        for i, name in enumerate(names)
-    ]
+    for main in "AF":
+        places[main].tick_params(axis="x", bottom=False, labelbottom=False)
     figure.legend(
-        handles=handles,
+        handles=[
+            # A leading blank keeps a name that begins with an underscore in the legend.
+            Line2D([], [], label=f" {name}", **_mark(i, is_line=is_smoothed))
+            for i, name in enumerate(names)
+        ],
         loc="outside upper left",
         ncols=num_columns,
         borderaxespad=0.2,
         borderpad=0.0,
         handletextpad=0.2,
-        handlelength=2.6 if axis.is_smoothed else 1.0,
+        handlelength=2.6 if is_smoothed else 1.0,
         columnspacing=1.4,
     )
-    return figure, panels, strips, feet
+    return figure, places
 
 
 def _mark(series: int, *, is_line: bool = False) -> dict[str, Any]:
@@ -224,7 +184,6 @@ def _draw_classes(
     axes: Axes, axis: ClassAxis, values: list[npt.NDArray[np.float64]], *, length: float
 ) -> None:
     """Each series (K,) in per cent from head to tail over the classes."""
-    shade_groups(axes, axis)
     axes.set_xlim(-0.5, axis.num_classes - 0.5)
     axes.set_ylim(*LIMITS)
     axes.grid(axis="y", color=PALE, linewidth=0.3)

@@ -17,7 +17,7 @@ from matplotlib.patheffects import withStroke
 
 from marr_pipeline.plots import PlotError
 from marr_pipeline.plots.class_axis import ClassAxis
-from marr_pipeline.plots.class_marks import label_groups, rule_groups
+from marr_pipeline.plots.class_marks import label_groups, name_classes, rule_groups
 from marr_pipeline.plots.save import Drawing, Table
 from marr_pipeline.plots.style import (
     BAND,
@@ -43,7 +43,6 @@ MAX_DENSE_CLASSES = 100  # beyond it the table lists only the cells that are not
 GAMMA = 0.5  # of the colours of a large matrix: 1 % of a row is still seen
 FINE_GAMMA = 0.35  # of one whose cells are about a printed dot, averaged with their neighbours
 MAX_VISIBLE_CELLS = 200  # classes whose cells are two dots or more
-NAME_LENGTH = 14  # characters of a class name that a tick has room for
 FULL_CELL = 14.5  # points; a cell as wide holds "100"
 LINE = 10.5  # points of one line of text and its gap
 Counts = npt.NDArray[np.int64]
@@ -105,13 +104,12 @@ def _table(axis: ClassAxis, counts: Mapping[str, Counts]) -> Table:
         cells.append(np.stack([axis.order[true], axis.order[predicted], ordered[is_listed]]))
         shares.append(row_shares(ordered)[is_listed])
     true, predicted, count = np.concatenate(cells, axis=1)
-    names = axis.class_names or [""] * axis.num_classes
     return {
         "series": series,
         "true_class": true,
         "predicted_class": predicted,
-        "true_name": [names[class_id] for class_id in true],
-        "predicted_name": [names[class_id] for class_id in predicted],
+        "true_name": [axis.names[class_id] for class_id in true],
+        "predicted_name": [axis.names[class_id] for class_id in predicted],
         "true_group": [axis.group_names[class_id] for class_id in true],
         "count": count,
         "fraction": np.concatenate(shares),
@@ -183,7 +181,7 @@ def _layout(axis: ClassAxis, *, num_matrices: int) -> _Layout:
     width = TEXT_WIDTH if num_columns > 1 else COLUMN_WIDTH * (1.25 if is_written else 1.0)
     names_width = LINE
     if is_written:
-        names_width = max(text_width(label, size=SMALL) for label in _short_labels(axis)) + 4.0
+        names_width = max(text_width(label, size=SMALL) for label in axis.tick_labels()) + 4.0
     bar_width = 4.0 * LINE
     page = width * POINTS_PER_INCH
     side = (page - names_width - 1.5 * LINE - bar_width) / num_columns - 13.0
@@ -228,10 +226,6 @@ def _hatch_rows(axes: Axes, is_absent: npt.NDArray[np.bool_]) -> None:
             axes.add_patch(patch)
 
 
-def _short_labels(axis: ClassAxis) -> list[str]:
-    return [shorten(label, length=NAME_LENGTH) for label in axis.tick_labels()]
-
-
 def _mark_classes(axes: Axes, axis: ClassAxis, *, length: float, is_first: bool) -> None:
     if is_first:
         axes.set_ylabel("true class")
@@ -241,10 +235,8 @@ def _mark_classes(axes: Axes, axis: ClassAxis, *, length: float, is_first: bool)
         axes.tick_params(labelleft=is_first)
         return
     label_groups(axes, axis, side="top", length=length)
-    labels = _short_labels(axis)
-    is_upright = max(text_width(t, size=SMALL) for t in labels) > 0.9 * length / len(labels)
-    axes.set_xticks(range(len(labels)), labels, rotation=90 if is_upright else 0)
-    axes.set_yticks(range(len(labels)), labels)
+    name_classes(axes, axis, length=length)
+    axes.set_yticks(range(axis.num_classes), axis.tick_labels())
     axes.tick_params(labelleft=is_first)
 
 

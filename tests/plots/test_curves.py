@@ -159,7 +159,7 @@ def test_a_perfect_correlation_may_be_rounded_up(make_data):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"accuracy": np.ones(2)}, r"one shape \(K,\) expected, got \(3,\), \(3,\) and \(2,\)"),
+        ({"accuracy": np.ones(2)}, r"one shape \(K,\) expected, got .*'accuracy': \(2,\)"),
         ({"accuracy": np.array([0.5, 64.6, 1])}, r"accuracy: values in 0\.\.1 or NaN .* got 64\.6"),
         ({"mean_logit": np.array([1.0, np.inf, 0])}, r"mean_logit: values in .* got inf"),
         ({"logit_correlation": 1.5}, r"logit_correlation: values in -1\.\.1 or NaN .* got 1\.5"),
