@@ -67,23 +67,15 @@ def test_the_rules_of_the_checksums(folder):
     execute(CHECK)
 
 
-@pytest.mark.parametrize("part", [b"OHDR", b"MARRSEAL", b"d\xc3\xb6g"])
-def test_the_rules_find_damage(folder, part):
+def test_the_rules_find_damage(folder, splits):
     path = folder / "cache.h5"
-    content = bytearray(path.read_bytes())
-    content[content.index(part) + 1] ^= 1
-    path.write_bytes(content)
-    with pytest.raises(AssertionError):
-        execute(CHECK)
-
-
-def test_damaged_rows_are_found_by_the_rules(folder, splits):
-    path = folder / "cache.h5"
-    content = bytearray(path.read_bytes())
-    content[content.index(splits["train"].logits.tobytes()) + 5] ^= 1
-    path.write_bytes(content)
-    with pytest.raises(AssertionError):
-        execute(CHECK)
+    whole = path.read_bytes()
+    for part in (b"OHDR", b"MARRSEAL", b"d\xc3\xb6g", splits["train"].logits.tobytes()):
+        content = bytearray(whole)
+        content[content.index(part) + 1] ^= 1
+        path.write_bytes(content)
+        with pytest.raises(AssertionError):
+            execute(CHECK)
 
 
 def test_the_page_is_of_this_version():

@@ -5,8 +5,6 @@ import os
 
 import h5py
 import numpy as np
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from marr_pipeline.cache import open_cache
 
@@ -45,14 +43,3 @@ def test_a_lock_held_by_another_is_no_obstacle(sample, splits):
         found = open_cache(sample).split("train")
         assert found.ids == splits["train"].ids
         np.testing.assert_array_equal(found.logits, splits["train"].logits)
-
-
-@given(rows=st.lists(st.integers(0, 8), max_size=30), view=st.integers(0, 1))
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_rows_in_any_order_and_repeated(sample, splits, rows, view):
-    split = open_cache(sample).split("train")
-    wanted = np.array(rows, dtype=np.int64)
-    expected = splits["train"].logits[view][wanted]
-    np.testing.assert_array_equal(split.logits[view, wanted], expected)
-    np.testing.assert_array_equal(split.logits[view].take(wanted, axis=0), expected)
-    np.testing.assert_array_equal(split.labels[wanted], splits["train"].labels[wanted])

@@ -62,15 +62,14 @@ def test_without_a_block_nothing_is_left(make, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_whole_file_that_was_not_sealed_is_sealed(make, tmp_path):
-    stop_after(make(), BLOCKS)
-    assert finish(make()) == 0
-    assert_whole(tmp_path / "x.h5")
-
-
-def test_without_resume_it_begins_anew(make, tmp_path):
-    stop_after(make(), BLOCKS[:5])
-    assert finish(make(resume=False)) == len(BLOCKS)
+@pytest.mark.parametrize(
+    ("num_blocks", "resume", "missing"), [(len(BLOCKS), True, 0), (5, False, len(BLOCKS))]
+)
+def test_a_whole_file_is_sealed_and_without_resume_it_is_begun_anew(
+    make, tmp_path, num_blocks, resume, missing
+):
+    stop_after(make(), BLOCKS[:num_blocks])
+    assert finish(make(resume=resume)) == missing
     assert_whole(tmp_path / "x.h5")
 
 
@@ -187,16 +186,17 @@ def test_a_foreign_journal_is_left_alone(make, tmp_path):
     assert_whole(tmp_path / "x.h5")
 
 
-def test_a_journal_without_its_rows_is_forgotten(make, settings, tmp_path):
-    stop_after(make(parts={**settings["parts"], "weights": "other"}), BLOCKS[:5])
-    (tmp_path / "x.h5.partial").unlink()
+@pytest.mark.parametrize("lost", ["x.h5.partial", "x.h5.journal"])
+def test_rows_and_their_journal_are_nothing_without_each_other(make, tmp_path, lost):
+    stop_after(make(), BLOCKS[:5])
+    (tmp_path / lost).unlink()
     assert finish(make()) == len(BLOCKS)
     assert_whole(tmp_path / "x.h5")
 
 
-def test_rows_without_their_journal_are_forgotten(make, tmp_path):
-    stop_after(make(), BLOCKS[:5])
-    (tmp_path / "x.h5.journal").unlink()
+def test_the_journal_of_another_plan_is_forgotten_with_its_rows(make, settings, tmp_path):
+    stop_after(make(parts={**settings["parts"], "weights": "other"}), BLOCKS[:5])
+    (tmp_path / "x.h5.partial").unlink()
     assert finish(make()) == len(BLOCKS)
     assert_whole(tmp_path / "x.h5")
 
@@ -228,15 +228,14 @@ def test_a_number_that_is_not_finite_costs_its_block_only(make, tmp_path):
 
 
 def test_other_writers_do_not_replace_an_unfinished_cache(make, splits, settings, tmp_path):
-    path = tmp_path / "x.h5"
     stop_after(make(), BLOCKS[:5])
     with pytest.raises(CacheWriteError, match=r"got an unfinished cache .* began it once more"):
-        write_splits(path, splits, **settings)
+        write_splits(tmp_path / "x.h5", splits, **settings)
     assert finish(make()) == len(BLOCKS) - 5
-    path.unlink()
+    (tmp_path / "x.h5").unlink()
     stop_after(make(), BLOCKS[:5])
-    write_splits(path, splits, overwrite=True, **settings)
-    assert names(path) == ["x.h5"]
+    write_splits(tmp_path / "x.h5", splits, overwrite=True, **settings)
+    assert names(tmp_path / "x.h5") == ["x.h5"]
 
 
 def test_space_that_is_taken_already_is_not_asked_for(make, monkeypatch):
