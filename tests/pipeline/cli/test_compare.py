@@ -1,7 +1,10 @@
 """`pipeline compare`: numbers, formats, seeds and refusals."""
 
+import csv
+import io
 import json
 import re
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -58,6 +61,14 @@ def imported(run, archive):
 def document(digits_cache):
     """The JSON of one comparison, shared by the tests that only read it."""
     return compare([digits_cache], methods=KEYS, resamples=200).document()
+
+
+def test_the_baselines_come_first_whatever_is_asked_for(run, digits_cache):
+    done = run("compare", digits_cache, *QUICK, "--json")
+    assert done.code == 0
+    assert list(done.document["methods"]) == KEYS
+    assert done.document["schema_version"] == 1
+    assert done.document["skipped"] == {}
 
 
 def test_the_metrics_are_those_of_evaluate_and_rectify(run, digits_cache, document):
@@ -123,6 +134,29 @@ def test_priors_move_what_they_should(run, digits_cache, tmp_path):
     assert found["train"]["test"] == "mcnemar-weighted"
 
 
+def test_a_prior_on_classes_that_the_split_lacks_warns(run, imported):
+    cache = imported("absent", num_test=(40, 30, 0, 20, 10))
+    done = run("compare", cache, *QUICK, UNDER, "uniform", "--json")
+    assert done.code == 0
+    assert "1 of its classes have no sample in the split, 20.0% of its weight" in done.err
+    assert done.document["methods"]["marr"]["per_class"][2] is None
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("1 2 3", "10 numbers expected, one a class in class order, got an array (3,)"),
+        ("1 " * 9 + "-1", "numbers of at least 0, not all of them 0, expected, got -1.0"),
+        ("0 " * 10, "got zeros alone; give every class a weight"),
+    ],
+)
+def test_priors_that_fit_no_cache_are_refused(run, digits_cache, tmp_path, text, message):
+    (tmp_path / "q.txt").write_text(text)
+    done = run("compare", digits_cache, *QUICK, UNDER, tmp_path / "q.txt")
+    assert done.code == 3
+    assert message in done.error
+
+
 def test_the_seed_decides_the_intervals(run, digits_cache):
     intervals = [
         run("compare", digits_cache, *QUICK, "--seed", seed, "--json").document["methods"]["marr"]
@@ -141,6 +175,30 @@ def test_a_cache_of_logits_alone_does_without_the_methods_that_need_more(run, im
     named = run("compare", cache, "--methods", "disalign")
     assert named.code == 3
     assert "expected for disalign, got a cache without" in named.error
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "message"),
+    [
+        (["--methods", "margin"], 2, "expected, got margin"),
+        (["--methods", "marr:best"], 2, "expected, got marr:best"),
+        (["--split", "tune"], 3, "has no split 'tune'; it has train, test"),
+        (["--resamples", "10"], 2, "10 is not in the range x>=100"),
+        (
+            [UNDER, "reversed"],
+            2,
+            "uniform, train, backward or a file expected, got reversed",
+        ),
+        (["--prior", "uniform"], 2, "--prior: --class-distribution expected, its name now"),
+        (["-o", "table.pdf"], 2, "a name ending in .txt or .md or .tex or .csv expected"),
+        (["-o", "missing/table.md"], 1, "a file in a writable folder"),
+    ],
+)
+def test_refusals(run, digits_cache, options, code, message):
+    done = run("compare", digits_cache, *options)
+    assert done.code == code
+    assert message in done.err
+    assert done.out == ""
 
 
 def test_caches_that_differ_in_their_seeds_have_a_mean_and_a_deviation(run, imported):
@@ -165,6 +223,35 @@ def test_caches_that_differ_in_their_seeds_have_a_mean_and_a_deviation(run, impo
     assert "*" not in shown
 
 
+def test_caches_that_are_no_seeds_of_one_experiment_are_refused(run, imported, tmp_path):
+    cache = imported("first")
+    copy = shutil.copy(cache, tmp_path / "copy.h5")
+    twice = run("compare", cache, copy)
+    assert twice.code == 2
+    assert f"{copy}: a cache of its own expected, got the contents of {cache} again" in twice.error
+    fewer = imported("fewer", counts=(300, 150, 60, 30), num_test=(40, 30, 30, 20))
+    other = run("compare", cache, fewer)
+    assert other.code == 3
+    assert f"5 classes expected as in {cache}, got 4; only caches of one experiment" in other.error
+    flatter = run("compare", cache, imported("flatter", counts=(100, 100, 60, 30, 10)))
+    assert flatter.code == 3
+    assert f"the training counts of {cache} expected, got others" in flatter.error
+
+
+def test_every_format_goes_to_a_file_or_to_stdout(run, digits_cache, tmp_path):
+    written = run("compare", digits_cache, *QUICK, "-o", tmp_path / "table.md")
+    assert written.code == 0
+    assert written.out.splitlines()[1].startswith("softmax ")
+    shown = run("compare", digits_cache, *QUICK, "--format", "markdown").out
+    costs = re.compile(r"\d+\.\d\d \|")  # seconds are another each time
+    assert costs.sub("", shown) == costs.sub("", (tmp_path / "table.md").read_text())
+    assert r"\toprule" in run("compare", digits_cache, *QUICK, "--format", "latex").out
+    text = run("compare", digits_cache, *QUICK, "--format", "csv").out
+    rows = list(csv.DictReader(io.StringIO(text)))
+    assert [row["name"] for row in rows] == KEYS
+    assert float(rows[3]["vs_softmax_low"]) <= float(rows[3]["vs_softmax"])
+
+
 def test_the_terminal_tables_are_narrow_enough_to_read(run, digits_cache):
     done = run("compare", digits_cache, *QUICK)
     assert max(map(len, done.out.splitlines())) <= 120
@@ -183,6 +270,24 @@ def test_a_fit_that_comes_to_nothing_leaves_the_others(run, imported, monkeypatc
     document = done.document
     assert list(document["methods"]) == [key for key in KEYS if key != "temperature"]
     assert list(document["failed"]) == ["temperature"]
+
+
+def test_a_fit_without_a_minimum_is_a_marked_row(run, tmp_path):
+    """On rows that every class separates an unweighted fit without a pull has none."""
+    labels, generator = np.repeat(np.arange(3), [30, 12, 6]), np.random.default_rng(0)
+    logits = 9 * np.eye(3)[labels] + generator.normal(size=(len(labels), 3))
+    np.savez(tmp_path / "rows.npz", logits=logits.astype(np.float32), labels=labels)
+    rows, cache = tmp_path / "rows.npz", tmp_path / "own.h5"
+    assert run("import", "--train", rows, "--test", rows, "-o", cache).code == 0
+    methods = ("--methods", "vector-scaling,marr", "--resamples", 100)
+    found = run("compare", cache, *methods, "--json").document["methods"]
+    assert (found["vector-scaling"]["status"], found["marr"]["status"]) == (
+        "unbounded",
+        "converged",
+    )
+    shown = run("compare", cache, *methods)
+    assert shown.code == 0
+    assert re.search("^vector-scaling .*unbounded", shown.out, re.MULTILINE)
 
 
 def test_a_cache_without_augmented_views_is_said(run, digits_cache, tmp_path):
