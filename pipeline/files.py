@@ -84,8 +84,12 @@ def _remove_abandoned(target: Path) -> None:
                 partial.unlink(missing_ok=True)
 
 
-def check_writable(path: Path) -> None:
+def check_writable(path: Path, *, touches: bool = True) -> None:
     """Raise now rather than after hours of work.
+
+    Args:
+        path: of the output.
+        touches: write an empty file to find out; else only permissions are asked.
 
     Raises:
         PipelineError: the folder is missing or not writable, or the name is a folder's.
@@ -95,8 +99,13 @@ def check_writable(path: Path) -> None:
     target = Path(os.path.realpath(path))
     probe = target.with_name(f".{target.name}.probe")
     try:
-        probe.touch()
-        probe.unlink(missing_ok=True)  # other processes of the run probe it too
+        if touches:
+            probe.touch()
+            probe.unlink(missing_ok=True)  # other processes of the run probe it too
+            return
+        os.scandir(target.parent).close()
+        if not os.access(target.parent, os.W_OK | os.X_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
     except OSError as error:
         raise unwritable(path, error) from error
 

@@ -40,6 +40,7 @@ TrainingPlan.initial_model = lambda plan: initial(plan).double()
 """A prelude: weights and images are float64, so that rounding hides nothing."""
 
 WITHOUT_NORMS = """
+import torch
 from torch import nn
 from marr_pipeline.backbone import BACKBONES
 from marr_pipeline.backbone.networks.classifier import build_classifier
@@ -53,6 +54,20 @@ BACKBONES["resnet8"] = small
 
 WITH_DROPOUT = WITHOUT_NORMS + "LAYERS += [nn.Dropout(0.5)]\n"
 """A prelude: a network that draws in every step."""
+
+WITH_AN_IDLE_LAYER = (
+    WITHOUT_NORMS
+    + """
+class Idle(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(3))
+    def forward(self, x):
+        return x
+LAYERS += [Idle()]
+"""
+)
+"""A prelude: a network with a parameter that has no part in its logits."""
 
 
 def weights_told(folder, rank):

@@ -7,6 +7,7 @@ and exit code.
 
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -15,6 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
+PATIENCE = 180.0
+"""Seconds; beyond them a command hangs, as one that waits for a process which died at its start."""
 
 SERVER = """
 import gc, json, os, sys
@@ -28,9 +31,9 @@ gc.freeze()  # no collection in a child copies these pages
 print("ready", flush=True)
 while line := sys.stdin.readline():
     request = json.loads(line)
-    if "wait" in request:
-        _, status = os.waitpid(request["wait"], 0)
-        print(os.waitstatus_to_exitcode(status), flush=True)
+    if "ended" in request:
+        pid, status = os.waitpid(request["ended"], os.WNOHANG)
+        print(json.dumps(os.waitstatus_to_exitcode(status) if pid else None), flush=True)
         continue
     pid = os.fork()
     if pid:
@@ -88,9 +91,18 @@ class Command:
         os.kill(self.pid, number)
 
     def wait(self):
-        """The exit code, negative for a signal; its output is whole from here on."""
-        if self.code is None:
-            self.code = self.server.ask({"wait": self.pid})
+        """The exit code, negative for a signal; its output is whole from here on.
+
+        One that goes on beyond `PATIENCE` is killed and fails the test.
+        """
+        end = time.monotonic() + PATIENCE
+        while self.code is None:
+            self.code = self.server.ask({"ended": self.pid})
+            if self.code is None and time.monotonic() > end:
+                self.send(signal.SIGKILL)
+                raise AssertionError(f"no end within {PATIENCE:.0f} s: {self.err}")
+            if self.code is None:
+                time.sleep(0.005)
         return self.code
 
 
@@ -136,7 +148,7 @@ class WarmProcess:
     def ask(self, request):
         self._process.stdin.write(json.dumps(request) + "\n")
         self._process.stdin.flush()
-        return int(self._process.stdout.readline())
+        return json.loads(self._process.stdout.readline())
 
     def close(self):
         self._process.stdin.close()

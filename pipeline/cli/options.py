@@ -36,7 +36,7 @@ def check_output(path: Path, *, suffixes: tuple[str, ...] = (), is_dry: bool = F
     Args:
         path: of the output.
         suffixes: of its format; empty takes any.
-        is_dry: nothing will be written, so the folder is not tried.
+        is_dry: nothing will be written, so the folder is asked and not tried.
 
     Raises:
         click.UsageError: another suffix than the format's.
@@ -46,8 +46,7 @@ def check_output(path: Path, *, suffixes: tuple[str, ...] = (), is_dry: bool = F
         raise click.UsageError(
             f"-o {path}: a name ending in {' or '.join(suffixes)} expected, got '{path.suffix}'"
         )
-    if not is_dry:
-        check_writable(path)
+    check_writable(path, touches=not is_dry)
 
 
 def renamed_option(new: str) -> Callable[[click.Context, click.Parameter, object], None]:

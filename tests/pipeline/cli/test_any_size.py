@@ -62,12 +62,6 @@ def test_a_bound_on_memory_changes_nothing_else(run, several_chunks):
     assert without_chance(bounded.document) == without_chance(free.document)
 
 
-def test_a_bound_without_room_is_a_usage_error(run, several_chunks):
-    done = run("rectify", several_chunks, "--memory", "1M")
-    assert done.code == 2
-    assert "the buffers of one thread for these rows, got 1M; raise --memory" in done.error
-
-
 @pytest.mark.parametrize(
     ("text", "size"),
     [

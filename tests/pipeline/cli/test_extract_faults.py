@@ -105,17 +105,6 @@ def test_stopped_by_a_signal_it_says_what_is_kept(warm, command, trained, number
     assert_same(path, trained)
 
 
-def test_no_resume_begins_anew(warm, command, trained):
-    arguments, path = command
-    stopped = start_and_wait(warm, arguments, path, blocks=7)
-    stopped.send(signal.SIGTERM)
-    assert stopped.wait() == 130
-    done = warm.run(*arguments, "--no-resume")
-    assert done.code == 0, done.err
-    assert kept_rows(done) == 0
-    assert_same(path, trained)
-
-
 def test_a_second_writer_is_refused_and_the_first_is_not_disturbed(warm, command, trained):
     arguments, path = command
     first = start_and_wait(warm, arguments, path, blocks=3)
@@ -177,13 +166,16 @@ def test_what_has_changed_since_is_named(
     assert_same(path, trained)
 
 
-def test_overwrite_starts_a_changed_one_anew(warm, command):
+@pytest.mark.parametrize(
+    ("options", "seed"), [(["--no-resume"], 0), (["--seed", 1, "--overwrite"], 1)]
+)
+def test_begun_anew_nothing_is_kept(warm, command, options, seed):
     arguments, path = command
     stop_half_way(warm, arguments, path)
-    done = warm.run(*arguments, "--seed", 1, "--overwrite")
+    done = warm.run(*arguments, *options)
     assert done.code == 0, done.err
     assert kept_rows(done) == 0
-    assert open_cache(path).meta("transforms")["train"]["seed"] == 1
+    assert open_cache(path).meta("transforms")["train"]["seed"] == seed
     assert names(path) == ["x.h5"]
 
 
@@ -279,17 +271,19 @@ def test_a_file_that_may_not_grow_is_refused_before_the_work(warm, command):
     assert names(path) == []
 
 
+@pytest.mark.parametrize("dry", [[], ["--dry-run"]])
 @pytest.mark.parametrize("folder", ["none", "file", "locked"])
-def test_a_folder_that_cannot_be_written_is_refused_before_the_work(warm, command, folder):
+def test_a_folder_that_cannot_be_written_is_refused_before_the_work(warm, command, folder, dry):
     arguments, path = command
     (path.parent / "file").write_text("")
     (path.parent / "locked").mkdir(mode=0o500)
     if folder == "locked" and os.geteuid() == 0:
         pytest.skip("permissions do not bind root")
-    refused = warm.run(*arguments[:-1], path.parent / folder / "x.h5")
+    refused = warm.run(*arguments[:-1], path.parent / folder / "x.h5", *dry)
     assert refused.code == 1
     assert str(path.parent / folder / "x.h5") in refused.error
     assert "extracting" not in refused.err
+    assert not any((path.parent / "locked").iterdir())
 
 
 def test_size_and_time_are_said_before_the_work(warm, command):

@@ -1,7 +1,6 @@
 """Checkpoints of other programs through the command line: rows, priors, records and refusals."""
 
 import json
-import re
 
 import numpy as np
 import pytest
@@ -11,8 +10,6 @@ from safetensors.torch import save_file
 from marr_pipeline.backbone import build_backbone
 from marr_pipeline.backbone.checkpoints.checkpoint import load_checkpoint
 from marr_pipeline.cache import open_cache
-
-NUM_CLASSES = 10
 
 
 @pytest.fixture(scope="module")
@@ -58,28 +55,14 @@ def test_its_origin_is_recorded(run, theirs, tmp_path):
     assert open_cache(tmp_path / "b.h5").fingerprint == open_cache(tmp_path / "a.h5").fingerprint
 
 
-COUNTS = [7, 6, 5, 4, 3, 2.5, 2, 1, 1, 0]
-
-
-def write_counts(path):
-    if path.suffix == ".npz":
-        np.savez(path, class_counts=COUNTS)
-    elif path.suffix == ".npy":
-        np.save(path, COUNTS)
-    elif path.suffix == ".json":
-        path.write_text(json.dumps({"train_shots": COUNTS} if path.stem == "shots" else COUNTS))
-    else:
-        path.write_text("\n".join(map(str, COUNTS)))
-
-
-@pytest.mark.parametrize("name", ["a.npz", "a.npy", "a.json", "shots.json", "a.txt"])
-def test_prior_counts_from_a_file(run, theirs, tmp_path, name):
-    write_counts(tmp_path / name)
-    done = extract(run, theirs, tmp_path / "a.h5", "--prior-counts", tmp_path / name)
+def test_prior_counts_from_a_file(run, theirs, tmp_path):
+    counts = [7, 6, 5, 4, 3, 2.5, 2, 1, 1, 0]
+    (tmp_path / "counts.json").write_text(json.dumps(counts))
+    done = extract(run, theirs, tmp_path / "a.h5", "--prior-counts", tmp_path / "counts.json")
     assert done.code == 0, done.err
     assert "warning" not in done.err
     cached = open_cache(tmp_path / "a.h5")
-    assert cached.head.prior_counts.tolist() == COUNTS
+    assert cached.head.prior_counts.tolist() == counts
     assert cached.meta("config")["prior_counts"] == "file"
 
 
@@ -106,18 +89,10 @@ def test_a_cache_of_other_prior_counts_is_stale(run, theirs, tmp_path):
     assert "prior_counts" in done.error
 
 
-def test_a_fit_follows(run, theirs, tmp_path):
-    assert extract(run, theirs, tmp_path / "a.h5", "--prior-counts", "train").code == 0
-    done = run("rectify", tmp_path / "a.h5", "--json")
-    assert done.code == 0
-    assert done.document["status"] == "converged"
-
-
-def save(path, *, num_classes=NUM_CLASSES, head="fc", drop="", **change):
+def save(path, *, num_classes=10, drop=()):
     model = build_backbone("resnet8", num_classes, in_channels=1, seed=3)
-    state = {name.replace("head.", f"{head}."): v for name, v in model.state_dict().items()}
-    state = {name: v for name, v in state.items() if not drop or drop not in name}
-    torch.save({**state, **change}, path)
+    state = {name.replace("head.", "fc."): v for name, v in model.state_dict().items()}
+    torch.save({name: v for name, v in state.items() if name not in drop}, path)
     return path
 
 
@@ -131,102 +106,29 @@ def test_a_new_head_is_said_to_be_untrained(run, tmp_path):
 
 
 def test_a_head_without_a_bias_is_told(run, tmp_path):
-    path = save(tmp_path / "plain.pt", drop="fc.bias")
+    path = save(tmp_path / "plain.pt", drop=["fc.bias"])
     done = extract(run, path, tmp_path / "a.h5", "--prior-counts", "train")
     assert "warning: " + str(path) + ": its head has no bias; zeros stand for it" in done.err
     assert not open_cache(tmp_path / "a.h5").head.bias.any()
 
 
-REFUSED = {
-    "other classes": (
-        {"num_classes": 7},
-        [],
-        "a head of 10 classes expected, as the data has, got fc.weight of 7; .* --new-head",
-    ),
-    "no head": ({"drop": "fc."}, [], "a head under one of the names head, fc, .* --new-head"),
-    "another depth": ({}, ["--backbone", "resnet20"], r"got 60 missing \(layer1.1.conv1.weight"),
-    "no backbone": ({"drop": "bn1.bias"}, [], "one of resnet8, .* give --backbone"),
-    "something missing": (
-        {"drop": "layer2.0.bn2"},
-        ["--backbone", "resnet8"],
-        r"got 4 missing \(layer2.0.bn2.weight, .*running_var\); is it another",
-    ),
-    "something more": (
-        {"aspp.weight": torch.zeros(1)},
-        ["--backbone", "resnet8"],
-        r"got 1 unexpected \(aspp.weight\)",
-    ),
-    "another shape": (
-        {"conv1.weight": torch.zeros(16, 3, 3, 3)},
-        ["--backbone", "resnet8"],
-        r"1 of another shape \(conv1.weight \(16, 3, 3, 3\) for \(16, 1, 3, 3\)\)",
-    ),
-    "not finite": ({"bn1.bias": torch.full((16,), torch.inf)}, [], "finite weights expected"),
-    "a recipe": ({}, ["--iterations", "5"], "--iterations: .* leave the option out"),
-}
-
-
-@pytest.mark.parametrize("case", REFUSED)
-def test_what_does_not_match_is_one_line_and_exit_3(run, tmp_path, case):
-    change, options, message = REFUSED[case]
-    path = save(tmp_path / "theirs.pt", **change)
-    done = extract(run, path, tmp_path / "a.h5", *options)
-    assert done.code == 3
-    assert re.search(message, done.error), done.error
-    assert str(path) in done.error
+def test_what_does_not_match_is_one_line_and_exit_3(run, tmp_path):
+    path = save(tmp_path / "theirs.pt", num_classes=7)
+    for options, message in (
+        ([], "got fc.weight of 7"),
+        (["--iterations", "5"], "--iterations: a training to come expected"),
+    ):
+        done = extract(run, path, tmp_path / "a.h5", *options)
+        assert done.code == 3
+        assert message in done.error
+        assert str(path) in done.error
     assert not (tmp_path / "a.h5").exists()
-
-
-class Trainer:
-    """An object in a checkpoint, as programs that save themselves whole leave it."""
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        (b"", "cut short or of another kind"),
-        (b"PK\x03\x04 and no more", "cut short or of another kind"),
-        ({"model": Trainer()}, "got pickled objects"),
-        ({"epoch": 3}, "got the keys epoch; save model.state_dict()"),
-    ],
-)
-def test_a_file_without_plain_tensors_is_exit_3(run, tmp_path, content, message):
-    path = tmp_path / "theirs.pt"
-    if isinstance(content, bytes):
-        path.write_bytes(content)
-    else:
-        torch.save(content, path)
-    done = extract(run, path, tmp_path / "a.h5")
-    assert done.code == 3
-    assert message in done.error
-
-
-BAD_COUNTS = {
-    "too few": ("a.txt", "1 2 3", "10 numbers expected, one a class in class order, got an array"),
-    "negative": ("a.json", "[1,1,1,1,1,1,1,1,1,-4]", "numbers of at least 0, .* got -4.0"),
-    "all zero": ("a.json", json.dumps([0] * 10), "not all of them 0, expected, got zeros alone"),
-    "words": ("a.txt", "many few", "one number a class expected .* could not convert"),
-    "no json": ("a.json", "{", "one number a class expected as .npz"),
-    "other keys": ("a.json", '{"shots": [1]}', "numbers under prior_counts or .* got shots"),
-    "no archive": ("a.npz", "text", "an .npz archive"),
-    "no array": ("a.npy", "text", "one number a class expected"),
-}
-
-
-@pytest.mark.parametrize("case", BAD_COUNTS)
-def test_bad_prior_counts_are_one_line_and_exit_3(run, theirs, tmp_path, case):
-    name, text, message = BAD_COUNTS[case]
-    (tmp_path / name).write_text(text)
-    done = extract(run, theirs, tmp_path / "a.h5", "--prior-counts", tmp_path / name)
-    assert done.code == 3
-    assert re.search(message, done.error), done.error
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         (["--prior-counts", "none.json"], "train, uniform or a file expected, got none.json"),
-        (["--backbone", "vgg"], "torchvision:NAME or timm:NAME, expected, got vgg"),
         (["--backbone", "torchvision:vg11"], "did you mean vgg11"),
         (["--backbone", "resnet50"], "resnet50: images of 3 channels expected, got 1"),
         (["--pretrained"], "--pretrained: one source of weights expected, got --checkpoint"),
@@ -274,16 +176,6 @@ def test_training_starts_from_a_foreign_checkpoint(run, theirs, tmp_path):
     done = run("train", *options, "-o", tmp_path / "a.pt")
     assert done.code == 3
     assert "initial " in done.error
-
-
-def test_training_from_another_head_needs_a_new_one(run, tmp_path):
-    path = save(tmp_path / "seven.pt", num_classes=7)
-    options = ["--dataset", "digits-lt", "--iterations", "1", "--batch-size", "16"]
-    started = ["train", *options, "--checkpoint", path, "-o", tmp_path / "a.pt"]
-    done = run(*started)
-    assert done.code == 3
-    assert "got fc.weight of 7" in done.error
-    assert run(*started, "--new-head").code == 0
 
 
 def test_pretrained_needs_a_network_that_has_weights(run, tmp_path):

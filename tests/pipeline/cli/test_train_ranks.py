@@ -12,6 +12,7 @@ from trainings import (
     OFTEN,
     SLOWLY,
     TOLD,
+    WITH_AN_IDLE_LAYER,
     WITH_DROPOUT,
     WITHOUT_NORMS,
     assert_same_training,
@@ -183,3 +184,13 @@ def test_a_batch_too_small_to_share_is_refused_once(warm, tmp_path):
     assert [rank.wait() for rank in ranks] == [2, 1, 1]
     assert "at least 3 images expected for 1 micro-batches in 3 processes, got 2" in ranks[0].error
     assert [rank.err for rank in ranks[1:]] == ["", ""]
+
+
+def test_a_parameter_without_a_gradient_is_refused_in_one_line(warm, tmp_path):
+    ranks = start_ranks(
+        warm, train_command(tmp_path / "a.pt"), size=2, prelude=lambda rank: WITH_AN_IDLE_LAYER
+    )
+    assert [rank.wait() for rank in ranks] == [1, 1]
+    assert "got one with parameters that get no gradient; train it in one process" in ranks[0].error
+    alone = train_command(tmp_path / "one.pt", iterations=2)
+    assert warm.run(*alone, prelude=WITH_AN_IDLE_LAYER).code == 0

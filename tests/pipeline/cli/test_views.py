@@ -50,12 +50,3 @@ def test_rows_go_from_the_head_to_the_tail(num_rows, digits):
     assert counts[0] == digits.class_counts.max()
     assert (np.diff(counts) <= 0).all()
     assert num_rows == 1 or counts[-1] == digits.class_counts.min()
-
-
-def test_an_augmentation_for_large_images_is_refused(run, tmp_path):
-    output = tmp_path / "views.png"
-    options = ("--augmentation", "resized-crop-jitter", "-o", output)
-    done = run("views", "--dataset", "digits-lt", *options)
-    assert done.code == 2
-    assert "for images in memory expected at 8 pixels" in done.error
-    assert not output.exists()
