@@ -1,11 +1,12 @@
-"""What docs/python.md shows runs as it stands there."""
+"""What docs/python.md shows runs as it stands there; what docs/architecture.md names exists."""
 
 import re
 from pathlib import Path
 
 import pytest
 
-PAGE = Path(__file__).parent.parent / "docs" / "python.md"
+ROOT = Path(__file__).parent.parent
+PAGE = ROOT / "docs" / "python.md"
 
 
 @pytest.mark.filterwarnings("default")
@@ -15,3 +16,22 @@ def test_snippets_of_the_python_page_run(tmp_path, monkeypatch):
     assert len(snippets) >= 6
     exec(compile("\n".join(snippets), str(PAGE), "exec"), {})
     assert (tmp_path / "digits.safetensors").exists()
+
+
+PATHS = sorted(
+    {
+        name
+        for page in ("README.md", "docs/architecture.md")
+        for name in re.findall(r"[`(]([\w./-]+)[`)]", (ROOT / page).read_text(encoding="utf-8"))
+        if re.fullmatch(r"(cache|plots|pipeline|benchmarks|docs|tests)/[\w./-]*", name)
+    }
+)
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_paths_that_a_reader_is_sent_to_exist(path):
+    assert (ROOT / path).exists()
+
+
+def test_the_walks_name_their_files():
+    assert len(PATHS) > 50
