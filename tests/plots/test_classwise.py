@@ -1,16 +1,11 @@
 import csv
-from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from marr_pipeline.plots import PlotError
 from marr_pipeline.plots.class_axis import running_mean
-from marr_pipeline.plots.classwise import ClassScores, draw_classwise
+from marr_pipeline.plots.classwise import draw_classwise
 from marr_pipeline.plots.save import save_drawing
-
-CIFAR = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
-LONG = ("softmax", "logit-adjustment", "balanced-softmax-head (official)", "a_" * 40, "$x$", "_f")
 
 
 @pytest.mark.parametrize("num_classes", [1, 10, 100])
@@ -47,29 +42,6 @@ def test_marks_and_means_stand_at_their_numbers(width, make_data):
         assert expected <= {text.get_text() for text in strip.texts}
 
 
-@pytest.mark.parametrize("width", ["page", "column"])
-@pytest.mark.parametrize(
-    ("num_classes", "names", "series"),
-    [
-        (1, None, ("softmax",)),
-        (10, CIFAR, ("softmax", "marr (default)")),
-        (10, CIFAR, LONG),
-        (40, None, tuple("abcdefg")),
-        (100, None, LONG[:4]),
-        (1000, None, ("softmax", "marr (default)")),
-    ],
-)
-def test_nothing_overlaps_and_all_is_readable(num_classes, names, series, width, make_data, see):
-    data = make_data(num_classes, series=series, names=names)
-    figure, _ = draw_classwise(data.axis, data.scores, width=width)
-    assert figure.get_figwidth() == {"page": 7.16, "column": 3.5}[width]
-    seen = see(figure)
-    assert seen.overlaps() == []
-    assert seen.cut_off() == []
-    assert seen.smallest_font() >= 7
-    assert len(figure.legends[0].texts) == len(series)
-
-
 def test_series_differ_in_grey_and_the_one_before_is_hollow(make_data):
     data = make_data(100, series=tuple("abcdefg"))
     figure, _ = draw_classwise(data.axis, data.scores)
@@ -77,35 +49,3 @@ def test_series_differ_in_grey_and_the_one_before_is_hollow(make_data):
     assert len({line.get_marker() for line in handles}) == 7
     assert len({str(line._dash_pattern) for line in handles}) == 7
     assert [line.get_markerfacecolor() == "white" for line in handles] == [True] + 6 * [False]
-
-
-def test_classes_and_means_that_do_not_exist_leave_gaps(make_data, see):
-    data = make_data(3, series=("softmax",))
-    gaps = np.array([0.5, np.nan, np.nan])
-    absent = ClassScores(accuracy=gaps, f1=gaps, overall=np.nan, macro_f1=np.nan)
-    figure, table = draw_classwise(data.axis, {"softmax": absent})
-    assert see(figure).overlaps() == []
-    assert np.isnan(np.asarray(table["softmax.f1"])).sum() == 2
-
-
-@pytest.mark.parametrize("count", [0, 8])
-def test_too_few_or_too_many_series_are_refused(count, make_data):
-    data = make_data(3, series=tuple("abcdefgh"[:count]))
-    with pytest.raises(PlotError, match=f"scores: 1 to 7 series expected, got {count}"):
-        draw_classwise(data.axis, data.scores)
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        (
-            {"f1": np.ones(2)},
-            r"ClassScores: values of one shape \(K,\) expected, got .*'f1': \(2,\)}; pass",
-        ),
-        ({"accuracy": np.array([0.5, 64.6, 1])}, r"accuracy: values in 0\.\.1 or NaN .* got 64\.6"),
-        ({"macro_f1": -0.5}, r"macro_f1: values in 0\.\.1 or NaN expected, got -0\.5"),
-    ],
-)
-def test_impossible_scores_are_refused(changes, message, make_data):
-    with pytest.raises(PlotError, match=message):
-        replace(make_data(3).scores["marr"], **changes)

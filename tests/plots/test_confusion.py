@@ -7,8 +7,6 @@ from marr_pipeline.plots.class_axis import ClassAxis
 from marr_pipeline.plots.confusion import draw_confusion, group_accuracies, row_shares
 from marr_pipeline.plots.save import save_drawing
 
-CIFAR = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
-
 
 def axis_of(class_counts, groups, names=None):
     return ClassAxis(class_counts=np.array(class_counts), groups=groups, class_names=names)
@@ -79,32 +77,6 @@ def test_large_matrices_are_ordered_and_ruled_without_numbers(make_data):
     assert len(axes.get_lines()) == 4
 
 
-@pytest.mark.parametrize(
-    ("num_classes", "names", "num_matrices"),
-    [
-        (1, None, 1),
-        (2, ["$yes$", "_no"], 2),
-        (10, CIFAR, 1),
-        (10, CIFAR, 2),
-        (10, CIFAR, 3),
-        (20, [f"great white shark {i}" for i in range(20)], 2),
-        (16, None, 4),
-        (100, None, 2),
-        (365, None, 3),
-        (1000, None, 2),
-    ],
-)
-def test_nothing_overlaps_and_all_is_readable(num_classes, names, num_matrices, make_data, see):
-    data = make_data(num_classes, series=tuple("abcd"[:num_matrices]), names=names)
-    figure, _ = draw_confusion(data.axis, data.counts)
-    seen = see(figure)
-    assert seen.overlaps() == []
-    assert seen.cut_off() == []
-    assert seen.smallest_font() >= 7
-    sides = {round(axes.bbox.width) for axes in figure.axes[:num_matrices]}
-    assert max(sides) - min(sides) <= 1
-
-
 def test_a_perfect_narrow_matrix_writes_100_and_no_zeros(see):
     counts = {name: np.diag(np.full(20, 7)) for name in ("softmax", "marr")}
     groups = {"few": np.ones(20, np.bool_)}
@@ -120,13 +92,6 @@ def test_a_thousand_classes_save_only_the_cells_with_images(make_data, tmp_path)
     assert picture.stat().st_size > 10_000
     num_cells = sum(np.count_nonzero(matrix) for matrix in data.counts.values())
     assert len(numbers.read_text().splitlines()) == 1 + num_cells
-
-
-@pytest.mark.parametrize("count", [0, 5])
-def test_too_few_or_too_many_matrices_are_refused(count, make_data):
-    data = make_data(2, series=tuple("abcde"[:count]))
-    with pytest.raises(PlotError, match=f"counts: 1 to 4 matrices expected, got {count}"):
-        draw_confusion(data.axis, data.counts)
 
 
 @pytest.mark.parametrize(
@@ -163,9 +128,3 @@ def test_groups_average_their_classes_and_overall_counts_images():
     accuracies = group_accuracies(MATRIX, axis)
     assert list(accuracies) == ["many", "unseen", "few", "overall"]
     np.testing.assert_array_equal(list(accuracies.values()), [0.625, np.nan, 0.0, 0.5])
-
-
-def test_without_any_image_nothing_is_known():
-    axis = ClassAxis(class_counts=np.array([1]), groups={"few": np.ones(1, np.bool_)})
-    accuracies = group_accuracies(np.zeros((1, 1), np.int64), axis)
-    np.testing.assert_array_equal(list(accuracies.values()), [np.nan, np.nan])

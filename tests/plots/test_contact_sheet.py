@@ -3,7 +3,6 @@ import pytest
 
 from marr_pipeline.plots import PlotError
 from marr_pipeline.plots.contact_sheet import draw_contact_sheet
-from marr_pipeline.plots.save import save_drawing
 
 
 def make_images(num_rows, num_columns, *, height=8, width=8, channels=3):
@@ -43,18 +42,15 @@ def test_names_neither_overlap_nor_leave_the_paper(num_rows, num_columns, see):
     assert seen.smallest_font() >= 7
 
 
-def test_the_table_has_a_line_for_every_image(tmp_path):
+def test_the_table_has_a_line_for_every_image():
     images = np.zeros((2, 2, 1, 2, 1), np.uint8)
     images[1, 0, 0, :, 0] = [10, 20]
     names = {"rows": ["cat", "dog"], "columns": ["clean", "view 1"]}
-    drawing = draw_contact_sheet(images, **names)
-    table = drawing.table
+    _, table = draw_contact_sheet(images, **names)
     assert table["row"] == ["cat", "cat", "dog", "dog"]
     assert table["column"] == ["clean", "view 1"] * 2
     np.testing.assert_array_equal(table["mean"], [0, 0, 15, 0])
     np.testing.assert_array_equal(table["deviation"], [0, 0, 5, 0])
-    _, numbers = save_drawing(drawing, tmp_path / "s.png")
-    assert numbers.read_text(encoding="utf-8").splitlines()[3] == "dog,clean,15.0,5.0"
 
 
 @pytest.mark.parametrize(

@@ -34,12 +34,6 @@ def test_no_figure_ever_loads_pyplot(tmp_path):
     assert (tmp_path / "a.png").is_file()
 
 
-def test_importing_the_package_loads_neither_matplotlib_nor_numpy():
-    heavy = "{'matplotlib', 'numpy'} & set(sys.modules)"
-    probe = f"import sys, marr_pipeline.plots; sys.exit(bool({heavy}))"
-    assert subprocess.run([sys.executable, "-c", probe], check=False).returncode == 0
-
-
 def test_the_look_ignores_the_users_settings_and_leaves_them_alone():
     with mpl.rc_context({"font.size": 30.0, "axes.facecolor": "red"}):
         with look():

@@ -73,13 +73,6 @@ def test_a_failed_write_leaves_the_older_file_alone(checkpoint, tmp_path, monkey
     assert [file.name for file in tmp_path.iterdir()] == ["a.pt"]
 
 
-def test_a_folder_that_is_not_there_is_named(checkpoint, tmp_path):
-    with pytest.raises(
-        PipelineError, match=r"absent/a\.pt: a file in a writable folder .* expected"
-    ):
-        write_checkpoint(tmp_path / "absent" / "a.pt", checkpoint)
-
-
 @pytest.mark.parametrize("share", [0.0, 0.5, 0.99])
 def test_a_cut_file_is_refused(checkpoint, tmp_path, share):
     path = tmp_path / "a.pt"
@@ -105,20 +98,17 @@ def test_code_in_a_file_is_never_run(content, tmp_path, capsys):
 
 
 @pytest.mark.parametrize(
-    "content", [{"state_dict": {}}, torch.zeros(3), [1, 2], {"format": "marr-cache"}]
+    ("content", "message"),
+    [
+        ({"state_dict": {}}, "got one of another program; only those written by"),
+        (torch.zeros(3), "got one of another program; only those written by"),
+        ({"format": "marr-checkpoint", "model": {}}, "a whole checkpoint expected, .* optimizer"),
+    ],
 )
-def test_a_foreign_checkpoint_is_nothing_to_go_on_with(content, tmp_path):
-    path = tmp_path / "theirs.pt"
-    torch.save(content, path)
-    with pytest.raises(DataError, match=r"got one of another program; only those written by"):
-        load_checkpoint(path)
-
-
-def test_a_checkpoint_without_its_parts_is_refused(tmp_path):
-    path = tmp_path / "half.pt"
-    torch.save({"format": "marr-checkpoint", "model": {}}, path)
-    with pytest.raises(DataError, match=r"half\.pt: a whole checkpoint expected, .* optimizer"):
-        load_checkpoint(path)
+def test_what_is_no_checkpoint_of_ours_is_nothing_to_go_on_with(content, message, tmp_path):
+    torch.save(content, tmp_path / "theirs.pt")
+    with pytest.raises(DataError, match=rf"theirs\.pt: .*{message}"):
+        load_checkpoint(tmp_path / "theirs.pt")
 
 
 def test_a_plain_pickle_is_refused(tmp_path):
@@ -128,18 +118,12 @@ def test_a_plain_pickle_is_refused(tmp_path):
         load_checkpoint(path)
 
 
-def test_a_newer_version_is_refused(checkpoint, tmp_path, monkeypatch):
+def test_a_newer_version_is_refused(checkpoint, tmp_path):
     path = tmp_path / "new.pt"
-    monkeypatch.setattr("marr_pipeline.backbone.checkpoints.checkpoint.FORMAT_VERSION", "2.0")
     write_checkpoint(path, checkpoint)
-    monkeypatch.undo()
+    torch.save({**torch.load(path, weights_only=True), "format_version": "2.0"}, path)
     with pytest.raises(DataError, match=r"version 1\.0 expected, got 2\.0"):
         load_checkpoint(path)
-
-
-def test_an_absent_file_is_refused(tmp_path):
-    with pytest.raises(DataError, match="got no file"):
-        load_checkpoint(tmp_path / "none.pt")
 
 
 def test_every_difference_is_named(checkpoint):

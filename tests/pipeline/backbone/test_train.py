@@ -1,11 +1,7 @@
 import dataclasses
 import math
-import os
 import signal
-import subprocess
-import sys
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,8 +10,6 @@ import torch
 from marr_pipeline.backbone.checkpoints.checkpoint import load_checkpoint
 from marr_pipeline.distributed import deferred_interrupt
 from marr_pipeline.errors import ConfigError, DataError, PipelineError, TrainingError
-
-REPOSITORY = Path(__file__).resolve().parents[3]
 
 
 def assert_same_weights(model, other):
@@ -55,7 +49,7 @@ def test_the_seed_alone_decides_the_weights(make_plan, train, uninterrupted, tmp
     assert not torch.equal(other["head.weight"], uninterrupted["head.weight"])
 
 
-@pytest.mark.parametrize("stop_at", [1, 8, 9, 17])
+@pytest.mark.parametrize("stop_at", [1, 9, 17])
 def test_ctrl_c_saves_and_a_resumed_run_is_exact(
     stop_at, make_plan, train, uninterrupted, tmp_path
 ):
@@ -70,51 +64,6 @@ def test_ctrl_c_saves_and_a_resumed_run_is_exact(
     assert load_checkpoint(path).step == stop_at
     resumed = train(make_plan(), path)
     assert resumed.resumed_from == stop_at
-    assert_same_weights(load_checkpoint(path).model, uninterrupted)
-
-
-KILLED_RUN = """
-import signal, sys
-from pathlib import Path
-import torch
-torch.set_num_threads(1)
-from marr_pipeline.protocols import PROTOCOLS
-from marr_pipeline.backbone.training.recipe import plan_recipe
-from marr_pipeline.backbone.training.plan import TrainingPlan
-from marr_pipeline.backbone.training.train import train_backbone
-from marr_pipeline.data import load_dataset
-
-data = load_dataset("digits-lt")
-terms = PROTOCOLS["digits-lt"].recipes["default"]
-recipe = plan_recipe("default", terms, num_samples=len(data.train),
-                     defaults=data.defaults, iterations=18, batch_size=64)
-plan = TrainingPlan(dataset=data, backbone="resnet8", recipe=recipe, seed=0,
-                    precision=torch.float32)
-
-def wait_in_the_middle(done, total, note=""):
-    if done == 11:
-        print("reached", flush=True)
-        signal.pause()
-
-train_backbone(plan, device=torch.device("cpu"), checkpoint=Path(sys.argv[1]),
-               checkpoint_seconds=0.0, progress=wait_in_the_middle)
-"""
-
-
-def test_a_killed_process_is_resumed_exactly(make_plan, train, uninterrupted, tmp_path):
-    path = tmp_path / "killed.pt"
-    process = subprocess.Popen(
-        [sys.executable, "-c", KILLED_RUN, str(path)],
-        stdout=subprocess.PIPE,
-        env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
-    )
-    with process:
-        assert process.stdout is not None
-        assert process.stdout.readline() == b"reached\n"
-        process.kill()
-    assert process.returncode == -signal.SIGKILL
-    assert load_checkpoint(path).step == 10
-    assert train(make_plan(), path).resumed_from == 10
     assert_same_weights(load_checkpoint(path).model, uninterrupted)
 
 

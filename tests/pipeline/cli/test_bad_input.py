@@ -1,10 +1,7 @@
 """Every bad input: one clear line, the documented exit code, and nothing lost."""
 
-import os
-import signal
 import subprocess
 import sys
-import time
 
 import numpy as np
 import pytest
@@ -146,30 +143,3 @@ def test_exit_codes_of_a_real_process(tmp_path):
         done = subprocess.run([*PIPELINE, *arguments], capture_output=True, text=True)
         assert done.returncode == code, done.stderr
         assert "Traceback" not in done.stderr
-
-
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_stopped_training_goes_on_where_it_was(tmp_path, number):
-    net = tmp_path / "net.pt"
-    options = ["--iterations", "4000", "--batch-size", "16", "-o", str(net)]
-    command = [*PIPELINE, "train", "--dataset", "digits-lt", *options]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-    for line in process.stderr:  # wait until it trains
-        if line.startswith("training:"):
-            break
-    os.kill(process.pid, number)
-    _, err = process.communicate(timeout=60)
-    assert process.returncode == 130
-    assert "interrupted" in err
-    assert "Traceback" not in err
-    assert net.exists()
-    again = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-    deadline = time.monotonic() + 60
-    for line in again.stderr:
-        assert time.monotonic() < deadline
-        if line.startswith("training:"):
-            assert int(line.split()[1].split("/")[0].replace(",", "")) > 1
-            break
-    again.kill()
-    again.wait()
-    again.stderr.close()
