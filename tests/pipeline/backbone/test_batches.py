@@ -17,7 +17,7 @@ from marr_pipeline.backbone.training.batches import (
     share_passes,
 )
 from marr_pipeline.data.views import ViewPass
-from marr_pipeline.distributed import ALONE, Ranks
+from marr_pipeline.distributed import Ranks
 from marr_pipeline.errors import ConfigError, DataError
 
 
@@ -35,14 +35,6 @@ def test_an_epoch_meets_every_image_once_in_near_equal_batches(num_samples, batc
     assert epoch.rows.sort().values.tolist() == list(range(num_samples))
     assert not torch.equal(epoch.rows, following.rows) or num_samples < 8
     assert epoch.view != following.view
-
-
-def test_dropping_the_remainder_gives_full_batches_only(make_plan):
-    recipe = dataclasses.replace(
-        make_plan().recipe, steps_per_epoch=2, batch_size=300, drops_remainder=True
-    )
-    epoch = next(plan_passes(recipe, num_samples=1000, seed=0))
-    assert epoch.bounds == (0, 300, 600)
 
 
 @pytest.mark.parametrize("first_step", [0, 1, 4, 5, 9, 10])
@@ -90,14 +82,6 @@ def test_shares_are_the_very_batch_in_near_equal_parts(sizes, micro_batches, siz
         assert list(chain(*own)) == batch
         assert max(map(len, own)) - min(map(len, own)) <= 2
         assert min(map(len, own)) >= 1
-
-
-def test_alone_in_one_part_a_pass_stays_as_it_is(make_plan):
-    plan = make_plan(iterations=4)
-    (planned,) = plan_passes(plan.recipe, num_samples=482, seed=0)
-    (shared,) = share_passes([planned], micro_batches=1, ranks=ALONE)
-    assert batches_of([shared]) == batches_of([planned])
-    assert shared.view == planned.view
 
 
 @pytest.mark.parametrize("drops_remainder", [True, False])

@@ -46,17 +46,6 @@ def test_logits_and_features_are_torchvisions_own(name):
     torch.testing.assert_close(logits, features @ model.head.weight.T + model.head.bias)
 
 
-def test_resnet50_is_torchvisions_own():
-    model = build_backbone("resnet50", 5, in_channels=3, seed=1).eval()
-    theirs = models.resnet50(num_classes=5).eval()
-    state = {key.removeprefix("body."): value for key, value in model.state_dict().items()}
-    state |= {f"fc.{kind}": state.pop(f"head.{kind}") for kind in ("weight", "bias")}
-    theirs.load_state_dict(state)
-    images = torch.randn(1, 3, 40, 40, generator=torch.Generator().manual_seed(0))
-    with torch.no_grad():
-        assert torch.equal(model(images)[0], theirs(images))
-
-
 @pytest.mark.parametrize(
     ("name", "num_params", "width"),
     [
@@ -71,20 +60,6 @@ def test_number_of_parameters_is_the_published_one(name, num_params, width):
         model = build_backbone(name, 1000, in_channels=3, seed=0)
     assert sum(parameter.numel() for parameter in model.parameters()) == num_params
     assert model.head.weight.shape == (1000, width)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    "name",
-    ["convnext_tiny", "googlenet", "maxvit_t", "mnasnet1_0", "shufflenet_v2_x1_0", "swin_v2_t"],
-)
-def test_one_network_of_every_family_is_cut(name):
-    model = build_backbone(f"torchvision:{name}", 7, in_channels=3, seed=0)
-    num_params = sum(parameter.numel() for parameter in model.parameters())
-    # Published with 1,000 classes; MaxViT's head has no bias there.
-    published = models.get_model_weights(name).DEFAULT.meta["num_params"]
-    biases = -7 if name == "maxvit_t" else 993
-    assert num_params == published - 993 * model.head.in_features - biases
 
 
 def test_a_transformer_is_cut_too():
@@ -111,12 +86,13 @@ def test_a_head_without_a_bias_gets_one_of_zeros():
 
 
 class Twice(nn.Module):
-    def __init__(self):
+    def __init__(self, *, doubled=False):
         super().__init__()
-        self.fc = nn.Linear(12, 12)
+        self.fc, self.is_doubled = nn.Linear(12, 12), doubled
 
     def forward(self, images):
-        return self.fc(self.fc(images.flatten(1)))
+        once = self.fc(images.flatten(1))
+        return 2 * once if self.is_doubled else self.fc(once)
 
 
 class Cosine(nn.Linear):
@@ -124,15 +100,6 @@ class Cosine(nn.Linear):
         return nn.functional.linear(
             nn.functional.normalize(x), nn.functional.normalize(self.weight)
         )
-
-
-class Doubled(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.fc = nn.Linear(12, 3)
-
-    def forward(self, images):
-        return 2 * self.fc(images.flatten(1))
 
 
 @pytest.mark.parametrize(
@@ -143,7 +110,7 @@ class Doubled(nn.Module):
         (nn.Sequential(nn.Flatten(), Cosine(12, 3)), r"'1' \(Cosine\)"),
         (nn.Sequential(nn.Flatten(2), nn.Linear(4, 3)), r"'1' \(Linear\)"),
         (Twice(), r"'fc' \(Linear\)"),
-        (Doubled(), r"'fc' \(Linear and more computation\)"),
+        (Twice(doubled=True), r"'fc' \(Linear and more computation\)"),
     ],
 )
 def test_a_network_without_a_last_linear_layer_is_refused(network, ending):
@@ -162,18 +129,6 @@ def test_the_probe_leaves_weights_statistics_and_modes_alone():
     assert [module.training for module in network] == [True, False, True, True]
     for name in ("0.weight", "1.running_mean", "1.num_batches_tracked"):
         assert torch.equal(model.body.state_dict()[name], before[name])
-
-
-def test_the_seed_alone_decides_the_weights_and_the_global_generator_is_untouched():
-    torch.manual_seed(1)
-    state = torch.get_rng_state()
-    first = build_backbone("torchvision:mnasnet0_5", 3, in_channels=3, seed=5)
-    assert torch.equal(torch.get_rng_state(), state)
-    torch.manual_seed(2)
-    again = build_backbone("torchvision:mnasnet0_5", 3, in_channels=3, seed=5)
-    other = build_backbone("torchvision:mnasnet0_5", 3, in_channels=3, seed=6)
-    assert torch.equal(first.head.weight, again.head.weight)
-    assert not torch.equal(first.head.weight, other.head.weight)
 
 
 def test_images_of_a_size_that_the_network_does_not_take_are_refused():

@@ -48,12 +48,6 @@ def test_every_other_shape_is_told_with_both(name):
     assert f"1 of another shape ({name} {(3, *shape)} for {shape})" in message
 
 
-def test_what_is_too_much_is_listed():
-    extra = {"layer2.0.downsample.0.weight": torch.ones(1), "module.selfatt.bias": torch.ones(1)}
-    message = refusal({**STATE, **extra})
-    assert "got 2 unexpected (layer2.0.downsample.0.weight, module.selfatt.bias); is it" in message
-
-
 def test_all_three_kinds_stand_in_one_line():
     tensors = {**STATE, "bn1.weight": torch.zeros(2), "more": torch.zeros(1)}
     del tensors["conv1.weight"]
@@ -93,10 +87,6 @@ def test_a_head_of_other_classes_needs_a_new_one():
     assert torch.equal(model.conv1.weight, STATE["conv1.weight"])
 
 
-def test_a_new_head_is_new_where_the_old_one_would_fit():
-    assert not [name for name in match(STATE, new_head=True).tensors if name.startswith("head")]
-
-
 def test_features_without_a_head_need_a_new_one():
     tensors = {name: STATE[name] for name in BODY}
     assert "a head under one of the names head, fc, linear" in refusal(tensors)
@@ -113,18 +103,8 @@ def test_a_cosine_head_is_told_by_its_shape():
     tensors = {**STATE, "fc.weight": STATE["fc.weight"].T}
     del tensors["fc.bias"]
     assert "(5, 64) expected, got fc.weight (64, 5), as cosine heads have it" in refusal(tensors)
-
-
-@pytest.mark.parametrize(
-    ("change", "found"),
-    [
-        ({"fc.weight": torch.zeros(5, 32)}, r"got fc.weight (5, 32) and a bias (5,)"),
-        ({"fc.bias": torch.zeros(4)}, r"got fc.weight (5, 64) and a bias (4,)"),
-        ({"fc.weight": torch.zeros(5)}, r"got fc.weight (5,)"),
-    ],
-)
-def test_a_head_of_another_shape_is_refused(change, found):
-    assert f"a head (5, 64) expected, {found}" in refusal({**STATE, **change})
+    other = {**STATE, "fc.weight": torch.zeros(5, 32)}
+    assert "a head (5, 64) expected, got fc.weight (5, 32) and a bias (5,)" in refusal(other)
 
 
 def test_heads_that_only_training_has_are_left_out():
@@ -161,13 +141,9 @@ def test_no_two_backbones_have_the_same_tensors():
     assert len(shapes) == len(BACKBONES)
 
 
-@pytest.mark.parametrize("name", ["resnet8", "resnet20", "resnet32", "resnet44", "resnet56"])
+@pytest.mark.parametrize("name", ["resnet8", "resnet32", "resnet50"])
 def test_a_cifar_network_is_told_by_its_tensors(name):
     assert detect_backbone(meta_state(name), where=WHERE) == name
-
-
-def test_a_large_network_is_told_by_its_tensors():
-    assert detect_backbone(meta_state("resnet50"), where=WHERE) == "resnet50"
 
 
 def test_an_unknown_network_has_to_be_named():

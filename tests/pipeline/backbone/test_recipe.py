@@ -116,16 +116,6 @@ def test_rates_rise_then_fall_and_stay_within_bounds(name, num_samples, iteratio
     assert top <= math.ceil(0.06 * iterations) + 2 * num_samples / batch_size
 
 
-def test_warmup_is_the_smaller_of_the_recipes_and_six_percent():
-    assert plan("default", iterations=1_000).warmup == 60
-    assert plan("default", iterations=100_000).warmup == 800
-
-
-def test_an_epoch_is_as_many_steps_as_batches():
-    recipe = plan("default", epochs=3, batch_size=128)
-    assert (recipe.iterations, recipe.steps_per_epoch) == (3 * 97, 97)
-
-
 def test_the_user_stands_before_the_dataset_and_it_before_the_recipe():
     assert plan("default", 500, DIGITS).iterations == 300
     assert plan("default", 500, DIGITS).batch_size == 128
@@ -148,18 +138,12 @@ def test_a_batch_is_never_larger_than_the_data():
         ("default", {"batch_size": 0}, "batch size: at least 1 expected, got 0"),
         ("default", {"augmentation": "mixup"}, "an augmentation out of none, .* got mixup"),
         ("official", {"batch_size": 12_000}, "at least 24000 images expected"),
+        ("official", {"defaults": DIGITS}, "none, crop expected .* got autoaugment-cutout-off"),
     ],
 )
 def test_impossible_overrides_are_refused(name, overrides, message):
     with pytest.raises(ConfigError, match=message):
         plan(name, **overrides)
-
-
-def test_official_augmentation_is_refused_for_digits():
-    with pytest.raises(
-        ConfigError, match=r"none, crop expected .* got autoaugment-cutout-official"
-    ):
-        plan("official", 500, DIGITS)
 
 
 @pytest.mark.parametrize(

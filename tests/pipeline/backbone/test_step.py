@@ -77,11 +77,6 @@ def test_overflowing_gradients_are_skipped_and_counted(half_plan, tmp_path, monk
     assert all(bool(value.isfinite().all()) for value in stored.model.values())
 
 
-def test_other_precisions_have_no_scaler(make_plan, tmp_path):
-    train(make_plan(), tmp_path / "a.pt", iterations=1)
-    assert load_checkpoint(tmp_path / "a.pt").scaler is None
-
-
 def test_the_memory_layout_changes_rounding_alone(make_plan, tmp_path):
     for name, execution in (
         ("last", Execution()),

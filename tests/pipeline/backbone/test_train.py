@@ -1,7 +1,6 @@
 import dataclasses
 import math
 import signal
-import time
 
 import numpy as np
 import pytest
@@ -9,7 +8,7 @@ import torch
 
 from marr_pipeline.backbone.checkpoints.checkpoint import load_checkpoint
 from marr_pipeline.distributed import deferred_interrupt
-from marr_pipeline.errors import ConfigError, DataError, PipelineError, TrainingError
+from marr_pipeline.errors import ConfigError, DataError, TrainingError
 
 
 def assert_same_weights(model, other):
@@ -108,13 +107,6 @@ def test_a_diverged_run_names_the_step_and_keeps_the_last_good_state(make_plan, 
     kept = load_checkpoint(tmp_path / "a.pt")
     assert 0 < kept.step < 6
     assert all(bool(value.isfinite().all()) for value in kept.model.values())
-
-
-def test_an_unwritable_place_is_found_before_training(make_plan, train, tmp_path):
-    started = time.monotonic()
-    with pytest.raises(PipelineError, match="a file in a writable folder with space left expected"):
-        train(make_plan(iterations=100_000), tmp_path / "absent" / "a.pt")
-    assert time.monotonic() - started < 5
 
 
 def test_a_negative_seed_is_refused(make_plan):

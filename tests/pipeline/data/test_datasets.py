@@ -9,11 +9,6 @@ from marr_pipeline.errors import ConfigError, DataError
 from marr_pipeline.groups import shot_groups
 
 
-def test_an_unknown_dataset_is_answered_with_the_known_ones():
-    with pytest.raises(ConfigError, match=r"digits-lt, cifar10-lt, .* expected, got mnist"):
-        load_dataset("mnist")
-
-
 def test_a_negative_seed_is_refused():
     with pytest.raises(ConfigError, match="data seed: at least 0 expected, got -1"):
         load_dataset("digits-lt", data_seed=-1)
@@ -76,12 +71,6 @@ def test_cifar_folders_give_a_steeper_tail(cifar10_folder):
 def test_cifar100_refuses_ten_folders(cifar10_folder):
     with pytest.raises(DataError, match="100 class folders expected for cifar100-lt, got 10"):
         load_dataset("cifar100-lt", data_root=cifar10_folder)
-
-
-@pytest.mark.parametrize("name", ["cifar10-lt", "cifar100-lt", "folder"])
-def test_a_missing_root_is_asked_for(name):
-    with pytest.raises(ConfigError, match=r"--data-root: .* expected, got none"):
-        load_dataset(name)
 
 
 def test_cifar_keeps_its_size(tmp_path):

@@ -8,7 +8,6 @@ from torchvision.transforms.v2 import functional
 
 from marr_pipeline.data import pillow_operations as pillow
 
-HEIGHT, WIDTH = 6, 9
 ENHANCERS = {
     "brightness": (pillow.adjust_brightness, ImageEnhance.Brightness),
     "colour": (pillow.adjust_colour, ImageEnhance.Color),
@@ -64,49 +63,3 @@ def test_solarize_is_pillows(threshold):
     image = noise(1)
     expected = to_batch(ImageOps.solarize(image, threshold))
     assert torch.equal(pillow.solarize(to_batch(image), torch.tensor([threshold])), expected)
-
-
-@pytest.fixture(scope="module")
-def images():
-    generator = torch.Generator().manual_seed(0)
-    return torch.randint(0, 256, (2, 3, HEIGHT, WIDTH), dtype=torch.uint8, generator=generator)
-
-
-def move(images, operation, *strengths):
-    tables = [pillow.nearest_sources(operation, strength, HEIGHT, WIDTH) for strength in strengths]
-    return pillow.copy_pixels(images, torch.stack(tables))
-
-
-def shear(images, operation, *strengths):
-    tables = [pillow.cubic_sources(operation, strength, HEIGHT, WIDTH) for strength in strengths]
-    return pillow.interpolate_pixels(images, *map(torch.stack, zip(*tables, strict=True)))
-
-
-def test_each_image_moves_by_its_own_strength(images):
-    moved = move(images, "TranslateX", 2.0, -1.0)
-    assert torch.equal(moved[0, :, :, :-2], images[0, :, :, 2:])
-    assert torch.equal(moved[1, :, :, 1:], images[1, :, :, :-1])
-    assert bool((moved[0, :, :, -2:] == pillow.FILL).all())
-    assert bool((moved[1, :, :, 0] == pillow.FILL).all())
-
-
-def test_a_cubic_shear_lies_between_pixels(images):
-    # Sheared by 1 a row about the corner, pixel centres are half a pixel off: every offset is 1/2.
-    taps, offset, inside = pillow.cubic_sources("ShearX", 1.0, HEIGHT, WIDTH)
-    assert bool((offset == 0.5).all())
-    assert taps.shape == (4, HEIGHT * WIDTH)
-    place = torch.arange(HEIGHT * WIDTH)
-    rows, columns = place // WIDTH, place % WIDTH
-    assert torch.equal(inside, columns + rows + 1 < WIDTH)
-    assert torch.equal(taps[1] // WIDTH, rows)
-
-
-def test_between_four_pixels_lies_the_cubic():
-    image = torch.tensor([10, 20, 60, 80], dtype=torch.uint8).reshape(1, 1, 1, 4)
-    taps, _, inside = pillow.cubic_sources("ShearX", 0.0, 1, 4)
-    middle = pillow.interpolate_pixels(
-        image, taps[None], torch.full((1, 4), 0.5, dtype=torch.float64), inside[None]
-    )
-    # b + t (c - a + t (2a - 2b + c - d + t (b - a - c + d))) at t = 1/2 between 20 and 60:
-    # 20 + (50 + (-40 + 30 / 2) / 2) / 2 = 38.75.
-    assert int(middle[0, 0, 0, 1]) == 38
