@@ -6,7 +6,7 @@ images went where. A class without images has no shares: its row is hatched, not
 
 from collections.abc import Mapping
 from itertools import groupby
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -75,11 +75,12 @@ def draw_confusion(axis: ClassAxis, counts: Mapping[str, Counts]) -> Drawing:
     with look():
         layout = _layout(axis, num_matrices=len(counts))
         figure = new_figure(layout.width, layout.height, layout="compressed")
+        title_length = int(layout.side / (0.6 * LARGE))  # characters
         grid = figure.subplots(layout.num_rows, layout.num_columns, squeeze=False)
         for i, (axes, (name, matrix)) in enumerate(zip(grid.flat, counts.items(), strict=False)):
             _draw_matrix(axes, matrix, axis, norm=norm, cell=layout.side / axis.num_classes)
             _mark_classes(axes, axis, length=layout.side, is_first=i % layout.num_columns == 0)
-            axes.set_title(shorten(name, length=layout.name_length), pad=12 if is_written else 5)
+            axes.set_title(shorten(name, length=title_length), pad=12 if is_written else 5)
             caption = _caption(matrix, axis, length=layout.side)
             axes.set_xlabel(f"predicted class\n{caption}")
         for axes in grid.flat[len(counts) :]:
@@ -91,19 +92,14 @@ def draw_confusion(axis: ClassAxis, counts: Mapping[str, Counts]) -> Drawing:
 
 
 def _table(axis: ClassAxis, counts: Mapping[str, Counts]) -> Table:
-    series: list[str] = []
-    cells: list[Counts] = []
-    shares: list[npt.NDArray[np.float64]] = []
+    cells: list[tuple[npt.NDArray[Any], ...]] = []
     for name, matrix in counts.items():
         ordered = matrix[np.ix_(axis.order, axis.order)]
-        is_listed = np.ones_like(ordered, dtype=np.bool_)
-        if axis.num_classes > MAX_DENSE_CLASSES:
-            is_listed = ordered > 0
-        true, predicted = np.nonzero(is_listed)
-        series += [name] * len(true)
-        cells.append(np.stack([axis.order[true], axis.order[predicted], ordered[is_listed]]))
-        shares.append(row_shares(ordered)[is_listed])
-    true, predicted, count = np.concatenate(cells, axis=1)
+        is_listed = (ordered > 0) | (axis.num_classes <= MAX_DENSE_CLASSES)
+        true, predicted = (axis.order[ranks] for ranks in np.nonzero(is_listed))
+        shares = row_shares(ordered)[is_listed]
+        cells.append((np.full(len(true), name), true, predicted, ordered[is_listed], shares))
+    series, true, predicted, count, fraction = map(np.concatenate, zip(*cells, strict=True))
     return {
         "series": series,
         "true_class": true,
@@ -112,7 +108,7 @@ def _table(axis: ClassAxis, counts: Mapping[str, Counts]) -> Table:
         "predicted_name": [axis.names[class_id] for class_id in predicted],
         "true_group": [axis.group_names[class_id] for class_id in true],
         "count": count,
-        "fraction": np.concatenate(shares),
+        "fraction": fraction,
     }
 
 
@@ -164,11 +160,6 @@ class _Layout(NamedTuple):
     width: float
     height: float
     side: float
-
-    @property
-    def name_length(self) -> int:
-        """Characters of a title over one matrix."""
-        return int(self.side / (0.6 * LARGE))
 
 
 def _layout(axis: ClassAxis, *, num_matrices: int) -> _Layout:
@@ -227,16 +218,14 @@ def _hatch_rows(axes: Axes, is_absent: npt.NDArray[np.bool_]) -> None:
 
 
 def _mark_classes(axes: Axes, axis: ClassAxis, *, length: float, is_first: bool) -> None:
-    if is_first:
-        axes.set_ylabel("true class")
     if axis.num_classes > MAX_WRITTEN_CLASSES:
         label_groups(axes, axis, side="bottom", length=length)
         label_groups(axes, axis, side="left", length=length)
-        axes.tick_params(labelleft=is_first)
-        return
-    label_groups(axes, axis, side="top", length=length)
-    name_classes(axes, axis, length=length)
-    axes.set_yticks(range(axis.num_classes), axis.tick_labels())
+    else:
+        label_groups(axes, axis, side="top", length=length)
+        name_classes(axes, axis, length=length)
+        axes.set_yticks(range(axis.num_classes), axis.tick_labels())
+    axes.set_ylabel("true class" if is_first else "")
     axes.tick_params(labelleft=is_first)
 
 
