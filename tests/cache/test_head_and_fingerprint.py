@@ -83,14 +83,10 @@ def test_a_vector_is_no_linear_layer():
         Head.from_linear(np.ones(3), None)
 
 
-@pytest.mark.parametrize("shape", [(0,), (5,), (2, 3), (2, 0, 3)])
-def test_finite_numbers_have_no_place(shape):
-    assert first_not_finite(np.full(shape, np.finfo(np.float32).max, np.float32)) is None
-
-
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
-def test_the_first_in_row_order_is_found(bad):
-    values = np.zeros((4, 3, 2), np.float16)
+def test_the_first_in_row_order_that_is_not_finite_is_found(bad):
+    values = np.full((4, 3, 2), np.finfo(np.float16).max, np.float16)
+    assert first_not_finite(values) is first_not_finite(values[:0]) is None
     values[2, 0, 1] = values[2, 1, 0] = values[3, 0, 0] = bad
     assert first_not_finite(values) == (2, 0, 1)
     assert first_not_finite(values[:, 0, 0]) == (3,)
@@ -101,13 +97,10 @@ def test_fingerprints_are_equal_exactly_if_nothing_differs(old, new):
     assert (fingerprint(old) == fingerprint(new)) == (differences(old, new) == [])
 
 
-def test_order_and_kind_of_sequence_do_not_matter():
-    assert fingerprint({"a": (1, 2), "b": 1}) == fingerprint({"b": 1, "a": [1, 2]})
-
-
 def test_the_fingerprint_is_sha256_of_canonical_json():
     text = '{"a":[1,"\\u00fc"],"b":null}'
-    assert fingerprint({"b": None, "a": [1, "ü"]}) == hashlib.sha256(text.encode()).hexdigest()
+    for parts in ({"b": None, "a": [1, "ü"]}, {"a": (1, "ü"), "b": None}):
+        assert fingerprint(parts) == hashlib.sha256(text.encode()).hexdigest()
 
 
 def test_differences_are_readable():

@@ -106,15 +106,12 @@ def test_arrays_that_contradict_each_other(sample, name, array, message, edit):
     assert str(sample) in str(caught.value)
 
 
-def test_views_that_do_not_fit(sample, edit):
+def test_views_and_bytes_that_do_not_fit(sample, edit):
     with edit() as file:
-        file["splits/train/logits"].attrs["views"] = ["clean", "augmented", "augmented"]
-        file["splits/train/features"].attrs["views"] = ["clean", "augmented", "augmented"]
+        for rows in ("logits", "features"):
+            file[f"splits/train/{rows}"].attrs["views"] = ["clean", "augmented", "augmented"]
     with pytest.raises(CacheError, match=r"logits: shape \(3, 9, 4\)"):
         open_cache(sample)
-
-
-def test_chunked_arrays(sample, edit):
     with edit() as file:
         labels = file["splits/train/labels"][...]
         del file["splits/train/labels"]
