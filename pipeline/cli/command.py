@@ -49,7 +49,6 @@ class Command(click.Command):
                 is_flag=True,
                 is_eager=True,
                 expose_value=False,
-                callback=_set_debug,
                 help="Show the traceback of an error.",
             ),
         ]
@@ -111,29 +110,20 @@ def _finite(value: Any) -> Any:
     return str(value) if isinstance(value, Path) else value
 
 
-def _set_debug(context: click.Context, parameter: click.Parameter, value: bool) -> None:
-    context.find_root().meta["pipeline.debug"] = value
-
-
 def _read_config(context: click.Context, parameter: click.Parameter, path: Path | None) -> None:
-    """Keys of the file's top level and of the command's table, `[rectify]`, become defaults.
-
-    The table of a command in a group is `[bench.fit]`.
-    """
+    """Keys of the file's top level and of the command's table, `[rectify]`, become defaults."""
     if path is None:
         return
     try:
         document = tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise click.UsageError(f"{path}: a TOML file expected, got {error}") from error
-    entries = _without_tables(document)
-    table, outer = document, context.find_root()
-    for inner in _command_contexts(context):
-        assert isinstance(outer.command, click.Group)
-        for name in table if table is not document else document.keys() - entries.keys():
-            _check_known(path, name, outer.command.list_commands(outer), "command")
-        table, outer = table.get(str(inner.info_name), {}), inner
-    entries |= _without_tables(table)
+    tables = {key: value for key, value in document.items() if isinstance(value, dict)}
+    root = context.find_root()
+    assert isinstance(root.command, click.Group)
+    for name in tables:
+        _check_known(path, name, root.command.list_commands(root), "command")
+    entries = {**document, **tables.get(str(context.info_name), {})}
     options = {
         option.removeprefix("--"): parameter.name
         for parameter in context.command.params
@@ -142,23 +132,11 @@ def _read_config(context: click.Context, parameter: click.Parameter, path: Path 
     }
     defaults: dict[str, Any] = {}
     for key, value in entries.items():
-        name = key.replace("_", "-")
-        _check_known(path, name, list(options), "option")
-        defaults[str(options[name])] = value
+        if not isinstance(value, dict):
+            name = key.replace("_", "-")
+            _check_known(path, name, list(options), "option")
+            defaults[str(options[name])] = value
     context.default_map = {**(context.default_map or {}), **defaults}
-
-
-def _without_tables(document: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in document.items() if not isinstance(value, dict)}
-
-
-def _command_contexts(context: click.Context) -> list[click.Context]:
-    """Contexts from the first command below the program's name to the one that runs."""
-    found = []
-    while context.parent is not None:
-        found.append(context)
-        context = context.parent
-    return found[::-1]
 
 
 def _check_known(path: Path, name: str, known: list[str], kind: str) -> None:

@@ -12,11 +12,15 @@ from marr_pipeline.cli.options import (
     input_type,
     json_option,
     output_type,
-    renamed_option,
 )
 from marr_pipeline.progress import ProgressLine
 
 FORMAT_OF_SUFFIX = {".txt": "terminal", ".md": "markdown", ".tex": "latex", ".csv": "csv"}
+
+
+def _refuse_old_name(context: click.Context, parameter: click.Parameter, value: object) -> None:
+    if value is not None:
+        raise click.UsageError("--prior: --class-distribution expected, its name now; use that")
 
 
 @command("compare")
@@ -39,7 +43,7 @@ FORMAT_OF_SUFFIX = {".txt": "terminal", ".md": "markdown", ".tex": "latex", ".cs
     "--prior",
     hidden=True,
     expose_value=False,
-    callback=renamed_option("--class-distribution"),
+    callback=_refuse_old_name,
 )
 @click.option("--resamples", type=click.IntRange(min=100), default=2_000, help="Of the bootstrap.")
 @click.option(

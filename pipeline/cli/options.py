@@ -6,7 +6,7 @@ cannot write is a failure (exit code 1), said before any work is done for it.
 
 import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
@@ -47,16 +47,6 @@ def check_output(path: Path, *, suffixes: tuple[str, ...] = (), is_dry: bool = F
             f"-o {path}: a name ending in {' or '.join(suffixes)} expected, got '{path.suffix}'"
         )
     check_writable(path, touches=not is_dry)
-
-
-def renamed_option(new: str) -> Callable[[click.Context, click.Parameter, object], None]:
-    """Callback of a hidden option that has another name now."""
-
-    def refuse(context: click.Context, parameter: click.Parameter, value: object) -> None:
-        if value is not None:
-            raise click.UsageError(f"{parameter.opts[0]}: {new} expected, its name now; use that")
-
-    return refuse
 
 
 class Size(click.ParamType[int]):

@@ -1,6 +1,7 @@
 """The options that `train` and `extract` share, under the names of `phase_one.PhaseOneRequest`."""
 
 from collections.abc import Callable, Sequence
+from functools import reduce
 from typing import Any, TypeVar
 
 import click
@@ -180,17 +181,14 @@ def given_options(context: click.Context) -> frozenset[str]:
     return frozenset(name for name, source in sources.items() if source is not default)
 
 
-def data_options(function: Function) -> Function:
-    """Decorator: add those that say which images and which seed."""
-    return _add(DATA_OPTIONS, function)
+def _added(options: Sequence[Callable[[Function], Function]]) -> Callable[[Function], Function]:
+    def add(function: Function) -> Function:
+        return reduce(lambda inner, option: option(inner), reversed(options), function)
+
+    return add
 
 
-def phase_one_options(function: Function) -> Function:
-    """Decorator: add all of them."""
-    return _add(OPTIONS, function)
-
-
-def _add(options: Sequence[Callable[[Function], Function]], function: Function) -> Function:
-    for option in reversed(options):
-        function = option(function)
-    return function
+data_options = _added(DATA_OPTIONS)
+"""Decorator: those that say which images and which seed."""
+phase_one_options = _added(OPTIONS)
+"""Decorator: all of them."""

@@ -150,7 +150,7 @@ def cli_command(
             _print_report(result, as_json=as_json)
         # A file that the first process could not write is every process's failure.
         ranks.meet()
-    if result.is_unsolved:
+    if result.fit.is_unsolved:
         raise click.exceptions.Exit(EXIT_UNSOLVED)
 
 

@@ -36,6 +36,21 @@ class FitResult(Solution):
     seconds: float = 0.0
     warnings: tuple[str, ...] = ()
 
+    @property
+    def is_unsolved(self) -> bool:
+        """Whether it stopped at a limit or has no minimum."""
+        return self.status in (FitStatus.STEP_LIMIT, FitStatus.UNBOUNDED)
+
+    def record(self) -> dict[str, Any]:
+        """How it ended, for JSON."""
+        return {
+            "status": str(self.status),
+            "loss": self.loss,
+            "gap_bound": self.gap_bound,
+            "passes": self.passes,
+            "seconds": self.seconds,
+        }
+
     @classmethod
     def of(
         cls,

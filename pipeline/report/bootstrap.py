@@ -17,11 +17,10 @@ from scipy.sparse import csr_array
 
 from marr_pipeline.errors import ConfigError
 from marr_pipeline.groups import shot_groups
-from marr_pipeline.report.metrics import SUMMARIES, summarise
+from marr_pipeline.report.metrics import SUMMARIES, Entries, score_entries, split_sums, summarise
 from marr_pipeline.report.population import Population
 from marr_pipeline.report.scores import SampleScores
-from marr_pipeline.report.sums import Entries, score_entries, split_sums
-from marr_pipeline.report.tables.table import Interval
+from marr_pipeline.report.table import Interval
 
 BLOCK_COUNTS = 2**20
 """Counts drawn at a time, 8 MiB: all arrays of a block together stay below 100 MiB."""

@@ -11,7 +11,7 @@ from marr_pipeline.cache import open_cache
 from marr_pipeline.errors import DataError
 from marr_pipeline.files import replacing
 from marr_pipeline.rectify.rectifier_file import load_rectifier
-from marr_pipeline.workflows.arrays.files import read_logits
+from marr_pipeline.workflows.arrays import read_logits
 from marr_pipeline.workflows.cached import evaluation_rows, rectifier_for
 
 Arrays = dict[str, npt.NDArray[Any]]

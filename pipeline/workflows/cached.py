@@ -1,17 +1,14 @@
 """From a cache to what `rectify` and `report` take: the seam between the two phases."""
 
 import os
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from marr_pipeline import __version__
 from marr_pipeline.cache import Cache, CachedSplit, CacheError, ViewKind, open_cache
 from marr_pipeline.errors import DataError, LeakError
 from marr_pipeline.rectify.inputs import FitInputs, HeadFacts
@@ -127,9 +124,7 @@ def split_inputs(
     head = head_facts(cached)
     return (
         FitInputs(
-            logits=_stored_logits(cached, rows, chosen_views).to(device)
-            if (source or _stored_source(rows)) == "logits"
-            else _feature_logits(cached, rows, chosen_views, device),
+            logits=_logits(cached, rows, chosen_views, source, device),
             labels=torch.from_numpy(rows.labels),
             weight_norm=head.weight_norm,
             class_counts=torch.from_numpy(cached.class_counts),
@@ -203,16 +198,6 @@ def check_needs(cached: Cache, method: str, *, split: str = "train") -> None:
         )
 
 
-def fit_metadata(cached: Cache, **more: Any) -> Mapping[str, Any]:
-    """What a rectifier file says of where it comes from."""
-    return {
-        "cache_fingerprint": cached.fingerprint,
-        "head_fingerprint": cached.head_fingerprint,
-        **more,
-        "versions": {"marr-pipeline": __version__, "torch": str(torch.__version__)},
-    }
-
-
 def evaluation_rows(cached: Cache, split: str) -> EvaluationRows:
     """The clean view of a split; the first where none is clean.
 
@@ -223,11 +208,8 @@ def evaluation_rows(cached: Cache, split: str) -> EvaluationRows:
     """
     rows = cached.split(split)
     view = rows.clean_view
-    if _stored_source(rows) == "logits":
-        logits = _stored_logits(cached, rows, slice(view, view + 1))[0]
-    else:
-        made = _feature_logits(cached, rows, slice(view, view + 1), torch.device("cpu"))
-        logits = made.block(slice(0, made.num_rows))
+    made = _logits(cached, rows, slice(view, view + 1), None, torch.device("cpu"))
+    logits = made[0] if isinstance(made, Tensor) else made.block(slice(0, made.num_rows))
     return EvaluationRows(
         logits=logits,
         features=None if rows.features is None else torch.from_numpy(rows.features[view]),
@@ -237,22 +219,16 @@ def evaluation_rows(cached: Cache, split: str) -> EvaluationRows:
     )
 
 
-def _stored_source(rows: CachedSplit) -> str:
-    """Where a split's logits come from unless it is said."""
-    return "features" if rows.logits is None else "logits"
-
-
-def _stored_logits(cached: Cache, rows: CachedSplit, views: slice) -> Tensor:
-    if rows.logits is None:
+def _logits(
+    cached: Cache, rows: CachedSplit, views: slice, source: str | None, device: torch.device
+) -> Tensor | FeatureLogits:
+    """Those stored, unless they are to be computed anew or there are none."""
+    if rows.logits is not None and source != "features":
+        return torch.from_numpy(rows.logits[views]).to(device)
+    if source == "logits":
         raise CacheError(
             f"{cached.path}: split {rows.name} holds features alone; use --from features"
         )
-    return torch.from_numpy(rows.logits[views])
-
-
-def _feature_logits(
-    cached: Cache, rows: CachedSplit, views: slice, device: torch.device
-) -> FeatureLogits:
     weight, bias = cached.head.weight, cached.head.bias
     if rows.features is None or weight is None:
         missing = "features" if rows.features is None else "head weight"

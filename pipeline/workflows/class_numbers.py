@@ -19,7 +19,7 @@ from marr_pipeline.report.population import (
     reversed_distribution,
     under_distribution,
 )
-from marr_pipeline.workflows.arrays.files import read_npz
+from marr_pipeline.workflows.arrays import read_npz
 
 TRAIN, UNIFORM = "train", "uniform"
 DISTRIBUTION_KEYS = ("prior", "weights", "class_counts")

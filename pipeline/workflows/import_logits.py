@@ -11,8 +11,8 @@ import numpy.typing as npt
 from marr_pipeline import cache
 from marr_pipeline.errors import DataError
 from marr_pipeline.workflows import CREATOR, library_versions
-from marr_pipeline.workflows.arrays.files import SplitFiles as SplitFiles
-from marr_pipeline.workflows.arrays.files import read_split
+from marr_pipeline.workflows.arrays import SplitFiles as SplitFiles
+from marr_pipeline.workflows.arrays import read_split
 from marr_pipeline.workflows.arrays.head import (
     build_head,
     check_head_makes_logits,

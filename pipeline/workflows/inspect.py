@@ -3,8 +3,6 @@
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
-
 from marr_pipeline.cache import CachedSplit, open_cache
 from marr_pipeline.groups import shot_groups
 from marr_pipeline.rectify.rectifier_file import load_rectifier
@@ -43,17 +41,16 @@ def _rectifier_document(path: Path) -> Document:
         "method": rectifier.method,
         "num_classes": rectifier.num_classes,
         "num_features": rectifier.num_features,
-        "tensors": {name: _tensor_document(tensor) for name, tensor in tensors.items()},
+        "tensors": {
+            name: {
+                "shape": list(tensor.shape),
+                "min": float(tensor.min()),
+                "max": float(tensor.max()),
+                "mean": float(tensor.mean()),
+            }
+            for name, tensor in tensors.items()
+        },
         "metadata": dict(rectifier.metadata),
-    }
-
-
-def _tensor_document(tensor: Tensor) -> Document:
-    return {
-        "shape": list(tensor.shape),
-        "min": float(tensor.min()),
-        "max": float(tensor.max()),
-        "mean": float(tensor.mean()),
     }
 
 
@@ -102,22 +99,22 @@ def _cache_document(path: Path) -> Document:
 
 
 def _split_document(split: CachedSplit) -> Document:
-    stored = {"logits": split.logits, "features": split.features}
+    arrays = {
+        # As in the file, where a single view has no axis of its own.
+        f"splits/{split.name}/{name}": {
+            "shape": list(rows.shape[len(rows) == 1 :]),
+            "dtype": str(rows.dtype),
+        }
+        for name, rows in (("logits", split.logits), ("features", split.features))
+        if rows is not None
+    }
     return {
         "samples": split.num_samples,
         "views": list(split.views),
         "logits": None if split.logits is None else str(split.logits.dtype),
         "features": None if split.features is None else split.features.shape[2],
         "ids": split.ids is not None,
-        "datasets": {
-            # As in the file, where a single view has no axis of its own.
-            f"splits/{split.name}/{name}": {
-                "shape": list(rows.shape[len(rows) == 1 :]),
-                "dtype": str(rows.dtype),
-            }
-            for name, rows in stored.items()
-            if rows is not None
-        },
+        "datasets": arrays,
     }
 
 

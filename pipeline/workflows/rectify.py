@@ -5,6 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+
+from marr_pipeline import __version__
 from marr_pipeline.cache import Cache
 from marr_pipeline.device import resolve_device
 from marr_pipeline.distributed import ALONE, Ranks
@@ -21,15 +24,14 @@ from marr_pipeline.rectify.rows.resources import Resources
 from marr_pipeline.rectify.settings import RectifySettings
 from marr_pipeline.rectify.tuning import TuningOptions
 from marr_pipeline.rectify.tuning.choice import Tuning
+from marr_pipeline.report.formats import metrics_table
 from marr_pipeline.report.metrics import Metrics
-from marr_pipeline.report.tables import metrics_table
 from marr_pipeline.workflows.cached import (
     CacheLike,
     closed_form,
     dataset_name,
     evaluation_rows,
     fit_inputs,
-    fit_metadata,
     opened,
     with_fit_split,
 )
@@ -62,11 +64,6 @@ class Rectification:
     warnings: list[str]
     tuning: Tuning | None = None
     path: Path | None = None
-
-    @property
-    def is_unsolved(self) -> bool:
-        """Whether the fit stopped at a limit or has no minimum."""
-        return self.fit.status in (FitStatus.STEP_LIMIT, FitStatus.UNBOUNDED)
 
     def header(self) -> list[str]:
         """What was fitted, on what."""
@@ -108,12 +105,8 @@ class Rectification:
             "center": settings.center,
             "scale_l2": settings.scale_l2 if settings.center == "tempered" else None,
             "reduction": settings.reduction,
-            "status": str(fit.status),
-            "loss": fit.loss,
+            **fit.record(),
             "grad_norm": fit.gradient_norm,
-            "gap_bound": fit.gap_bound,
-            "passes": fit.passes,
-            "seconds": fit.seconds,
             "omega": None
             if omega is None
             else {
@@ -225,7 +218,12 @@ def rectify_cache(
         inputs,
         settings,
         dataset=dataset_name(cached),
-        metadata=fit_metadata(cached, tuning=None if tuning is None else tuning.summary()),
+        metadata={
+            "cache_fingerprint": cached.fingerprint,
+            "head_fingerprint": cached.head_fingerprint,
+            "tuning": None if tuning is None else tuning.summary(),
+            "versions": {"marr-pipeline": __version__, "torch": str(torch.__version__)},
+        },
         progress=progress,
         resources=resources,
     )

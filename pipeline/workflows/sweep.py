@@ -5,16 +5,15 @@ from dataclasses import dataclass, replace
 from itertools import product
 from typing import Any
 
-from marr_pipeline.cache import Cache, ViewKind
+from marr_pipeline.cache import ViewKind
 from marr_pipeline.names import REFERENCES
-from marr_pipeline.optim.solvable import FitStatus
 from marr_pipeline.progress import Progress, silent
 from marr_pipeline.rectify.fit import fit_rectifier
 from marr_pipeline.rectify.inputs import FitInputs
 from marr_pipeline.rectify.method import FitResult
 from marr_pipeline.rectify.settings import RectifySettings
+from marr_pipeline.report.formats import metrics_table
 from marr_pipeline.report.metrics import Metrics
-from marr_pipeline.report.tables import metrics_table
 from marr_pipeline.workflows.cached import (
     CacheLike,
     closed_form,
@@ -42,19 +41,6 @@ class SweptFit:
     fit: FitResult
     metrics: Metrics
 
-    def record(self) -> dict[str, Any]:
-        """The varied settings, how the fit ended, and the metrics, for JSON."""
-        return {
-            **self.varied,
-            "views": self.num_views,
-            "status": str(self.fit.status),
-            "loss": self.fit.loss,
-            "gap_bound": self.fit.gap_bound,
-            "passes": self.fit.passes,
-            "seconds": self.fit.seconds,
-            "metrics": self.metrics.record(),
-        }
-
 
 @dataclass(frozen=True, kw_only=True)
 class Sweep:
@@ -65,7 +51,7 @@ class Sweep:
         eval_split: split that was scored.
         baselines: metrics of softmax and logit adjustment.
         points: in the order of the grid, its last setting varying fastest.
-        varies_views: whether the number of views is one of the things tried.
+        varies_views: whether their number is one of the things tried.
         warnings: what the cache could not give, and fits that reached no minimum.
     """
 
@@ -82,7 +68,9 @@ class Sweep:
         for point in self.points:
             shown = {**point.varied, **({"views": point.num_views} if self.varies_views else {})}
             values = (
-                f"{name} {_short(value)}" for name, value in shown.items() if value is not None
+                f"{name} {value:g}" if isinstance(value, float) else f"{name} {value}"
+                for name, value in shown.items()
+                if value is not None
             )
             rows[", ".join(values) or "preset"] = point.metrics
         return metrics_table(rows)
@@ -95,7 +83,15 @@ class Sweep:
             "preset": self.base.preset,
             "eval_split": self.eval_split,
             "baselines": {name: found.record() for name, found in self.baselines.items()},
-            "points": [point.record() for point in self.points],
+            "points": [
+                {
+                    **point.varied,
+                    "views": point.num_views,
+                    **point.fit.record(),
+                    "metrics": point.metrics.record(),
+                }
+                for point in self.points
+            ],
         }
 
 
@@ -132,7 +128,13 @@ def sweep(
     rows = evaluation_rows(cached, eval_split)
     points: list[SweptFit] = []
     settings = tuple(dict.fromkeys(_settings(base, grid)))
-    inputs, warnings = _inputs(cached, settings, source)
+    inputs: dict[tuple[str | None, ViewKind], FitInputs] = {}
+    warnings: list[str] = []
+    for point in settings:  # the rows of each split and kind of views that is fitted
+        if (point.fit_split, point.fit_views) not in inputs:
+            found, missing = fit_inputs(cached, point, source=source)
+            inputs[point.fit_split, point.fit_views] = found
+            warnings += missing
     views_tried = tuple(num_views) or (None,)
     for views, tried in product(views_tried, settings):
         fitted = inputs[tried.fit_split, tried.fit_views]
@@ -144,9 +146,7 @@ def sweep(
         metrics = rows.metrics(fit.rectifier)
         points.append(SweptFit(varied=varied, num_views=fitted.num_views, fit=fit, metrics=metrics))
         progress(len(points), len(views_tried) * len(settings))
-    unsolved = sum(
-        point.fit.status in (FitStatus.STEP_LIMIT, FitStatus.UNBOUNDED) for point in points
-    )
+    unsolved = sum(point.fit.is_unsolved for point in points)
     if unsolved:
         warnings.append(f"{unsolved} of {len(points)} fits did not reach a minimum; see --json")
     return Sweep(
@@ -159,20 +159,6 @@ def sweep(
     )
 
 
-def _inputs(
-    cached: Cache, settings: Sequence[RectifySettings], source: str | None
-) -> tuple[dict[tuple[str | None, ViewKind], FitInputs], list[str]]:
-    """The rows of each split and kind of views that is fitted, and what the cache lacks of them."""
-    found: dict[tuple[str | None, ViewKind], FitInputs] = {}
-    warnings: list[str] = []
-    for point in settings:
-        rows = point.fit_split, point.fit_views
-        if rows not in found:
-            found[rows], missing = fit_inputs(cached, point, source=source)
-            warnings += missing
-    return found, warnings
-
-
 def _settings(
     base: RectifySettings, grid: Mapping[str, Sequence[Any]]
 ) -> Iterator[RectifySettings]:
@@ -180,7 +166,3 @@ def _settings(
     for values in product(*grid.values()):
         point = replace(base, **dict(zip(grid, values, strict=True)))
         yield point if point.center == "tempered" else replace(point, scale_l2=base.scale_l2)
-
-
-def _short(value: object) -> str:
-    return f"{value:g}" if isinstance(value, float) else str(value)

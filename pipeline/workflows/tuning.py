@@ -60,7 +60,18 @@ def tune_on_cache(
         FitError: the loss ran out of finite numbers.
     """
     assert settings.fit_split is not None
-    _refuse_leaks(cached, settings.fit_split)
+    if settings.fit_split == "tune":
+        raise ConfigError(
+            "--fit-split: a split other than the one that chooses expected with --tune auto, got "
+            "tune; fit on train, or use --tune off"
+        )
+    if {"tune", "test"} <= set(cached.splits) and _are_same(
+        cached.split("tune"), cached.split("test")
+    ):
+        raise LeakError(
+            f"{cached.path}: a tune split of other samples than the test split's expected, got the "
+            "same ones in both; settings chosen on it cannot be scored on test: use --tune off"
+        )
     has_tune = "tune" in cached.splits
     split = cached.split("tune" if has_tune else settings.fit_split)
     scored, warnings = split_inputs(
@@ -125,21 +136,6 @@ def describe_tuning(tuning: Tuning, settings: RectifySettings) -> str:
         f"the preset's own values {start.score:.4f}, best {tuning.best.score:.4f} "
         f"(standard error {tuning.standard_error:.4f})"
     )
-
-
-def _refuse_leaks(cached: Cache, fit_split: str) -> None:
-    if fit_split == "tune":
-        raise ConfigError(
-            "--fit-split: a split other than the one that chooses expected with --tune auto, got "
-            "tune; fit on train, or use --tune off"
-        )
-    if {"tune", "test"} <= set(cached.splits) and _are_same(
-        cached.split("tune"), cached.split("test")
-    ):
-        raise LeakError(
-            f"{cached.path}: a tune split of other samples than the test split's expected, got the "
-            "same ones in both; settings chosen on it cannot be scored on test: use --tune off"
-        )
 
 
 def _are_same(one: CachedSplit, other: CachedSplit) -> bool:

@@ -28,6 +28,7 @@ CHANGES: dict[str, str] = {
     "refuse.fit.preset/commands/*/said/0": "`tempered` is a preset more.",
     "refuse.compare.options/commands/*/said/0": "`tempered` is a preset more.",
     "compare.*/fit_split": "A row says which split its method was fitted on.",
+    "refuse.plot/commands/1/said/0": "`classwise` is a figure more.",
     "refuse.extract.stale/commands/*/said/0": "A cache names how its views were drawn.",
     "refuse.no-argument/commands/*/said/0": "`inspect` takes rectifiers too.",
     "refuse.cache.*/commands/1/said/0": "`inspect` takes rectifiers too.",

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from marr_pipeline import cache
 from marr_pipeline.errors import DataError
-from marr_pipeline.workflows.arrays.files import read_npz, read_tensors
+from marr_pipeline.workflows.arrays import read_npz, read_tensors
 
 HEAD_ARRAYS = ("weight", "bias", "weight_norm", "class_counts", "prior_counts", "class_names")
 _GROUP = "head/"

@@ -80,19 +80,3 @@ def test_apply_is_the_rectifier_on_the_logits(run, arrays, train, tmp_path):
             np.testing.assert_allclose(found["logits"], expected, rtol=1e-6)
             assert np.array_equal(found["predictions"], expected.argmax(1))
             assert np.array_equal(found["labels"], arrays["labels"])
-
-
-@pytest.mark.parametrize("content", [b"", b"no archive", b"PK\x03\x04 cut short"])
-def test_a_damaged_npz_is_one_line_and_exit_3(run, train, digits_rectifier, tmp_path, content):
-    damaged, cache = tmp_path / "damaged.npz", tmp_path / "own.h5"
-    damaged.write_bytes(content)
-    output = tmp_path / "out.npz"
-    for done in (
-        run("apply", damaged, digits_rectifier, "-o", output),
-        run("import", "--train", damaged, "-o", cache),
-        run("import", "--train", train, "--head", damaged, "-o", cache),
-    ):
-        assert done.code == 3
-        assert f"{damaged}: an .npz archive of plain arrays expected" in done.error
-    assert not output.exists()
-    assert not cache.exists()

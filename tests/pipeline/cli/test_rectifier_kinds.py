@@ -9,7 +9,6 @@ from marr_pipeline.cli import main
 from marr_pipeline.rectify.rectifier_file import load_rectifier
 
 KINDS = ("marr", "crt", "tde", "disalign")
-HEADS = ("crt", "balanced-softmax-head", "tde")
 
 
 def succeed(*arguments):
@@ -35,48 +34,6 @@ def features_cache(digits_cache):
     options = ["--checkpoint", digits_cache.with_suffix(".pt"), "--views", 2, "--store", "features"]
     succeed("extract", "--dataset", "digits-lt", *options, "-o", path)
     return path
-
-
-@pytest.fixture(scope="module")
-def logits_cache(digits_cache):
-    """Logits alone, imported."""
-    path = digits_cache.with_name("logits.h5")
-    rows = open_cache(digits_cache).split("train")
-    np.savez(path.with_suffix(".npz"), logits=rows.logits[0], labels=rows.labels)
-    succeed("import", "--train", path.with_suffix(".npz"), "-o", path)
-    return path
-
-
-@pytest.mark.parametrize("method", [*HEADS, "disalign"])
-def test_what_the_fit_says_of_itself(run, digits_cache, method):
-    done = run("rectify", digits_cache, "--method", method, "--json")
-    document = done.document
-    closed = method == "tde"
-    assert (done.code, document["method"], document["omega"]) == (0, method, None)
-    assert document["status"] == ("closed_form" if closed else "converged")
-    assert (document["optimizer"] is None) == closed
-    before, after = document["metrics"]["before"], document["metrics"]["after"]
-    if method == "crt":
-        assert after["few"] > before["few"]
-    if method == "disalign":
-        assert after["nll"] < before["nll"]
-        assert document["gap_bound"] is None
-
-
-@pytest.mark.parametrize(
-    ("options", "said"),
-    [
-        (("crt",), ("crt (default): gamma 1, l2 0.0005 to zero, weighted mean",)),
-        (("tde", "--alpha", "0.5"), ("tde: alpha 0.5",)),
-        (
-            ("disalign", "--form", "cvpods"),
-            ("views, cvpods form", "gap no bound on this loss", "a lower one may exist"),
-        ),
-    ],
-)
-def test_the_header_says_what_is_minimised(run, digits_cache, options, said):
-    told = run("rectify", digits_cache, "--method", *options).err
-    assert all(part in told for part in said)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -109,59 +66,6 @@ def test_figures_of_every_kind_on_features_alone(run, features_cache, files, fig
     table = output.with_suffix(".csv").read_text(encoding="utf-8")
     assert output.stat().st_size > 10_000
     assert all(path.stem in table for path in drawn)
-
-
-@pytest.mark.parametrize("kind", ["crt", "disalign"])
-@pytest.mark.parametrize(
-    ("width", "message"),
-    [
-        (None, "features: those of every sample expected"),
-        (5, "a sample expected, as in the rectifier, got 5"),
-    ],
-)
-def test_an_npz_without_its_features_is_refused(
-    run, digits_cache, files, kind, width, message, tmp_path
-):
-    rows, output = open_cache(digits_cache).split("test"), tmp_path / "out.npz"
-    features = {} if width is None else {"features": rows.features[0][:, :width]}
-    np.savez(tmp_path / "new.npz", logits=rows.logits[0], **features)
-    done = run("apply", tmp_path / "new.npz", files[kind], "-o", output)
-    assert done.code == 3
-    assert message in done.error
-    assert not output.exists()
-
-
-def test_an_npz_with_features_is_rectified_too(run, digits_cache, files, tmp_path):
-    rows = open_cache(digits_cache).split("test")
-    path, output = tmp_path / "new.npz", tmp_path / "out.npz"
-    np.savez(path, logits=rows.logits, features=rows.features)
-    assert run("apply", path, files["disalign"], "-o", output).code == 0
-    with np.load(output) as found:
-        assert found["logits"].shape == rows.logits.shape
-
-
-@pytest.mark.parametrize("method", [*HEADS, "disalign"])
-def test_a_cache_of_logits_alone_is_refused(run, logits_cache, method):
-    refused = run("rectify", logits_cache, "--method", method)
-    assert refused.code == 3
-    assert f"expected for {method}, got a cache without" in refused.error
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        (("marr", "--form", "cvpods"), "--form: --method disalign expected, got marr"),
-        (("marr", "--sampling", "class-balanced"), "instance expected with optimizer lbfgs"),
-        (("disalign", "--optimizer", "newton"), "lbfgs or sgd expected for disalign"),
-        (("disalign", "--tune", "auto"), "has more than scales and shifts to fit"),
-        (("crt", "--alpha", "1"), "--alpha: --method tde expected, got crt"),
-        (("crt", "--center", "identity"), "center: zero expected for crt"),
-    ],
-)
-def test_options_that_do_not_go_together_are_refused(run, digits_cache, options, message):
-    refused = run("rectify", digits_cache, "--method", *options)
-    assert refused.code == 2
-    assert message in refused.error
 
 
 @pytest.fixture(scope="module")
@@ -208,13 +112,3 @@ def test_a_head_of_another_width_cannot_be_asked_for(run, another_head, files):
     refused = run("evaluate", another_head["narrow"], files["crt"], "--any-head")
     assert refused.code == 3
     assert "features expected" in refused.error
-
-
-def test_another_number_of_classes_cannot_be_asked_for(run, files, tmp_path):
-    rng, labels = np.random.default_rng(1), np.repeat(np.arange(3), 5)
-    np.savez(tmp_path / "three.npz", logits=rng.standard_normal((15, 3)), labels=labels)
-    options = ["--train", tmp_path / "three.npz", "--test", tmp_path / "three.npz"]
-    assert run("import", *options, "-o", tmp_path / "three.h5").code == 0
-    done = run("evaluate", tmp_path / "three.h5", files["marr"], "--any-head")
-    assert done.code == 3
-    assert "a rectifier of 3 classes expected" in done.error

@@ -26,9 +26,3 @@ def test_the_kept_weights_are_extracted(run, checkpoint):
     assert done.code == 0, done.err
     config = run("inspect", cache, "--json").document["documents"]["config"]
     assert config["select_on"] == "tune"
-
-
-def test_a_tune_split_is_needed(run, tmp_path):
-    done = run("train", *OPTIONS, "--select-on", "tune", "-o", tmp_path / "a.pt")
-    assert done.code == 2
-    assert "hold one out with --tune-fraction" in done.error

@@ -40,14 +40,6 @@ def test_points_that_differ_without_effect_are_fitted_once(run, digits_cache):
     ]
 
 
-def test_views_are_the_first_ones(run, digits_cache):
-    done = run("sweep", digits_cache, "--views", "1,2", "--json")
-    assert [point["views"] for point in done.document["points"]] == [1, 2]
-    refused = run("sweep", digits_cache, "--views", "9")
-    assert refused.code == 3
-    assert "views: 1 to" in refused.err
-
-
 def test_part_of_a_view_is_refused(run, digits_cache):
     refused = run("sweep", digits_cache, "--views", "1.7")
     assert refused.code == 2
@@ -65,27 +57,6 @@ def test_features_alone_are_swept_as_rectify_fits_them(run, digits_cache, tmp_pa
     refused = run("sweep", cache, "--gamma", "1", "--from", "logits")
     assert refused.code == 3
     assert "holds features alone; use --from features" in refused.error
-
-
-def test_the_table_names_what_varies(run, digits_cache):
-    done = run("sweep", digits_cache, "--gamma", "0:1:0.5")
-    names_shown = [line.rsplit("  ", 1)[0].split("  ")[0] for line in done.out.splitlines()[1:]]
-    assert names_shown == ["softmax", "logit-adjustment", "gamma 0", "gamma 0.5", "gamma 1"]
-
-
-@pytest.mark.parametrize(
-    ("option", "value", "message"),
-    [
-        ("--gamma", "0:1:0", "numbers such as 0,1,1.2 or 0:1.6:0.2 expected, got '0:1:0'"),
-        ("--l2", "one", "expected, got 'one'"),
-        ("--center", "zero,mean", "names out of zero, identity, logit-adjustment, tempered"),
-        ("--l2", "-1", "l2: a number >= 0 expected, got -1"),
-    ],
-)
-def test_bad_lists_are_usage_errors(run, digits_cache, option, value, message):
-    done = run("sweep", digits_cache, option, value)
-    assert done.code == 2
-    assert message in done.err
 
 
 @given(first=st.integers(-5, 5), count=st.integers(0, 20), step=st.sampled_from([0.1, 0.25, 2.0]))

@@ -84,13 +84,6 @@ def test_memorised_rows_are_named_as_such(run, plain_cache, tmp_path):
     assert "of these rows right" not in run("rectify", plain_cache, *GAMMA_ALONE).err
 
 
-def test_a_tune_split_is_preferred(run, held_out_cache):
-    done = run("rectify", held_out_cache, *GAMMA_ALONE, "--json")
-    tuning = done.document["tuning"]
-    assert (tuning["source"], tuning["folds"]) == ("tune", None)
-    assert "phase one trained on" not in done.err
-
-
 def test_the_whole_grid_is_tried_and_the_chosen_point_is_fitted(run, held_out_cache):
     document = run("rectify", held_out_cache, "--tune", "auto", "--json").document
     assert len(document["tuning"]["grid"]) == len(GAMMAS) * len({*L2S, 3.0}) * len(names.CENTERS)
@@ -113,21 +106,6 @@ def test_what_is_given_in_a_configuration_file_is_kept_too(run, plain_cache, tmp
     assert {point["center"] for point in grid} == set(names.CENTERS)
 
 
-def test_accuracy_can_be_gone_by(run, plain_cache):
-    options = ("--tune-score", "accuracy", "--json")
-    tuning = run("rectify", plain_cache, *GAMMA_ALONE, *options).document["tuning"]
-    scores = [point["score"] for point in tuning["grid"]]
-    assert tuning["score"] == "accuracy"
-    assert tuning["best"]["score"] == max(scores) <= 1.0
-
-
-def test_off_is_the_default_and_null(run, plain_cache):
-    for options in ((), ("--tune", "off")):
-        document = run("rectify", plain_cache, *options, "--json").document
-        assert document["tuning"] is None
-        assert document["gamma"] == 1.2
-
-
 def test_the_rectifier_remembers_its_tuning(run, held_out_cache, tmp_path):
     output = tmp_path / "marr.safetensors"
     document = run("rectify", held_out_cache, *GAMMA_ALONE, "-o", output, "--json").document
@@ -137,14 +115,6 @@ def test_the_rectifier_remembers_its_tuning(run, held_out_cache, tmp_path):
     assert metadata["gamma"] == document["gamma"]
     run("rectify", held_out_cache, "-o", output)
     assert load_rectifier(output).metadata["tuning"] is None
-
-
-def test_the_whole_command_is_repeatable_for_a_seed(run, plain_cache):
-    first, again = (
-        run("rectify", plain_cache, *GAMMA_ALONE, "--seed", 3, "--json").document["tuning"]
-        for _ in range(2)
-    )
-    assert first == again
 
 
 @pytest.mark.parametrize("has_clean", [True, False])
@@ -183,25 +153,6 @@ def test_tuning_on_the_test_split_is_refused(run, plain_cache):
     assert (done.code, done.out) == (5, "")
     with pytest.raises(LeakError, match="what is fitted on the test images cannot be scored"):
         rectify_cache(plain_cache, RectifySettings(fit_split="test"))
-
-
-def test_a_tune_split_that_is_the_test_split_is_refused(run, make_cache):
-    done = run("rectify", make_cache(train=0, tune=1, test=1), "--tune", "auto", "--json")
-    assert (done.code, done.out) == (5, "")
-    assert "other samples than the test split's expected" in done.error
-
-
-@pytest.mark.parametrize(
-    ("option", "value", "message"),
-    [
-        ("--fit-split", "tune", "fit on train, or use --tune off"),
-        ("--method", "logit-adjustment", "got logit-adjustment, which has nothing to tune"),
-    ],
-)
-def test_what_cannot_be_tuned_is_refused(run, held_out_cache, option, value, message):
-    done = run("rectify", held_out_cache, "--tune", "auto", option, value)
-    assert done.code == 2
-    assert message in done.error
 
 
 def test_one_image_a_class_is_refused_and_names_the_way_out(run, tmp_path):

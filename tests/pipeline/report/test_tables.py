@@ -7,14 +7,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from marr_pipeline.names import TABLE_FORMATS
-from marr_pipeline.report.tables.formats import (
+from marr_pipeline.report.formats import (
     FORMATS,
     csv_table,
     latex_table,
     markdown_table,
     terminal_table,
 )
-from marr_pipeline.report.tables.table import Column, Estimate, Table, cell_text, number_text
+from marr_pipeline.report.table import Column, Estimate, Table, cell_text, number_text
 
 NAN = float("nan")
 OVERALL = Column(key="overall", heading="overall", best="largest", has_interval=True)

@@ -9,7 +9,7 @@ from scipy.special import log_softmax, softmax
 
 from marr_pipeline.cache import CacheError, open_cache, row_ranges
 from marr_pipeline.errors import DataError
-from marr_pipeline.workflows.arrays.files import map_npy
+from marr_pipeline.workflows.arrays import map_npy
 from marr_pipeline.workflows.arrays.rows import split_arrays
 
 BLOCK_BYTES = next(row_ranges(1 << 30, 1))[1]
@@ -117,36 +117,24 @@ def with_nan(row):
         ({"outputs": LOGITS, "labels": LABELS}, "got outputs, labels; save logits under that name"),
         ({"logits": LOGITS}, "got logits; save labels under that name"),
         ({"logits": LOGITS[0], "labels": LABELS}, r"expected, got \(3,\)"),
-        ({"logits": LOGITS[:0], "labels": LABELS[:0]}, r"without an empty axis .* \(0, 3\)"),
         ({"logits": LOGITS[:, :1], "labels": LABELS}, "at least 2 classes expected, got 1"),
-        ({"logits": LOGITS.astype(int), "labels": LABELS}, "floating numbers expected, got int64"),
-        ({"logits": LOGITS, "labels": LABELS[:4]}, r"shape \(6,\).* got \(4,\)"),
         ({"logits": LOGITS, "labels": LABELS[:, None]}, r"got \(6, 1\)"),
-        ({"logits": LOGITS, "labels": LABELS * 1.0}, "labels: integers expected, got float64"),
         ({"logits": LOGITS, "labels": LABELS + 1}, "ids in 0..2 expected, got 3 in row 2"),
-        ({"logits": LOGITS, "labels": LABELS - 1}, "ids in 0..2 expected, got -1 in row 0"),
         ({"logits": with_nan(4), "labels": LABELS}, "finite float32 expected, got nan in row 4"),
         ({"logits": LOGITS + 1e39, "labels": LABELS}, "got inf in row 0"),
         (
             {"logits": np.stack([LOGITS, with_nan(2)]), "labels": LABELS},
             "got nan in row 2 of view 1",
         ),
-        ({"logits": softmax(LOGITS, axis=1), "labels": LABELS}, "or log-probabilities"),
         (
             {"logits": softmax(LOGITS, axis=1).astype(np.float16), "labels": LABELS},
             "looks like probabilities",
         ),
-        ({"logits": LOGITS, "labels": LABELS, "features": LOGITS[:5]}, "got 1 and 5"),
         ({"logits": LOGITS, "labels": LABELS, "features": with_nan(1)}, "features: finite"),
         ({"logits": LOGITS, "labels": LABELS, "ids": np.arange(5)}, "6 strings or integers"),
         ({"logits": LOGITS, "labels": LABELS, "ids": LOGITS[:, 0]}, "6 strings or integers"),
         ({"logits": LOGITS, "labels": LABELS, "ids": np.array([b"\xff"] * 6)}, "UTF-8 expected"),
-        ({"logits": 100 * softmax(LOGITS, axis=1), "labels": LABELS}, "looks like percentages"),
-        ({"logits": np.eye(3)[LABELS], "labels": LABELS}, "looks like one-hot rows"),
         ({"logits": LABELS[:, None] * 1.0, "labels": LABELS}, "not the predicted class"),
-        ({"logits": LOGITS, "labels": np.eye(3)[LABELS]}, r"save labels.argmax\(1\)"),
-        ({"logits": LOGITS.T, "labels": LABELS}, "the logits look transposed"),
-        ({"logits": LOGITS, "labels": [1, 2, 3, 1, 2, 3]}, "count from 1: subtract 1"),
         ({"logits": LOGITS, "labels": LABELS, "ids": list("abcdbf")}, "got b in rows 1 and 4"),
         ({"logits": LOGITS, "labels": LABELS, "ids": [5, 1, 2, 3, 4, 5]}, "got 5 in rows 0 and 5"),
         ({"logits": LOGITS, "labels": LABELS, "views": ["clean"] * 2}, "1 kinds of view .* got 2"),

@@ -8,8 +8,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from marr_pipeline.errors import DataError
+from marr_pipeline.workflows.arrays import read_csv
 from marr_pipeline.workflows.arrays.rows import split_arrays
-from marr_pipeline.workflows.arrays.table import read_csv
 
 TABLE = "id,label,cat,dog,owl\nimg_1.png,0,3.25,-1.5,0.75\nimg_2.png,2,1e-3,2,-3\n"
 
