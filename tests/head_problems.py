@@ -28,19 +28,3 @@ def make_head_inputs(
         weight=weight,
         features=features,
     )
-
-
-def separable_head_inputs():
-    """Four samples of each of five classes on the axes of five features."""
-    labels = torch.arange(5).repeat_interleave(4)
-    features = 3.0 * torch.eye(5)[labels][None]
-    counts = torch.full((5,), 4)
-    return FitInputs(
-        logits=features,
-        labels=labels,
-        weight_norm=torch.ones(5, dtype=torch.float64),
-        class_counts=counts,
-        prior_counts=counts,
-        weight=torch.eye(5),
-        features=features,
-    )

@@ -12,6 +12,7 @@ def inputs():
 
 @pytest.fixture
 def separable_inputs():
+    """Four samples of each of five classes on the axes of five features, which are the logits."""
     labels = torch.arange(5).repeat_interleave(4)
     logits = 3.0 * torch.eye(5)[labels][None]
     counts = torch.full((5,), 4)
@@ -21,4 +22,6 @@ def separable_inputs():
         weight_norm=torch.ones(5, dtype=torch.float64),
         class_counts=counts,
         prior_counts=counts,
+        weight=torch.eye(5),
+        features=logits,
     )

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from head_problems import make_head_inputs, separable_head_inputs
+from head_problems import make_head_inputs
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.linear_model import LogisticRegression
@@ -172,12 +172,11 @@ def test_newton_goes_through_thinned_problems_in_any_room(monkeypatch):
 
 @pytest.mark.parametrize("optimizer", SOLVERS)
 @pytest.mark.parametrize("method", HEADS)
-def test_separable_rows_without_a_ridge_are_unbounded(method, optimizer):
-    inputs = separable_head_inputs()
-    fit = fit_rectifier(inputs, options_of(method, l2=0.0, optimizer=optimizer))
+def test_separable_rows_without_a_ridge_are_unbounded(separable_inputs, method, optimizer):
+    fit = fit_rectifier(separable_inputs, options_of(method, l2=0.0, optimizer=optimizer))
     assert fit.status is FitStatus.UNBOUNDED
     assert any("give --l2" in warning for warning in fit.warnings)
-    with_ridge = fit_rectifier(inputs, options_of(method, optimizer=optimizer))
+    with_ridge = fit_rectifier(separable_inputs, options_of(method, optimizer=optimizer))
     assert with_ridge.status is FitStatus.CONVERGED
 
 

@@ -145,6 +145,11 @@ def test_too_little_memory_is_refused_with_what_would_do(source):
         make_loss(rows, labels, resources=Resources(memory=2**20))
 
 
+def test_memory_allows_as_many_threads_as_it_can_hold():
+    assert Resources().num_threads(8, thread_bytes=100) == 8
+    assert Resources(memory=399).num_threads(8, thread_bytes=100) == 3
+
+
 def test_a_bound_on_memory_is_a_positive_number():
     with pytest.raises(ConfigError, match="at least 1 byte expected, got 0"):
         Resources(memory=0)

@@ -1,11 +1,21 @@
-"""The tables of methods.md, sections 2c, 5.3, 6.1 and 6.2, in real steps and rates."""
+"""SGD's schedules, the tables of methods.md, sections 2c, 5.3, 6.1 and 6.2; and what it draws."""
 
 import math
+from dataclasses import replace
+from itertools import islice
 
 import pytest
+import torch
+from head_problems import make_head_inputs
+from problems import samples_of
 
 from marr_pipeline.rectify.fit import preset_settings
-from marr_pipeline.rectify.schedule import sgd_schedule
+from marr_pipeline.rectify.head import HeadCrossEntropy
+from marr_pipeline.rectify.schedule import (
+    class_balanced_batches,
+    instance_batches,
+    sgd_schedule,
+)
 
 SIZES = {"imagenet-lt": 115_846, "places-lt": 62_500, "inaturalist2018": 437_513}
 CIFAR_SIZES = {"c10-100": 12_406, "c10-200": 11_203, "c100-100": 10_847, "c100-200": 9_502}
@@ -116,3 +126,111 @@ def test_what_the_released_codes_do_not_state_follows_the_paper():
     head = official("crt", "places-lt", 62_500, **options)
     assert head.peak_rate == 0.1
     assert head.iterations == 10 * (62_500 // 256)
+
+
+LABELS = torch.tensor([0] * 7 + [1] * 2 + [3] * 5)
+
+
+def balanced(batch_size, *, count, labels=LABELS, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    return list(
+        islice(class_balanced_batches(labels, batch_size=batch_size, generator=generator), count)
+    )
+
+
+def test_an_epoch_holds_every_sample_once_and_the_ragged_batch_last():
+    generator = torch.Generator().manual_seed(0)
+    batches = instance_batches(10, batch_size=4, steps_per_epoch=3, generator=generator)
+    first, second = list(islice(batches, 3)), list(islice(batches, 3))
+    for epoch in (first, second):
+        assert [len(batch) for batch in epoch] == [4, 4, 2]
+        assert sorted(torch.cat(epoch).tolist()) == list(range(10))
+    assert not torch.equal(torch.cat(first), torch.cat(second))
+
+
+def test_a_class_drawn_gives_four_images_of_its_own_run():
+    """By hand: three classes that have images, so a batch of 12 is one round of the classes."""
+    draws = torch.cat(balanced(12, count=14)).view(-1, 4)
+    classes = LABELS[draws]
+    assert torch.equal(classes, classes[:, :1].expand_as(classes))
+    for batch in classes[:, 0].view(14, 3).tolist():
+        assert sorted(batch) == [0, 1, 3]
+    for label, size in ((0, 7), (1, 2), (3, 5)):
+        run = draws[classes[:, 0] == label].flatten()
+        whole = run[: len(run) // size * size].view(-1, size)
+        for once_round in whole.tolist():
+            assert sorted(once_round) == (label == LABELS).nonzero()[:, 0].tolist()
+    orders = [tuple(batch) for batch in classes[:, 0].view(14, 3).tolist()]
+    assert len(set(orders)) > 1
+
+
+def test_the_run_goes_on_where_a_batch_ends():
+    """Batches that four does not divide cut a class's draw in two."""
+    assert torch.equal(torch.cat(balanced(5, count=12)), torch.cat(balanced(12, count=5)))
+
+
+def test_a_batch_of_512_from_10_classes_has_48_to_56_of_each():
+    labels = torch.repeat_interleave(torch.arange(10), torch.tensor([500] * 5 + [30] * 4 + [3]))
+    for batch in balanced(512, count=40, labels=labels):
+        found = torch.bincount(labels[batch], minlength=10)
+        assert found.sum() == 512
+        assert int(found.min()) >= 44
+        assert int(found.max()) <= 60
+        assert not bool((found % 4).any())
+
+
+@pytest.mark.parametrize("gamma", [0.0, 0.7])
+@pytest.mark.parametrize("reduction", ["plain", "weighted"])
+def test_the_mean_over_batches_is_the_expected_loss(gamma, reduction):
+    """Whole rounds of every class have it exactly."""
+    sizes = torch.tensor([12, 6, 4, 3, 1])
+    whole = make_head_inputs(num_views=1)
+    inputs = samples_of(
+        whole,
+        torch.cat(
+            [(whole.labels == label).nonzero()[:size, 0] for label, size in enumerate(sizes)]
+        ),
+    )
+    labels, features, rounds = inputs.labels, inputs.features[0], 12
+    assert torch.equal(torch.bincount(labels), sizes)
+    generator = torch.Generator().manual_seed(0)
+    draws = class_balanced_batches(labels, batch_size=4 * len(sizes), generator=generator)
+    drawn = torch.zeros(len(labels))
+    for batch in islice(draws, rounds):
+        drawn += torch.bincount(batch, minlength=len(labels))
+    head = torch.randn(5, 5, generator=generator, dtype=torch.float64)
+    own, _ = inputs.loss_weights(gamma=gamma, reduction=reduction, sampling="instance")
+    rows = torch.repeat_interleave(torch.arange(len(labels)), drawn.long())
+    sampled = HeadCrossEntropy(features[rows], labels[rows], own, reduction=reduction)
+    weights, divided_by = inputs.loss_weights(
+        gamma=gamma, reduction=reduction, sampling="class-balanced"
+    )
+    expected = HeadCrossEntropy(features, labels, weights, reduction=divided_by)
+    ours, theirs = (each.evaluate(head, precise=True) for each in (sampled, expected))
+    assert ours.loss == pytest.approx(theirs.loss, rel=1e-12)
+    torch.testing.assert_close(ours.gradient, theirs.gradient, rtol=1e-10, atol=1e-13)
+
+
+def test_without_weights_the_expected_loss_is_the_weighted_mean_with_gamma_one():
+    inputs = make_head_inputs()
+    drawn, reduction = inputs.loss_weights(gamma=0.0, reduction="plain", sampling="class-balanced")
+    weighted, _ = inputs.loss_weights(gamma=1.0, reduction="weighted", sampling="instance")
+    assert reduction == "weighted"
+    torch.testing.assert_close(drawn / drawn.sum(), weighted / weighted.sum())
+
+
+def test_an_absent_class_is_never_drawn_and_has_no_weight():
+    inputs = make_head_inputs()
+    kept = inputs.labels != 2
+    inputs = replace(
+        inputs,
+        logits=inputs.logits[:, kept],
+        features=inputs.features[:, kept],
+        labels=inputs.labels[kept],
+        class_counts=torch.where(torch.arange(5) == 2, 0, inputs.class_counts),
+    )
+    weights, _ = inputs.loss_weights(gamma=0.0, reduction="plain", sampling="class-balanced")
+    assert float(weights[2]) == 0
+    assert bool(torch.isfinite(weights).all())
+    drawn = inputs.labels[torch.cat(balanced(16, count=9, labels=inputs.labels))]
+    assert set(drawn.tolist()) == {0, 1, 3, 4}
