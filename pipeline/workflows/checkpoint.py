@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from marr_pipeline.backbone import build_backbone
@@ -32,7 +31,6 @@ from marr_pipeline.workflows.phase_one import (
     Listener,
     Network,
     PhaseOneRequest,
-    describe_network,
     requested_dataset,
     stored_normalisation,
 )
@@ -52,41 +50,34 @@ OF_TRAINING = (
 """Fields of a request that say nothing of a network that is trained already."""
 
 
-def load_checkpoint_network(
-    checkpoint: Path, request: PhaseOneRequest, *, listener: Listener = NOBODY
+def checkpoint_network(
+    request: PhaseOneRequest, *, ranks: Ranks = ALONE, listener: Listener = NOBODY
 ) -> Network:
-    """The network of a checkpoint and its images.
+    """The network of the request's checkpoint, and its images; the first process comes first.
 
     For a checkpoint of ours these are the very images whose rows it stores, for a foreign one
-    those that `request` names.
-
-    Args:
-        checkpoint: the file.
-        request: where the images are, and the device; nothing that it says may contradict the
-            checkpoint.
-        listener: told how far decoding is.
+    those that `request` names. Nothing that the request says may contradict the checkpoint.
 
     Raises:
         ConfigError: a foreign checkpoint's backbone is unknown or does not take the images.
         DataError: the file cannot be read, an option contradicts it, it is not finished, or the
             images are others.
     """
-    content, where = read_tensor_file(checkpoint), str(checkpoint)
-    if is_checkpoint(content):
-        stored = parse_checkpoint(content, where=where)
-        return _own_network(stored, request, where=where, listener=listener)
-    return _foreign_network(content, request, where=where, listener=listener)
-
-
-def checkpoint_network(
-    request: PhaseOneRequest, *, ranks: Ranks = ALONE, listener: Listener = NOBODY
-) -> Network:
-    """The network of the request's checkpoint; the first process comes to it before the others."""
     assert request.checkpoint is not None
+    where = str(request.checkpoint)
     with ranks.in_turn():
-        network = load_checkpoint_network(request.checkpoint, request, listener=listener)
-    listener.say(describe_network(network))
-    for warning in (*network.dataset.warnings, *network.warnings):
+        content = read_tensor_file(request.checkpoint)
+        if is_checkpoint(content):
+            stored = parse_checkpoint(content, where=where)
+            network = _own_network(stored, request, where=where, listener=listener)
+        else:
+            network = _foreign_network(content, request, where=where, listener=listener)
+    images = network.dataset
+    listener.say(
+        f"{network.config['backbone']} on {network.device}; {images.name} at "
+        f"{images.train.image_shape[-1]} pixels, normalised by {images.normalisation.text}"
+    )
+    for warning in (*images.warnings, *network.warnings):
         listener.say(f"warning: {warning}")
     return network
 
@@ -135,13 +126,8 @@ def _own_network(
             f"{where}: a finished training expected, got one stopped at step {stored.step}; "
             "give the command that made it once more, it goes on from there"
         )
-    as_trained = replace(
-        request,
-        imbalance_ratio=trained_on["imbalance_ratio"],
-        data_seed=trained_on["data_seed"],
-        tune_fraction=trained_on["tune_fraction"],
-        image_size=trained_on["image_size"][0],
-    )
+    of_data = ("imbalance_ratio", "data_seed", "tune_fraction", "image_size")
+    as_trained = replace(request, **{field: fixed[field] for field in of_data})
     dataset = requested_dataset(as_trained, trained_on=stored.record, listener=listener)
     check_same_dataset(stored.record, dataset, where=where)
     return Network(
@@ -200,6 +186,8 @@ def _foreign_network(
     matched.load_into(model)
     check_images(model, shape, name=backbone)
     prior = prior_counts(request.prior_counts, dataset.class_counts)
+    said = request.prior_counts
+    kind = said if said in (TRAIN, UNIFORM) else "file"
     warnings = []
     if request.new_head:
         warnings.append(
@@ -223,7 +211,7 @@ def _foreign_network(
                 "sha256": tensors_digest(tensors),
                 "new_head": request.new_head,
             },
-            "prior_counts": _kind(request.prior_counts),
+            "prior_counts": "unknown" if said is None else kind,
             "seed": request.seed,
         },
         prior_counts=prior,
@@ -232,12 +220,6 @@ def _foreign_network(
         device=resolve_device(request.device),
         warnings=tuple(warnings),
     )
-
-
-def _kind(said: str | None) -> str:
-    if said is None:
-        return "unknown"
-    return said if said in (TRAIN, UNIFORM) else "file"
 
 
 def _option(field: str) -> str:

@@ -99,7 +99,7 @@ def extract(
         listener: told what is made, how far it is and what is left of a stopped run.
 
     Raises:
-        ConfigError, DataError: as `train` and `load_checkpoint_network`.
+        ConfigError, DataError: as `train` and `checkpoint_network`.
         StaleCacheError: a cache made from something else is there; each difference is named.
         CacheWriteError: the file cannot be written.
         LostRankError: another process of the run has ended.

@@ -208,15 +208,6 @@ def stored_normalisation(dataset: Mapping[str, Any]) -> Normalisation | None:
     return Normalisation.from_record(dataset["normalisation"])
 
 
-def describe_network(network: Network) -> str:
-    """A line on a trained network and the images that it is run over."""
-    dataset = network.dataset
-    return (
-        f"{network.config['backbone']} on {network.device}; {dataset.name} at "
-        f"{dataset.train.image_shape[-1]} pixels, normalised by {dataset.normalisation.text}"
-    )
-
-
 def describe_skipped(dataset: LongTailedDataset) -> list[str]:
     """A line for each split of which unreadable images were left out."""
     return [

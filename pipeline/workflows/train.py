@@ -12,8 +12,7 @@ from marr_pipeline.backbone.checkpoints.foreign import (
     weights_of_checkpoint,
 )
 from marr_pipeline.backbone.networks.classifier import Backbone, check_images
-from marr_pipeline.backbone.training.plan import Execution, TrainingPlan
-from marr_pipeline.backbone.training.recipe import plan_recipe
+from marr_pipeline.backbone.training.plan import Execution, TrainingPlan, plan_recipe
 from marr_pipeline.backbone.training.train import TrainedBackbone, train_backbone
 from marr_pipeline.data.dataset import LongTailedDataset
 from marr_pipeline.device import dtype_name, resolve_device, resolve_precision

@@ -11,10 +11,10 @@ from itertools import islice, pairwise
 import numpy as np
 import torch
 
-from marr_pipeline.backbone.training.recipe import Recipe
+from marr_pipeline.backbone.training.plan import Recipe
 from marr_pipeline.data.views import Batch, RandomView, ViewPass
-from marr_pipeline.distributed import ALONE, Ranks
-from marr_pipeline.errors import ConfigError, PipelineError
+from marr_pipeline.distributed import Ranks
+from marr_pipeline.errors import PipelineError
 
 ORDER_STREAM = 3  # last word of the seed
 
@@ -53,27 +53,6 @@ def _bound(batch: int, num_samples: int, recipe: Recipe) -> int:
     if recipe.drops_remainder:
         return batch * recipe.batch_size
     return batch * num_samples // recipe.steps_per_epoch
-
-
-def check_batches(
-    recipe: Recipe, *, num_samples: int, micro_batches: int, ranks: Ranks = ALONE
-) -> None:
-    """Refuse batches of which a micro-batch or a process would get no image.
-
-    Raises:
-        ConfigError: as said.
-    """
-    smallest = (
-        recipe.batch_size if recipe.drops_remainder else num_samples // recipe.steps_per_epoch
-    )
-    if micro_batches < 1:
-        raise ConfigError(f"accumulate: at least 1 expected, got {micro_batches}; choose another")
-    if smallest < micro_batches * ranks.size:
-        raise ConfigError(
-            f"batches of at least {micro_batches * ranks.size} images expected for {micro_batches} "
-            f"micro-batches in {ranks.size} processes, got {smallest}; give a larger --batch-size, "
-            "a smaller --accumulate or fewer processes"
-        )
 
 
 def share_passes(

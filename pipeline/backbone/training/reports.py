@@ -36,7 +36,7 @@ import torch
 from filelock import FileLock, Timeout
 from torch import Tensor
 
-from marr_pipeline.backbone.training.recipe import Recipe
+from marr_pipeline.backbone.training.plan import Recipe
 from marr_pipeline.distributed import Ranks
 from marr_pipeline.errors import PipelineError, TrainingError
 from marr_pipeline.files import unwritable

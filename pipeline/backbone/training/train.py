@@ -17,11 +17,10 @@ from marr_pipeline.backbone.networks.classifier import Backbone
 from marr_pipeline.backbone.training.batches import (
     StepBatches,
     batch_size_of,
-    check_batches,
     plan_passes,
     share_passes,
 )
-from marr_pipeline.backbone.training.plan import Execution, TrainingPlan
+from marr_pipeline.backbone.training.plan import Execution, TrainingPlan, check_batches
 from marr_pipeline.backbone.training.reports import Reports, metrics_path, open_metrics
 from marr_pipeline.backbone.training.saved_state import SavedState, balanced_accuracy, better
 from marr_pipeline.backbone.training.step import (

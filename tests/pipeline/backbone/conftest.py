@@ -6,8 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from marr_pipeline.backbone.training.plan import TrainingPlan
-from marr_pipeline.backbone.training.recipe import plan_recipe
+from marr_pipeline.backbone.training.plan import TrainingPlan, plan_recipe
 from marr_pipeline.backbone.training.train import TrainedBackbone, train_backbone
 from marr_pipeline.data import load_dataset
 from marr_pipeline.data.dataset import LongTailedDataset

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from marr_pipeline.backbone.training.batches import (
     StepBatches,
     batch_size_of,
-    check_batches,
     plan_passes,
     share_passes,
 )
+from marr_pipeline.backbone.training.plan import check_batches
 from marr_pipeline.data.views import ViewPass
 from marr_pipeline.distributed import Ranks
 from marr_pipeline.errors import ConfigError, DataError

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from marr_pipeline.backbone.training.recipe import plan_recipe
+from marr_pipeline.backbone.training.plan import plan_recipe
 from marr_pipeline.errors import ConfigError
 from marr_pipeline.names import RECIPES
 from marr_pipeline.protocols import PROTOCOLS, protocol_of

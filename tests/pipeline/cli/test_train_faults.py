@@ -150,7 +150,7 @@ def test_a_second_process_is_refused_and_the_first_is_not_disturbed(warm, whole,
 
 
 STEEP = (
-    "from marr_pipeline.backbone.training.recipe import Recipe\n"
+    "from marr_pipeline.backbone.training.plan import Recipe\n"
     "Recipe.learning_rate = lambda *_: {rate}\n"
 )
 

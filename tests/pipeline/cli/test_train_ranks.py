@@ -140,7 +140,7 @@ def test_an_image_that_one_cannot_read_costs_no_step(warm, whole, tmp_path, brok
 
 
 STEEP = (
-    "from marr_pipeline.backbone.training.recipe import Recipe\n"
+    "from marr_pipeline.backbone.training.plan import Recipe\n"
     "Recipe.learning_rate = lambda *_: 1e30\n"
 )
 
