@@ -27,6 +27,7 @@ CHANGES: dict[str, str] = {
     "refuse.prior.*/commands/*/run": "`--prior` is `--class-distribution` now.",
     "refuse.fit.preset/commands/*/said/0": "`tempered` is a preset more.",
     "refuse.compare.options/commands/*/said/0": "`tempered` is a preset more.",
+    "refuse.plot/commands/*/said/0": "`classwise` is a figure more.",
     "compare.*/fit_split": "A row says which split its method was fitted on.",
     "refuse.plot/commands/1/said/0": "`classwise` is a figure more.",
     "refuse.extract.stale/commands/*/said/0": "A cache names how its views were drawn.",
