@@ -10,6 +10,9 @@ from pathlib import Path
 
 from marr_pipeline.errors import PipelineError
 
+FileName = str | os.PathLike[str]
+"""What Python callers may give where a file is asked for."""
+
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 
 

@@ -9,7 +9,7 @@ import torch
 
 from marr_pipeline.cache import open_cache
 from marr_pipeline.errors import DataError
-from marr_pipeline.files import replacing
+from marr_pipeline.files import FileName, replacing
 from marr_pipeline.rectify.rectifier_file import load_rectifier
 from marr_pipeline.workflows.arrays import read_logits
 from marr_pipeline.workflows.cached import evaluation_rows, rectifier_for
@@ -18,12 +18,12 @@ Arrays = dict[str, npt.NDArray[Any]]
 
 
 def apply(
-    source: Path,
-    rectifier: Path,
+    source: FileName,
+    rectifier: FileName,
     *,
     split: str = "test",
     any_head: bool = False,
-    output: Path | None = None,
+    output: FileName | None = None,
 ) -> Arrays:
     """Rectified arrays of a cache's split or of an `.npz` with `logits`.
 
@@ -44,6 +44,7 @@ def apply(
         DataError: the rectifier is invalid, of another head or another number of classes.
         PipelineError: `output` cannot be written.
     """
+    source, rectifier = Path(source), Path(rectifier)
     arrays: Arrays = {}
     if source.suffix == ".npz":
         found = load_rectifier(rectifier)
@@ -69,6 +70,6 @@ def apply(
         "predictions": rectified.argmax(-1).numpy(),
     }
     if output is not None:
-        with replacing(output) as partial, partial.open("wb") as file:
+        with replacing(Path(output)) as partial, partial.open("wb") as file:
             np.savez(file, **arrays)  # type: ignore[arg-type]
     return arrays

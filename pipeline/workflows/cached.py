@@ -1,6 +1,5 @@
 """From a cache to what `rectify` and `report` take: the seam between the two phases."""
 
-import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from torch import Tensor
 
 from marr_pipeline.cache import Cache, CachedSplit, CacheError, ViewKind, open_cache
 from marr_pipeline.errors import DataError, LeakError
+from marr_pipeline.files import FileName
 from marr_pipeline.rectify.inputs import FitInputs, HeadFacts
 from marr_pipeline.rectify.methods import METHODS
 from marr_pipeline.rectify.rectifier import Rectifier
@@ -25,7 +25,7 @@ from marr_pipeline.report.scores import (
     score_samples,
 )
 
-CacheLike = Cache | str | os.PathLike[str]
+CacheLike = Cache | FileName
 """What a workflow takes: an open cache, or where one is."""
 
 

@@ -22,6 +22,7 @@ from marr_pipeline.backbone.extract import (
 )
 from marr_pipeline.device import resolve_device
 from marr_pipeline.distributed import ALONE, LostRankError, Ranks, deferred_interrupt
+from marr_pipeline.files import FileName
 from marr_pipeline.progress import Forecast
 from marr_pipeline.workflows import CREATOR, library_versions
 from marr_pipeline.workflows.checkpoint import checkpoint_network
@@ -72,7 +73,7 @@ class Extraction:
 def extract(
     request: PhaseOneRequest,
     *,
-    output: Path,
+    output: FileName,
     views: int = 4,
     store: Store = "both",
     dtype: Dtype = "float32",
@@ -105,6 +106,7 @@ def extract(
         LostRankError: another process of the run has ended.
         KeyboardInterrupt: stopped by a signal; its text says what is kept.
     """
+    output = Path(output)
     listener = listener if ranks.is_first else NOBODY
     if request.checkpoint is None:
         network = _trained_network(request, output, ranks, listener)

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from marr_pipeline import cache
 from marr_pipeline.errors import DataError
+from marr_pipeline.files import FileName
 from marr_pipeline.workflows import CREATOR, library_versions
 from marr_pipeline.workflows.arrays import SplitFiles as SplitFiles
 from marr_pipeline.workflows.arrays import read_split
@@ -50,10 +51,10 @@ class ImportedCache:
 
 
 def import_logits(
-    given_files: Mapping[str, SplitFiles | Path],
-    output: Path,
+    given_files: Mapping[str, SplitFiles | FileName],
+    output: FileName,
     *,
-    head: Path | None = None,
+    head: FileName | None = None,
     overwrite: bool = False,
 ) -> ImportedCache:
     """Write a cache from files of logits and labels.
@@ -71,6 +72,7 @@ def import_logits(
             nothing is written.
         CacheError: the arrays are none that a cache holds, or it cannot be written.
     """
+    output, head = Path(output), None if head is None else Path(head)
     files = {
         name: found if isinstance(found, SplitFiles) else SplitFiles(rows=Path(found))
         for name, found in given_files.items()

@@ -12,6 +12,7 @@ from marr_pipeline.cache import Cache
 from marr_pipeline.device import resolve_device
 from marr_pipeline.distributed import ALONE, Ranks
 from marr_pipeline.errors import ConfigError
+from marr_pipeline.files import FileName
 from marr_pipeline.groups import shot_groups
 from marr_pipeline.names import REFERENCES
 from marr_pipeline.optim.solvable import FitStatus
@@ -167,7 +168,7 @@ def rectify_cache(
     tune: TuningOptions | None = None,
     source: str | None = None,
     eval_split: str = "test",
-    output: Path | None = None,
+    output: FileName | None = None,
     device: str = "cpu",
     memory: int | None = None,
     ranks: Ranks = ALONE,
@@ -238,8 +239,9 @@ def rectify_cache(
     has_norms = cached.head.weight is not None or bool((cached.head.weight_norm != 1).any())
     if settings.method == "marr" and not has_norms:
         warnings.append("no weight norms in this cache: with all of them 1, marr is vector scaling")
-    if output is not None and ranks.is_first:
-        save_rectifier(fit.rectifier, output)
+    path = None if output is None else Path(output)
+    if path is not None and ranks.is_first:
+        save_rectifier(fit.rectifier, path)
     return Rectification(
         cache=cached.path,
         settings=settings,
@@ -248,7 +250,7 @@ def rectify_cache(
         summary=_summary(cached, inputs.num_views, len(inputs.labels)),
         warnings=warnings + list(fit.warnings),
         tuning=tuning,
-        path=output,
+        path=path,
     )
 
 

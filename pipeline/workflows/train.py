@@ -18,6 +18,7 @@ from marr_pipeline.data.dataset import LongTailedDataset
 from marr_pipeline.device import dtype_name, resolve_device, resolve_precision
 from marr_pipeline.distributed import ALONE, LostRankError, Ranks
 from marr_pipeline.errors import DataError, PipelineError
+from marr_pipeline.files import FileName
 from marr_pipeline.groups import shot_groups
 from marr_pipeline.protocols import RecipeTerms, protocol_of
 from marr_pipeline.workflows.phase_one import (
@@ -32,7 +33,7 @@ from marr_pipeline.workflows.phase_one import (
 
 
 def train(
-    request: PhaseOneRequest, *, output: Path, ranks: Ranks = ALONE, listener: Listener = NOBODY
+    request: PhaseOneRequest, *, output: FileName, ranks: Ranks = ALONE, listener: Listener = NOBODY
 ) -> TrainedBackbone:
     """Train a network and keep it in a checkpoint; a stopped training of the same goes on.
 
@@ -52,7 +53,7 @@ def train(
     """
     listener = listener if ranks.is_first else NOBODY
     plan = plan_training(request, ranks=ranks, listener=listener)
-    trained = train_or_resume(plan, output, request, ranks=ranks, listener=listener)
+    trained = train_or_resume(plan, Path(output), request, ranks=ranks, listener=listener)
     for line in describe_skipped(plan.dataset):
         listener.say(line)
     return trained
