@@ -9,6 +9,7 @@ from torch import nn
 from marr_pipeline.backbone import BACKBONES
 from marr_pipeline.backbone.checkpoints.checkpoint import load_checkpoint
 from marr_pipeline.backbone.networks.classifier import build_classifier
+from marr_pipeline.backbone.training import step as training_step
 from marr_pipeline.backbone.training.plan import Execution
 from marr_pipeline.backbone.training.step import TrainingStep
 from marr_pipeline.backbone.training.train import train_backbone
@@ -37,8 +38,7 @@ def take_step(plan, batches, *, batch_size, rate=0.5):
 @pytest.mark.parametrize("sizes", [[1, 19], [7, 6, 7], [3, 3, 3, 3, 3, 3, 2]])
 def test_uneven_micro_batches_have_the_gradient_of_the_whole(sizes, make_plan, monkeypatch):
     monkeypatch.setitem(BACKBONES, "resnet8", without_norms)
-    normalise = "marr_pipeline.backbone.training.step.normalise"
-    monkeypatch.setattr(normalise, lambda views, _: views.double() / 16)
+    monkeypatch.setattr(training_step, "normalise", lambda views, _: views.double() / 16)
     plan = make_plan()
     images, labels = plan.dataset.train.images[:20], plan.dataset.train.labels[:20]
     reading, whole = take_step(plan, [(images, labels)], batch_size=20)
