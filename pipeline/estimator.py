@@ -114,18 +114,17 @@ class MarginRectifier(ClassifierMixin, TransformerMixin, BaseEstimator):  # type
         logits = self._logits(X, reset=True)
         num_classes = logits.shape[-1]
         labels, self.classes_ = _labels_of(y, num_classes, _columns_of(X), classes)
-        counts = np.bincount(labels, minlength=num_classes)
-        known = {"class_counts": class_counts, "prior_counts": prior_counts}
-        vectors = {name: _vector(value, name) for name, value in known.items()}
-        trained_on = counts if vectors["class_counts"] is None else vectors["class_counts"]
-        prior = trained_on if vectors["prior_counts"] is None else vectors["prior_counts"]
-        norm = _vector(weight_norm, "weight_norm")
+        if class_counts is None:
+            class_counts = np.bincount(labels, minlength=num_classes)
+        counts = _vector(class_counts, "class_counts")
+        prior = counts if prior_counts is None else _vector(prior_counts, "prior_counts")
+        norm = np.ones(num_classes) if weight_norm is None else _vector(weight_norm, "weight_norm")
         self.result_: FitResult = fit_rectifier(
             FitInputs(
                 logits=logits if logits.ndim == 3 else logits[None],
                 labels=torch.from_numpy(labels),
-                weight_norm=torch.from_numpy(np.ones(num_classes) if norm is None else norm),
-                class_counts=torch.from_numpy(trained_on.astype(np.int64)),
+                weight_norm=torch.from_numpy(norm),
+                class_counts=torch.from_numpy(counts.astype(np.int64)),
                 prior_counts=torch.from_numpy(prior),
                 features=_feature_views(features),
             ),
@@ -162,7 +161,10 @@ class MarginRectifier(ClassifierMixin, TransformerMixin, BaseEstimator):  # type
         return torch.from_numpy(chosen).to(X.device) if is_tensor else chosen
 
     def predict_proba(self, X: Any, features: Any = None) -> Any:
-        """Probabilities (N, K), for classes that are equally common, in the kind of array X is.
+        """Softmax (N, K) of the rectified logits, in the kind of array X is.
+
+        For classes that are equally common where the method corrects the prior, as `marr` does;
+        `softmax`, `temperature` and `vector-scaling` keep that of their rows.
 
         Args:
             X: as `transform` takes it.
@@ -177,7 +179,7 @@ class MarginRectifier(ClassifierMixin, TransformerMixin, BaseEstimator):  # type
         return np.asarray([str(label) for label in self.classes_], dtype=object)
 
     def fold_(self, linear: torch.nn.Linear) -> torch.nn.Linear:
-        """Put the rectifier into the head whose logits it was fitted on, in place; see `fold`."""
+        """Put the rectifier into the head whose logits it was fitted on, in place."""
         check_is_fitted(self)
         return fold_(linear, self.rectifier_)
 
@@ -244,8 +246,8 @@ def _numbers(values: Any, name: str) -> Array:
     return np.ascontiguousarray(checked)
 
 
-def _vector(values: Any, name: str) -> Array | None:
-    return None if values is None else _numbers(values, name).astype(np.float64)
+def _vector(values: Any, name: str) -> Array:
+    return _numbers(values, name).astype(np.float64)
 
 
 def _feature_views(features: Any) -> Tensor | None:
