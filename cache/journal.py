@@ -1,4 +1,4 @@
-"""The finished blocks of an unfinished cache, and the journals that remember them.
+"""The journals that remember which blocks of an unfinished cache are written.
 
 A block is a run of rows of one view that was written at once. Each process that writes keeps a
 journal beside the partial file, one line a block, appended after its bytes:
@@ -23,8 +23,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-import numpy as np
-
 from marr_pipeline.cache.errors import CacheError, StaleCacheError, write_errors
 from marr_pipeline.cache.extent import write_at
 from marr_pipeline.cache.fingerprint import canonical_json, differences, digest, fingerprint
@@ -34,12 +32,11 @@ from marr_pipeline.cache.schema import FORMAT_VERSION
 
 FORMAT = "marr-cache-journal"
 VERSION = 1
-_NAMED_ROWS = 5
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, order=True)
 class Block:
-    """Rows that were written at once.
+    """Rows that were written at once; sorted as they lie in the file.
 
     Attributes:
         split: name of the split.
@@ -69,88 +66,6 @@ class Block:
         """The block of a line whose own sum is right."""
         split, view, start, stop, crc = text.split(" ")
         return cls(split=split, view=int(view), start=int(start), stop=int(stop), crc=int(crc, 16))
-
-
-class FinishedBlocks:
-    """The blocks in the file: each row in at most one, and in exactly one when it is sealed.
-
-    Args:
-        plan: what the cache will hold.
-        where: how errors name the cache.
-    """
-
-    def __init__(self, plan: CachePlan, *, where: str) -> None:
-        self._where = where
-        self._blocks: list[Block] = []
-        self._is_written = {
-            (name, view): np.zeros(split.num_samples, dtype=np.bool_)
-            for name, split in plan.splits.items()
-            for view in range(len(split.views))
-        }
-
-    @property
-    def num_rows(self) -> int:
-        """Rows of all blocks."""
-        return sum(block.num_rows for block in self._blocks)
-
-    def in_order(self, split: str | None = None) -> list[Block]:
-        """The blocks, of one split or of all, as their rows lie in the file."""
-        chosen = [block for block in self._blocks if split in (None, block.split)]
-        return sorted(chosen, key=lambda block: (block.split, block.view, block.start))
-
-    def has(self, split: str, view: int, start: int, stop: int) -> bool:
-        """Whether rows start..stop-1 of a view are all written."""
-        return bool(self._is_written[split, view][start:stop].all())
-
-    def is_free(self, block: Block) -> bool:
-        """Whether the rows of a block exist and none of them is written."""
-        rows = self._is_written.get((block.split, block.view), np.empty(0, dtype=np.bool_))
-        inside = 0 <= block.start < block.stop <= len(rows)
-        return inside and not rows[block.start : block.stop].any()
-
-    def check_free(self, split: str, view: int, start: int, stop: int) -> None:
-        """Refuse rows that do not exist or are written.
-
-        Raises:
-            CacheError: it names the first of them.
-        """
-        where, rows = f"{self._where}: {split}, view {view}", self._is_written[split, view]
-        if not 0 <= start < stop <= len(rows):
-            raise CacheError(
-                f"{where}: rows within 0..{len(rows) - 1} expected, got {start}..{stop - 1}; "
-                "write each row at its own place"
-            )
-        if rows[start:stop].any():
-            raise CacheError(
-                f"{where}: each row once expected, got row {start + int(rows[start:stop].argmax())}"
-                " a second time; does the loader pad or repeat samples?"
-            )
-
-    def add(self, block: Block) -> None:
-        """Take a block for written.
-
-        Raises:
-            CacheError: one of its rows is in another block already.
-        """
-        self.check_free(block.split, block.view, block.start, block.stop)
-        self._is_written[block.split, block.view][block.start : block.stop] = True
-        self._blocks.append(block)
-
-    def check_complete(self) -> None:
-        """Refuse gaps.
-
-        Raises:
-            CacheError: rows are missing; it names the first.
-        """
-        for (split, view), rows in self._is_written.items():
-            missing = np.flatnonzero(~rows)
-            if len(missing) > 0:
-                named = ", ".join(str(row) for row in missing[:_NAMED_ROWS])
-                more = ", ..." if len(missing) > _NAMED_ROWS else ""
-                raise CacheError(
-                    f"{self._where}: {split}, view {view}: all {len(rows)} rows expected, got "
-                    f"{len(missing)} missing (rows {named}{more}); write them before closing"
-                )
 
 
 class Journal:

@@ -12,6 +12,7 @@ calls, whose errors are plain.
 import datetime
 import io
 import os
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Literal
@@ -21,17 +22,17 @@ import numpy as np
 import numpy.typing as npt
 
 from marr_pipeline.cache import schema
-from marr_pipeline.cache.checksums import (
-    attributes_checksum,
-    dataset_checksums,
-    raw_extents,
-    walk_datasets,
-    write_seal,
-)
 from marr_pipeline.cache.extent import Extent, read_at, write_at
 from marr_pipeline.cache.fingerprint import fingerprint
 from marr_pipeline.cache.plan import CachePlan
 from marr_pipeline.cache.schema import split_dataset
+from marr_pipeline.cache.sealed import (
+    attributes_checksum,
+    dataset_blocks,
+    raw_extents,
+    walk_datasets,
+    write_seal,
+)
 
 _STRING = h5py.string_dtype("utf-8")
 # One cache line: what vector instructions and any dtype of the format can ask for.
@@ -96,7 +97,9 @@ def seal_file(
     with _staged_hdf5(descriptor, "r+") as file:
         names = list(walk_datasets(file))
         for name in names:
-            sums = row_sums.get(name) or dataset_checksums(file[name], descriptor)
+            sums = row_sums.get(name)
+            if sums is None:
+                sums = [zlib.crc32(block) for block in dataset_blocks(file[name], descriptor)]
             _write_array(file, f"{schema.CHECKSUMS}/{name}", np.array(sums, schema.CHECKSUM_DTYPE))
         total = np.array(attributes_checksum(file), schema.CHECKSUM_DTYPE)
         file[schema.CHECKSUMS].attrs.create(schema.CHECKSUM_OF_ATTRIBUTES, total)

@@ -8,12 +8,12 @@ one gather and no HDF5 call.
 
 import json
 import mmap
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from os import PathLike
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar, cast
 
 import h5py
 import numpy as np
@@ -26,10 +26,12 @@ from marr_pipeline.cache.fingerprint import fingerprint
 from marr_pipeline.cache.head import Head
 from marr_pipeline.cache.plan import check_class_counts, check_labels, check_views
 from marr_pipeline.cache.schema import split_dataset, text
-from marr_pipeline.cache.sealed import mapped_array, opened, read_strings
+from marr_pipeline.cache.sealed import opened
 
 _HEAD_TYPES: tuple[type[np.floating], ...] = (np.float32, np.float64)
 _ROW_TYPES: tuple[type[np.floating], ...] = (np.float32, np.float16)
+
+_Scalar = TypeVar("_Scalar", bound=np.generic)
 
 ViewKind = Literal["augmented", "clean", "all"]
 
@@ -153,10 +155,10 @@ def open_cache(path: str | PathLike[str]) -> Cache:
         attributes = {name: text(value) for name, value in file.attrs.items()}
         head = _read_head(file, mapping)
         name = schema.CLASS_COUNTS
-        class_counts = mapped_array(file, mapping, name, types=[np.int64])
+        class_counts = _mapped_array(file, mapping, name, types=[np.int64])
         if class_counts is None:
             raise _missing(file, name)
-        found = {key: read_strings(file, f"{schema.META}/{key}") for key in file[schema.META]}
+        found = {key: _read_strings(file, f"{schema.META}/{key}") for key in file[schema.META]}
         documents = {key: strings[0] for key, strings in found.items() if strings}
         parts = _read_parts(file, documents.pop(schema.META_PARTS, ""), attributes["fingerprint"])
         names = list(file.get(schema.SPLITS_GROUP, ()))
@@ -169,7 +171,7 @@ def open_cache(path: str | PathLike[str]) -> Cache:
         return Cache(
             path=path,
             class_counts=class_counts,
-            class_names=read_strings(file, schema.CLASS_NAMES),
+            class_names=_read_strings(file, schema.CLASS_NAMES),
             head=head,
             fingerprint=attributes["fingerprint"],
             head_fingerprint=attributes["head_fingerprint"],
@@ -182,6 +184,42 @@ def open_cache(path: str | PathLike[str]) -> Cache:
                 if name in names
             },
         )
+
+
+def _mapped_array(
+    file: h5py.File,
+    mapping: mmap.mmap,
+    name: str,
+    *,
+    types: Sequence[type[_Scalar]],
+    ndims: Sequence[int] = (1,),
+) -> npt.NDArray[_Scalar] | None:
+    """A dataset's array over the mapped file, without a copy; None if there is none of that name.
+
+    Raises:
+        CacheError: it is of another type, or has another number of axes.
+    """
+    dataset = file.get(name)
+    if dataset is None:
+        return None
+    where = f"{file.filename}: /{name}"
+    allowed = [np.dtype(kind).newbyteorder("<") for kind in types]
+    is_dataset = isinstance(dataset, h5py.Dataset)
+    if not is_dataset or dataset.dtype not in allowed or dataset.ndim not in ndims:
+        found = f"{dataset.dtype} {dataset.shape}" if is_dataset else "a group"
+        raise CacheError(
+            f"{where}: {' or '.join(dtype.name for dtype in allowed)} with "
+            f"{' or '.join(str(ndim) for ndim in ndims)} axes expected, "
+            f"got {found}; write the cache again"
+        )
+    return cast("npt.NDArray[_Scalar]", Extent.of(dataset).view(mapping, where=where))
+
+
+def _read_strings(file: h5py.File, name: str) -> list[str] | None:
+    """A dataset of strings, a single one as a list of one; None if there is none of that name."""
+    if name not in file:
+        return None
+    return [value.decode("utf-8") for value in np.atleast_1d(file[name][()])]
 
 
 def _missing(file: h5py.File, name: str) -> CacheError:
@@ -212,12 +250,12 @@ def _read_parts(file: h5py.File, document: str, expected: str) -> Mapping[str, o
 
 def _read_head(file: h5py.File, mapping: mmap.mmap) -> Head:
     group = schema.HEAD
-    norms = mapped_array(file, mapping, f"{group}/weight_norm", types=[np.float64])
+    norms = _mapped_array(file, mapping, f"{group}/weight_norm", types=[np.float64])
     if norms is None:
         raise _missing(file, f"{group}/weight_norm")
-    weight = mapped_array(file, mapping, f"{group}/weight", types=_HEAD_TYPES, ndims=(2,))
-    bias = mapped_array(file, mapping, f"{group}/bias", types=_HEAD_TYPES)
-    prior_counts = mapped_array(file, mapping, f"{group}/prior_counts", types=[np.float64])
+    weight = _mapped_array(file, mapping, f"{group}/weight", types=_HEAD_TYPES, ndims=(2,))
+    bias = _mapped_array(file, mapping, f"{group}/bias", types=_HEAD_TYPES)
+    prior_counts = _mapped_array(file, mapping, f"{group}/prior_counts", types=[np.float64])
     try:
         return Head(weight_norm=norms, weight=weight, bias=bias, prior_counts=prior_counts)
     except CacheError as error:
@@ -226,7 +264,7 @@ def _read_head(file: h5py.File, mapping: mmap.mmap) -> Head:
 
 def _read_split(file: h5py.File, mapping: mmap.mmap, name: str, head: Head) -> CachedSplit:
     where = f"{file.filename}: {name}"
-    labels = mapped_array(file, mapping, split_dataset(name, "labels"), types=[np.int64])
+    labels = _mapped_array(file, mapping, split_dataset(name, "labels"), types=[np.int64])
     if labels is None:
         raise _missing(file, split_dataset(name, "labels"))
     check_labels(labels, head.num_classes, where=f"{where}, labels")
@@ -262,7 +300,7 @@ def _read_rows(
     file: h5py.File, mapping: mmap.mmap, name: str
 ) -> tuple[npt.NDArray[np.floating] | None, tuple[str, ...] | None]:
     """Rows (V, N, W) of a dataset and the kinds of its views; two None if there is none."""
-    rows = mapped_array(file, mapping, name, types=_ROW_TYPES, ndims=(2, 3))
+    rows = _mapped_array(file, mapping, name, types=_ROW_TYPES, ndims=(2, 3))
     if rows is None:
         return None, None
     views = tuple(text(view) for view in file[name].attrs.get("views", ()))
@@ -283,7 +321,7 @@ def _read_ids(
         )
     kind = h5py.check_string_dtype(dataset.dtype)
     if kind is None:
-        return mapped_array(file, mapping, name, types=[np.int64])
+        return _mapped_array(file, mapping, name, types=[np.int64])
     if kind.length is None:  # of a file from before the seal: in HDF5's heap
         return np.array(dataset[...].tolist(), dtype=np.bytes_)
     return Extent.of(dataset).view(mapping, where=f"{file.filename}: /{name}")

@@ -4,7 +4,9 @@ V views, N samples, K classes, D features.
 """
 
 import zlib
+from bisect import bisect_right
 from collections.abc import Iterable, Mapping
+from itertools import accumulate, pairwise
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +15,7 @@ import numpy.typing as npt
 from marr_pipeline.cache.errors import CacheError, write_errors
 from marr_pipeline.cache.extent import Extent, read_at, write_at
 from marr_pipeline.cache.head import first_not_finite
-from marr_pipeline.cache.journal import Block, FinishedBlocks, Journal, plan_header
+from marr_pipeline.cache.journal import Block, Journal, plan_header
 from marr_pipeline.cache.plan import CachePlan, SplitPlan
 from marr_pipeline.cache.schema import CHECKSUM_BYTES, split_dataset
 
@@ -36,7 +38,12 @@ class RowWriter:
         self._descriptor = -1
         self._places: Mapping[str, Extent] = {}
         self._journal: Journal | None = None
-        self._finished = FinishedBlocks(plan, where=str(path))
+        self._blocks: list[Block] = []
+        self._is_written = {
+            (name, view): np.zeros(split.num_samples, dtype=np.bool_)
+            for name, split in plan.splits.items()
+            for view in range(len(split.views))
+        }
 
     @property
     def num_rows(self) -> int:
@@ -46,11 +53,11 @@ class RowWriter:
     @property
     def num_rows_written(self) -> int:
         """Those that are in the file; a resumed writer begins with them if this one stops here."""
-        return self._finished.num_rows
+        return sum(block.num_rows for block in self._blocks)
 
     def has_block(self, split: str, *, view: int, start: int, stop: int) -> bool:
         """Whether rows start..stop-1 of a view are in the file already."""
-        return self._finished.has(split, view, start, stop)
+        return bool(self._is_written[split, view][start:stop].all())
 
     def write_block(
         self,
@@ -97,7 +104,7 @@ class RowWriter:
                 f"got {' and '.join(str(len(block)) for block in stored.values())}; give both alike"
             )
         stop = start + sizes.pop()
-        self._finished.check_free(split, view, start, stop)
+        self._check_free(split, view, start, stop)
         crc = 0
         for name, block in stored.items():
             self._put(places[name], view * plan.num_samples + start, block)
@@ -106,7 +113,7 @@ class RowWriter:
         if self._journal is not None:
             with write_errors(self.path):
                 self._journal.append(finished)
-        self._finished.add(finished)
+        self._take(finished)
 
     def _close(self) -> None:
         """End the journal, which stays; rows are refused from here on."""
@@ -114,11 +121,40 @@ class RowWriter:
             self._journal.close()
         self._journal, self._places, self._descriptor = None, {}, -1
 
+    def _check_free(self, split: str, view: int, start: int, stop: int) -> None:
+        """Refuse rows that do not exist or are written.
+
+        Raises:
+            CacheError: it names the first of them.
+        """
+        where, rows = f"{self.path}: {split}, view {view}", self._is_written[split, view]
+        if not 0 <= start < stop <= len(rows):
+            raise CacheError(
+                f"{where}: rows within 0..{len(rows) - 1} expected, got {start}..{stop - 1}; "
+                "write each row at its own place"
+            )
+        if rows[start:stop].any():
+            raise CacheError(
+                f"{where}: each row once expected, got row {start + int(rows[start:stop].argmax())}"
+                " a second time; does the loader pad or repeat samples?"
+            )
+
+    def _take(self, block: Block) -> None:
+        """Take a block for written.
+
+        Raises:
+            CacheError: one of its rows is in another block already.
+        """
+        self._check_free(block.split, block.view, block.start, block.stop)
+        self._is_written[block.split, block.view][block.start : block.stop] = True
+        self._blocks.append(block)
+
     def _adopt(self, claimed: Iterable[Block]) -> None:
         """Of the blocks that journals claim, take those whose bytes are in the file for written."""
         for block in claimed:
-            if self._finished.is_free(block) and self._crc_in_file(block) == block.crc:
-                self._finished.add(block)
+            rows = self._is_written[block.split, block.view][block.start : block.stop]
+            if not rows.any() and self._crc_in_file(block) == block.crc:
+                self._take(block)
 
     def _crc_in_file(self, block: Block) -> int:
         """CRC-32 of a block as it lies in the file; of what there is if the file is too short."""
@@ -140,23 +176,19 @@ class RowWriter:
         """
         sums: dict[str, list[int]] = {}
         for split in self.plan.splits:
-            blocks = self._finished.in_order(split)  # complete: one lies behind the other
+            # Complete: one lies behind the other.
+            blocks = sorted(block for block in self._blocks if block.split == split)
             found = [0] * len(blocks)
             for name, place in self._places_of(split).items():
-                own = sums[split_dataset(split, name)] = []
-                position = 0
-                for index, block in enumerate(blocks):
-                    stop = position + block.num_rows * place.row_bytes
-                    while position < stop:
-                        to_next = CHECKSUM_BYTES - position % CHECKSUM_BYTES
-                        size = min(to_next, stop - position)
-                        with write_errors(self.path):
-                            content = read_at(self._descriptor, size, place.offset + position)
-                        found[index] = zlib.crc32(content, found[index])
-                        if position % CHECKSUM_BYTES == 0:
-                            own.append(0)
-                        own[-1] = zlib.crc32(content, own[-1])
-                        position += size
+                ends = list(accumulate(block.num_rows * place.row_bytes for block in blocks))
+                starts = range(0, place.num_bytes, CHECKSUM_BYTES)
+                own = sums[split_dataset(split, name)] = [0] * len(starts)
+                for start, stop in pairwise(sorted({*starts, *ends})):
+                    with write_errors(self.path):
+                        content = read_at(self._descriptor, stop - start, place.offset + start)
+                    stretch, index = start // CHECKSUM_BYTES, bisect_right(ends, start)
+                    own[stretch] = zlib.crc32(content, own[stretch])
+                    found[index] = zlib.crc32(content, found[index])
             for block, crc in zip(blocks, found, strict=True):
                 if crc != block.crc:
                     raise CacheError(

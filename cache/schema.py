@@ -28,7 +28,7 @@ Strings are UTF-8 without NUL: ids of fixed length, padded with NUL, all others 
 A dataset of numbers or of ids is summed over its raw bytes in the file; a dataset of other strings
 over their UTF-8 bytes joined by one NUL byte; the attributes over the canonical JSON (sorted keys,
 no spaces) of `{"/": {name: value}, "<dataset path>": {name: value}}`, datasets without attributes
-left out. What HDF5 keeps beside the rows is summed by the seal behind its file, see `checksums`.
+left out. What HDF5 keeps beside the rows is summed by the seal behind its file, see `sealed`.
 
 A file under its final name is sealed: complete and never written again. While it is written its
 name ends in `.partial` and its state is "writing".

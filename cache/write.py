@@ -35,6 +35,8 @@ from marr_pipeline.cache.plan import CachePlan, SplitArrays, check_labels, check
 from marr_pipeline.cache.rows import RowWriter
 from marr_pipeline.cache.schema import split_dataset
 
+_NAMED_ROWS = 5
+
 
 class CacheWriter(RowWriter):
     """Writes one cache inside a `with` block, whose normal end seals it.
@@ -173,7 +175,7 @@ class CacheWriter(RowWriter):
         self.num_rows_kept = self.num_rows_written
         if self._resumable:
             with write_errors(self.path):
-                blocks = self._finished.in_order()
+                blocks = sorted(self._blocks)
                 self._journal = Journal(journal_path(final, 0), self._header, blocks)
             remove_journals(final, of_partners_only=True)
 
@@ -208,8 +210,28 @@ class CacheWriter(RowWriter):
 
     def _seal(self) -> None:
         for block in self._blocks_of_partners():
-            self._finished.add(block)
-        self._finished.check_complete()
+            self._take(block)
+        self._check_complete()
+        row_sums = self._checked_sums()
+        with write_errors(self.path):
+            seal_file(self._descriptor, self._ids, row_sums)
+        self._file.publish()
+
+    def _check_complete(self) -> None:
+        """Refuse gaps.
+
+        Raises:
+            CacheError: rows, labels or ids are missing; it names the first.
+        """
+        for (name, view), is_written in self._is_written.items():
+            missing = np.flatnonzero(~is_written)
+            if len(missing) > 0:
+                named = ", ".join(str(row) for row in missing[:_NAMED_ROWS])
+                more = ", ..." if len(missing) > _NAMED_ROWS else ""
+                raise CacheError(
+                    f"{self.path}: {name}, view {view}: all {len(is_written)} rows expected, got "
+                    f"{len(missing)} missing (rows {named}{more}); write them before closing"
+                )
         for name, split in self.plan.splits.items():
             if name not in self._labelled:
                 raise CacheError(
@@ -218,10 +240,6 @@ class CacheWriter(RowWriter):
                 )
             if split.has_ids and name not in self._ids:
                 raise CacheError(f"{self.path}: {name}: ids as planned expected, got none")
-        row_sums = self._checked_sums()
-        with write_errors(self.path):
-            seal_file(self._descriptor, self._ids, row_sums)
-        self._file.publish()
 
 
 class PartnerWriter(RowWriter):
@@ -255,7 +273,7 @@ class PartnerWriter(RowWriter):
         owner = journal_path(self.path, 0)
         # Process 0 has compared these with the bytes in the file.
         for block in claimed_blocks([owner], self._header, where=str(self.path)):
-            self._finished.add(block)
+            self._take(block)
         self._num_adopted = self.num_rows_written
         with write_errors(self._partial):
             self._descriptor = os.open(self._partial, os.O_RDWR | getattr(os, "O_BINARY", 0))

@@ -9,7 +9,7 @@ from caches import plan_of, write_splits
 from resumable import PLAN
 
 from marr_pipeline.cache import CacheWriter, Head, SplitArrays
-from marr_pipeline.cache.checksums import write_seal
+from marr_pipeline.cache.sealed import write_seal
 
 NUM_CLASSES = 4
 NUM_FEATURES = 3

@@ -33,7 +33,7 @@ def after(function):
 
 moment = sys.argv[3]
 if moment == "while sealing":
-    marr_pipeline.cache.layout.dataset_checksums = die
+    marr_pipeline.cache.layout.dataset_blocks = die
 elif moment == "sealed":
     marr_pipeline.cache.write.seal_file = after(marr_pipeline.cache.write.seal_file)
 elif moment == "renamed":

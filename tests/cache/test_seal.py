@@ -16,7 +16,7 @@ from marr_pipeline.cache import (
     open_cache,
     verify_cache,
 )
-from marr_pipeline.cache.checksums import raw_extents, read_seal, walk_datasets
+from marr_pipeline.cache.sealed import raw_extents, read_seal, walk_datasets
 
 ROOT = Path(__file__).parents[2]
 

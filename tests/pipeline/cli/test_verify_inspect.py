@@ -6,7 +6,7 @@ import pytest
 from caches import write_splits
 
 from marr_pipeline.cache import Head, SplitArrays, open_cache
-from marr_pipeline.cache.checksums import raw_extents, walk_datasets, write_seal
+from marr_pipeline.cache.sealed import raw_extents, walk_datasets, write_seal
 
 NUM_CLASSES = 300
 
