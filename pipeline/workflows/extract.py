@@ -4,6 +4,7 @@ Every process runs the blocks that are its own, one after the other; the first o
 out and seals it.
 """
 
+from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -14,7 +15,6 @@ import numpy as np
 from marr_pipeline import cache
 from marr_pipeline.backbone.extract import (
     BatchNorm,
-    Block,
     extract_split,
     head_arrays,
     plan_blocks,
@@ -238,14 +238,25 @@ def _write(
 ) -> None:
     """This process's part of the cache; an end before the last row says what is kept."""
     try:
-        if ranks.is_first:
-            _write_as_first(writer, network, batch_norm, ranks, listener)
-            return
-        ranks.meet()  # the file is laid out
-        with writer.partner(ranks.rank) as partner:
+        with ExitStack() as files:
+            with ranks.in_turn():  # the others open what the first one has laid out
+                own = writer if ranks.is_first else writer.partner(ranks.rank)
+                files.enter_context(own)
+            if writer.num_rows_kept:
+                listener.say(
+                    f"{writer.path}: going on with {writer.num_rows_kept:,} of "
+                    f"{writer.num_rows:,} rows kept from a stopped run"
+                )
             ranks.meet()  # every process knows the blocks that are missing, before one is written
-            _write_blocks(partner, network, batch_norm, ranks, listener)
-        ranks.meet()  # every process has written its part
+            if ranks.is_first:
+                for name, split in network.dataset.splits.items():
+                    writer.write_labels(name, split.labels.numpy())
+                    if split.ids is not None:
+                        writer.write_ids(name, split.ids)
+            _write_blocks(own, network, batch_norm, ranks, listener)
+            if not ranks.is_first:
+                files.close()
+            ranks.meet()  # every process has written its part
         ranks.meet()  # the file has its name
     except KeyboardInterrupt as error:
         raise KeyboardInterrupt(_left(writer)) from error
@@ -258,31 +269,6 @@ def _write(
         raise
 
 
-def _write_as_first(
-    writer: cache.CacheWriter,
-    network: Network,
-    batch_norm: BatchNorm,
-    ranks: Ranks,
-    listener: Listener,
-) -> None:
-    """Lay the cache out, write this process's part and seal the whole; it meets the others."""
-    with writer:
-        if writer.num_rows_kept:
-            listener.say(
-                f"{writer.path}: going on with {writer.num_rows_kept:,} of {writer.num_rows:,} "
-                "rows kept from a stopped run"
-            )
-        ranks.meet()
-        ranks.meet()
-        for name, split in network.dataset.splits.items():
-            writer.write_labels(name, split.labels.numpy())
-            if split.ids is not None:
-                writer.write_ids(name, split.ids)
-        _write_blocks(writer, network, batch_norm, ranks, listener)
-        ranks.meet()
-    ranks.meet()
-
-
 def _write_blocks(
     writer: cache.CacheWriter | cache.PartnerWriter,
     network: Network,
@@ -290,8 +276,15 @@ def _write_blocks(
     ranks: Ranks,
     listener: Listener,
 ) -> None:
+    """The process's share of the blocks that are not in the file, which are the same for all."""
     splits = writer.plan.splits
-    own = ranks.share(_missing_blocks(writer))
+    missing = [
+        (name, block)
+        for name, plan in splits.items()
+        for block in plan_blocks(plan.num_samples, num_views=len(plan.views))
+        if not writer.has_block(name, view=block.view, start=block.start, stop=block.stop)
+    ]
+    own = ranks.share(missing)
     num_rows = sum(block.stop - block.start for _, block in own)
     num_bytes = writer.plan.num_bytes * num_rows // writer.num_rows
     together = f" in each of {ranks.size} processes" if ranks.size > 1 else ""
@@ -328,18 +321,6 @@ def _write_blocks(
                 progress(done, num_rows)
                 if interrupted():
                     raise KeyboardInterrupt
-
-
-def _missing_blocks(
-    writer: cache.CacheWriter | cache.PartnerWriter,
-) -> list[tuple[str, Block]]:
-    """Split and place of every block that is not in the file; the same in every process."""
-    return [
-        (name, block)
-        for name, plan in writer.plan.splits.items()
-        for block in plan_blocks(plan.num_samples, num_views=len(plan.views))
-        if not writer.has_block(name, view=block.view, start=block.start, stop=block.stop)
-    ]
 
 
 def _left(writer: cache.CacheWriter) -> str:
