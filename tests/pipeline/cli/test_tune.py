@@ -10,6 +10,7 @@ from marr_pipeline.rectify.settings import RectifySettings
 from marr_pipeline.rectify.tuning import TuningOptions, tune
 from marr_pipeline.rectify.tuning.choice import GAMMAS, L2S
 from marr_pipeline.workflows.cached import fit_inputs, split_inputs
+from marr_pipeline.workflows.import_logits import import_logits
 from marr_pipeline.workflows.rectify import rectify_cache, resolve_settings
 
 GAMMA_ALONE = ("--tune", "auto", "--l2", "0.01", "--center", "zero")
@@ -19,38 +20,39 @@ RECORD = {
 }
 
 
-def write_npz(path, *, seed, samples=240, views=1):
-    inputs = make_inputs(
-        num_classes=8, num_samples=samples, num_views=views, ratio=100.0, seed=seed
-    )
-    np.savez(path, logits=inputs.logits.numpy(), labels=inputs.labels.numpy())
-    return path
+def drawn(seed, *, views=1):
+    """Logits and labels of 8 classes, the last of which has one sample."""
+    inputs = make_inputs(num_classes=8, num_samples=240, num_views=views, ratio=100.0, seed=seed)
+    return inputs.logits.numpy(), inputs.labels.numpy()
+
+
+def memorised(noise):
+    """Logits and labels of 8 classes, every row of which is right by far."""
+    labels = np.arange(8).repeat(6)
+    return noise * np.random.default_rng(0).normal(size=(48, 8)) + 9 * np.eye(8)[labels], labels
 
 
 @pytest.fixture
-def make_cache(run, tmp_path):
-    """A cache of random logits; a split is named with the seed of its rows."""
+def make_cache(tmp_path):
+    """A cache of logits and labels of each split."""
 
-    def make(**seeds):
-        files = {
-            split: write_npz(tmp_path / f"{split}.npz", seed=seed) for split, seed in seeds.items()
-        }
-        options = [item for split, path in files.items() for item in (f"--{split}", path)]
-        cache = tmp_path / f"{'-'.join(seeds)}.h5"
-        assert run("import", *options, "-o", cache).code == 0
-        return cache
+    def make(**splits):
+        files = {split: tmp_path / f"{split}.npz" for split in splits}
+        for split, (logits, labels) in splits.items():
+            np.savez(files[split], logits=logits.astype(np.float32), labels=labels)
+        return import_logits(files, tmp_path / f"{'-'.join(splits)}.h5").path
 
     return make
 
 
 @pytest.fixture
 def plain_cache(make_cache):
-    return make_cache(train=0, test=1)
+    return make_cache(train=drawn(0), test=drawn(1))
 
 
 @pytest.fixture
 def held_out_cache(make_cache):
-    return make_cache(train=0, tune=2, test=1)
+    return make_cache(train=drawn(0), tune=drawn(2), test=drawn(1))
 
 
 def test_without_a_tune_split_the_fitted_rows_are_cross_validated(run, plain_cache):
@@ -73,13 +75,8 @@ def test_without_a_tune_split_the_fitted_rows_are_cross_validated(run, plain_cac
     assert "5-fold cross-validation over train, 6 points by balanced nll" in said[0]
 
 
-def test_memorised_rows_are_named_as_such(run, plain_cache, tmp_path):
-    labels = np.arange(8).repeat(6)
-    noise = np.random.default_rng(0).normal(size=(len(labels), 8))
-    path = tmp_path / "memorised.npz"
-    np.savez(path, logits=(noise + 9 * np.eye(8)[labels]).astype(np.float32), labels=labels)
-    cache = tmp_path / "memorised.h5"
-    assert run("import", "--train", path, "-o", cache).code == 0
+def test_memorised_rows_are_named_as_such(run, plain_cache, make_cache):
+    cache = make_cache(train=memorised(noise=1))
     assert "phase one has 100.0 % of these rows right" in run("rectify", cache, *GAMMA_ALONE).err
     assert "of these rows right" not in run("rectify", plain_cache, *GAMMA_ALONE).err
 
@@ -119,13 +116,10 @@ def test_the_rectifier_remembers_its_tuning(run, held_out_cache, tmp_path):
 
 @pytest.mark.parametrize("has_clean", [True, False])
 def test_augmented_views_are_fitted_and_the_clean_one_is_scored(
-    run, digits_cache, tmp_path, has_clean
+    run, digits_cache, make_cache, has_clean
 ):
     """Without a clean view all of them are scored."""
-    cache = digits_cache
-    if not has_clean:
-        train, cache = write_npz(tmp_path / "train.npz", seed=0, views=2), tmp_path / "own.h5"
-        assert run("import", "--train", train, "-o", cache).code == 0
+    cache = digits_cache if has_clean else make_cache(train=drawn(0, views=2))
     document = run("rectify", cache, *GAMMA_ALONE, "--json").document
     settings = resolve_settings(cache, "default", {"l2": 0.01, "center": "zero"})
     fitted, _ = fit_inputs(open_cache(cache), settings)
@@ -155,10 +149,8 @@ def test_tuning_on_the_test_split_is_refused(run, plain_cache):
         rectify_cache(plain_cache, RectifySettings(fit_split="test"))
 
 
-def test_one_image_a_class_is_refused_and_names_the_way_out(run, tmp_path):
-    np.savez(tmp_path / "one.npz", logits=3 * np.eye(4, dtype=np.float32), labels=np.arange(4))
-    assert run("import", "--train", tmp_path / "one.npz", "-o", tmp_path / "one.h5").code == 0
-    done = run("rectify", tmp_path / "one.h5", "--tune", "auto")
+def test_one_image_a_class_is_refused_and_names_the_way_out(run, make_cache):
+    done = run("rectify", make_cache(train=(3 * np.eye(4), np.arange(4))), "--tune", "auto")
     assert done.code == 3
     assert "give the cache a tune split" in done.error
 
@@ -186,13 +178,8 @@ def test_a_calibration_is_fitted_on_the_tune_split_and_the_row_says_so(
     assert rows["softmax"]["fit_split"] is None
 
 
-def test_an_unbounded_calibration_is_a_marked_row(run, tmp_path):
-    labels = np.arange(8).repeat(6)
-    logits = (9 * np.eye(8)[labels]).astype(np.float32)
-    np.savez(tmp_path / "rows.npz", logits=logits, labels=labels)
-    cache = tmp_path / "memorised.h5"
-    options = ("--train", tmp_path / "rows.npz", "--test", tmp_path / "rows.npz")
-    assert run("import", *options, "-o", cache).code == 0
+def test_an_unbounded_calibration_is_a_marked_row(run, make_cache):
+    cache = make_cache(train=memorised(noise=0), test=memorised(noise=0))
     done = run("compare", cache, "--methods", "temperature,vector-scaling,marr", "--json")
     assert done.code == 0
     rows = done.document["methods"]
