@@ -7,6 +7,8 @@ from marr_pipeline import names
 from marr_pipeline.cache import open_cache
 from marr_pipeline.cli import COMMANDS
 
+DIGITS = ("--dataset", "digits-lt")
+
 
 def test_every_command_has_help(run):
     for name in COMMANDS:
@@ -51,27 +53,33 @@ def test_classwise_names_methods_and_presets_and_takes_a_column(
 def test_extract_again_is_already_done(run, digits_cache):
     options = ["--iterations", "60", "--batch-size", "64", "-o", digits_cache]
     before = digits_cache.stat().st_mtime_ns
-    done = run("extract", "--dataset", "digits-lt", "--views", "2", *options, "--json")
+    done = run("extract", *DIGITS, "--views", "2", *options, "--json")
     assert done.code == 0
     assert done.document["written"] is False
     assert digits_cache.stat().st_mtime_ns == before
 
 
-def test_extract_from_a_checkpoint_gives_the_same_rows(run, digits_cache, tmp_path):
-    again = tmp_path / "again.h5"
-    options = ["--checkpoint", digits_cache.with_suffix(".pt"), "--views", "2", "-o", again]
-    assert run("extract", "--dataset", "digits-lt", *options).code == 0
-    ours, theirs = open_cache(digits_cache), open_cache(again)
+@pytest.fixture
+def extract(run, digits_cache, tmp_path):
+    """Extract from the checkpoint of `digits_cache` anew."""
+
+    def from_checkpoint(*options):
+        arguments = (*DIGITS, "--checkpoint", digits_cache.with_suffix(".pt"), *options)
+        assert run("extract", *arguments, "-o", tmp_path / "again.h5").code == 0
+        return open_cache(tmp_path / "again.h5")
+
+    return from_checkpoint
+
+
+def test_extract_from_a_checkpoint_gives_the_same_rows(extract, digits_cache):
+    ours, theirs = open_cache(digits_cache), extract("--views", "2")
     assert ours.fingerprint == theirs.fingerprint
     for split in ("train", "test"):
         assert np.array_equal(ours.split(split).logits, theirs.split(split).logits)
 
 
-def test_batch_statistics_are_recorded_and_make_another_cache(run, digits_cache, tmp_path):
-    by_batch = tmp_path / "by-batch.h5"
-    options = ["--checkpoint", digits_cache.with_suffix(".pt"), "--views", "2", "--bn", "train"]
-    assert run("extract", "--dataset", "digits-lt", *options, "-o", by_batch).code == 0
-    ours, theirs = open_cache(by_batch), open_cache(digits_cache)
+def test_batch_statistics_are_recorded_and_make_another_cache(extract, digits_cache):
+    ours, theirs = extract("--views", "2", "--bn", "train"), open_cache(digits_cache)
     transforms = [cached.meta("transforms")["train"]["batch_norm"] for cached in (ours, theirs)]
     assert transforms == ["train", "eval"]
     assert ours.fingerprint != theirs.fingerprint
@@ -80,25 +88,23 @@ def test_batch_statistics_are_recorded_and_make_another_cache(run, digits_cache,
 
 
 @pytest.mark.parametrize("store", names.STORES)
-def test_what_is_stored_serves_a_fit(run, digits_cache, tmp_path, store):
-    cache = tmp_path / "cache.h5"
-    options = ["--checkpoint", digits_cache.with_suffix(".pt"), "--views", "0", "-o", cache]
-    assert run("extract", "--dataset", "digits-lt", *options, "--store", store).code == 0
-    split = open_cache(cache).split("train")
+def test_what_is_stored_serves_a_fit(run, extract, store):
+    cached = extract("--views", "0", "--store", store)
+    split = cached.split("train")
     assert (split.logits is not None, split.features is not None) == (
         store != "features",
         store != "logits",
     )
-    done = run("rectify", cache, "--json")
+    done = run("rectify", cached.path, "--json")
     assert done.code == 0
     assert any("no augmented view" in text for text in done.document["warnings"])
-    assert run("evaluate", cache).code == 0
+    assert run("evaluate", cached.path).code == 0
 
 
 @pytest.mark.parametrize("command", ["train", "extract"])
 def test_dry_run_resolves_everything_and_writes_nothing(run, tmp_path, command):
     output = tmp_path / {"train": "net.pt", "extract": "cache.h5"}[command]
-    done = run(command, "--dataset", "digits-lt", "--dry-run", "--json", "-o", output)
+    done = run(command, *DIGITS, "--dry-run", "--json", "-o", output)
     assert done.code == 0
     document = done.document
     assert document["class_counts"][3] == 143
@@ -112,13 +118,30 @@ def test_dry_run_resolves_everything_and_writes_nothing(run, tmp_path, command):
 def test_train_then_extract_with_a_held_out_split(run, tmp_path):
     net, cache = tmp_path / "net.pt", tmp_path / "cache.h5"
     options = ["--iterations", "5", "--batch-size", "32", "--tune-fraction", "0.2"]
-    done = run("train", "--dataset", "digits-lt", *options, "-o", net, "--json")
+    done = run("train", *DIGITS, *options, "-o", net, "--json")
     assert done.code == 0
     assert done.document["iterations"] == 5
     options = ["--checkpoint", net, "--views", "1", "-o", cache]
-    assert run("extract", "--dataset", "digits-lt", *options).code == 0
+    assert run("extract", *DIGITS, *options).code == 0
     cached = open_cache(cache)
     assert tuple(cached.splits) == ("train", "tune", "test")
     indices = cached.meta("indices")
     assert not set(indices["train"]) & set(indices["tune"])
     assert run("evaluate", cache, "--split", "tune").code == 0
+
+
+def test_the_weights_that_did_best_on_tune_are_kept_and_extracted(run, tmp_path):
+    net, cache = tmp_path / "a.pt", tmp_path / "a.h5"
+    options = ("--iterations", "18", "--batch-size", "64", "--tune-fraction", "0.2")
+    done = run("train", *DIGITS, *options, "--select-on", "tune", "-o", net, "--json")
+    assert done.code == 0, done.err
+    selected = done.document["selected"]
+    assert selected["step"] in (7, 14, 18)
+    assert 0 < selected["balanced_accuracy"] <= 1
+    assert f"kept: the weights of step {selected['step']}, balanced accuracy" in done.err
+    arguments = ("extract", *DIGITS, "--checkpoint", net, "--views", "0", "-o", cache)
+    refused = run(*arguments, "--select-on", "last")
+    assert refused.code == 3
+    assert "--select-on: tune expected, with which" in refused.error
+    assert run(*arguments).code == 0
+    assert open_cache(cache).meta("config")["select_on"] == "tune"

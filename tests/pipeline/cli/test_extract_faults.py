@@ -4,7 +4,6 @@ import os
 import shutil
 import signal
 
-import h5py
 import numpy as np
 import pytest
 from resumable import assert_same_cache, names
@@ -179,62 +178,6 @@ def test_begun_anew_nothing_is_kept(warm, command, options, seed):
     assert names(path) == ["x.h5"]
 
 
-def cut(path):
-    os.truncate(path, path.stat().st_size // 2)
-
-
-def flip(path):
-    """One bit in the first row."""
-    with h5py.File(path, "r", locking=False) as file:
-        offset = file["splits/train/logits"].id.get_offset()
-    with path.open("rb+") as file:
-        file.seek(offset)
-        (byte,) = file.read(1)
-        file.seek(offset)
-        file.write(bytes([byte ^ 0x10]))
-
-
-def append_garbage(path):
-    with path.with_name("x.h5.journal").open("ab") as file:
-        file.write(b"train 0 0 128 00000000 00000000\n\xff\xfe\x00 train 1")
-
-
-def forget(path):
-    path.with_name("x.h5.journal").unlink()
-
-
-def replace_by_text(path):
-    path.write_text("not rows at all\n" * 1000)
-
-
-@pytest.mark.parametrize("harm", [cut, flip, append_garbage, forget, replace_by_text])
-def test_what_was_harmed_meanwhile_is_written_again(warm, command, trained, harm):
-    arguments, path = command
-    begun = stop_half_way(warm, arguments, path)
-    harm(path.with_name("x.h5.partial"))
-    resumed = warm.run(*arguments)
-    assert resumed.code == 0, resumed.err
-    kept = kept_rows(resumed)
-    if harm in (forget, replace_by_text):
-        assert kept == 0
-    if harm is flip:
-        assert kept == rows_of(begun) - SIZES[0]
-    if harm is append_garbage:
-        assert kept == rows_of(begun)
-    assert_same(path, trained)
-
-
-def test_a_foreign_journal_is_not_touched(warm, command):
-    arguments, path = command
-    journal = path.with_name("x.h5.journal")
-    journal.write_text("my notes\n")
-    refused = warm.run(*arguments)
-    assert refused.code == 3
-    assert "got another file or a damaged one; move it away" in refused.error
-    assert journal.read_text() == "my notes\n"
-    assert names(path) == ["x.h5.journal"]
-
-
 def test_a_journal_beside_a_sealed_cache_is_ignored(warm, command, trained):
     arguments, path = command
     stop_half_way(warm, arguments, path)
@@ -257,18 +200,6 @@ def test_a_full_disk_keeps_what_is_written(warm, command, trained):
     assert resumed.code == 0, resumed.err
     assert kept_rows(resumed) > 0
     assert_same(path, trained)
-
-
-LIMITED = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (500_000, 500_000))"
-
-
-def test_a_file_that_may_not_grow_is_refused_before_the_work(warm, command):
-    arguments, path = command
-    failed = warm.run(*arguments, prelude=LIMITED)
-    assert failed.code == 1
-    assert "raise the limit on file sizes (ulimit -f)" in failed.error
-    assert "extracting" not in failed.err
-    assert names(path) == []
 
 
 @pytest.mark.parametrize("dry", [[], ["--dry-run"]])

@@ -149,23 +149,6 @@ def test_a_second_process_is_refused_and_the_first_is_not_disturbed(warm, whole,
     assert_same_training(path, whole("plain"))
 
 
-STEEP = (
-    "from marr_pipeline.backbone.training.plan import Recipe\n"
-    "Recipe.learning_rate = lambda *_: {rate}\n"
-)
-
-
-def test_a_diverging_run_names_step_and_file(warm, tmp_path):
-    path = tmp_path / "a.pt"
-    begun = warm.run(*train_command(path), prelude=OFTEN + unreadable_after(3))
-    assert begun.code == 3
-    failed = warm.run(*train_command(path), prelude=STEEP.format(rate="1e30"))
-    assert failed.code == 1
-    assert "a finite loss expected, got" in failed.error or "finite weights" in failed.error
-    assert f"{path} holds step 3 of 24; try a smaller learning rate" in failed.error
-    assert step_of(path) == 3
-
-
 def test_metrics_and_summary_tell_the_same(warm, whole):
     options, _ = WAYS["selected"]
     path = whole("selected").with_name("again.pt")
