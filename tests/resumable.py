@@ -1,5 +1,8 @@
 """One cache of known rows, writers that stop in the middle of it, and what they must leave."""
 
+import os
+import sys
+import traceback
 from contextlib import suppress
 
 import h5py
@@ -49,6 +52,22 @@ def stop_after(writer, blocks, error=StopError):
     with suppress(error), writer:
         write_blocks(writer, blocks)
         raise error
+
+
+def forked(work):
+    """Exit code of a process of its own that does the work; minus the signal that killed it."""
+    pid = os.fork()
+    if pid == 0:
+        code = 1
+        try:
+            work()
+            code = 0
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            sys.stderr.flush()
+            os._exit(code)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 
 def finish(writer, *, reverse=False):

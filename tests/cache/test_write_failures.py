@@ -1,12 +1,11 @@
-"""A file under its final name is complete, whatever happens to its writer."""
+"""A file under its final name is complete, and no row lost, whatever happens to its writer."""
 
 import errno
 import fcntl
 import os
+import resource
 import shutil
 import signal
-import subprocess
-import sys
 from collections import namedtuple
 from collections.abc import Callable
 from pathlib import Path
@@ -15,57 +14,35 @@ import h5py
 import numpy as np
 import pytest
 from caches import plan_of, write_splits
-from resumable import names, write_with
+from resumable import (
+    BLOCK,
+    BLOCKS,
+    PLAN,
+    assert_whole,
+    finish,
+    forked,
+    names,
+    write_blocks,
+    write_with,
+)
+from resumable import write_labels as write_labels_and_ids
 
 from marr_pipeline.cache import (
     CacheError,
     CacheWriteError,
     CacheWriter,
     SplitPlan,
+    layout,
     open_cache,
+    partial,
     verify_cache,
+    write,
 )
 
-ROOT = Path(__file__).parents[2]
 NUM_ROWS = 6
 LABELS = np.arange(NUM_ROWS) % 4
+UNFINISHED = ["x.h5.journal", "x.h5.partial", "x.h5.partial.lock"]
 ROWS = np.arange(NUM_ROWS * 4, dtype=np.float32).reshape(NUM_ROWS, 4)
-
-# A process of its own: it writes one block of a cache, then does what the test asks.
-WRITER = """
-import os, resource, signal, sys
-from pathlib import Path
-import numpy as np
-from marr_pipeline.cache import CachePlan, CacheWriteError, CacheWriter, Head, SplitPlan
-
-plan = SplitPlan(num_samples=4000, views=("clean",))
-plan = CachePlan(
-    class_counts=np.ones(100, np.int64), head=Head(weight_norm=np.ones(100)),
-    splits={"train": plan}, parts={}, meta={}, creator="tests", libraries={},
-)
-writer = CacheWriter(Path(sys.argv[1]), plan)
-block = np.ones((2000, 100), np.float32)
-
-def limit(size):
-    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
-
-def write_all():
-    writer.write_labels("train", np.zeros(4000, np.int64))
-    for start in (0, 2000):
-        writer.write_block("train", view=0, start=start, logits=block, features=None)
-"""
-
-
-def start_writer(path: Path, body: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-c", WRITER + body, str(path)],
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
 
 
 @pytest.fixture
@@ -237,64 +214,101 @@ def test_too_little_space_is_refused_before_the_first_row(tmp_path, monkeypatch,
     assert list(tmp_path.iterdir()) == []
 
 
+def limit(size: int) -> None:
+    """Let no file of this process grow beyond so many bytes."""
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
+
+
+def write_everything(writer: CacheWriter) -> None:
+    write_labels_and_ids(writer)
+    write_blocks(writer, BLOCKS)
+
+
+@pytest.mark.parametrize("moment", ["layout", "first records", "rows", "sealing"])
+def test_a_file_that_may_not_grow(tmp_path, settings, moment):
+    path, unfinished = tmp_path / "x.h5", tmp_path / "x.h5.partial"
+    at_first = {"layout": 100_000, "first records": 1_000}.get(moment, resource.RLIM_INFINITY)
+    steps = {
+        "rows": [lambda _: limit(100_000), write_everything],
+        "sealing": [write_everything, lambda _: limit(unfinished.stat().st_size)],
+    }.get(moment, [])
+
+    def write_limited() -> None:
+        limit(at_first)
+        with pytest.raises(CacheWriteError) as caught:
+            write_with(CacheWriter(path, plan_of({"train": PLAN}, **settings)), *steps)
+        message = str(caught.value)
+        assert message.startswith(f"{path}: a file that can be written expected")
+        assert "File too large" in message
+        assert "ulimit -f" in message
+        assert "\n" not in message
+
+    assert forked(write_limited) == 0
+    assert list(tmp_path.iterdir()) == []
+
+
+def die(*given: object, **options: object) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def seal_and_die(*given: object) -> None:
+    layout.seal_file(*given)
+    die()
+
+
+def test_a_killed_writer_leaves_no_file_and_does_not_block_the_next(
+    writer, tmp_path, splits, settings
+):
+    def write_half() -> None:  # a lock is of the process that makes it
+        write_with(CacheWriter(writer.path, writer.plan), all_rows(0), die)
+
+    assert forked(write_half) == -signal.SIGKILL
+    assert names(tmp_path / "x.h5") == ["x.h5.partial", "x.h5.partial.lock"]
+    write_splits(tmp_path / "x.h5", splits, **settings)
+    assert verify_cache(tmp_path / "x.h5") == []
+    assert names(tmp_path / "x.h5") == ["x.h5"]
+
+
 @pytest.mark.parametrize(
-    ("moment", "body"),
+    ("module", "function", "replacement", "left", "kept"),
     [
-        ("layout", "limit(500_000)\nwith writer: write_all()"),
-        ("first records", "limit(1_000)\nwith writer: write_all()"),
-        ("rows", "with writer:\n    limit(900_000)\n    write_all()"),
-        (
-            "sealing",
-            "with writer:\n    write_all()\n    limit(os.path.getsize(sys.argv[1] + '.partial'))",
-        ),
+        (write, "Journal", die, ["x.h5.partial", "x.h5.partial.lock"], 0),
+        (layout, "dataset_blocks", die, UNFINISHED, len(BLOCKS)),
+        (write, "seal_file", seal_and_die, UNFINISHED, len(BLOCKS)),
+        (partial, "_sync_folder", die, ["x.h5", "x.h5.journal", "x.h5.partial.lock"], 0),
     ],
 )
-def test_a_file_that_may_not_grow(tmp_path, moment, body):
-    indented = body.replace("\n", "\n    ")
-    process = start_writer(
-        tmp_path / "x.h5",
-        f"try:\n    {indented}\nexcept CacheWriteError as error:\n    print(error)\n",
-    )
-    output, errors = process.communicate(timeout=30)
-    assert process.returncode == 0, errors
-    assert f"{tmp_path / 'x.h5'}: a file that can be written expected" in output, errors
-    assert "File too large" in output
-    assert "ulimit -f" in output
-    assert len(output.splitlines()) == 1
-    assert list(tmp_path.iterdir()) == [], moment
-
-
-def test_a_killed_writer_leaves_no_file_and_does_not_block_the_next(tmp_path, splits, settings):
+def test_killed_at_the_worst_moments(
+    make, tmp_path, monkeypatch, module, function, replacement, left, kept
+):
+    """Before a journal, while the file is sealed, when it is, and under its final name."""
     path = tmp_path / "x.h5"
-    process = start_writer(
-        path,
-        "with writer:\n"
-        "    writer.write_block('train', view=0, start=0, logits=block, features=None)\n"
-        "    print('half', flush=True)\n"
-        "    sys.stdin.read()\n",
-    )
-    assert process.stdout.readline() == "half\n"
-    process.send_signal(signal.SIGKILL)
-    process.communicate(timeout=30)
-    assert process.returncode == -signal.SIGKILL
-    assert names(tmp_path / "x.h5") == ["x.h5.partial", "x.h5.partial.lock"]
-    write_splits(path, splits, **settings)
-    assert verify_cache(path) == []
-    assert [left.name for left in tmp_path.iterdir()] == ["x.h5"]
+    with monkeypatch.context() as patch:
+        patch.setattr(module, function, replacement)
+        assert forked(lambda: finish(make())) == -signal.SIGKILL
+    assert names(path) == left
+    if path.exists():
+        assert verify_cache(path) == []
+        path.unlink()
+    resumed = make()
+    assert finish(resumed) == len(BLOCKS) - kept
+    assert resumed.num_rows_kept == kept * BLOCK
+    assert_whole(path)
 
 
-def test_a_second_writer_is_refused_and_the_first_finishes(tmp_path, splits, settings):
+def test_a_second_writer_is_refused_and_the_first_finishes(writer, tmp_path, splits, settings):
     path = tmp_path / "x.h5"
-    process = start_writer(
-        path,
-        "with writer:\n    write_all()\n    print('open', flush=True)\n    sys.stdin.read()\n",
-    )
-    assert process.stdout.readline() == "open\n"
-    with pytest.raises(CacheWriteError, match="one writer expected, got a second"):
-        write_splits(path, splits, **settings)
-    process.communicate("", timeout=30)
-    assert process.returncode == 0
-    assert open_cache(path).num_classes == 100
+
+    def second() -> None:
+        with pytest.raises(CacheWriteError, match="one writer expected, got a second"):
+            write_splits(path, splits, **settings)
+
+    with writer:
+        assert forked(second) == 0
+        for step in (all_labels, all_rows(0), all_rows(1)):
+            step(writer)
+    np.testing.assert_array_equal(open_cache(path).split("train").logits, [ROWS, ROWS])
     assert verify_cache(path) == []
 
 
