@@ -15,7 +15,6 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from marr_pipeline.backbone.networks.classifier import Backbone, forward_of_shapes
-from marr_pipeline.device import resolve_device
 from marr_pipeline.distributed import ALONE, Ranks
 from marr_pipeline.progress import duration
 from marr_pipeline.workflows.checkpoint import checkpoint_network
@@ -113,7 +112,7 @@ def _planned(request: PhaseOneRequest, ranks: Ranks, listener: Listener) -> tupl
     """An untrained network, and how many images its training would go through."""
     listener = listener if ranks.is_first else NOBODY
     plan = plan_training(request, ranks=ranks, listener=listener, is_dry=True)
-    network = planned_network(plan, plan.initial_model(), resolve_device(request.device))
+    network = planned_network(plan, plan.initial_model(), request)
     return network, plan.recipe.iterations * plan.recipe.batch_size
 
 

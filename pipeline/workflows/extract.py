@@ -5,7 +5,7 @@ out and seals it.
 """
 
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,6 @@ from marr_pipeline.backbone.extract import (
     plan_blocks,
     transform_record,
 )
-from marr_pipeline.device import resolve_device
 from marr_pipeline.distributed import ALONE, LostRankError, Ranks, deferred_interrupt
 from marr_pipeline.files import FileName
 from marr_pipeline.progress import Forecast
@@ -112,7 +111,14 @@ def extract(
         network = _trained_network(request, output, ranks, listener)
     else:
         network = checkpoint_network(request, ranks=ranks, listener=listener)
-    writer = _cache_writer(output, request, network, views, store, dtype, batch_norm)
+    network = replace(network, batch_norm=batch_norm)
+    writer = cache.CacheWriter(
+        output,
+        _cache_plan(network, num_views=views, store=store, dtype=dtype),
+        overwrite=request.overwrite,
+        resumable=True,
+        resume=request.resume,
+    )
     if ranks.of_first(output.exists() and not request.overwrite):
         is_new, num_rows_kept = False, writer.num_rows
         if ranks.is_first:
@@ -121,7 +127,7 @@ def extract(
         ranks.meet()  # if the first process has refused it, the others fail here
     else:
         with threads_for(network.dataset):
-            _write(writer, network, batch_norm, ranks, listener)
+            _write(writer, network, ranks, listener)
         is_new, num_rows_kept = True, writer.num_rows_kept
     for line in describe_skipped(network.dataset):
         listener.say(line)
@@ -147,19 +153,11 @@ def _trained_network(
     kept = output.with_suffix(".pt")
     model = train_or_resume(plan, kept, request, ranks=ranks, listener=listener).model
     listener.say(f"checkpoint: {kept}")
-    return planned_network(plan, model, resolve_device(request.device))
+    return planned_network(plan, model, request)
 
 
-def _cache_writer(
-    output: Path,
-    request: PhaseOneRequest,
-    network: Network,
-    num_views: int,
-    store: Store,
-    dtype: Dtype,
-    batch_norm: BatchNorm,
-) -> cache.CacheWriter:
-    """What writes the cache of a network, and its plan; no file is touched before `with`."""
+def _cache_plan(network: Network, *, num_views: int, store: Store, dtype: Dtype) -> cache.CachePlan:
+    """What the cache of a network will hold."""
     dataset = network.dataset
     weight, bias = head_arrays(network.model)
     plans = {
@@ -178,11 +176,11 @@ def _cache_writer(
             augmentation=network.augmentation,
             normalisation=dataset.normalisation,
             seed=network.seed,
-            batch_norm=batch_norm,
+            batch_norm=network.batch_norm,
         )
         for name, plan in plans.items()
     }
-    plan = cache.CachePlan(
+    return cache.CachePlan(
         class_counts=dataset.class_counts,
         head=cache.Head.from_linear(weight, bias, prior_counts=network.prior_counts),
         splits=plans,
@@ -197,9 +195,6 @@ def _cache_writer(
         },
         creator=CREATOR,
         libraries=library_versions(),
-    )
-    return cache.CacheWriter(
-        output, plan, overwrite=request.overwrite, resumable=True, resume=request.resume
     )
 
 
@@ -229,13 +224,7 @@ def _fingerprint_parts(
     }
 
 
-def _write(
-    writer: cache.CacheWriter,
-    network: Network,
-    batch_norm: BatchNorm,
-    ranks: Ranks,
-    listener: Listener,
-) -> None:
+def _write(writer: cache.CacheWriter, network: Network, ranks: Ranks, listener: Listener) -> None:
     """This process's part of the cache; an end before the last row says what is kept."""
     try:
         with ExitStack() as files:
@@ -253,7 +242,7 @@ def _write(
                     writer.write_labels(name, split.labels.numpy())
                     if split.ids is not None:
                         writer.write_ids(name, split.ids)
-            _write_blocks(own, network, batch_norm, ranks, listener)
+            _write_blocks(own, network, ranks, listener)
             if not ranks.is_first:
                 files.close()
             ranks.meet()  # every process has written its part
@@ -272,7 +261,6 @@ def _write(
 def _write_blocks(
     writer: cache.CacheWriter | cache.PartnerWriter,
     network: Network,
-    batch_norm: BatchNorm,
     ranks: Ranks,
     listener: Listener,
 ) -> None:
@@ -306,7 +294,7 @@ def _write_blocks(
                 normalisation=network.dataset.normalisation,
                 seed=network.seed,
                 device=network.device,
-                batch_norm=batch_norm,
+                batch_norm=network.batch_norm,
                 blocks=[block for _, block in group],
             ):
                 writer.write_block(

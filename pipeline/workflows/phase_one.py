@@ -16,6 +16,7 @@ import torch
 
 from marr_pipeline.backbone import network_input
 from marr_pipeline.backbone.checkpoints.checkpoint import TrainingRecord
+from marr_pipeline.backbone.extract import BatchNorm
 from marr_pipeline.backbone.networks.classifier import Backbone
 from marr_pipeline.backbone.networks.libraries import NetworkInput
 from marr_pipeline.data import load_dataset
@@ -132,6 +133,7 @@ class Network:
         augmentation: a name in `AUGMENTATIONS`, of the cached views.
         seed: of that.
         device: where it runs.
+        batch_norm: whose statistics normalise.
         warnings: what the user should look at.
     """
 
@@ -142,6 +144,7 @@ class Network:
     augmentation: str
     seed: int
     device: torch.device
+    batch_norm: BatchNorm = "eval"
     warnings: tuple[str, ...] = ()
 
 
@@ -182,7 +185,7 @@ def requested_dataset(
         stored_skipped=stored.get("skipped"),
         network_size=None if known is None else known.image_size,
         normalisation=(
-            asked_normalisation(request.normalisation, known)
+            _asked_normalisation(request.normalisation, known)
             if trained_on is None
             else stored_normalisation(stored)
         ),
@@ -190,12 +193,8 @@ def requested_dataset(
     )
 
 
-def asked_normalisation(said: str | None, known: NetworkInput | None) -> Normalisation | None:
-    """What the user says, or else what the network is known to take; None leaves the dataset's.
-
-    Raises:
-        ConfigError: the text is no normalisation.
-    """
+def _asked_normalisation(said: str | None, known: NetworkInput | None) -> Normalisation | None:
+    """What the user says, or else what the network is known to take; None leaves the dataset's."""
     if said is None:
         return None if known is None else known.normalisation
     return None if said == OF_DATASET else parse_normalisation(said)

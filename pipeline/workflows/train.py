@@ -78,10 +78,34 @@ def plan_training(
         ConfigError: a setting is out of range.
         DataError: the images are missing, broken or too few.
     """
+    device = resolve_device(request.device)
+    has_common_norms = request.sync_bn and device.type == "cuda"  # torch has none for CPUs
     with ranks.in_turn():
         dataset = requested_dataset(request, listener=listener)
-        plan = _plan_on(dataset, request, ranks=ranks, is_dry=is_dry)
-    for line in _describe_plan(plan, resolve_device(request.device), ranks):
+        terms = protocol_of(dataset.name).recipes[request.recipe]
+        backbone = request.backbone or dataset.defaults.backbone
+        plan = TrainingPlan(
+            dataset=dataset,
+            backbone=backbone,
+            recipe=plan_recipe(
+                request.recipe,
+                terms,
+                num_samples=len(dataset.train),
+                defaults=dataset.defaults,
+                iterations=request.iterations,
+                epochs=request.epochs,
+                batch_size=request.batch_size,
+                augmentation=request.augmentation,
+            ),
+            seed=request.seed,
+            precision=resolve_precision(request.precision, device),
+            initial=_initial_weights(request, terms, backbone, dataset, is_dry=is_dry),
+            select_on=request.select_on,
+            accumulate=request.accumulate,
+            norm_groups=1 if has_common_norms else ranks.size,
+        )
+        check_images(plan.initial_model(), dataset.train.image_shape, name=backbone)
+    for line in _describe_plan(plan, device, ranks):
         listener.say(line)
     return plan
 
@@ -133,8 +157,8 @@ def train_or_resume(
     return trained
 
 
-def planned_network(plan: TrainingPlan, model: Backbone, device: torch.device) -> Network:
-    """`model`, made or trained by `plan`, ready for extraction."""
+def planned_network(plan: TrainingPlan, model: Backbone, request: PhaseOneRequest) -> Network:
+    """`model`, made or trained by the request's plan, ready for extraction."""
     return Network(
         model=model,
         dataset=plan.dataset,
@@ -142,40 +166,8 @@ def planned_network(plan: TrainingPlan, model: Backbone, device: torch.device) -
         prior_counts=plan.dataset.class_counts,
         augmentation=plan.recipe.augmentation,
         seed=plan.seed,
-        device=device,
+        device=resolve_device(request.device),
     )
-
-
-def _plan_on(
-    dataset: LongTailedDataset, request: PhaseOneRequest, *, ranks: Ranks, is_dry: bool
-) -> TrainingPlan:
-    terms = protocol_of(dataset.name).recipes[request.recipe]
-    recipe = plan_recipe(
-        request.recipe,
-        terms,
-        num_samples=len(dataset.train),
-        defaults=dataset.defaults,
-        iterations=request.iterations,
-        epochs=request.epochs,
-        batch_size=request.batch_size,
-        augmentation=request.augmentation,
-    )
-    backbone = request.backbone or dataset.defaults.backbone
-    device = resolve_device(request.device)
-    has_common_norms = request.sync_bn and device.type == "cuda"  # torch has none for CPUs
-    plan = TrainingPlan(
-        dataset=dataset,
-        backbone=backbone,
-        recipe=recipe,
-        seed=request.seed,
-        precision=resolve_precision(request.precision, device),
-        initial=_initial_weights(request, terms, backbone, dataset, is_dry=is_dry),
-        select_on=request.select_on,
-        accumulate=request.accumulate,
-        norm_groups=1 if has_common_norms else ranks.size,
-    )
-    check_images(plan.initial_model(), dataset.train.image_shape, name=backbone)
-    return plan
 
 
 def _initial_weights(

@@ -21,28 +21,20 @@ def theirs(tmp_path):
 
 
 def test_a_foreign_network_sees_the_pixels_as_it_is_said(run, theirs, tmp_path):
-    rows = {}
-    for said in ("dataset", "half"):
-        arguments = (*DIGITS, "--checkpoint", theirs, "--views", 0, "--normalisation", said)
-        done = run("extract", *arguments, "-o", tmp_path / f"{said}.h5")
-        assert done.code == 0, done.err
-        rows[said] = open_cache(tmp_path / f"{said}.h5")
+    arguments = ("extract", *DIGITS, "--checkpoint", theirs, "--views", 0)
+    output = tmp_path / "dataset.h5"
+    assert run(*arguments, "-o", output).code == 0
+    assert "already there" in run(*arguments, "--normalisation", "dataset", "-o", output).err
+    stale = run(*arguments, "--normalisation", "half", "-o", output)
+    assert stale.code == 3
+    assert "normalisation" in stale.error
+    done = run(*arguments, "--normalisation", "half", "-o", tmp_path / "half.h5")
+    assert done.code == 0, done.err
     assert "resnet8 on cpu; digits-lt at 8 pixels, normalised by 0.5/0.5" in done.err
-    pixels = rows["half"].meta("transforms")["test"]["normalisation"]
-    assert pixels == {"mean": [0.5], "std": [0.5]}
-    assert rows["dataset"].meta("transforms")["test"]["normalisation"] != pixels
-    assert not np.array_equal(
-        rows["dataset"].split("test").logits, rows["half"].split("test").logits
-    )
-
-
-def test_a_cache_of_another_normalisation_is_stale(run, theirs, tmp_path):
-    arguments = (*DIGITS, "--checkpoint", theirs, "--views", 0, "-o", tmp_path / "a.h5")
-    assert run("extract", *arguments).code == 0
-    assert "already there" in run("extract", *arguments, "--normalisation", "dataset").err
-    done = run("extract", *arguments, "--normalisation", "half")
-    assert done.code == 3
-    assert "normalisation" in done.error
+    own, half = open_cache(output), open_cache(tmp_path / "half.h5")
+    pixels = [each.meta("transforms")["test"]["normalisation"] for each in (own, half)]
+    assert pixels[1] == {"mean": [0.5], "std": [0.5]} != pixels[0]
+    assert not np.array_equal(own.split("test").logits, half.split("test").logits)
 
 
 @pytest.fixture

@@ -8,39 +8,21 @@ from caches import write_splits
 from marr_pipeline.cache import Head, SplitArrays, open_cache
 from marr_pipeline.cache.sealed import raw_extents, walk_datasets, write_seal
 
-NUM_CLASSES = 300
-
 
 @pytest.fixture
 def cache(tmp_path):
-    """Many classes, documents with long values, ids."""
+    """Two splits, of which one has every kind of array."""
     rng = np.random.default_rng(0)
-    write_splits(
-        tmp_path / "c.h5",
-        {
-            "train": SplitArrays(
-                logits=rng.standard_normal((2, 7, NUM_CLASSES)),
-                labels=np.arange(7),
-                features=rng.standard_normal((2, 7, 3)),
-                ids=[f"{row}.png" for row in range(7)],
-                views=("clean", "augmented"),
-            ),
-            "test": SplitArrays(
-                logits=rng.standard_normal((1, 4, NUM_CLASSES)), labels=np.arange(4)
-            ),
-        },
-        class_counts=np.arange(NUM_CLASSES, 0, -1),
-        head=Head.from_linear(rng.standard_normal((NUM_CLASSES, 3)), None),
-        class_names=[f"class of birds {index}" for index in range(NUM_CLASSES)],
-        meta={
-            "transforms": {"train": {"mean": [0.5] * 500, "augmentation": "crop-flip"}},
-            "provenance": {"dataset": "birds", "device": "cpu"},
-            "config": {f"option {index}": index for index in range(500)},
-            "indices": {"train": list(range(5000))},
-        },
-        creator="marr-pipeline 0.1.0",
-        libraries={"torch": "2.6"},
+    train = SplitArrays(
+        logits=rng.standard_normal((2, 7, 4)),
+        labels=np.arange(7) % 4,
+        features=rng.standard_normal((2, 7, 3)),
+        ids=[f"{row}.png" for row in range(7)],
+        views=("clean", "augmented"),
     )
+    test = SplitArrays(logits=rng.standard_normal((1, 4, 4)), labels=np.arange(4))
+    head = Head.from_linear(rng.standard_normal((4, 3)), rng.standard_normal(4))
+    write_splits(tmp_path / "c.h5", {"train": train, "test": test}, head=head)
     return tmp_path / "c.h5"
 
 
@@ -103,12 +85,22 @@ def test_a_sound_file(run, cache):
 
 
 def test_the_lines_on_how_to_read_are_true(run, cache):
-    for path, rows in (
-        run("inspect", cache, "--json").document["splits"]["train"]["datasets"].items()
-    ):
+    document = run("inspect", cache, "--json").document
+    for path, rows in document["splits"]["train"]["datasets"].items():
         with h5py.File(cache) as file:
             assert list(file[path].shape) == rows["shape"]
             assert file[path].dtype == rows["dtype"]
+
+
+def test_inspect_cuts_what_is_long(run, tmp_path):
+    rows = SplitArrays(logits=np.eye(300)[None], labels=np.arange(300))
+    names = [f"bird {index}" for index in range(300)]
+    meta = {"config": {f"option {index}": [0.5] * index for index in range(500)}}
+    write_splits(tmp_path / "c.h5", {"train": rows}, class_names=names, meta=meta)
+    lines = run("inspect", tmp_path / "c.h5").out.splitlines()
+    assert f"names        {', '.join(names[:12])}, ..." in lines
+    assert "config: 440 more values; --json shows all" in lines
+    assert max(map(len, lines)) < 200
 
 
 def test_inspect_shows_a_rectifier(run, digits_cache, digits_rectifier):
