@@ -49,19 +49,16 @@ def check_output(path: Path, *, suffixes: tuple[str, ...] = (), is_dry: bool = F
     check_writable(path, touches=not is_dry)
 
 
-class Size(click.ParamType[int]):
-    """Bytes, with a suffix for binary multiples: 64M, 1.5G."""
+def size(value: object) -> int:
+    """Bytes of `2G`, `1.5G`, `64MiB`, `1000000`; a plain number is a number of bytes.
 
-    name = "size"
-
-    def convert(
-        self, value: object, param: click.Parameter | None, ctx: click.Context | None
-    ) -> int:
-        """Bytes of `2G`, `1.5G`, `64MiB`, `1000000`; a plain number is a number of bytes."""
-        found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?)(?:i?B)?", str(value).strip(), re.I)
-        if found is None:
-            self.fail(f"a size such as 64M or 2G expected, got {value!r}", param, ctx)
-        return int(float(found[1]) * UNITS[found[2].upper()])
+    Raises:
+        click.BadParameter: no such text.
+    """
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?)(?:i?B)?", str(value).strip(), re.I)
+    if found is None:
+        raise click.BadParameter(f"a size such as 64M or 2G expected, got {value!r}")
+    return int(float(found[1]) * UNITS[found[2].upper()])
 
 
 class NumberList(click.ParamType[tuple[float, ...]]):
@@ -150,6 +147,3 @@ class WordOrFile(click.ParamType[str]):
     def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str:
         """What help shows."""
         return f"[{'|'.join(self._words)}|FILE]"
-
-
-size_type = Size()

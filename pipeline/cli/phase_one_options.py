@@ -12,22 +12,19 @@ from marr_pipeline.cli.options import input_folder_type, input_type
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
-class BackboneName(click.ParamType[str]):
-    """A registered network, or one of a library that is looked up when it is built."""
+def backbone_name(value: str) -> str:
+    """The canonical name of a registered network, or of one of a library, looked up when built.
 
-    name = "name"
-
-    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        """The network's canonical name."""
-        library, _, inner = value.partition(":")
-        if value not in names.BACKBONES and not (inner and library in names.BACKBONE_LIBRARIES):
-            libraries = " or ".join(f"{library}:NAME" for library in names.BACKBONE_LIBRARIES)
-            self.fail(
-                f"one of {', '.join(names.BACKBONES)}, or {libraries}, expected, got {value}",
-                param,
-                ctx,
-            )
-        return names.canonical_backbone(value)
+    Raises:
+        click.BadParameter: neither.
+    """
+    library, _, inner = value.partition(":")
+    if value not in names.BACKBONES and not (inner and library in names.BACKBONE_LIBRARIES):
+        libraries = " or ".join(f"{library}:NAME" for library in names.BACKBONE_LIBRARIES)
+        raise click.BadParameter(
+            f"one of {', '.join(names.BACKBONES)}, or {libraries}, expected, got {value}"
+        )
+    return names.canonical_backbone(value)
 
 
 DATA_OPTIONS = [
@@ -97,7 +94,8 @@ OPTIONS = [
     *DATA_OPTIONS,
     click.option(
         "--backbone",
-        type=BackboneName(),
+        type=backbone_name,
+        metavar="NAME",
         help=f"Network: {', '.join(names.BACKBONES)}, torchvision:NAME or timm:NAME.  "
         "[default: the dataset's; a foreign checkpoint's own where its tensors tell]",
     ),

@@ -7,7 +7,7 @@ import click
 
 from marr_pipeline import names
 from marr_pipeline.cli.command import EXIT_UNSOLVED, command, note, print_json, warn
-from marr_pipeline.cli.options import check_output, input_type, json_option, output_type, size_type
+from marr_pipeline.cli.options import check_output, input_type, json_option, output_type, size
 from marr_pipeline.progress import ProgressLine, silent
 
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ if TYPE_CHECKING:
 @click.option("--eval-split", type=click.Choice(names.SPLITS), default="test")
 @click.option(
     "--memory",
-    type=size_type,
+    type=size,
     help="Bound on the fit's buffers, such as 512M or 2G; the file's own pages come on top.",
 )
 @click.option("--device", type=click.Choice(names.DEVICES), default="cpu")

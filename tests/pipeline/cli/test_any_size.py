@@ -10,7 +10,7 @@ import torch
 from caches import write_splits
 
 from marr_pipeline.cache import Head, SplitArrays
-from marr_pipeline.cli.options import size_type
+from marr_pipeline.cli.options import size
 from marr_pipeline.rectify.rectifier_file import load_rectifier
 from marr_pipeline.rectify.rows.blocks import CHUNK_LOGITS
 
@@ -63,7 +63,7 @@ def test_a_bound_on_memory_changes_nothing_else(run, several_chunks):
 
 
 @pytest.mark.parametrize(
-    ("text", "size"),
+    ("text", "num_bytes"),
     [
         ("2G", 2 * 1024**3),
         ("1.5g", 3 * 1024**3 // 2),
@@ -72,14 +72,14 @@ def test_a_bound_on_memory_changes_nothing_else(run, several_chunks):
         ("1000", 1000),
     ],
 )
-def test_sizes_are_bytes_or_binary_multiples(text, size):
-    assert size_type.convert(text, None, None) == size
+def test_sizes_are_bytes_or_binary_multiples(text, num_bytes):
+    assert size(text) == num_bytes
 
 
 @pytest.mark.parametrize("text", ["much", "-1G", "2X", "G", ""])
 def test_what_is_no_size_is_refused(text):
     with pytest.raises(click.BadParameter, match="a size such as 64M or 2G expected, got"):
-        size_type.convert(text, None, None)
+        size(text)
 
 
 PEAK = """
