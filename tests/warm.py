@@ -186,6 +186,13 @@ def start_ranks(warm, arguments, *, size, prelude=lambda rank: ""):
     ]
 
 
+def run_ranks(warm, arguments, *, size, prelude=lambda rank: "", codes=None):
+    """Run the command in `size` processes, which must end with these codes; without any with 0."""
+    ranks = start_ranks(warm, arguments, size=size, prelude=prelude)
+    assert [rank.wait() for rank in ranks] == (codes or [0] * size), [rank.err for rank in ranks]
+    return ranks
+
+
 def wait_until(is_so, *, seconds=60.0):
     """Wait for something that another process does."""
     end = time.monotonic() + seconds

@@ -37,10 +37,6 @@ ONE_THREAD_UP_TO = 16
 MOST_NAMED = 5
 
 
-def unsaid(line: str) -> None:
-    """The `say` of those who do not speak."""
-
-
 @dataclass(frozen=True)
 class Listener:
     """Who is told of a run; by default nobody.
@@ -50,7 +46,7 @@ class Listener:
         progress: makes of a label what shows how far a piece of work is.
     """
 
-    say: Callable[[str], None] = unsaid
+    say: Callable[[str], None] = lambda line: None
     progress: Callable[[str], Progress] = lambda label: silent
 
 

@@ -64,13 +64,7 @@ def test_a_traceback_only_when_asked_for(run, tmp_path):
 def test_exit_codes_of_a_real_process(tmp_path):
     path = tmp_path / "a.h5"
     path.write_bytes(b"no cache")
-    codes = {
-        ("--version",): 0,
-        ("rectify", str(tmp_path / "none.h5")): 2,
-        ("inspect", str(path)): 3,
-        ("inspect",): 2,
-    }
-    for arguments, code in codes.items():
-        done = subprocess.run([*PIPELINE, *arguments], capture_output=True, text=True)
+    for cache, code in ((path, 3), (tmp_path / "none.h5", 2)):
+        done = subprocess.run([*PIPELINE, "inspect", cache], capture_output=True, text=True)
         assert done.returncode == code, done.stderr
         assert "Traceback" not in done.stderr

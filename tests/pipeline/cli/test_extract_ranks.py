@@ -5,7 +5,7 @@ import signal
 
 import pytest
 from resumable import assert_same_cache
-from warm import full_disk, start_ranks, wait_until
+from warm import full_disk, run_ranks, start_ranks, wait_until
 
 VIEWS = 6
 NUM_ROWS = 482 * (1 + VIEWS) + 400
@@ -28,8 +28,7 @@ def arguments_of(path, *options):
 def test_two_processes_write_what_one_writes(warm, whole, tmp_path):
     path = tmp_path / "x.h5"
     options = ["--checkpoint", whole.with_suffix(".pt"), "--json"]
-    first, second = start_ranks(warm, arguments_of(path, *options), size=2)
-    assert (first.wait(), second.wait()) == (0, 0), first.err + second.err
+    first, second = run_ranks(warm, arguments_of(path, *options), size=2)
     assert_same_cache(path, whole)
     assert [other.name for other in tmp_path.iterdir()] == ["x.h5"]
     document = json.loads(first.out)
@@ -51,23 +50,20 @@ marr_pipeline.cache.PartnerWriter.__enter__ = late
 def test_a_process_that_is_late_takes_its_own_share(warm, whole, tmp_path):
     path = tmp_path / "x.h5"
     arguments = arguments_of(path, "--checkpoint", whole.with_suffix(".pt"))
-    ranks = start_ranks(warm, arguments, size=2, prelude=lambda rank: LATE if rank else "")
-    assert [rank.wait() for rank in ranks] == [0, 0], [rank.err for rank in ranks]
+    run_ranks(warm, arguments, size=2, prelude=lambda rank: LATE if rank else "")
     assert_same_cache(path, whole)
 
 
 def test_all_of_them_train_and_extract(warm, tmp_path):
     path = tmp_path / "x.h5"
-    ranks = start_ranks(warm, arguments_of(path, *TRAINING), size=3)
-    assert [rank.wait() for rank in ranks] == [0, 0, 0], [rank.err for rank in ranks]
+    ranks = run_ranks(warm, arguments_of(path, *TRAINING), size=3)
     assert "shared by 3 processes" in ranks[0].err
     assert [(rank.out, rank.err) for rank in ranks[1:]] == [("", "")] * 2
     alone = tmp_path / "alone.h5"
     done = warm.run(*arguments_of(alone, "--checkpoint", path.with_suffix(".pt")))
     assert done.code == 0, done.err
     assert_same_cache(path, alone)
-    again = start_ranks(warm, arguments_of(path, *TRAINING), size=3)
-    assert [rank.wait() for rank in again] == [0, 0, 0], [rank.err for rank in again]
+    again = run_ranks(warm, arguments_of(path, *TRAINING), size=3)
     assert "already there" in again[0].err
 
 
@@ -88,8 +84,7 @@ def test_one_that_fails_ends_all_and_nothing_is_lost(warm, whole, tmp_path):
     path = tmp_path / "x.h5"
     arguments = arguments_of(path, "--checkpoint", whole.with_suffix(".pt"))
     full = full_disk(after=20)
-    ranks = start_ranks(warm, arguments, size=2, prelude=lambda rank: full if rank else "")
-    assert [rank.wait() for rank in ranks] == [1, 1]
+    ranks = run_ranks(warm, arguments, size=2, prelude=("", full).__getitem__, codes=[1, 1])
     assert ranks[0].errors == []
     assert "No space left on device" in ranks[1].error
     last = ranks[0].err.splitlines()[-1]
@@ -113,8 +108,7 @@ def test_one_that_is_killed_ends_all_and_nothing_is_lost(warm, whole, tmp_path, 
     assert ranks[victim].wait() == -signal.SIGKILL
     assert ranks[1 - victim].wait() == 1
     assert [rank.errors for rank in ranks] == [[], []]
-    again = start_ranks(warm, [*arguments, "--json"], size=3)
-    assert [rank.wait() for rank in again] == [0, 0, 0], [rank.err for rank in again]
+    again = run_ranks(warm, [*arguments, "--json"], size=3)
     document = json.loads(again[0].out)
     assert 4 * 98 <= document["rows_kept"] < NUM_ROWS
     assert_same_cache(path, whole)
@@ -144,8 +138,7 @@ def test_an_error_of_the_first_is_said_once(warm, whole, tmp_path):
     path = tmp_path / "x.h5"
     path.write_text("no cache")
     arguments = arguments_of(path, "--checkpoint", whole.with_suffix(".pt"))
-    ranks = start_ranks(warm, arguments, size=2)
-    assert [rank.wait() for rank in ranks] == [3, 1]
+    ranks = run_ranks(warm, arguments, size=2, codes=[3, 1])
     assert len(ranks[0].errors) == 1
     assert ranks[1].err == ""
     assert path.read_text() == "no cache"

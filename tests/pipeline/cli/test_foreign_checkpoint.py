@@ -141,17 +141,16 @@ def test_options_that_make_no_sense_are_usage(run, theirs, tmp_path, options, me
 
 
 @pytest.mark.parametrize("options", [["--new-head"], ["--prior-counts", "train"]])
-def test_options_of_a_checkpoint_without_one_are_usage(run, tmp_path, options):
-    done = run("extract", "--dataset", "digits-lt", *options, "-o", tmp_path / "a.h5")
-    assert done.code == 2
-    assert "a --checkpoint beside it expected, got none" in done.error
-
-
-@pytest.mark.parametrize("options", [["--new-head"], ["--prior-counts", "train"]])
-def test_a_checkpoint_of_ours_knows_its_head_and_its_counts(run, digits_cache, tmp_path, options):
-    done = extract(run, digits_cache.with_suffix(".pt"), tmp_path / "a.h5", *options)
-    assert done.code == 3
-    assert f"{options[0]}: a checkpoint of another program expected" in done.error
+def test_head_and_counts_are_asked_of_checkpoints_of_others_alone(
+    run, digits_cache, tmp_path, options
+):
+    output = tmp_path / "a.h5"
+    without = run("extract", "--dataset", "digits-lt", *options, "-o", output)
+    assert without.code == 2
+    assert "a --checkpoint beside it expected, got none" in without.error
+    ours = extract(run, digits_cache.with_suffix(".pt"), output, *options)
+    assert ours.code == 3
+    assert f"{options[0]}: a checkpoint of another program expected" in ours.error
 
 
 def test_dry_run_of_a_foreign_checkpoint_writes_nothing(run, theirs, tmp_path):

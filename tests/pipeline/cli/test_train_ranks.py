@@ -22,15 +22,14 @@ from trainings import (
     unreadable_after,
     weights_told,
 )
-from warm import start_ranks, wait_until
+from warm import run_ranks, start_ranks, wait_until
 
 from marr_pipeline.backbone.checkpoints.checkpoint import load_checkpoint
 
 
 def train_together(warm, path, *options, size=2, prelude="", iterations=24):
     arguments = train_command(path, *options, iterations=iterations)
-    ranks = start_ranks(warm, arguments, size=size, prelude=lambda rank: prelude)
-    assert [rank.wait() for rank in ranks] == [0] * size, [rank.err for rank in ranks]
+    ranks = run_ranks(warm, arguments, size=size, prelude=lambda rank: prelude)
     assert [(rank.out, rank.err) for rank in ranks[1:]] == [("", "")] * (size - 1)
     return ranks[0]
 
@@ -59,10 +58,9 @@ def test_without_norms_they_make_the_weights_of_one_process(warm, tmp_path, size
 
 def test_all_of_them_have_the_same_weights_after_every_step(warm, tmp_path):
     path = tmp_path / "a.pt"
-    ranks = start_ranks(
+    ranks = run_ranks(
         warm, train_command(path), size=2, prelude=lambda rank: weights_told(tmp_path, rank)
     )
-    assert [rank.wait() for rank in ranks] == [0, 0]
     assert "shared by 2 processes, each normalised by its own batch statistics" in ranks[0].err
     first, second = ((tmp_path / f"rank{rank}").read_text() for rank in (0, 1))
     assert first == second
@@ -123,14 +121,13 @@ def test_a_signal_to_one_stops_all_after_the_same_step(warm, whole, tmp_path, ta
 @pytest.mark.parametrize("broken", [0, 1])
 def test_an_image_that_one_cannot_read_costs_no_step(warm, whole, tmp_path, broken):
     path = tmp_path / "a.pt"
-    ranks = start_ranks(
+    ranks = run_ranks(
         warm,
         train_command(path),
         size=2,
         prelude=lambda rank: unreadable_after(10) if rank == broken else "",
+        codes=[1 + 2 * (rank == broken) for rank in range(2)],
     )
-    assert ranks[broken].wait() == 3
-    assert ranks[1 - broken].wait() == 1
     assert "x.png: a readable image expected" in ranks[broken].error
     assert ranks[1 - broken].errors == []
     assert step_of(path) == 10
@@ -147,8 +144,8 @@ STEEP = (
 
 def test_divergence_is_said_once(warm, tmp_path):
     path = tmp_path / "a.pt"
-    ranks = start_ranks(warm, train_command(path), size=2, prelude=lambda rank: STEEP)
-    assert [rank.wait() for rank in ranks] == [1, 1]
+    arguments = train_command(path)
+    ranks = run_ranks(warm, arguments, size=2, prelude=lambda rank: STEEP, codes=[1, 1])
     assert f"no step is saved in {path} yet; try a smaller learning rate" in ranks[0].error
     assert ranks[1].err == ""
 
@@ -161,8 +158,7 @@ def test_the_number_of_processes_decides_the_weights(warm, whole, tmp_path):
     assert largest_difference(whole, one) > 1e-3
     path = tmp_path / "a.pt"
     path.write_bytes(whole.read_bytes())
-    refused = start_ranks(warm, train_command(path), size=3)
-    assert [rank.wait() for rank in refused] == [3, 1, 1]
+    refused = run_ranks(warm, train_command(path), size=3, codes=[3, 1, 1])
     assert "norm_groups 2, asked 3" in refused[0].error
     assert [rank.err for rank in refused[1:]] == ["", ""]
 
@@ -170,27 +166,23 @@ def test_the_number_of_processes_decides_the_weights(warm, whole, tmp_path):
 def test_dropout_is_repeated_by_the_same_number_of_processes(warm, tmp_path):
     path, again = tmp_path / "a.pt", tmp_path / "again.pt"
     train_together(warm, path, prelude=WITH_DROPOUT)
-    ranks = start_ranks(
-        warm, train_command(again), size=2, prelude=lambda rank: WITH_DROPOUT + unreadable_after(7)
-    )
-    assert [rank.wait() for rank in ranks] == [3, 3]
+    stopped = WITH_DROPOUT + unreadable_after(7)
+    arguments = train_command(again)
+    run_ranks(warm, arguments, size=2, prelude=lambda rank: stopped, codes=[3, 3])
     train_together(warm, again, prelude=WITH_DROPOUT)
     assert_same_training(again, path)
 
 
 def test_a_batch_too_small_to_share_is_refused_once(warm, tmp_path):
     arguments = ["train", "--dataset", "digits-lt", "--batch-size", 2, "-o", tmp_path / "a.pt"]
-    ranks = start_ranks(warm, [*arguments, "--iterations", 3], size=3)
-    assert [rank.wait() for rank in ranks] == [2, 1, 1]
+    ranks = run_ranks(warm, [*arguments, "--iterations", 3], size=3, codes=[2, 1, 1])
     assert "at least 3 images expected for 1 micro-batches in 3 processes, got 2" in ranks[0].error
     assert [rank.err for rank in ranks[1:]] == ["", ""]
 
 
 def test_a_parameter_without_a_gradient_is_refused_in_one_line(warm, tmp_path):
-    ranks = start_ranks(
-        warm, train_command(tmp_path / "a.pt"), size=2, prelude=lambda rank: WITH_AN_IDLE_LAYER
-    )
-    assert [rank.wait() for rank in ranks] == [1, 1]
+    arguments, idle = train_command(tmp_path / "a.pt"), WITH_AN_IDLE_LAYER
+    ranks = run_ranks(warm, arguments, size=2, prelude=lambda rank: idle, codes=[1, 1])
     assert "got one with parameters that get no gradient; train it in one process" in ranks[0].error
     alone = train_command(tmp_path / "one.pt", iterations=2)
     assert warm.run(*alone, prelude=WITH_AN_IDLE_LAYER).code == 0
