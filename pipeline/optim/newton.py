@@ -90,7 +90,7 @@ def _conjugate_step(problem: Curved, point: Point) -> Tensor:
         -point.gradient,
         accuracy=min(0.25, point.gradient_norm**0.5),
         max_products=MAX_PRODUCTS,
-        least_curvature=FLATNESS * (problem.ridge_strength + FLATNESS),
+        least_curvature=FLATNESS * (problem.ridge.l2 + FLATNESS),
     )
 
 

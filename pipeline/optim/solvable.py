@@ -4,36 +4,48 @@ P parameters theta. How a fit ended is measured at the point that is returned, i
 """
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Protocol
+from typing import Self
 
 import torch
 from torch import Tensor
 
 from marr_pipeline.errors import FitError
+from marr_pipeline.optim.ridge import Ridge
+from marr_pipeline.progress import Progress, silent
 
 Preconditioner = Callable[[Tensor], Tensor]
 """An inverse Hessian, or what stands for it, applied to a gradient (P,)."""
 
 
-@dataclass(frozen=True)
-class Point:
-    """A point and what one pass over the rows says of it.
+@dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """What one pass over the rows says of a point.
 
     Attributes:
-        theta: (P,) float64.
-        value: F, with its ridge; the loss alone where a data term was asked.
-        gradient: (P,) float64, of that in theta.
+        value: the loss L; F, with its ridge, of a `Point`.
+        gradient: of that, float64 on the CPU, in the shape that the loss gives it.
         largest_row_loss: of the rows whose weight is not 0. Below log 2 every row's own label has
             more than half of the probability, which proves that the rows can be separated.
     """
 
-    theta: Tensor
     value: float
     gradient: Tensor
     largest_row_loss: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Point(Evaluation):
+    """F and its gradient (P,) at a point.
+
+    Attributes:
+        theta: (P,) float64.
+    """
+
+    theta: Tensor
 
     @property
     def gradient_norm(self) -> float:
@@ -52,57 +64,136 @@ class Point:
         return f"{num_rows:,} rows, loss {self.value:.6f}, {met} {value:.1e}"
 
 
-class Solvable(Protocol):
-    """F over rows; counts its passes over them.
+class Solvable(ABC):
+    """F(theta) = L(theta) + R(theta), a data term over rows and a ridge; counts its passes.
+
+    A part that stands for a whole, of fewer rows or fewer free parameters, counts its passes there
+    too, each for its share of the rows.
+
+    Args:
+        ridge: R; its centre is 0 where a parameter is not free.
+        free: (P,) bool, or a single one for all; the others stay where they are.
+        progress: told each pass, with the loss and what it certifies.
 
     Attributes:
         passes: sweeps over the logits of all rows so far: for a value with its gradient, a product
             with the Hessian or the whole Hessian, which takes longer than the others, and for
             proof that the rows can be separated. A sweep over a share of the rows counts that
             share.
+        is_convex: whether L is, so that a ridge bounds F - F*.
     """
 
-    passes: float
+    is_convex = True
+
+    def __init__(
+        self, ridge: Ridge, *, free: Tensor | None = None, progress: Progress = silent
+    ) -> None:
+        self.ridge = ridge
+        self.free = torch.tensor(True) if free is None else free
+        self.passes = 0.0
+        self._progress = progress
+        self._reading = ""
+        self._whole: Solvable | None = None
 
     @property
+    @abstractmethod
     def num_rows(self) -> int:
         """R."""
 
-    def evaluate(self, theta: Tensor, *, precise: bool) -> Point:
-        """F and its gradient at theta (P,): one pass. `precise` computes in float64 throughout."""
-
-    def subset(self, rows: Tensor) -> "Solvable":
+    @abstractmethod
+    def subset(self, rows: Tensor) -> Self:
         """The same problem on some rows (B,) int64 alone, with a count of passes of its own."""
 
+    @abstractmethod
+    def _data(self, theta: Tensor, *, precise: bool) -> Evaluation:
+        """L at theta (P,) and its gradient (P,)."""
+
+    @abstractmethod
+    def _is_separated(self, theta: Tensor) -> bool:
+        """Whether theta (P,) shows, in float64, that without a ridge F has no minimum."""
+
+    def evaluate(self, theta: Tensor, *, precise: bool) -> Point:
+        """F and its gradient at theta (P,): one pass. `precise` computes in float64 throughout."""
+        data = self._data(theta, precise=precise)
+        point = Point(
+            theta=theta,
+            value=data.value + float(self.ridge.value(theta)),
+            gradient=torch.where(self.free, data.gradient + self.ridge.gradient(theta), 0.0),
+            largest_row_loss=data.largest_row_loss,
+        )
+        if self._progress is not silent:
+            self._reading = point.describe(self.num_rows, self.gap_bound(point))
+        self.count_pass()
+        return point
+
+    def count_pass(self) -> None:
+        """One more sweep over this problem's rows, and its share in the one that it stands for."""
+        self._add_rows(self.num_rows)
+        self._progress(int(self.passes), 0, self._reading)
+
+    def _add_rows(self, num_rows: int) -> None:
+        self.passes += num_rows / self.num_rows
+        if self._whole is not None:
+            self._whole._add_rows(num_rows)
+
     def gap_bound(self, point: Point) -> float | None:
-        """Upper bound on F - F*; None where there is none to give."""
+        """Upper bound on F - F*; None where there is none to give: no ridge, or not convex."""
+        return self.ridge.gap_bound(point.gradient) if self._is_certified else None
+
+    def tolerance_met(self, gradient: Tensor) -> float:
+        """The tolerance that a gradient (P,) just meets: gap bound, or its norm without one."""
+        if self._is_certified:
+            return self.ridge.gap_bound(gradient)
+        return float(torch.linalg.vector_norm(gradient))
 
     def is_solved(self, point: Point, tolerance: float) -> bool:
         """Whether gap bound (gradient norm where there is none) <= tolerance."""
+        return self.tolerance_met(point.gradient) <= tolerance
 
     def has_no_minimum(self, point: Point) -> bool:
-        """Whether what is known of this point proves that F has none; costs no pass."""
+        """Whether this point proves that F has none: no ridge, every own label above one half.
+
+        Scaling such logits up lowers the loss for ever.
+        """
+        return self.ridge.is_none and point.largest_row_loss < math.log(2)
 
     def is_unbounded(self, point: Point) -> bool:
-        """Whether this point proves that F has no minimum, in float64; may cost a pass."""
+        """Whether every row is on its own side at this point, and no ridge holds it back."""
+        if not self.ridge.is_none:
+            return False
+        self.count_pass()
+        return self._is_separated(point.theta)
+
+    @property
+    def _is_certified(self) -> bool:
+        return self.is_convex and not self.ridge.is_none
 
 
-class Curved(Solvable, Protocol):
-    """F whose Hessian can be had."""
+class Curved(Solvable):
+    """F whose whole Hessian can be had."""
 
     @property
     def hessian_width(self) -> int:
         """Of the matrix that `hessian` makes, on its way to (P, P)."""
+        return len(self.ridge.center)
 
-    @property
-    def ridge_strength(self) -> float:
-        """What the ridge adds to the curvature of F; 0 without one."""
+    @abstractmethod
+    def _data_hessian(self, theta: Tensor) -> Tensor:
+        """(P, P) float64 of L at theta (P,), or what stands for it and is positive semidefinite."""
 
     def hessian(self, theta: Tensor) -> Tensor:
-        """(P, P) float64 at theta (P,), or what stands for it and is positive semidefinite."""
+        """(P, P) float64 at theta: one pass. A parameter not free gets a row of the identity."""
+        self.count_pass()
+        hessian = self._data_hessian(theta) + self.ridge.hessian()
+        held = ~self.free.expand(len(hessian))
+        hessian[held, :] = 0.0
+        hessian[:, held] = 0.0
+        hessian.diagonal()[held] = 1.0
+        return hessian
 
     def hessian_product(self, theta: Tensor, step: Tensor) -> Tensor:
         """The Hessian at theta (P,) times a step (P,): one pass."""
+        return self.hessian(theta) @ step
 
 
 class FitStatus(StrEnum):

@@ -1,5 +1,5 @@
 """Phase two: rectified logits from cached logits. Arrays in, arrays out.
 
-Reading order: `rectifier`, `inputs`, `objective`, `ridge`, `problem`, `affine`,
-`thinned`, `methods`, `fit`.
+Reading order: `rectifier`, `inputs`, `objective`, `problem`, `affine`, `thinned`,
+`methods`, `fit`.
 """

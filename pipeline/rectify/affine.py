@@ -13,19 +13,19 @@ convex.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
 from torch import Tensor
 
+from marr_pipeline.optim.ridge import Ridge
+from marr_pipeline.optim.solvable import Evaluation
 from marr_pipeline.progress import Progress, silent
 from marr_pipeline.rectify.inputs import FitInputs
 from marr_pipeline.rectify.objective import WeightedCrossEntropy
 from marr_pipeline.rectify.problem import CurvedProblem
-from marr_pipeline.rectify.ridge import Ridge
 from marr_pipeline.rectify.rows.resources import UNLIMITED, Resources
-from marr_pipeline.rectify.rows.weighted_rows import Evaluation
 from marr_pipeline.rectify.settings import RectifySettings, Sampling
 
 
@@ -151,8 +151,7 @@ class AffineProblem(CurvedProblem[WeightedCrossEntropy]):
 
     def _data(self, theta: Tensor, *, precise: bool) -> Evaluation:
         data = self.loss.evaluate(*self.family.affine(theta), precise=precise)
-        gradient = self.family.pull_back(*data.gradient)
-        return Evaluation(data.loss, gradient, data.largest_row_loss)
+        return replace(data, gradient=self.family.pull_back(*data.gradient))
 
     def _data_hessian(self, theta: Tensor) -> Tensor:
         return self.family.pull_back_hessian(*self.loss.hessian(*self.family.affine(theta)))
@@ -180,9 +179,7 @@ def build_problem(
         resources: see `WeightedRows`, also for errors.
         progress: told the passes.
     """
-    weights, reduction = inputs.loss_weights(
-        gamma=settings.gamma, reduction=settings.reduction, sampling=sampling
-    )
+    weights, reduction = inputs.loss_weights(settings, sampling)
     loss = WeightedCrossEntropy(*inputs.source(), weights, reduction=reduction, resources=resources)
     ridge = build_ridge(family, settings, inputs.log_prior)
     return AffineProblem(loss, family, ridge, progress=progress)

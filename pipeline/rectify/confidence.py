@@ -21,15 +21,15 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from marr_pipeline.optim.solvable import Point
+from marr_pipeline.optim.ridge import Ridge
+from marr_pipeline.optim.solvable import Evaluation, Point
 from marr_pipeline.progress import Progress, silent
 from marr_pipeline.rectify.objective import add_softmax_curvature
 from marr_pipeline.rectify.problem import CurvedProblem
 from marr_pipeline.rectify.rectifier import affine_logits, mixed_logits
-from marr_pipeline.rectify.ridge import Ridge
 from marr_pipeline.rectify.rows.resources import UNLIMITED, Resources
 from marr_pipeline.rectify.rows.source import Rows, StoredLogits, pick_rows
-from marr_pipeline.rectify.rows.weighted_rows import Evaluation, WeightedRows
+from marr_pipeline.rectify.rows.weighted_rows import WeightedRows
 from marr_pipeline.rectify.settings import Reduction
 
 TAPE = 6

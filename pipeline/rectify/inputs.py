@@ -13,7 +13,7 @@ from marr_pipeline.errors import ConfigError, DataError
 from marr_pipeline.progress import Progress, silent
 from marr_pipeline.rectify.rows.resources import UNLIMITED, Resources
 from marr_pipeline.rectify.rows.source import FeatureLogits, Rows, StoredLogits
-from marr_pipeline.rectify.settings import Reduction, Sampling
+from marr_pipeline.rectify.settings import RectifySettings, Reduction, Sampling
 
 ABSENT_CLASS_IMAGES = 0.5
 """Images that a class without any is given in the prior, so that its logarithm exists."""
@@ -97,7 +97,7 @@ class FitInputs(HeadFacts):
         return self.logits.shape[0]
 
     def loss_weights(
-        self, *, gamma: float, reduction: Reduction, sampling: Sampling = "instance"
+        self, settings: RectifySettings, sampling: Sampling
     ) -> tuple[Tensor, Reduction]:
         """Class weights (K,) and reduction of the loss that a batch has in expectation.
 
@@ -105,9 +105,9 @@ class FitInputs(HeadFacts):
         its weight is U_j / n_j and the divisor the sum of these; with gamma 0 that is the weighted
         mean with gamma 1.
         """
-        weights = class_weights(self.class_counts, gamma)
+        weights = class_weights(self.class_counts, settings.gamma)
         if sampling == "instance":
-            return weights, reduction
+            return weights, settings.reduction
         drawn = torch.bincount(self.labels, minlength=self.num_classes)
         return weights / drawn.clamp(min=1), "weighted"
 

@@ -22,9 +22,10 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from marr_pipeline.optim.solvable import Evaluation
 from marr_pipeline.rectify.rows.resources import UNLIMITED, Resources
 from marr_pipeline.rectify.rows.source import Rows, pick_rows
-from marr_pipeline.rectify.rows.weighted_rows import Evaluation, WeightedRows
+from marr_pipeline.rectify.rows.weighted_rows import WeightedRows
 from marr_pipeline.rectify.settings import Reduction
 
 

@@ -71,7 +71,7 @@ def quantities(num_rows, num_classes, resources):
         "head": of_head.evaluate(head, precise=False).gradient.numpy(),
         "head_product": of_head.hessian(head)(head * shift[:, None]).numpy(),
         "tuned": tuned_scores(logits[:300], labels[:300], resources),
-        "loss": found.loss,
+        "loss": found.value,
         "largest": found.largest_row_loss,
         "gradient": found.gradient.flatten().numpy(),
         "hessian": torch.stack(loss.hessian(scale, shift)).numpy(),

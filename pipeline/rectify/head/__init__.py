@@ -21,20 +21,21 @@ type; no more than a block of them is ever converted.
 
 import math
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 
 import torch
 from torch import Tensor
 
-from marr_pipeline.optim.solvable import Point
+from marr_pipeline.optim.ridge import Ridge
+from marr_pipeline.optim.solvable import Evaluation, Point
 from marr_pipeline.progress import Progress, silent
 from marr_pipeline.rectify.inputs import FitInputs
 from marr_pipeline.rectify.problem import Problem
-from marr_pipeline.rectify.ridge import Ridge
 from marr_pipeline.rectify.rows.blocks import BLOCK_BYTES, cut
 from marr_pipeline.rectify.rows.resources import UNLIMITED, Resources
 from marr_pipeline.rectify.rows.source import FeatureLogits
-from marr_pipeline.rectify.rows.weighted_rows import Evaluation, WeightedRows
+from marr_pipeline.rectify.rows.weighted_rows import WeightedRows
 from marr_pipeline.rectify.settings import RectifySettings, Reduction, Sampling
 
 MIN_BLOCK_ROWS = 256
@@ -279,7 +280,7 @@ class HeadProblem(Problem[HeadCrossEntropy]):
 
     def _data(self, theta: Tensor, *, precise: bool) -> Evaluation:
         data = self.loss.evaluate(self.head(theta), precise=precise)
-        return Evaluation(data.loss, data.gradient.flatten(), data.largest_row_loss)
+        return replace(data, gradient=data.gradient.flatten())
 
     def _is_separated(self, theta: Tensor) -> bool:
         return self.loss.is_separated(self.head(theta))
@@ -302,9 +303,7 @@ def build_head_problem(
         DataError: the inputs have no features.
     """
     features = inputs.feature_rows(settings.method)
-    weights, reduction = inputs.loss_weights(
-        gamma=settings.gamma, reduction=settings.reduction, sampling=sampling
-    )
+    weights, reduction = inputs.loss_weights(settings, sampling)
     labels = inputs.labels.repeat(inputs.num_views)
     loss = HeadCrossEntropy(
         features, labels, weights, reduction=reduction, offset=offset, resources=resources

@@ -112,9 +112,7 @@ def build_confidence_problem(
     """
     features = inputs.feature_rows(settings.method)
     logits, labels = inputs.source()
-    weights, reduction = inputs.loss_weights(
-        gamma=settings.gamma, reduction=settings.reduction, sampling=sampling
-    )
+    weights, reduction = inputs.loss_weights(settings, sampling)
     loss = ConfidenceCrossEntropy(
         logits, features, labels, weights, reduction=reduction, resources=resources
     )

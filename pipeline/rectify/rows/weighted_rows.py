@@ -10,12 +10,12 @@ depend on the number of threads.
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import Self, TypeVar
 
 import torch
 from torch import Tensor
 
+from marr_pipeline.optim.solvable import Evaluation
 from marr_pipeline.rectify.rows.blocks import Blocks
 from marr_pipeline.rectify.rows.resources import UNLIMITED, Resources, workers
 from marr_pipeline.rectify.rows.source import Rows, StoredLogits
@@ -23,22 +23,6 @@ from marr_pipeline.rectify.rows.thinning import thin_rows
 from marr_pipeline.rectify.settings import Reduction
 
 Part = TypeVar("Part")
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """A loss and its gradient, from one pass over the rows.
-
-    Attributes:
-        loss: L, without any ridge.
-        gradient: float64 on the CPU, in the shape that the loss gives it.
-        largest_row_loss: of the rows whose weight is not 0. Below log 2 every row's own label has
-            more than half of the probability, which proves that the rows can be separated.
-    """
-
-    loss: float
-    gradient: Tensor
-    largest_row_loss: float
 
 
 class WeightedRows(ABC):
@@ -148,7 +132,7 @@ class WeightedRows(ABC):
         if of_labels is not None:
             total -= of_labels
         return Evaluation(
-            loss=float(gathered[:, -2].sum()) / self._divisor,
+            value=float(gathered[:, -2].sum()) / self._divisor,
             gradient=(total / self._divisor).cpu(),
             largest_row_loss=float(gathered[:, -1].max()),
         )

@@ -47,9 +47,9 @@ def test_loss_and_gradient_are_those_of_the_released_form(reduction, num_classes
     value, gradient = released(theta, inputs, reduction)
     loss = make_loss(inputs, reduction)
     exact, quick = (loss.evaluate(theta, precise=precise) for precise in (True, False))
-    assert exact.loss == pytest.approx(value, rel=1e-12, abs=1e-15)
+    assert exact.value == pytest.approx(value, rel=1e-12, abs=1e-15)
     torch.testing.assert_close(exact.gradient, gradient, rtol=1e-10, atol=1e-12)
-    assert quick.loss == pytest.approx(value, rel=1e-5, abs=1e-15)
+    assert quick.value == pytest.approx(value, rel=1e-5, abs=1e-15)
     torch.testing.assert_close(quick.gradient, gradient, rtol=1e-4, atol=1e-5)
 
 
@@ -71,7 +71,7 @@ def test_full_confidence_is_the_affine_core():
     expected = affine.evaluate(theta[:7], theta[7:14], precise=True)
     loss = make_loss(inputs)
     found = loss.evaluate(theta, precise=True)
-    assert found.loss == pytest.approx(expected.loss, rel=1e-14)
+    assert found.value == pytest.approx(expected.value, rel=1e-14)
     torch.testing.assert_close(found.gradient[:14], expected.gradient.flatten())
     assert found.largest_row_loss == pytest.approx(expected.largest_row_loss)
     scale, mixed, shift = affine.hessian(theta[:7], theta[7:14])
@@ -98,7 +98,7 @@ def test_a_vanishing_probability_has_a_finite_loss():
     theta = make_theta(inputs)
     value, _ = released(theta, inputs, "weighted")
     found = make_loss(inputs).evaluate(theta, precise=False)
-    assert found.loss == pytest.approx(value, rel=1e-5)
+    assert found.value == pytest.approx(value, rel=1e-5)
     assert found.largest_row_loss > 100
 
 

@@ -51,10 +51,10 @@ def test_loss_and_gradient_are_those_of_autograd(num_classes, reduction, has_off
     expected = float(value.detach())
     loss = make_loss(inputs, gamma=1.2, reduction=reduction, offset=offset)
     precise = loss.evaluate(head.detach(), precise=True)
-    assert precise.loss == pytest.approx(expected, rel=1e-13)
+    assert precise.value == pytest.approx(expected, rel=1e-13)
     torch.testing.assert_close(precise.gradient, gradient, rtol=1e-11, atol=1e-13)
     quick = loss.evaluate(head.detach(), precise=False)
-    assert quick.loss == pytest.approx(expected, rel=1e-5)
+    assert quick.value == pytest.approx(expected, rel=1e-5)
     torch.testing.assert_close(quick.gradient, gradient, rtol=1e-4, atol=1e-6)
 
 
@@ -98,7 +98,7 @@ def test_many_chunks_and_blocks_give_the_sums_of_one(monkeypatch):
     monkeypatch.setitem(blocks.BLOCK_BYTES, "cpu", 400)
     monkeypatch.setattr(head_problem, "MIN_BLOCK_ROWS", 7)
     cut = make_loss(inputs).evaluate(head, precise=True)
-    assert cut.loss == pytest.approx(whole.loss, rel=1e-13)
+    assert cut.value == pytest.approx(whole.value, rel=1e-13)
     assert cut.largest_row_loss == pytest.approx(whole.largest_row_loss, rel=1e-13)
     torch.testing.assert_close(cut.gradient, whole.gradient, rtol=1e-12, atol=1e-14)
     in_parts = make_loss(inputs).hessian(head)(step)
@@ -116,7 +116,7 @@ def test_half_precision_features_are_read_as_they_are(tmp_path):
         HeadCrossEntropy(each, labels, weights, reduction="plain").evaluate(head, precise=False)
         for each in (mapped, features.float())
     )
-    assert half.loss == single.loss
+    assert half.value == single.value
     assert torch.equal(half.gradient, single.gradient)
 
 
@@ -126,7 +126,7 @@ def test_improbable_labels_keep_a_finite_loss():
     head = torch.tensor([[400.0, 0.0], [0.0, 0.0]], dtype=torch.float64)
     for precise in (False, True):
         found = loss.evaluate(head, precise=precise)
-        assert found.loss == pytest.approx(200.0)
+        assert found.value == pytest.approx(200.0)
         assert found.largest_row_loss == pytest.approx(400.0)
         torch.testing.assert_close(
             found.gradient, torch.tensor([[0.5, 0.5], [-0.5, -0.5]]).double()

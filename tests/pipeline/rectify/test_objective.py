@@ -34,8 +34,8 @@ def test_loss_is_the_weighted_mean_of_cross_entropies(reduction, num_classes):
     loss, weights = make_loss(inputs, reduction)
     scale, shift = make_point(num_classes)
     expected = reference_loss(inputs, weights, scale.numpy(), shift.numpy(), reduction)
-    assert loss.evaluate(scale, shift, precise=True).loss == pytest.approx(expected, rel=1e-12)
-    assert loss.evaluate(scale, shift, precise=False).loss == pytest.approx(expected, rel=1e-5)
+    assert loss.evaluate(scale, shift, precise=True).value == pytest.approx(expected, rel=1e-12)
+    assert loss.evaluate(scale, shift, precise=False).value == pytest.approx(expected, rel=1e-5)
 
 
 @pytest.mark.parametrize("reduction", ["plain", "weighted"])
@@ -91,7 +91,7 @@ def test_hopeless_rows_have_a_finite_exact_loss(precise):
     labels = torch.tensor([1, 0])
     loss = WeightedCrossEntropy(logits, labels, torch.ones(2), reduction="plain")
     point = torch.ones(2).double(), torch.zeros(2).double()
-    assert loss.evaluate(*point, precise=precise).loss == 1e4
+    assert loss.evaluate(*point, precise=precise).value == 1e4
 
 
 def test_a_tie_is_not_a_separation():
@@ -110,5 +110,5 @@ def test_gpu_and_cpu_agree(inputs):
     here = WeightedCrossEntropy(logits, labels, torch.ones(7), reduction="plain")
     there = WeightedCrossEntropy(logits.cuda(), labels, torch.ones(7), reduction="plain")
     ours, theirs = here.evaluate(*point, precise=True), there.evaluate(*point, precise=True)
-    assert ours.loss == pytest.approx(theirs.loss, rel=1e-12)
+    assert ours.value == pytest.approx(theirs.value, rel=1e-12)
     torch.testing.assert_close(ours.gradient, theirs.gradient)

@@ -11,11 +11,11 @@ from problems import make_inputs
 from reference import reference_class_weights, reference_objective
 from scipy.optimize import minimize
 
+from marr_pipeline.optim.ridge import Ridge
 from marr_pipeline.optim.solvable import FitStatus
 from marr_pipeline.rectify.affine import build_problem
 from marr_pipeline.rectify.fit import fit_rectifier
 from marr_pipeline.rectify.methods import METHODS
-from marr_pipeline.rectify.ridge import Ridge
 from marr_pipeline.rectify.settings import RectifySettings
 
 STRENGTHS = st.floats(1e-4, 1e4)

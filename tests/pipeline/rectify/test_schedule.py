@@ -16,6 +16,7 @@ from marr_pipeline.rectify.schedule import (
     instance_batches,
     sgd_schedule,
 )
+from marr_pipeline.rectify.settings import RectifySettings
 
 SIZES = {"imagenet-lt": 115_846, "places-lt": 62_500, "inaturalist2018": 437_513}
 CIFAR_SIZES = {"c10-100": 12_406, "c10-200": 11_203, "c100-100": 10_847, "c100-200": 9_502}
@@ -128,6 +129,7 @@ def test_what_the_released_codes_do_not_state_follows_the_paper():
     assert head.iterations == 10 * (62_500 // 256)
 
 
+UNWEIGHTED = RectifySettings(gamma=0.0, reduction="plain")
 LABELS = torch.tensor([0] * 7 + [1] * 2 + [3] * 5)
 
 
@@ -199,22 +201,21 @@ def test_the_mean_over_batches_is_the_expected_loss(gamma, reduction):
     for batch in islice(draws, rounds):
         drawn += torch.bincount(batch, minlength=len(labels))
     head = torch.randn(5, 5, generator=generator, dtype=torch.float64)
-    own, _ = inputs.loss_weights(gamma=gamma, reduction=reduction, sampling="instance")
+    settings = RectifySettings(gamma=gamma, reduction=reduction)
+    own, _ = inputs.loss_weights(settings, "instance")
     rows = torch.repeat_interleave(torch.arange(len(labels)), drawn.long())
     sampled = HeadCrossEntropy(features[rows], labels[rows], own, reduction=reduction)
-    weights, divided_by = inputs.loss_weights(
-        gamma=gamma, reduction=reduction, sampling="class-balanced"
-    )
+    weights, divided_by = inputs.loss_weights(settings, "class-balanced")
     expected = HeadCrossEntropy(features, labels, weights, reduction=divided_by)
     ours, theirs = (each.evaluate(head, precise=True) for each in (sampled, expected))
-    assert ours.loss == pytest.approx(theirs.loss, rel=1e-12)
+    assert ours.value == pytest.approx(theirs.value, rel=1e-12)
     torch.testing.assert_close(ours.gradient, theirs.gradient, rtol=1e-10, atol=1e-13)
 
 
 def test_without_weights_the_expected_loss_is_the_weighted_mean_with_gamma_one():
     inputs = make_head_inputs()
-    drawn, reduction = inputs.loss_weights(gamma=0.0, reduction="plain", sampling="class-balanced")
-    weighted, _ = inputs.loss_weights(gamma=1.0, reduction="weighted", sampling="instance")
+    drawn, reduction = inputs.loss_weights(UNWEIGHTED, "class-balanced")
+    weighted, _ = inputs.loss_weights(RectifySettings(gamma=1.0), "instance")
     assert reduction == "weighted"
     torch.testing.assert_close(drawn / drawn.sum(), weighted / weighted.sum())
 
@@ -229,7 +230,7 @@ def test_an_absent_class_is_never_drawn_and_has_no_weight():
         labels=inputs.labels[kept],
         class_counts=torch.where(torch.arange(5) == 2, 0, inputs.class_counts),
     )
-    weights, _ = inputs.loss_weights(gamma=0.0, reduction="plain", sampling="class-balanced")
+    weights, _ = inputs.loss_weights(UNWEIGHTED, "class-balanced")
     assert float(weights[2]) == 0
     assert bool(torch.isfinite(weights).all())
     drawn = inputs.labels[torch.cat(balanced(16, count=9, labels=inputs.labels))]

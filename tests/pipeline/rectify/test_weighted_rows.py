@@ -46,7 +46,7 @@ def make(request):
 
 
 def assert_near(one, other):
-    assert one.loss == pytest.approx(other.loss, rel=1e-12)
+    assert one.value == pytest.approx(other.value, rel=1e-12)
     assert one.largest_row_loss == pytest.approx(other.largest_row_loss, rel=1e-12)
     torch.testing.assert_close(one.gradient, other.gradient)
 
@@ -84,7 +84,7 @@ def test_neither_threads_nor_memory_change_a_bit(make, monkeypatch):
         expected = one.evaluate(*point, precise=False)
         for other in (bounded, threaded):
             found = other.evaluate(*point, precise=False)
-            assert found.loss == expected.loss
+            assert found.value == expected.value
             assert torch.equal(found.gradient, expected.gradient)
         assert torch.get_num_threads() == 3
     finally:
@@ -100,7 +100,7 @@ def test_with_every_row_kept_the_thinned_loss_is_the_loss(make):
     few = loss.thin(5)
     assert few.num_rows < loss.num_rows
     # Every class has its full weight in the estimate, so it cannot be far.
-    assert few.evaluate(*point, precise=True).loss == pytest.approx(expected.loss, rel=0.5)
+    assert few.evaluate(*point, precise=True).value == pytest.approx(expected.value, rel=0.5)
 
 
 def test_a_batch_is_the_loss_of_its_rows(make):
