@@ -29,12 +29,73 @@ def make_inputs(
     )
 
 
+def make_featured_inputs(*, num_features=4, seed=0, dtype=torch.float32, **options):
+    """Rows whose features tell where the logits are wrong: the first is larger in the tail."""
+    inputs = make_inputs(seed=seed, **options)
+    generator = torch.Generator().manual_seed(seed + 100)
+    shape = (inputs.num_views, len(inputs.labels), num_features)
+    features = torch.randn(shape, generator=generator)
+    features[..., 0] += inputs.labels / inputs.num_classes
+    return replace(inputs, features=features.to(dtype))
+
+
+def make_theta(inputs, seed=5):
+    """A random theta (P,) with confidences between 0.1 and 0.9."""
+    generator = torch.Generator().manual_seed(seed)
+    num_classes, num_features = inputs.num_classes, inputs.features.shape[-1]
+    scale = 0.5 + torch.rand(num_classes, generator=generator, dtype=torch.float64)
+    rest = torch.randn(num_classes + num_features + 1, generator=generator, dtype=torch.float64)
+    return torch.cat([scale, rest])
+
+
+def make_head_inputs(
+    *, num_classes=5, num_features=4, num_samples=200, num_views=2, seed=0, dtype=torch.float32
+):
+    """Long-tailed rows of overlapping classes, which no head separates."""
+    generator = torch.Generator().manual_seed(seed)
+    profile = 20.0 ** -(torch.arange(num_classes) / max(num_classes - 1, 1))
+    counts = (num_samples * profile / profile.sum()).long().clamp(min=4)
+    labels = torch.repeat_interleave(torch.arange(num_classes), counts)
+    centres = torch.randn(num_classes, num_features, generator=generator)
+    noise = torch.randn(num_views, len(labels), num_features, generator=generator)
+    features = (0.7 * centres[labels] + noise).to(dtype)
+    weight = centres + 0.3 * torch.randn(centres.shape, generator=generator)
+    bias = 0.3 * counts.log()
+    return FitInputs(
+        logits=features.float() @ weight.T + bias,
+        labels=labels,
+        weight_norm=weight.norm(dim=1).double(),
+        class_counts=counts,
+        prior_counts=counts,
+        bias=bias,
+        weight=weight,
+        features=features,
+    )
+
+
+def make_point(num_classes, seed=5):
+    """A random scale (K,) and shift (K,)."""
+    generator = torch.Generator().manual_seed(seed)
+    scale = 0.5 + torch.rand(num_classes, generator=generator, dtype=torch.float64)
+    return scale, torch.randn(num_classes, generator=generator, dtype=torch.float64)
+
+
 def samples_of(inputs, samples):
-    """All views of some samples (B,) of inputs with stored logits."""
+    """All views of some samples, (B,) int64 or (N,) bool, of inputs with stored logits."""
     features = None if inputs.features is None else inputs.features[:, samples]
     return replace(
         inputs,
         logits=inputs.logits[:, samples],
         labels=inputs.labels[samples],
         features=features,
+    )
+
+
+def without_class(inputs, label):
+    """The same inputs of a training list that has no image of a class."""
+    is_absent = torch.arange(inputs.num_classes) == label
+    return replace(
+        samples_of(inputs, inputs.labels != label),
+        class_counts=torch.where(is_absent, 0, inputs.class_counts),
+        prior_counts=torch.where(is_absent, 0, inputs.prior_counts),
     )

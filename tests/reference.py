@@ -2,8 +2,10 @@
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from scipy.optimize import minimize
 from scipy.special import log_softmax
+from torch.nn.functional import cross_entropy
 
 Floats = npt.NDArray[np.float64]
 
@@ -73,3 +75,21 @@ def central_difference(function, point, step=1e-5):
         offset[index] = step
         gradient[index] = (function(point + offset) - function(point - offset)) / (2 * step)
     return gradient
+
+
+def released_logits(theta, logits, features):
+    """(1 + q a) x + q b with a = scale - 1: the form of DisAlign's released code."""
+    num_classes, num_features = logits.shape[-1], features.shape[-1]
+    a, b = theta[:num_classes] - 1, theta[num_classes : 2 * num_classes]
+    q = torch.sigmoid(features @ theta[2 * num_classes :][:num_features] + theta[-1])[..., None]
+    return (1 + q * a) * logits + q * b
+
+
+def released_loss(theta, inputs, weights, reduction):
+    """Its weighted cross-entropy over the rows (V N), as torch reduces it."""
+    logits, labels = inputs.rows()
+    mixed = released_logits(theta, logits.double(), inputs.features.flatten(0, 1).double())
+    if reduction == "weighted":
+        return cross_entropy(mixed, labels, weight=weights)
+    losses = cross_entropy(mixed, labels, reduction="none")
+    return (weights[labels] * losses).mean()

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from head_problems import make_head_inputs
+from problems import make_head_inputs
 
 from marr_pipeline.optim.newton import conjugate_gradients
 from marr_pipeline.rectify.fit import preset_settings

@@ -6,9 +6,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from confidence_problems import make_featured_inputs, make_theta, released_loss
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from problems import make_featured_inputs, make_theta
+from reference import released_loss
 from scipy.optimize import minimize as scipy_minimize
 
 from marr_pipeline.errors import ConfigError
@@ -157,16 +158,6 @@ def test_official_sgd_is_the_released_code_on_the_same_batches(dataset, monkeypa
     torch.testing.assert_close(theta_of(fit.rectifier), expected, rtol=2e-4, atol=2e-4)
     assert fit.status is FitStatus.SCHEDULE_END
     assert len(batches) == schedule.iterations >= 20
-
-
-def test_separable_rows_without_a_ridge_are_unbounded(separable_inputs):
-    shape = (1, len(separable_inputs.labels), D)
-    features = torch.randn(shape, generator=torch.Generator().manual_seed(0))
-    inputs = replace(separable_inputs, features=features)
-    fit = fit_rectifier(inputs, disalign(l2=0.0))
-    assert fit.status is FitStatus.UNBOUNDED
-    assert any("give --l2" in warning for warning in fit.warnings)
-    assert fit_rectifier(inputs, disalign()).status is FitStatus.CONVERGED
 
 
 def test_a_step_limit_says_how_far_it_came(inputs, monkeypatch):

@@ -1,16 +1,17 @@
 from dataclasses import replace
+from itertools import product
 
 import numpy as np
 import pytest
 import torch
-from problems import make_inputs
+from problems import make_inputs, without_class
 from reference import reference_class_weights, reference_objective
 
 from marr_pipeline.errors import FitError
 from marr_pipeline.optim import newton
 from marr_pipeline.optim.solvable import FitStatus
 from marr_pipeline.rectify.affine import build_problem, build_ridge
-from marr_pipeline.rectify.fit import fit_rectifier
+from marr_pipeline.rectify.fit import fit_rectifier, preset_settings
 from marr_pipeline.rectify.inputs import FitInputs
 from marr_pipeline.rectify.methods import METHODS
 from marr_pipeline.rectify.rectifier import Rectifier
@@ -133,25 +134,10 @@ def test_the_paper_online_loop_and_the_cached_sgd_take_the_same_steps():
     assert fit.status is FitStatus.SCHEDULE_END
 
 
-@pytest.mark.parametrize("optimizer", ["lbfgs", "newton"])
-def test_separable_rows_without_a_ridge_are_unbounded(separable_inputs, optimizer):
-    fit = fit_rectifier(separable_inputs, replace(PAPER, l2=0.0, optimizer=optimizer))
-    assert fit.status is FitStatus.UNBOUNDED
-    assert bool(torch.isfinite(fit.rectifier.scale).all())
-    assert any("give --l2" in warning for warning in fit.warnings)
-
-
 def test_an_absent_class_and_a_dead_row_are_bearable_and_named():
-    inputs = make_inputs()
-    keep = inputs.labels != 3
-    inputs = replace(
-        inputs,
-        logits=inputs.logits[:, keep],
-        labels=inputs.labels[keep],
-        class_counts=torch.where(torch.arange(7) == 3, 0, inputs.class_counts),
-        prior_counts=torch.where(torch.arange(7) == 3, 0, inputs.prior_counts),
-        weight_norm=torch.where(torch.arange(7) == 5, 0.0, inputs.weight_norm),
-    )
+    inputs = without_class(make_inputs(), 3)
+    weight_norm = torch.where(torch.arange(7) == 5, 0.0, inputs.weight_norm)
+    inputs = replace(inputs, weight_norm=weight_norm)
     for center in ("zero", "identity", "logit-adjustment"):
         fit = fit_rectifier(inputs, replace(EXACT, center=center))
         assert fit.status is FitStatus.CONVERGED
@@ -196,3 +182,19 @@ def test_overflow_is_an_error_and_never_a_result():
     inputs.logits[0, 0, 0] = 1e308
     with pytest.raises(FitError, match="a finite loss expected"):
         fit_rectifier(replace(inputs, logits=inputs.logits * 10), EXACT)
+
+
+@pytest.mark.parametrize(
+    ("method", "optimizer"),
+    [
+        *product(("marr", "crt", "balanced-softmax-head"), ("lbfgs", "newton")),
+        ("disalign", "lbfgs"),
+    ],
+)
+def test_separable_rows_without_a_ridge_are_unbounded(separable_inputs, method, optimizer):
+    settings = preset_settings("default", method=method, optimizer=optimizer)
+    fit = fit_rectifier(separable_inputs, replace(settings, l2=0.0))
+    assert fit.status is FitStatus.UNBOUNDED
+    assert all(bool(each.isfinite().all()) for each in fit.rectifier.tensors().values())
+    assert any("give --l2" in warning for warning in fit.warnings)
+    assert fit_rectifier(separable_inputs, settings).status is FitStatus.CONVERGED

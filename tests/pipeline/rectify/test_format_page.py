@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from confidence_problems import make_featured_inputs
+from problems import make_featured_inputs
 
 from marr_pipeline.rectify.fit import fit_rectifier, preset_settings
 from marr_pipeline.rectify.rectifier import HeadRectifier, Rectifier

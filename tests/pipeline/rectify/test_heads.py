@@ -5,9 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from head_problems import make_head_inputs
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from problems import make_head_inputs
 from sklearn.linear_model import LogisticRegression
 
 from marr_pipeline.errors import ConfigError, DataError
@@ -168,16 +168,6 @@ def test_newton_goes_through_thinned_problems_in_any_room(monkeypatch):
     monkeypatch.setattr(solve, "MOST_NUMBERS", 1)  # one row of each class at most
     poor = fit_rectifier(inputs, options)
     assert poor.loss == pytest.approx(kept.loss, abs=1e-9)
-
-
-@pytest.mark.parametrize("optimizer", SOLVERS)
-@pytest.mark.parametrize("method", HEADS)
-def test_separable_rows_without_a_ridge_are_unbounded(separable_inputs, method, optimizer):
-    fit = fit_rectifier(separable_inputs, options_of(method, l2=0.0, optimizer=optimizer))
-    assert fit.status is FitStatus.UNBOUNDED
-    assert any("give --l2" in warning for warning in fit.warnings)
-    with_ridge = fit_rectifier(separable_inputs, options_of(method, optimizer=optimizer))
-    assert with_ridge.status is FitStatus.CONVERGED
 
 
 @pytest.mark.usefixtures("short_sgd")

@@ -42,11 +42,7 @@ def test_sample_scores_are_means_over_views():
     rows = np.arange(len(labels))
     nll = -log_softmax(rectified, axis=2)[:, rows, labels].mean(0)
     right = (rectified.argmax(2) == labels).mean(0)
-    np.testing.assert_allclose(
-        scores_of(inputs, scale, shift, "nll"),
-        nll,
-        rtol=1e-12,
-    )
+    np.testing.assert_allclose(scores_of(inputs, scale, shift, "nll"), nll, rtol=1e-12)
     np.testing.assert_allclose(scores_of(inputs, scale, shift, "accuracy"), right)
 
 
@@ -68,12 +64,10 @@ def test_a_hopeless_sample_has_a_finite_nll_and_a_tie_goes_to_the_first():
         prior_counts=torch.tensor([1, 2]),
     )
     ones, zeros = torch.ones(2).double(), torch.zeros(2).double()
-    assert sample_scores(
-        inputs, torch.arange(len(inputs.labels)), ones, zeros, "nll"
-    ).tolist() == pytest.approx([1e4, math.log(2), math.log(2)])
-    assert sample_scores(
-        inputs, torch.arange(len(inputs.labels)), ones, zeros, "accuracy"
-    ).tolist() == [0.0, 1.0, 0.0]
+    assert scores_of(inputs, ones, zeros, "nll").tolist() == pytest.approx(
+        [1e4, math.log(2), math.log(2)]
+    )
+    assert scores_of(inputs, ones, zeros, "accuracy").tolist() == [0.0, 1.0, 0.0]
 
 
 @pytest.mark.parametrize("parts", [1, 3])

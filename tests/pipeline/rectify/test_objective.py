@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 import torch
-from problems import make_inputs
+from problems import make_inputs, make_point
 from reference import central_difference
 from scipy.special import log_softmax
 
@@ -11,12 +11,6 @@ from marr_pipeline.rectify.objective import WeightedCrossEntropy
 def make_loss(inputs, reduction="plain", seed=3):
     weights = torch.rand(inputs.num_classes, generator=torch.Generator().manual_seed(seed)) + 0.1
     return WeightedCrossEntropy(*inputs.rows(), weights, reduction=reduction), weights.double()
-
-
-def make_point(num_classes, seed=5):
-    generator = torch.Generator().manual_seed(seed)
-    scale = 0.5 + torch.rand(num_classes, generator=generator, dtype=torch.float64)
-    return scale, torch.randn(num_classes, generator=generator, dtype=torch.float64)
 
 
 def reference_loss(inputs, weights, scale, shift, reduction):
@@ -82,24 +76,6 @@ def test_hessian_product_is_the_hessian_times_the_step(inputs):
     torch.testing.assert_close(
         shift_part, mixed.T @ step[0] + shift_shift @ step[1], rtol=1e-4, atol=1e-7
     )
-
-
-@pytest.mark.parametrize("precise", [False, True])
-def test_hopeless_rows_have_a_finite_exact_loss(precise):
-    # The label's logit lies 1e4 below the other: its probability underflows in float64 too.
-    logits = torch.tensor([[1e4, 0.0], [0.0, 1e4]])
-    labels = torch.tensor([1, 0])
-    loss = WeightedCrossEntropy(logits, labels, torch.ones(2), reduction="plain")
-    point = torch.ones(2).double(), torch.zeros(2).double()
-    assert loss.evaluate(*point, precise=precise).value == 1e4
-
-
-def test_a_tie_is_not_a_separation():
-    logits = torch.tensor([[1.0, 1.0], [0.0, 1.0]])
-    loss = WeightedCrossEntropy(logits, torch.tensor([0, 1]), torch.ones(2), reduction="plain")
-    ones, zeros = torch.ones(2).double(), torch.zeros(2).double()
-    assert not loss.is_separated(ones, zeros)
-    assert loss.is_separated(ones, torch.tensor([0.5, 0.0]).double())
 
 
 @pytest.mark.gpu

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from problems import make_inputs
+from problems import make_inputs, without_class
 from reference import reference_class_weights, reference_objective, reference_optimum
 
 from marr_pipeline.optim.solvable import FitStatus
@@ -15,19 +15,6 @@ from marr_pipeline.rectify.settings import RectifySettings
 CENTERS = ("zero", "identity", "logit-adjustment")
 REDUCTIONS = ("plain", "weighted")
 SIZES = (2, 3, 5, 10, 30, 100, 300)
-
-
-def with_absent_class(inputs):
-    absent = inputs.num_classes // 2
-    keep = inputs.labels != absent
-    is_absent = torch.arange(inputs.num_classes) == absent
-    return replace(
-        inputs,
-        logits=inputs.logits[:, keep],
-        labels=inputs.labels[keep],
-        class_counts=torch.where(is_absent, 0, inputs.class_counts),
-        prior_counts=torch.where(is_absent, 0, inputs.prior_counts),
-    )
 
 
 def with_dead_rows(inputs):
@@ -43,7 +30,7 @@ def with_duplicate_class(inputs):
 
 KINDS = {
     "plain": lambda inputs: inputs,
-    "absent class": with_absent_class,
+    "absent class": lambda inputs: without_class(inputs, inputs.num_classes // 2),
     "zero norms": with_dead_rows,
     "duplicate class": with_duplicate_class,
     "huge logits": lambda inputs: replace(inputs, logits=300 * inputs.logits),

@@ -7,7 +7,7 @@ from threading import Barrier
 import numpy as np
 import pytest
 import torch
-from problems import make_inputs
+from problems import make_inputs, make_point
 
 from marr_pipeline.errors import ConfigError
 from marr_pipeline.rectify.fit import fit_rectifier
@@ -38,12 +38,6 @@ def make_labels(rows, seed=1):
 def make_loss(rows, labels, **options):
     weights = torch.linspace(0.5, 2.0, labels.max() + 1)
     return WeightedCrossEntropy(rows, labels, weights, reduction="weighted", **options)
-
-
-def make_point(num_classes, seed=5):
-    generator = torch.Generator().manual_seed(seed)
-    scale = 0.5 + torch.rand(num_classes, generator=generator, dtype=torch.float64)
-    return scale, torch.randn(num_classes, generator=generator, dtype=torch.float64)
 
 
 def assert_same_bits(one, other, point, *, precise=False):

@@ -1,13 +1,11 @@
 """SGD's schedules, the tables of methods.md, sections 2c, 5.3, 6.1 and 6.2; and what it draws."""
 
 import math
-from dataclasses import replace
 from itertools import islice
 
 import pytest
 import torch
-from head_problems import make_head_inputs
-from problems import samples_of
+from problems import make_head_inputs, samples_of, without_class
 
 from marr_pipeline.rectify.fit import preset_settings
 from marr_pipeline.rectify.head import HeadCrossEntropy
@@ -221,15 +219,7 @@ def test_without_weights_the_expected_loss_is_the_weighted_mean_with_gamma_one()
 
 
 def test_an_absent_class_is_never_drawn_and_has_no_weight():
-    inputs = make_head_inputs()
-    kept = inputs.labels != 2
-    inputs = replace(
-        inputs,
-        logits=inputs.logits[:, kept],
-        features=inputs.features[:, kept],
-        labels=inputs.labels[kept],
-        class_counts=torch.where(torch.arange(5) == 2, 0, inputs.class_counts),
-    )
+    inputs = without_class(make_head_inputs(), 2)
     weights, _ = inputs.loss_weights(UNWEIGHTED, "class-balanced")
     assert float(weights[2]) == 0
     assert bool(torch.isfinite(weights).all())

@@ -2,7 +2,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from head_problems import make_head_inputs
+from problems import make_head_inputs
 
 from marr_pipeline.errors import ConfigError, DataError
 from marr_pipeline.optim.solvable import FitStatus

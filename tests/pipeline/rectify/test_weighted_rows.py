@@ -1,13 +1,12 @@
 """What every loss over weighted rows owes: the affine core's, DisAlign's and a whole head's."""
 
-from dataclasses import replace
-
 import pytest
 import torch
-from confidence_problems import make_featured_inputs, make_theta
+from problems import make_featured_inputs, make_theta, samples_of
 
 from marr_pipeline.rectify.confidence import ConfidenceCrossEntropy
 from marr_pipeline.rectify.head import HeadCrossEntropy
+from marr_pipeline.rectify.inputs import FitInputs
 from marr_pipeline.rectify.objective import WeightedCrossEntropy
 from marr_pipeline.rectify.rows.blocks import CHUNK_LOGITS
 from marr_pipeline.rectify.rows.resources import Resources
@@ -54,21 +53,11 @@ def assert_near(one, other):
 def test_rows_of_a_class_without_weight_do_not_count(make):
     inputs = make_featured_inputs()
     weights = torch.where(torch.arange(K) == 3, 0.0, WEIGHTS)
-    keep = inputs.labels != 3
-    fewer = replace(
-        inputs,
-        logits=inputs.logits[:, keep],
-        features=inputs.features[:, keep],
-        labels=inputs.labels[keep],
-    )
-    assert_near(
-        *(
-            make(each, weights, reduction="weighted").evaluate(
-                *point_of(make, inputs), precise=True
-            )
-            for each in (inputs, fewer)
-        )
-    )
+    losses = [
+        make(each, weights, reduction="weighted")
+        for each in (inputs, samples_of(inputs, inputs.labels != 3))
+    ]
+    assert_near(*(loss.evaluate(*point_of(make, inputs), precise=True) for loss in losses))
 
 
 def test_neither_threads_nor_memory_change_a_bit(make, monkeypatch):
@@ -106,14 +95,51 @@ def test_with_every_row_kept_the_thinned_loss_is_the_loss(make):
 def test_a_batch_is_the_loss_of_its_rows(make):
     inputs = make_featured_inputs(num_views=1)
     rows = torch.tensor([5, 0, 17, 250, 249])
-    some = replace(
-        inputs,
-        logits=inputs.logits[:, rows],
-        features=inputs.features[:, rows],
-        labels=inputs.labels[rows],
+    whole, alone = (
+        make(each, WEIGHTS, reduction="weighted") for each in (inputs, samples_of(inputs, rows))
     )
-    whole, alone = (make(each, WEIGHTS, reduction="weighted") for each in (inputs, some))
     point = point_of(make, inputs)
     assert_near(
         whole.subset(rows).evaluate(*point, precise=True), alone.evaluate(*point, precise=True)
     )
+
+
+def two_rows(logits, labels):
+    """Of two classes, with their logits for features."""
+    counts = torch.ones(2, dtype=torch.int64)
+    logits = torch.tensor(logits)[None]
+    return FitInputs(
+        logits=logits,
+        labels=torch.tensor(labels),
+        weight_norm=torch.ones(2),
+        class_counts=counts,
+        prior_counts=counts,
+        features=logits,
+    )
+
+
+def shifted_by(make, shift):
+    """The unrectified logits of `two_rows` and a shift, in the arguments of `is_separated`."""
+    shift = torch.tensor(shift, dtype=torch.float64)
+    if make is head:
+        return (torch.cat([torch.eye(2).double(), shift[:, None]], 1),)
+    return torch.ones(2, dtype=torch.float64), shift
+
+
+@pytest.mark.parametrize("precise", [False, True])
+def test_hopeless_rows_have_a_finite_exact_loss(make, precise):
+    """The label's logit lies 1e4 below the other: its probability underflows in float64 too."""
+    loss = make(two_rows([[1e4, 0.0], [0.0, 1e4]], [1, 0]), torch.ones(2), reduction="plain")
+    point = shifted_by(make, [0.0, 0.0])
+    if make is confident:
+        point = (torch.cat([*point, torch.zeros(3)]),)
+    found = loss.evaluate(*point, precise=precise)
+    assert (found.value, found.largest_row_loss) == (1e4, 1e4)
+    assert bool(found.gradient.isfinite().all())
+
+
+def test_a_tie_is_not_a_separation(make):
+    loss = make(two_rows([[1.0, 1.0], [0.0, 1.0]], [0, 1]), torch.ones(2), reduction="plain")
+    assert not loss.is_separated(*shifted_by(make, [0.0, 0.0]))
+    assert loss.is_separated(*shifted_by(make, [0.5, 0.0]))
+    assert not loss.is_separated(*shifted_by(make, [1.5, 0.0]))
