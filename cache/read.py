@@ -155,9 +155,7 @@ def open_cache(path: str | PathLike[str]) -> Cache:
         attributes = {name: text(value) for name, value in file.attrs.items()}
         head = _read_head(file, mapping)
         name = schema.CLASS_COUNTS
-        class_counts = _mapped_array(file, mapping, name, types=[np.int64])
-        if class_counts is None:
-            raise _missing(file, name)
+        class_counts = _needed_array(file, mapping, name, np.int64)
         found = {key: _read_strings(file, f"{schema.META}/{key}") for key in file[schema.META]}
         documents = {key: strings[0] for key, strings in found.items() if strings}
         parts = _read_parts(file, documents.pop(schema.META_PARTS, ""), attributes["fingerprint"])
@@ -222,8 +220,15 @@ def _read_strings(file: h5py.File, name: str) -> list[str] | None:
     return [value.decode("utf-8") for value in np.atleast_1d(file[name][()])]
 
 
-def _missing(file: h5py.File, name: str) -> CacheError:
-    return CacheError(f"{file.filename}: dataset /{name} expected, got none; write the cache again")
+def _needed_array(
+    file: h5py.File, mapping: mmap.mmap, name: str, kind: type[_Scalar]
+) -> npt.NDArray[_Scalar]:
+    array = _mapped_array(file, mapping, name, types=[kind])
+    if array is None:
+        raise CacheError(
+            f"{file.filename}: dataset /{name} expected, got none; write the cache again"
+        )
+    return array
 
 
 def _parsed(document: str, *, where: str) -> object:
@@ -250,9 +255,7 @@ def _read_parts(file: h5py.File, document: str, expected: str) -> Mapping[str, o
 
 def _read_head(file: h5py.File, mapping: mmap.mmap) -> Head:
     group = schema.HEAD
-    norms = _mapped_array(file, mapping, f"{group}/weight_norm", types=[np.float64])
-    if norms is None:
-        raise _missing(file, f"{group}/weight_norm")
+    norms = _needed_array(file, mapping, f"{group}/weight_norm", np.float64)
     weight = _mapped_array(file, mapping, f"{group}/weight", types=_HEAD_TYPES, ndims=(2,))
     bias = _mapped_array(file, mapping, f"{group}/bias", types=_HEAD_TYPES)
     prior_counts = _mapped_array(file, mapping, f"{group}/prior_counts", types=[np.float64])
@@ -264,9 +267,7 @@ def _read_head(file: h5py.File, mapping: mmap.mmap) -> Head:
 
 def _read_split(file: h5py.File, mapping: mmap.mmap, name: str, head: Head) -> CachedSplit:
     where = f"{file.filename}: {name}"
-    labels = _mapped_array(file, mapping, split_dataset(name, "labels"), types=[np.int64])
-    if labels is None:
-        raise _missing(file, split_dataset(name, "labels"))
+    labels = _needed_array(file, mapping, split_dataset(name, "labels"), np.int64)
     check_labels(labels, head.num_classes, where=f"{where}, labels")
     logits, logit_views = _read_rows(file, mapping, split_dataset(name, "logits"))
     features, feature_views = _read_rows(file, mapping, split_dataset(name, "features"))

@@ -169,6 +169,11 @@ def test_the_package_alone_loads_neither_torch_nor_numpy():
     assert not loaded_after("import marr_pipeline") & {"torch", "numpy", "h5py", "sklearn"}
 
 
+def test_the_cache_needs_neither_torch_nor_the_command_line():
+    loaded = loaded_after("import marr_pipeline.cache")
+    assert not loaded & {"torch", "click", "scipy", "matplotlib"}
+
+
 def test_phase_two_does_not_load_phase_one():
     loaded = loaded_after("import marr_pipeline.workflows.rectify")
     assert "torch" in loaded
