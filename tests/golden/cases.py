@@ -1,5 +1,15 @@
 """Every case: command lines that run one after another in a folder with the files they name."""
 
+from golden.inputs import (
+    BAD_CACHES,
+    BAD_CONFIGS,
+    BAD_HEADS,
+    BAD_LISTS,
+    BAD_NUMBERS,
+    BAD_RECTIFIERS,
+    BAD_ROWS,
+)
+
 AFFINE = {
     "softmax": "--method softmax",
     "logit-adjustment": "--method logit-adjustment",
@@ -202,114 +212,6 @@ IMPORTS = {
     ),
 }
 
-BAD_ROWS = [
-    "bad-nan.npz",
-    "bad-infinite.npz",
-    "bad-probabilities.npz",
-    "bad-percentages.npz",
-    "bad-one-hot.npz",
-    "bad-predictions.npz",
-    "bad-whole.npz",
-    "bad-one-hot-labels.npz",
-    "bad-float-labels.npz",
-    "bad-labels-from-one.npz",
-    "bad-label-range.npz",
-    "bad-label-negative.npz",
-    "bad-no-rows.npz",
-    "bad-fewer-labels.npz",
-    "bad-transposed.npz",
-    "bad-features.npz",
-    "bad-ids.npz",
-    "bad-views.npz",
-    "bad-names.npz",
-    "bad-number-names.npz",
-    "bad-nothing.npz",
-    "bad-archive.npz",
-    "bad-no-labels.pt",
-    "bad-tuple.pt",
-    "bad-pickle.pt",
-    "bad-empty.pt",
-    "bad-text.safetensors",
-    "bad-no-label.csv",
-    "bad-word.csv",
-    "bad-short-line.csv",
-    "bad-one-class.csv",
-    "bad-no-logits.csv",
-    "bad-empty.csv",
-    "bad-kind.txt",
-    "missing.npz",
-]
-BAD_HEADS = [
-    "bad-head-classes.npz",
-    "bad-head-features.npz",
-    "bad-head-other.npz",
-    "bad-head-no-bias.npz",
-    "bad-head-nan.npz",
-    "bad-head-text.npz",
-    "bad-head-bias.npz",
-    "bad-head-norms.npz",
-    "bad-head-absent.npz",
-    "bad-head-half.npz",
-    "bad-head-nan-count.npz",
-    "bad-head-prior.npz",
-    "bad-head-names.npz",
-    "bad-head-kernel.npz",
-    "bad-archive.npz",
-    "missing.npz",
-]
-BAD_CACHES = [
-    "bad-empty.h5",
-    "bad-text.h5",
-    "bad-magic.h5",
-    "bad-foreign.h5",
-    "bad-cut.h5",
-    "bad-half.h5",
-    "bad-flipped-record.h5",
-    "bad-flipped-seal.h5",
-    "missing.h5",
-    "photos",
-]
-BAD_RECTIFIERS = [
-    "bad-text.safetensors",
-    "bad-plain.safetensors",
-    "bad-newer.safetensors",
-    "bad-nan.safetensors",
-    "bad-head.safetensors",
-    "bad-cut.safetensors",
-    "missing.safetensors",
-]
-BAD_PRIORS = [
-    "bad-prior-short.txt",
-    "bad-prior-negative.txt",
-    "bad-prior-zeros.txt",
-    "bad-prior-words.txt",
-    "bad-prior-nan.txt",
-    "bad-prior-key.json",
-    "bad-prior.json",
-    "bad-prior-key.npz",
-    "reversed",
-]
-BAD_CONFIGS = [
-    "bad-key.toml",
-    "bad-top-key.toml",
-    "bad-table.toml",
-    "bad-value.toml",
-    "bad-choice.toml",
-    "bad-syntax.toml",
-    "missing.toml",
-]
-BAD_LISTS = [
-    "gap.txt",
-    "from-one.txt",
-    "word.txt",
-    "negative.txt",
-    "no-label.txt",
-    "absent.txt",
-    "twice.txt",
-    "header.csv",
-    "empty.txt",
-    "missing.txt",
-]
 BAD_FITS = {
     "method": "--method margin",
     "optimizer": "--optimizer adam",
@@ -450,17 +352,20 @@ OTHER_REFUSALS = {
         f"{DIGITS_TRAINING} -o bad-text.h5",
     ),
     "extract.lists": (
-        *(f"{EXTRACT} --list-train photos/{name}" for name in BAD_LISTS),
+        *(f"{EXTRACT} --list-train photos/{name}" for name in (*BAD_LISTS, "missing.txt")),
         f"{EXTRACT} --list-train photos/good.txt --list-test photos/good.txt",
         f"{EXTRACT} --list-train photos/good.txt --list-test photos/other-class.txt",
         EXTRACT,
     ),
 }
 REFUSALS = {
-    **{f"refuse.rows.{name}": (f"import --train {name} -o own.h5 --json",) for name in BAD_ROWS},
+    **{
+        f"refuse.rows.{name}": (f"import --train {name} -o own.h5 --json",)
+        for name in (*BAD_ROWS, "missing.npz")
+    },
     **{
         f"refuse.head.{name}": (f"import --train rows-features.npz --head {name} -o own.h5",)
-        for name in BAD_HEADS
+        for name in (*BAD_HEADS, "bad-archive.npz", "missing.npz")
     },
     **{
         f"refuse.cache.{name}": (
@@ -470,22 +375,22 @@ REFUSALS = {
             f"evaluate {name}",
             f"compare {name}",
         )
-        for name in BAD_CACHES
+        for name in (*BAD_CACHES, "missing.h5", "photos")
     },
     **{
         f"refuse.rectifier.{name}": (
             f"evaluate digits.h5 {name}",
             f"apply digits.h5 {name} -o applied.npz",
         )
-        for name in BAD_RECTIFIERS
+        for name in ("bad-text.safetensors", *BAD_RECTIFIERS, "missing.safetensors")
     },
     **{
         f"refuse.prior.{name}": (f"compare digits.h5 {QUICK} --class-distribution {name}",)
-        for name in BAD_PRIORS
+        for name in (*BAD_NUMBERS, "reversed")
     },
     **{
         f"refuse.config.{name}": (f"rectify digits.h5 --config {name} --json",)
-        for name in BAD_CONFIGS
+        for name in (*BAD_CONFIGS, "missing.toml")
     },
     **{
         f"refuse.fit.{name}": (f"rectify digits.h5 {options} --json",)

@@ -89,6 +89,23 @@ def rectifier(header: Mapping[str, str], **tensors: torch.Tensor) -> Write:
     return lambda path: save_file({**stored, **tensors}, path, header)
 
 
+GOOD_LISTS = {
+    "good.txt": "a/1.png 0\nb/1.png 1\n",
+    "other-class.txt": "a/2.png 0\nb/2.png 5\n",
+}
+BAD_LISTS = {
+    "gap.txt": "a/1.png 0\nb/1.png 2\n",
+    "from-one.txt": "a/1.png 1\nb/1.png 2\n",
+    "word.txt": "a/1.png ant\nb/1.png bee\n",
+    "negative.txt": "a/1.png -1\nb/1.png 0\n",
+    "no-label.txt": "a/1.png\n",
+    "absent.txt": "a/1.png 0\nb/9.png 1\n",
+    "twice.txt": "a/1.png 0\na/1.png 1\n",
+    "header.csv": "file,target\na/1.png,0\n",
+    "empty.txt": "",
+}
+
+
 def photos(path: Path) -> None:
     """Images of two classes, lists of them that are wrong in one way each, and an empty folder."""
     for name in ("a/1.png", "a/2.png", "b/1.png", "b/2.png"):
@@ -99,19 +116,7 @@ def photos(path: Path) -> None:
     (path / "train/b").mkdir()
     for split in ("train", "test"):
         shutil.copytree(path / "a", path / split / "a", dirs_exist_ok=True)
-    for name, lines in {
-        "good.txt": "a/1.png 0\nb/1.png 1\n",
-        "gap.txt": "a/1.png 0\nb/1.png 2\n",
-        "from-one.txt": "a/1.png 1\nb/1.png 2\n",
-        "word.txt": "a/1.png ant\nb/1.png bee\n",
-        "negative.txt": "a/1.png -1\nb/1.png 0\n",
-        "no-label.txt": "a/1.png\n",
-        "absent.txt": "a/1.png 0\nb/9.png 1\n",
-        "twice.txt": "a/1.png 0\na/1.png 1\n",
-        "header.csv": "file,target\na/1.png,0\n",
-        "empty.txt": "",
-        "other-class.txt": "a/2.png 0\nb/2.png 5\n",
-    }.items():
+    for name, lines in {**GOOD_LISTS, **BAD_LISTS}.items():
         (path / name).write_text(lines)
 
 
@@ -123,7 +128,7 @@ COUNTS, SIZES = (300, 150, 60, 30, 10), (40, 30, 30, 20, 10)
 TEN = RNG.standard_normal((20, 10)).astype(np.float32)
 SEPARABLE = 3 * np.eye(3)[LABELS] - RNG.random((10, 3))
 
-INPUTS: dict[str, Write] = {
+SOUND: dict[str, Write] = {
     **{
         stored.name: lambda path, stored=stored: shutil.copyfile(stored, path)
         for stored in sorted(CACHES.iterdir())
@@ -164,7 +169,21 @@ INPUTS: dict[str, Write] = {
     ),
     "head-norms.npz": arrays(weight_norm=[1.0, 2.0, 0.5]),
     "head.safetensors": lambda path: save_file({"weight_norm": torch.ones(3) * 2}, path),
-    # Rows that are not.
+    # Those that one case or two need.
+    "bad-other-classes.npz": rows(logits=RNG.standard_normal((10, 5))),
+    "bad-text.npy": text("text"),
+    "bad-labels.npy": lambda path: np.save(path, LABELS[:4]),
+    "bad-flipped-logit.h5": flipped_logit,
+    # Numbers of each class, and configurations.
+    "prior.txt": text("1 2 3, 4 5 6 7 8 9 10\n"),
+    "prior.json": text(json.dumps({"prior": list(range(1, 11))})),
+    "prior.npy": lambda path: np.save(path, np.arange(1, 11)),
+    "prior.npz": arrays(class_counts=np.arange(1, 11)),
+    "config.toml": text('gamma = 0.5\n[rectify]\nl2 = 0.01\ncenter = "identity"\n'),
+    # Images.
+    "photos": photos,
+}
+BAD_ROWS: dict[str, Write] = {
     "bad-nan.npz": rows(logits=changed(LOGITS, (7, 2), np.nan)),
     "bad-infinite.npz": rows(logits=changed(LOGITS, (3, 1), np.inf)),
     "bad-probabilities.npz": rows(logits=PROBABILITIES),
@@ -185,7 +204,6 @@ INPUTS: dict[str, Write] = {
     "bad-views.npz": rows(logits=np.stack([LOGITS, LOGITS]), views=["clean", "clean"]),
     "bad-names.npz": rows(class_names=["a", "b"]),
     "bad-number-names.npz": rows(class_names=[1, 2, 3]),
-    "bad-other-classes.npz": rows(logits=RNG.standard_normal((10, 5))),
     "bad-nothing.npz": arrays(scores=LOGITS),
     "bad-archive.npz": text("text"),
     "bad-no-labels.pt": lambda path: torch.save({"logits": torch.zeros(3, 3)}, path),
@@ -200,9 +218,8 @@ INPUTS: dict[str, Write] = {
     "bad-no-logits.csv": text("label\n0\n"),
     "bad-empty.csv": text(""),
     "bad-kind.txt": text("1 2 3"),
-    "bad-text.npy": text("text"),
-    "bad-labels.npy": lambda path: np.save(path, LABELS[:4]),
-    # Heads that are not.
+}
+BAD_HEADS: dict[str, Write] = {
     "bad-head-classes.npz": arrays(weight=WEIGHT[:2]),
     "bad-head-features.npz": arrays(weight=WEIGHT[:, :3]),
     "bad-head-other.npz": head(weight=WEIGHT[::-1] * 2),
@@ -217,7 +234,8 @@ INPUTS: dict[str, Write] = {
     "bad-head-prior.npz": head(prior_counts=[5, -3, 2]),
     "bad-head-names.npz": head(class_names=["a", "b"]),
     "bad-head-kernel.npz": arrays(kernel=WEIGHT),
-    # Caches that are not.
+}
+BAD_CACHES: dict[str, Write] = {
     "bad-empty.h5": text(""),
     "bad-text.h5": text("no hdf5 at all"),
     "bad-magic.h5": lambda path: path.write_bytes(b"\x89HDF\r\n\x1a\n"),
@@ -225,9 +243,9 @@ INPUTS: dict[str, Write] = {
     "bad-cut.h5": cut(lambda size: size - 1),
     "bad-half.h5": cut(lambda size: size // 2),
     "bad-flipped-record.h5": flipped(100),
-    "bad-flipped-logit.h5": flipped_logit,
     "bad-flipped-seal.h5": flipped(-1),
-    # Rectifiers that are not.
+}
+BAD_RECTIFIERS: dict[str, Write] = {
     "bad-plain.safetensors": lambda path: save_file({"x": torch.zeros(3)}, path),
     "bad-newer.safetensors": rectifier({"format_version": "2.0"}),
     "bad-nan.safetensors": rectifier({}, shift=torch.full((10,), torch.nan).double()),
@@ -235,11 +253,8 @@ INPUTS: dict[str, Write] = {
     "bad-cut.safetensors": lambda path: path.write_bytes(
         (CACHES / "marr.safetensors").read_bytes()[:-5]
     ),
-    # Numbers of each class.
-    "prior.txt": text("1 2 3, 4 5 6 7 8 9 10\n"),
-    "prior.json": text(json.dumps({"prior": list(range(1, 11))})),
-    "prior.npy": lambda path: np.save(path, np.arange(1, 11)),
-    "prior.npz": arrays(class_counts=np.arange(1, 11)),
+}
+BAD_NUMBERS: dict[str, Write] = {
     "bad-prior-short.txt": text("1 2 3"),
     "bad-prior-negative.txt": text("1 " * 9 + "-1"),
     "bad-prior-zeros.txt": text("0 " * 10),
@@ -248,14 +263,21 @@ INPUTS: dict[str, Write] = {
     "bad-prior-key.json": text('{"numbers": [1, 2]}'),
     "bad-prior.json": text("{"),
     "bad-prior-key.npz": arrays(numbers=np.arange(10)),
-    # Configurations.
-    "config.toml": text('gamma = 0.5\n[rectify]\nl2 = 0.01\ncenter = "identity"\n'),
+}
+BAD_CONFIGS: dict[str, Write] = {
     "bad-key.toml": text("[rectify]\ngama = 1\n"),
     "bad-top-key.toml": text("lambda = 1\n"),
     "bad-table.toml": text("[rectifie]\ngamma = 1\n"),
     "bad-value.toml": text('[rectify]\ngamma = "much"\n'),
     "bad-choice.toml": text('[rectify]\ncenter = "middle"\n'),
     "bad-syntax.toml": text("gamma = \n"),
-    # Images.
-    "photos": photos,
+}
+INPUTS = {
+    **SOUND,
+    **BAD_ROWS,
+    **BAD_HEADS,
+    **BAD_CACHES,
+    **BAD_RECTIFIERS,
+    **BAD_NUMBERS,
+    **BAD_CONFIGS,
 }
