@@ -14,11 +14,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from marr_pipeline.plots.class_axis import ClassAxis, running_mean
-from marr_pipeline.plots.class_marks import (
+from marr_pipeline.plots.class_axis import (
     LABEL_GAP,
+    ClassAxis,
     draw_foot,
     draw_groups,
+    running_mean,
     spread_labels,
     write_above,
 )

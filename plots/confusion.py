@@ -16,8 +16,13 @@ from matplotlib.patches import Rectangle
 from matplotlib.patheffects import withStroke
 
 from marr_pipeline.plots import PlotError
-from marr_pipeline.plots.class_axis import ClassAxis
-from marr_pipeline.plots.class_marks import label_groups, name_classes, rule_groups
+from marr_pipeline.plots.class_axis import (
+    ClassAxis,
+    known_mean,
+    label_groups,
+    name_classes,
+    rule_groups,
+)
 from marr_pipeline.plots.save import Drawing, Table
 from marr_pipeline.plots.style import (
     BAND,
@@ -135,23 +140,6 @@ def row_shares(matrix: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
     return shares
 
 
-def group_accuracies(matrix: npt.NDArray[np.int64], axis: ClassAxis) -> dict[str, float]:
-    """Accuracy by group and overall.
-
-    A group's is the mean over its classes that have images, NaN if none has; a group without any
-    class is left out. `overall` is the share of all images that are right.
-    """
-    accuracy = np.diagonal(row_shares(matrix))
-    result: dict[str, float] = {}
-    for name, members in axis.groups.items():
-        known = accuracy[members & ~np.isnan(accuracy)]
-        if members.any():
-            result[name] = float(known.mean()) if len(known) else float("nan")
-    total = int(matrix.sum())
-    result["overall"] = float(np.trace(matrix)) / total if total else float("nan")
-    return result
-
-
 class _Layout(NamedTuple):
     """How the matrices share the page; `side` of one matrix in points, the figure in inches."""
 
@@ -230,8 +218,16 @@ def _mark_classes(axes: Axes, axis: ClassAxis, *, length: float, is_first: bool)
 
 
 def _caption(matrix: Counts, axis: ClassAxis, *, length: float) -> str:
-    """Accuracy by group in one line, or in two where one is longer than `length` points."""
-    parts = [f"{name} {percent(value)}" for name, value in group_accuracies(matrix, axis).items()]
+    """Accuracy by group in one line, or in two where one is longer than `length` points.
+
+    A group's is the mean over its classes that have images; a group without any class is left out.
+    `overall` is the share of all images that are right.
+    """
+    accuracy = np.diagonal(row_shares(matrix))
+    groups = {name: members for name, members in axis.groups.items() if members.any()}
+    parts = [f"{name} {percent(known_mean(accuracy[own]))}" for name, own in groups.items()]
+    total = matrix.sum()
+    parts.append(f"overall {percent(np.trace(matrix) / total if total else np.nan)}")
     line = "  ".join(parts)
     if text_width(line, size=NORMAL) <= length:
         return line

@@ -14,8 +14,14 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.transforms import ScaledTranslation
 
-from marr_pipeline.plots.class_axis import MAX_SINGLE_CLASSES, ClassAxis, running_mean
-from marr_pipeline.plots.class_marks import draw_foot, draw_groups
+from marr_pipeline.plots.class_axis import (
+    MAX_SINGLE_CLASSES,
+    ClassAxis,
+    draw_foot,
+    draw_groups,
+    known_mean,
+    running_mean,
+)
 from marr_pipeline.plots.class_values import (
     FRACTION,
     ClassValues,
@@ -32,6 +38,7 @@ from marr_pipeline.plots.style import (
     TEXT_WIDTH,
     look,
     new_figure,
+    percent,
     shorten,
 )
 
@@ -130,8 +137,8 @@ def _draw_lines(
     for i, (name, series) in enumerate(curves.items()):
         values = series.by_rank(panel.quantity, axis)
         if panel.correlation is None:
+            summary = f"mean {percent(known_mean(values))}"
             values = 100 * values
-            summary = _mean(values)
         else:
             summary = _rho(getattr(series, panel.correlation))
         if axis.is_smoothed:
@@ -168,12 +175,6 @@ def _add_legend(figure: Figure, axes: Axes) -> None:
 
 def _rho(correlation: float) -> str:
     return "ρ –" if np.isnan(correlation) else f"ρ {correlation:.2f}".replace("-", "−")
-
-
-def _mean(values: npt.NDArray[np.float64]) -> str:
-    """Mean over the classes that have a value."""
-    known = values[~np.isnan(values)]
-    return f"mean {known.mean():.1f}" if len(known) else "mean –"
 
 
 def _spread(values: npt.NDArray[np.float64]) -> str:

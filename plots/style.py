@@ -111,9 +111,9 @@ def shorten(text: str, *, length: int) -> str:
     return f"{text[: length - 1 - tail]}…{text[len(text) - tail :]}"
 
 
-def percent(fraction: float, *, digits: int = 1) -> str:
+def percent(fraction: float) -> str:
     """A fraction as per cent without the sign; a dash where there is none."""
-    return "–" if fraction != fraction else f"{100 * fraction:.{digits}f}"
+    return "–" if fraction != fraction else f"{100 * fraction:.1f}"
 
 
 def text_color_on(background: ColorType) -> str:

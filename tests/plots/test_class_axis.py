@@ -4,8 +4,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from marr_pipeline.plots import PlotError
-from marr_pipeline.plots.class_axis import ClassAxis, GroupSpan, running_mean, smoothing_window
-from marr_pipeline.plots.class_marks import LABEL_GAP, round_ranks, spread_labels
+from marr_pipeline.plots.class_axis import (
+    LABEL_GAP,
+    ClassAxis,
+    GroupSpan,
+    round_ranks,
+    running_mean,
+    smoothing_window,
+    spread_labels,
+)
 
 
 def axis_of(counts: list[int], *, cut: int = 10, names: list[str] | None = None) -> ClassAxis:

@@ -1,31 +1,7 @@
-import csv
-
 import numpy as np
 import pytest
 
-from marr_pipeline.plots.class_axis import running_mean
 from marr_pipeline.plots.classwise import draw_classwise
-from marr_pipeline.plots.save import save_drawing
-
-
-@pytest.mark.parametrize("num_classes", [1, 10, 100])
-def test_the_table_holds_the_scores_from_head_to_tail(num_classes, make_data, tmp_path):
-    data = make_data(num_classes)
-    _, path = save_drawing(draw_classwise(data.axis, data.scores), tmp_path / "a.png")
-    with path.open(newline="") as file:
-        rows = list(csv.DictReader(file))
-    ids = [int(row["class_id"]) for row in rows]
-    assert ids == data.axis.order.tolist()
-    for name, series in data.scores.items():
-        for quantity in ("accuracy", "f1"):
-            values = getattr(series, quantity)[ids]
-            shown = [float(row[f"{name}.{quantity}"]) for row in rows]
-            np.testing.assert_array_equal(shown, values)
-            smooth = [float(row.get(f"{name}.smooth_{quantity}", "nan")) for row in rows]
-            expected = running_mean(values) if num_classes > 50 else np.full(num_classes, np.nan)
-            np.testing.assert_array_equal(smooth, expected)
-        assert {float(row[f"{name}.overall"]) for row in rows} == {series.overall}
-        assert {float(row[f"{name}.macro_f1"]) for row in rows} == {series.macro_f1}
 
 
 @pytest.mark.parametrize("width", ["page", "column"])

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from marr_pipeline.plots import PlotError
-from marr_pipeline.plots.class_axis import ClassAxis, running_mean
+from marr_pipeline.plots.class_axis import ClassAxis
 from marr_pipeline.plots.curves import ClassCurves, draw_curves
 
 
@@ -15,28 +15,6 @@ def line_heights(axes):
 
 def figure_texts(figure):
     return [text.get_text().strip() for axes in figure.axes[:3] for text in axes.legend_.texts]
-
-
-@pytest.mark.parametrize("num_classes", [1, 2, 10, 100])
-def test_table_holds_the_inputs_from_head_to_tail(num_classes, make_data):
-    data = make_data(num_classes)
-    _, table = draw_curves(data.axis, data.curves)
-    ids = np.asarray(table["class_id"])
-    assert sorted(ids) == list(range(num_classes))
-    assert (np.diff(table["class_count"]) <= 0).all()
-    np.testing.assert_array_equal(table["class_count"], data.axis.class_counts[ids])
-    np.testing.assert_array_equal(table["rank"], np.arange(num_classes) + 1)
-    assert all(data.axis.groups[g][i] for g, i in zip(table["group"], ids, strict=True))
-    for name, series in data.curves.items():
-        for quantity in ("mean_logit", "mean_margin", "accuracy"):
-            values = getattr(series, quantity)[ids]
-            np.testing.assert_array_equal(table[f"{name}.{quantity}"], values)
-            smooth = table.get(f"{name}.smooth_{quantity}")
-            assert (smooth is not None) == (num_classes > 50)
-            if smooth is not None:
-                np.testing.assert_array_equal(smooth, running_mean(values))
-        assert set(table[f"{name}.logit_correlation"]) == {0.93}
-        assert set(table[f"{name}.margin_correlation"]) == {-0.5}
 
 
 @pytest.mark.parametrize("num_classes", [10, 100])

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from marr_pipeline.plots import PlotError
+from marr_pipeline.plots.class_axis import running_mean
 from marr_pipeline.plots.classwise import ClassScores, draw_classwise
 from marr_pipeline.plots.confusion import draw_confusion
 from marr_pipeline.plots.curves import draw_curves
@@ -20,6 +21,28 @@ def assert_readable(seen):
     assert seen.overlaps() == []
     assert seen.cut_off() == []
     assert seen.smallest_font() >= 7
+
+
+@pytest.mark.parametrize("num_classes", [1, 10, 100])
+@pytest.mark.parametrize(("draw", "part"), [(draw_curves, "curves"), (draw_classwise, "scores")])
+def test_the_table_holds_what_was_given_from_head_to_tail(draw, part, num_classes, make_data):
+    data = make_data(num_classes)
+    _, table = draw(data.axis, getattr(data, part))
+    ids = data.axis.order
+    np.testing.assert_array_equal(table["class_id"], ids)
+    np.testing.assert_array_equal(table["class_count"], data.axis.class_counts[ids])
+    np.testing.assert_array_equal(table["rank"], np.arange(num_classes) + 1)
+    assert all(data.axis.groups[g][i] for g, i in zip(table["group"], ids, strict=True))
+    for name, given in getattr(data, part).items():
+        for quantity, value in vars(given).items():
+            shown, smooth = (table.get(f"{name}.{kind}{quantity}") for kind in ("", "smooth_"))
+            if isinstance(value, float):
+                assert set(shown) == {value}
+                continue
+            np.testing.assert_array_equal(shown, value[ids])
+            assert (smooth is not None) == (num_classes > 50)
+            if smooth is not None:
+                np.testing.assert_array_equal(smooth, running_mean(value[ids]))
 
 
 @pytest.mark.parametrize(
