@@ -17,10 +17,10 @@ from scipy.sparse import csr_array
 
 from marr_pipeline.errors import ConfigError
 from marr_pipeline.groups import shot_groups
-from marr_pipeline.report.metrics import SUMMARIES, Entries, score_entries, split_sums, summarise
+from marr_pipeline.report.metrics import SUMMARIES, num_sums, score_entries, split_sums, summarise
 from marr_pipeline.report.population import Population
 from marr_pipeline.report.scores import SampleScores
-from marr_pipeline.report.table import Interval
+from marr_pipeline.report.tables import Interval
 
 BLOCK_COUNTS = 2**20
 """Counts drawn at a time, 8 MiB: all arrays of a block together stay below 100 MiB."""
@@ -69,7 +69,7 @@ def bootstrap_summaries(
         For each classifier (9, B), rows in the order of `SUMMARIES`.
     """
     groups = shot_groups(class_counts)
-    sums = {name: _sums_matrix(score_entries(one, population)) for name, one in scores.items()}
+    sums = {name: _sums_matrix(one, population) for name, one in scores.items()}
     found = {name: np.empty((len(SUMMARIES), bootstrap.resamples)) for name in scores}
     labels = next(iter(scores.values())).labels
     start = 0
@@ -120,11 +120,11 @@ def bootstrap_interval(estimate: float, resampled: Floats) -> Interval:
     return float(low - shift), float(high - shift)
 
 
-def _sums_matrix(entries: Entries) -> csr_array:
+def _sums_matrix(scores: SampleScores, population: Population) -> csr_array:
     """(L, N): times counts (N, b) it gives the sums (L, b)."""
-    num_samples = entries.place.shape[1]
-    sample = np.broadcast_to(np.arange(num_samples), entries.place.shape)
-    shape = (entries.num_places, num_samples)
-    matrix = csr_array((entries.value.ravel(), (entries.place.ravel(), sample.ravel())), shape)
+    place, value = score_entries(scores, population)
+    sample = np.broadcast_to(np.arange(place.shape[1]), place.shape)
+    shape = (num_sums(len(population.samples)), place.shape[1])
+    matrix = csr_array((value.ravel(), (place.ravel(), sample.ravel())), shape)
     matrix.eliminate_zeros()
     return matrix

@@ -19,7 +19,7 @@ from marr_pipeline.report.metrics import SUMMARIES, measure
 from marr_pipeline.report.population import Population
 from marr_pipeline.report.scores import SampleScores
 from marr_pipeline.report.significance import holm, paired_p_value
-from marr_pipeline.report.table import Cell, Estimate, Interval
+from marr_pipeline.report.tables import Cell, Estimate, Interval
 
 WITHOUT_INTERVAL = ("worst_class",)
 """No bootstrap holds its level for a minimum: measured, 46 % on thirty equally hard classes."""

@@ -103,42 +103,27 @@ class Sums:
     nll: Floats
 
 
-@dataclass(frozen=True)
-class Entries:
-    """What every sample adds, and where: four entries a sample.
-
-    Attributes:
-        place: (4, N) int64 position in the sums.
-        value: (4, N) float64.
-        num_places: L.
-    """
-
-    place: npt.NDArray[np.int64]
-    value: Floats
-    num_places: int
-
-    def total(self) -> Floats:
-        """(L,) sums with every sample counted once."""
-        places, values = self.place.ravel(), self.value.ravel()
-        found = np.bincount(places, weights=values, minlength=self.num_places)
-        return found.astype(np.float64, copy=False)
-
-
-def score_entries(scores: SampleScores, population: Population) -> Entries:
-    """The entries of scored samples."""
+def score_entries(
+    scores: SampleScores, population: Population
+) -> tuple[npt.NDArray[np.int64], Floats]:
+    """What every sample adds, and where: places in the sums (4, N) and values (4, N)."""
     num_classes = len(population.samples)
     is_right = scores.predicted == scores.labels
     weight = population.weight[scores.labels]
     bins = np.minimum((scores.confidence * ECE_BINS).astype(np.int64), ECE_BINS - 1)
-    last = 2 * num_classes + ECE_BINS
     place = [
         scores.labels,
         num_classes + scores.predicted,
         2 * num_classes + bins,
-        np.full(len(bins), last),
+        np.full(len(bins), 2 * num_classes + ECE_BINS),
     ]
     value = [is_right, weight, weight * (is_right - scores.confidence), weight * scores.nll]
-    return Entries(np.stack(place), np.stack(value).astype(np.float64), last + 1)
+    return np.stack(place), np.stack(value).astype(np.float64)
+
+
+def num_sums(num_classes: int) -> int:
+    """L."""
+    return 2 * num_classes + ECE_BINS + 1
 
 
 def split_sums(total: Floats, num_classes: int) -> Sums:
@@ -163,8 +148,11 @@ def measure(
         population: what a sample of each class counts; None for the split as it is. Class
             accuracies, groups, worst class and harmonic mean do not depend on it.
     """
-    population = population or as_sampled(scores.labels, len(class_counts))
-    sums = split_sums(score_entries(scores, population).total(), len(class_counts))
+    num_classes = len(class_counts)
+    population = population or as_sampled(scores.labels, num_classes)
+    place, value = score_entries(scores, population)
+    total = np.bincount(place.ravel(), value.ravel(), num_sums(num_classes))
+    sums = split_sums(total.astype(np.float64, copy=False), num_classes)
     summaries = summarise(sums, population, shot_groups(class_counts))
     return Metrics(
         **{name: float(value) for name, value in summaries.items()},

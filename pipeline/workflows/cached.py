@@ -74,14 +74,10 @@ class EvaluationRows:
         """Every number of the tables."""
         return measure(self.scores(rectifier), self.class_counts)
 
-    def averages(self, rectifier: Rectifier, scores: SampleScores | None = None) -> ClassAverages:
-        """Average logit and margin of each class, from the rectifier's scores if there are any."""
+    def averages(self, rectifier: Rectifier, scores: SampleScores) -> ClassAverages:
+        """Average logit and margin of each class, from the rectifier's `scores`."""
         norm = rectifier.margin_norm(torch.from_numpy(self.weight_norm))
-        return class_averages(
-            self.scores(rectifier) if scores is None else scores,
-            margin_norm=norm.numpy(),
-            class_counts=self.class_counts,
-        )
+        return class_averages(scores, margin_norm=norm.numpy(), class_counts=self.class_counts)
 
 
 def split_inputs(

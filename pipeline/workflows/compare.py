@@ -17,8 +17,7 @@ from marr_pipeline.progress import Progress, silent
 from marr_pipeline.rectify.fit import fit_rectifier, method_keys, parse_method_key, preset_settings
 from marr_pipeline.report.bootstrap import Bootstrap
 from marr_pipeline.report.comparison import Scored, Standing, compare_methods, over_seeds
-from marr_pipeline.report.formats import comparison_text
-from marr_pipeline.report.table import SIGNIFICANT
+from marr_pipeline.report.tables import SIGNIFICANT, comparison_text
 from marr_pipeline.workflows.cached import (
     CacheLike,
     check_needs,

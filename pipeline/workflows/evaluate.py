@@ -9,8 +9,8 @@ from marr_pipeline.cache import Cache
 from marr_pipeline.errors import ConfigError
 from marr_pipeline.names import REFERENCES
 from marr_pipeline.rectify.rectifier import Rectifier
-from marr_pipeline.report.formats import metrics_table
 from marr_pipeline.report.metrics import Metrics
+from marr_pipeline.report.tables import metrics_table
 from marr_pipeline.workflows.cached import (
     CacheLike,
     EvaluationRows,

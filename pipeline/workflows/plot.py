@@ -10,7 +10,7 @@ from marr_pipeline.plots.classwise import ClassScores, Width, draw_classwise
 from marr_pipeline.plots.confusion import draw_confusion
 from marr_pipeline.plots.curves import ClassCurves, draw_curves
 from marr_pipeline.plots.save import Drawing, save_drawing
-from marr_pipeline.report.metrics import confusion_counts
+from marr_pipeline.report.metrics import confusion_counts, measure
 from marr_pipeline.workflows.cached import CacheLike
 from marr_pipeline.workflows.evaluate import Evaluation, evaluate
 
@@ -20,14 +20,10 @@ def curves(axis: ClassAxis, evaluation: Evaluation, width: Width) -> Drawing:
     _only_page("curves", width)
     found = {}
     for key, rectifier in evaluation.rectifiers.items():
-        averages = evaluation.rows.averages(rectifier)
-        found[key] = ClassCurves(
-            mean_logit=averages.mean_logit,
-            mean_margin=averages.mean_margin,
-            accuracy=evaluation.rows.metrics(rectifier).per_class,
-            logit_correlation=averages.logit_correlation,
-            margin_correlation=averages.margin_correlation,
-        )
+        scores = evaluation.rows.scores(rectifier)
+        averages = evaluation.rows.averages(rectifier, scores)
+        accuracy = measure(scores, axis.class_counts).per_class
+        found[key] = ClassCurves(accuracy=accuracy, **vars(averages))
     return draw_curves(axis, found)
 
 

@@ -25,8 +25,8 @@ from marr_pipeline.rectify.rows.resources import Resources
 from marr_pipeline.rectify.settings import RectifySettings
 from marr_pipeline.rectify.tuning import TuningOptions
 from marr_pipeline.rectify.tuning.choice import Tuning
-from marr_pipeline.report.formats import metrics_table
 from marr_pipeline.report.metrics import Metrics
+from marr_pipeline.report.tables import metrics_table
 from marr_pipeline.workflows.cached import (
     CacheLike,
     closed_form,

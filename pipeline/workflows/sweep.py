@@ -12,8 +12,8 @@ from marr_pipeline.rectify.fit import fit_rectifier
 from marr_pipeline.rectify.inputs import FitInputs
 from marr_pipeline.rectify.method import FitResult
 from marr_pipeline.rectify.settings import RectifySettings
-from marr_pipeline.report.formats import metrics_table
 from marr_pipeline.report.metrics import Metrics
+from marr_pipeline.report.tables import metrics_table
 from marr_pipeline.workflows.cached import (
     CacheLike,
     closed_form,

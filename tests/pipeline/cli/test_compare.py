@@ -97,28 +97,6 @@ def test_a_cache_of_logits_alone_does_without_the_methods_that_need_more(run, im
     assert "expected for disalign, got a cache without" in named.error
 
 
-def test_caches_that_differ_in_their_seeds_have_a_mean_and_a_deviation(run, imported):
-    caches = [imported(f"seed{seed}", seed=seed) for seed in (0, 1, 2)]
-    done = run("compare", *caches, "--methods", "marr", "--json")
-    assert done.code == 0, done.err
-    alone = [
-        run("compare", cache, "--methods", "marr", "--json").document["methods"]["marr"]
-        for cache in caches
-    ]
-    record = done.document["methods"]["marr"]
-    accuracy = [one["overall"] for one in alone]
-    assert record["overall"] == pytest.approx(np.mean(accuracy))
-    assert record["std"]["overall"] == pytest.approx(np.std(accuracy, ddof=1))
-    gains = [one["vs_softmax"]["difference"] for one in alone]
-    assert record["vs_softmax"]["difference"] == pytest.approx(np.mean(gains))
-    assert record["std"]["vs_softmax"] == pytest.approx(np.std(gains, ddof=1))
-    assert record["interval"] is done.document["resamples"] is done.document["test"] is None
-    shown = run("compare", *caches, "--methods", "marr").out
-    assert "± standard deviation over 3 caches" in shown
-    assert re.search(r"^marr +\d+\.\d ± \d+\.\d ", shown, re.MULTILINE)
-    assert "*" not in shown
-
-
 def test_the_terminal_tables_are_narrow_enough_to_read(run, digits_cache):
     done = run("compare", digits_cache, *QUICK)
     assert max(map(len, done.out.splitlines())) <= 120

@@ -161,22 +161,6 @@ def test_plain_percentiles_would_not_hold_a_small_calibration_error():
     assert np.mean(shifted) > 0.85
 
 
-@pytest.mark.parametrize("size", [20, 100])
-def test_no_interval_would_hold_the_smallest_class_accuracy(size):
-    """Of thirty classes that are equally hard; `comparison` gives it none."""
-    generator = np.random.default_rng(0)
-    labels, counts = np.repeat(np.arange(30), size), np.full(30, 50)
-    scores = {str(i): simulate_scores(labels, np.full(30, 0.5), generator) for i in range(200)}
-    found = bootstrap_summaries(
-        scores, counts, population=as_sampled(labels, 30), bootstrap=Bootstrap(resamples=400)
-    )
-    row, hits = SUMMARIES.index("worst_class"), []
-    for name, replicates in found.items():
-        low, high = bootstrap_interval(measure(scores[name], counts).worst_class, replicates[row])
-        hits.append(low <= 0.5 <= high)
-    assert np.mean(hits) < 0.6
-
-
 def test_an_interval_is_moved_against_the_bias_twice():
     resampled_values = np.arange(1001) / 1000  # mean 0.5
     low, high = bootstrap_interval(0.4, resampled_values)

@@ -9,7 +9,6 @@ from scipy.special import log_softmax
 from sklearn.metrics import accuracy_score, confusion_matrix, f1_score
 
 from marr_pipeline.report import scores as scores_module
-from marr_pipeline.report.formats import metrics_table
 from marr_pipeline.report.metrics import confusion_counts, measure
 from marr_pipeline.report.scores import (
     SampleScores,
@@ -17,6 +16,7 @@ from marr_pipeline.report.scores import (
     rank_correlation,
     score_samples,
 )
+from marr_pipeline.report.tables import metrics_table
 
 COUNTS = np.array([500, 100, 20, 19, 5])
 

@@ -7,14 +7,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from marr_pipeline.names import TABLE_FORMATS
-from marr_pipeline.report.formats import (
+from marr_pipeline.report.tables import (
     FORMATS,
+    Column,
+    Estimate,
+    Table,
+    cell_text,
     csv_table,
     latex_table,
     markdown_table,
+    number_text,
     terminal_table,
 )
-from marr_pipeline.report.table import Column, Estimate, Table, cell_text, number_text
 
 NAN = float("nan")
 OVERALL = Column(key="overall", heading="overall", best="largest", has_interval=True)

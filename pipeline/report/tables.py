@@ -1,0 +1,338 @@
+"""The tables of the commands: columns, rows of estimates, and four formats to write them in.
+
+A table has no format of its own: rows hold whatever is known, and columns pick from it. Three of
+the formats are for readers, CSV is for programs.
+"""
+
+import csv
+import io
+import math
+import re
+import textwrap
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from marr_pipeline.report.metrics import Metrics
+
+Notation = Literal["percent", "difference", "decimal", "correlation", "seconds", "count", "text"]
+Interval = tuple[float, float]
+
+NOTHING = "-"
+SIGNIFICANT = 0.05
+"""A difference whose corrected p lies below is marked."""
+
+GAP = 2
+"""Spaces between two columns of the terminal."""
+
+LATEX_SPECIAL = {
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "±": r"$\pm$",
+    "<": "$<$",
+    **{character: f"\\{character}" for character in "&%$#_{}"},
+}
+SIGN = re.compile(r"(?<![\w:])[+-](?=\d)")
+"""Of a number, which LaTeX sets in mathematics; the hyphen of a name is left alone."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Estimate:
+    """A number and how sure it is; None where something does not apply.
+
+    Attributes:
+        value: NaN where there is nothing to average.
+        interval: of 95 %, on one cache.
+        std: standard deviation over several caches.
+        p: of its being 0.
+        p_holm: the same, corrected for the number of tests.
+    """
+
+    value: float
+    interval: Interval | None = None
+    std: float | None = None
+    p: float | None = None
+    p_holm: float | None = None
+
+    @property
+    def exists(self) -> bool:
+        """Whether there was something to average."""
+        return not math.isnan(self.value)
+
+    @property
+    def is_significant(self) -> bool:
+        """Whether it is marked."""
+        return self.p_holm is not None and self.p_holm < SIGNIFICANT
+
+
+Cell = Estimate | str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Column:
+    """What a column holds and how its numbers are written.
+
+    Attributes:
+        key: name for programs, `overall`.
+        heading: name for readers.
+        notation: `percent` and `difference` (with its sign) write fractions in per cent.
+        best: which of its values is the best, if one is.
+        has_interval: whether readers are shown its intervals; programs get them all.
+    """
+
+    key: str
+    heading: str
+    notation: Notation = "percent"
+    best: Literal["largest", "smallest"] | None = None
+    has_interval: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table:
+    """Rows by name.
+
+    Attributes:
+        columns: from left to right.
+        rows: cells of each row by key; what no column asks for is not shown, and a cell that is
+            missing is a dash.
+        caption: what the numbers are.
+    """
+
+    columns: Sequence[Column]
+    rows: Mapping[str, Mapping[str, Cell]]
+    caption: str = ""
+
+    def texts(self, name: str) -> list[str]:
+        """The cells of a row as they are written."""
+        return [cell_text(self.rows[name].get(column.key), column) for column in self.columns]
+
+    def best_rows(self, column: Column) -> frozenset[str]:
+        """Rows whose value in a column reads like the best one; none where no value is best."""
+        values = {
+            name: cell.value
+            for name, cells in self.rows.items()
+            if isinstance(cell := cells.get(column.key), Estimate) and cell.exists
+        }
+        if column.best is None or not values:
+            return frozenset()
+        choose = max if column.best == "largest" else min
+        best = number_text(choose(values.values()), column.notation)
+        return frozenset(
+            name for name, value in values.items() if number_text(value, column.notation) == best
+        )
+
+    def emphasised(
+        self, write: Callable[[str], str], bold: Callable[[str], str]
+    ) -> Iterator[tuple[str, list[str]]]:
+        """The name and the written cells of each row, the best of each column in bold."""
+        best = [self.best_rows(column) for column in self.columns]
+        for name in self.rows:
+            cells = zip(map(write, self.texts(name)), best, strict=True)
+            yield name, [bold(text) if name in rows else text for text, rows in cells]
+
+
+def cell_text(cell: Cell | None, column: Column) -> str:
+    """Value, interval or spread, and mark: `+1.5 [+0.9, +2.1]*`, `42.6 ± 0.3`."""
+    if not isinstance(cell, Estimate):
+        return NOTHING if cell is None else cell
+    text = number_text(cell.value, column.notation)
+    if not cell.exists:
+        return text
+    if cell.interval is not None and column.has_interval:
+        low, high = (number_text(end, column.notation) for end in cell.interval)
+        text += f" [{low}, {high}]"
+    if cell.std:
+        text += f" ± {number_text(cell.std, column.notation).removeprefix('+')}"
+    return f"{text}*" if cell.is_significant else text
+
+
+def number_text(value: float, notation: Notation) -> str:
+    """A value as it is written in a column; a dash where there is none."""
+    if math.isnan(value):
+        return NOTHING
+    match notation:
+        case "percent":
+            return f"{100 * value:.1f}"
+        case "difference":
+            return f"{100 * value:+.1f}"
+        case "decimal":
+            return f"{value:.3f}"
+        case "correlation":
+            return f"{value:+.2f}"
+        case "seconds":
+            return f"{value:.2f}"
+        case "count":
+            return f"{value:,.0f}"
+        case "text":
+            raise AssertionError("a number in a column of text")
+
+
+def terminal_table(table: Table, *, min_width: int = 0) -> str:
+    """Names to the left, values to the right, the caption below.
+
+    Args:
+        table: to be written.
+        min_width: of every column but the first, its gap included.
+    """
+    width = max(map(len, table.rows))
+    lines = [" " * width, *(name.ljust(width) for name in table.rows)]
+    rows = [table.texts(name) for name in table.rows]
+    for column, texts in zip(table.columns, zip(*rows, strict=True), strict=True):
+        cells = _aligned(column.heading, texts, min_width)
+        lines = [line + cell for line, cell in zip(lines, cells, strict=True)]
+    lines = [line.rstrip() for line in lines]
+    return "\n".join([*lines, *textwrap.wrap(table.caption, max(map(len, lines)))])
+
+
+def _aligned(heading: str, texts: tuple[str, ...], min_width: int) -> list[str]:
+    """Heading and cells of a column; marks hang over, so that numbers stand under numbers."""
+    if any(text.endswith("*") for text in texts):
+        texts = tuple(text if text.endswith("*") else f"{text} " for text in texts)
+        heading += " "
+    cells = [heading, *texts]
+    width = max(min_width, GAP + max(map(len, cells)))
+    return [cell.rjust(width) for cell in cells]
+
+
+def markdown_table(table: Table) -> str:
+    """GitHub's Markdown: the best value of a column in bold, the caption below."""
+
+    def line(texts: Iterable[str]) -> str:
+        return f"| {' | '.join(texts)} |"
+
+    def escaped(text: str) -> str:
+        # A bare mark would set what follows it in italics.
+        return text.replace("*", r"\*").replace("|", r"\|")
+
+    lines = [
+        line(["", *(column.heading for column in table.columns)]),
+        line(["---", *("---:" for _ in table.columns)]),
+        *(line([name, *cells]) for name, cells in table.emphasised(escaped, "**{}**".format)),
+    ]
+    return "\n".join([*lines, "", escaped(table.caption)] if table.caption else lines)
+
+
+def latex_table(table: Table) -> str:
+    """A `table` environment for the package booktabs; the best value of a column in bold."""
+
+    def line(texts: Iterable[str]) -> str:
+        return rf"{' & '.join(texts)} \\"
+
+    lines = [
+        r"\begin{table}",
+        r"\centering",
+        *([rf"\caption{{{_latex(table.caption)}}}"] if table.caption else []),
+        rf"\begin{{tabular}}{{l{'r' * len(table.columns)}}}",
+        r"\toprule",
+        line(["", *(_latex(column.heading) for column in table.columns)]),
+        r"\midrule",
+    ]
+    for name, cells in table.emphasised(_latex_cell, r"\textbf{{{}}}".format):
+        lines.append(line([_latex(name), *cells]))
+    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", r"\end{table}"])
+
+
+def _latex_cell(text: str) -> str:
+    if text == NOTHING:
+        return "--"
+    marked = SIGN.sub(lambda sign: f"${sign[0]}$", _latex(text))
+    return f"{marked.removesuffix('*')}$^*$" if marked.endswith("*") else marked
+
+
+def _latex(text: str) -> str:
+    return "".join(LATEX_SPECIAL.get(character, character) for character in text)
+
+
+def csv_table(table: Table) -> str:
+    """Comma-separated values, nothing rounded: one line a row, empty where there is no value.
+
+    A column that has them is followed by `KEY_low` and `KEY_high` of its intervals, by `KEY_std`
+    and by `KEY_p_holm`.
+    """
+    head, columns = ["name"], [list[float | str](table.rows)]
+    for column in table.columns:
+        parts = [_csv_parts(cells.get(column.key)) for cells in table.rows.values()]
+        for suffix in dict.fromkeys(suffix for one in parts for suffix in one):
+            head.append(column.key + suffix)
+            columns.append([one.get(suffix, "") for one in parts])
+    written = io.StringIO()
+    csv.writer(written, lineterminator="\n").writerows([head, *zip(*columns, strict=True)])
+    return written.getvalue().removesuffix("\n")
+
+
+def _csv_parts(cell: Cell | None) -> dict[str, float | str]:
+    """What a cell holds, by the end of its column's name."""
+    if not isinstance(cell, Estimate):
+        return {"": cell or ""}
+    low, high = cell.interval or (None, None)
+    found = {"": cell.value, "_low": low, "_high": high, "_std": cell.std, "_p_holm": cell.p_holm}
+    return {
+        suffix: "" if math.isnan(value) else value
+        for suffix, value in found.items()
+        if value is not None
+    }
+
+
+FORMATS: dict[str, Callable[[Table], str]] = {
+    "terminal": terminal_table,
+    "markdown": markdown_table,
+    "latex": latex_table,
+    "csv": csv_table,
+}
+
+
+METRIC_COLUMNS = (
+    Column(key="overall", heading="overall", best="largest", has_interval=True),
+    Column(key="many", heading="many", best="largest"),
+    Column(key="medium", heading="medium", best="largest"),
+    Column(key="few", heading="few", best="largest"),
+    Column(key="macro_f1", heading="macro-F1", best="largest"),
+    Column(key="worst_class", heading="worst", best="largest"),
+    Column(key="nll", heading="NLL", notation="decimal", best="smallest"),
+    Column(key="ece", heading="ECE", best="smallest"),
+)
+"""All but NLL are fractions, shown in per cent."""
+
+HARMONIC = Column(key="harmonic_mean", heading="harmonic", best="largest")
+COMPARED_METRICS = (*METRIC_COLUMNS[:5], HARMONIC, *METRIC_COLUMNS[5:])
+GAINS = tuple(
+    Column(key=key, heading=heading, notation="difference", best="largest", has_interval=True)
+    for key, heading in (("vs_softmax", "vs softmax"), ("vs_logit_adjustment", "vs logit adj."))
+)
+FACTS = (
+    Column(key="margin_correlation", heading="rho margin", notation="correlation"),
+    Column(key="logit_correlation", heading="rho logit", notation="correlation"),
+    Column(key="parameters", heading="params", notation="count"),
+    Column(key="seconds", heading="fit (s)", notation="seconds"),
+    Column(key="status", heading="status", notation="text"),
+)
+
+
+def metrics_table(rows: Mapping[str, Metrics]) -> str:
+    """One line a classifier; per cent but for NLL, a dash where there is nothing to average."""
+    cells = {
+        name: {key: Estimate(value=value) for key, value in metrics.summaries().items()}
+        for name, metrics in rows.items()
+    }
+    return terminal_table(Table(columns=METRIC_COLUMNS, rows=cells), min_width=10)
+
+
+def comparison_text(
+    rows: Mapping[str, Mapping[str, Cell]], *, captions: tuple[str, str], table_format: str
+) -> str:
+    """The tables of `compare`: what every method is worth, and what it gains at what cost.
+
+    Args:
+        rows: of each method, by key.
+        captions: of the two tables; programs get both as one without.
+        table_format: of `FORMATS`.
+    """
+    parts = (COMPARED_METRICS, (*GAINS, *FACTS))
+    if table_format == "csv":
+        return csv_table(Table(columns=[*parts[0], *parts[1]], rows=rows))
+    tables = (
+        Table(columns=columns, rows=rows, caption=caption)
+        for columns, caption in zip(parts, captions, strict=True)
+    )
+    return "\n\n".join(map(FORMATS[table_format], tables))
