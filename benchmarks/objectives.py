@@ -60,7 +60,8 @@ class AutogradObjective:
 
     def __init__(self, contest: Contest, dtype: torch.dtype) -> None:
         problem, settings = contest.problem(), contest.settings
-        logits, labels = contest.inputs.rows()
+        source, labels = contest.inputs.source()
+        logits = source.block(slice(0, source.num_rows))
         self._family, self._ridge = problem.family, problem.ridge
         self._logits, self._labels = logits.to(dtype), labels.to(logits.device)
         weights = class_weights(contest.inputs.class_counts, settings.gamma)

@@ -37,7 +37,7 @@ def main(rows: SyntheticRows, device: str, repeat: int, output: Path | None) -> 
     """Time them in turn."""
     contest = Contest(rows.inputs(device=device), RectifySettings(), gap=1e-6)
     problem, start = contest.problem(), contest.start()
-    logits, step = contest.inputs.rows()[0], torch.ones_like(start)
+    logits, step = contest.inputs.logits.flatten(0, 1), torch.ones_like(start)
     buffer, autograd = torch.empty_like(logits), AutogradObjective(contest, torch.float32)
     measured = side_by_side(
         {

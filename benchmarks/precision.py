@@ -39,10 +39,11 @@ def main(
     given = {} if l2 is None else {"l2": l2}
     settings = preset_settings(preset, tolerance=gap, **given)
     exact = rows.inputs() if cache is None else fit_inputs(open_cache(cache), settings)[0]
-    logits = exact.rows()[0]
+    source, _ = exact.source()
+    logits = source.block(slice(0, source.num_rows))
     rounded = replace(exact, logits=logits.half().reshape(exact.logits.shape))
     one, two = (fit_rectifier(inputs, settings).rectifier for inputs in (exact, rounded))
-    scores = [one.apply(logits), two.apply(rounded.rows()[0].float())]
+    scores = [one.apply(logits), two.apply(rounded.logits.flatten(0, 1).float())]
     probabilities = [torch.softmax(each.double(), 1) for each in scores]
     predicted = [each.argmax(1) for each in scores]
     moved = {

@@ -80,6 +80,11 @@ def make_point(num_classes, seed=5):
     return scale, torch.randn(num_classes, generator=generator, dtype=torch.float64)
 
 
+def rows_of(inputs):
+    """Stored logits (V N, K) and labels (V N,)."""
+    return inputs.logits.flatten(0, 1), inputs.labels.repeat(inputs.num_views)
+
+
 def samples_of(inputs, samples):
     """All views of some samples, (B,) int64 or (N,) bool, of inputs with stored logits."""
     features = None if inputs.features is None else inputs.features[:, samples]

@@ -3,6 +3,7 @@
 import numpy as np
 import numpy.typing as npt
 import torch
+from problems import rows_of
 from scipy.optimize import minimize
 from scipy.special import log_softmax
 from torch.nn.functional import cross_entropy
@@ -87,7 +88,7 @@ def released_logits(theta, logits, features):
 
 def released_loss(theta, inputs, weights, reduction):
     """Its weighted cross-entropy over the rows (V N), as torch reduces it."""
-    logits, labels = inputs.rows()
+    logits, labels = rows_of(inputs)
     mixed = released_logits(theta, logits.double(), inputs.features.flatten(0, 1).double())
     if reduction == "weighted":
         return cross_entropy(mixed, labels, weight=weights)

@@ -124,14 +124,6 @@ class FitInputs(HeadFacts):
             )
         return self.features.flatten(0, 1)
 
-    def rows(self) -> tuple[Tensor, Tensor]:
-        """Logits (V N, K) and labels (V N,).
-
-        The logits are a view of the same memory; those of features are all made at once.
-        """
-        source, labels = self.source()
-        return source.block(slice(0, source.num_rows)), labels
-
     def source(self) -> tuple[Rows, Tensor]:
         """Rows (V N, K) to be taken block by block, and labels (V N,)."""
         labels = self.labels.repeat(self.num_views)

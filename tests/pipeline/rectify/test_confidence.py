@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from problems import make_featured_inputs, make_theta
+from problems import make_featured_inputs, make_theta, rows_of
 from reference import released_logits, released_loss
 
 from marr_pipeline.rectify.confidence import ConfidenceCrossEntropy
@@ -95,7 +95,7 @@ def test_the_rectifier_makes_the_logits_of_the_loss():
 
 def gauss_newton(theta, inputs, weights):
     """By autograd: J^T (diag P - P P^T) J of every row, in the weighted mean."""
-    logits, labels = inputs.rows()
+    logits, labels = rows_of(inputs)
     logits, features = logits.double(), inputs.features.flatten(0, 1).double()
     jacobian = torch.func.jacrev(lambda point: released_logits(point, logits, features))(theta)
     p = released_logits(theta, logits, features).softmax(1)

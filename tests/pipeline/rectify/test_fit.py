@@ -4,7 +4,7 @@ from itertools import product
 import numpy as np
 import pytest
 import torch
-from problems import make_inputs, without_class
+from problems import make_inputs, rows_of, without_class
 from reference import reference_class_weights, reference_objective
 
 from marr_pipeline.errors import FitError
@@ -22,14 +22,14 @@ EXACT = replace(PAPER, tolerance=1e-12)
 
 
 def probabilities(rectifier, inputs):
-    logits, _ = inputs.rows()
+    logits, _ = rows_of(inputs)
     return torch.softmax(rectifier.apply(logits), 1)
 
 
 def test_the_certificate_is_that_of_the_returned_point(inputs):
     fit = fit_rectifier(inputs, replace(PAPER, tolerance=1e-4, l2=1e-2))
     own = fit.rectifier.own
-    logits, labels = (array.numpy() for array in inputs.rows())
+    logits, labels = (array.numpy() for array in rows_of(inputs))
     value, omega_gradient, beta_gradient = reference_objective(
         logits.astype(np.float64),
         labels,
@@ -55,7 +55,7 @@ def test_stationarity_of_the_unregularised_optimum(inputs, optimizer):
     fit = fit_rectifier(inputs, replace(PAPER, l2=0.0, tolerance=1e-10, optimizer=optimizer))
     assert fit.status is FitStatus.CONVERGED
     assert fit.gap_bound is None
-    logits, labels = inputs.rows()
+    logits, labels = rows_of(inputs)
     weights = torch.from_numpy(reference_class_weights(inputs.class_counts.tolist(), 1.2))
     weighted = weights[labels, None] * probabilities(fit.rectifier, inputs)
     rows = torch.bincount(labels, minlength=7)

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 import torch
-from problems import make_inputs, make_point
+from problems import make_inputs, make_point, rows_of
 from reference import central_difference
 from scipy.special import log_softmax
 
@@ -10,11 +10,11 @@ from marr_pipeline.rectify.objective import WeightedCrossEntropy
 
 def make_loss(inputs, reduction="plain", seed=3):
     weights = torch.rand(inputs.num_classes, generator=torch.Generator().manual_seed(seed)) + 0.1
-    return WeightedCrossEntropy(*inputs.rows(), weights, reduction=reduction), weights.double()
+    return WeightedCrossEntropy(*rows_of(inputs), weights, reduction=reduction), weights.double()
 
 
 def reference_loss(inputs, weights, scale, shift, reduction):
-    logits, labels = (array.numpy() for array in inputs.rows())
+    logits, labels = (array.numpy() for array in rows_of(inputs))
     log_probability = log_softmax(scale * logits.astype(np.float64) + shift, axis=1)
     row_weights = weights.numpy()[labels]
     divisor = len(labels) if reduction == "plain" else row_weights.sum()
@@ -81,7 +81,7 @@ def test_hessian_product_is_the_hessian_times_the_step(inputs):
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_gpu_and_cpu_agree(inputs):
-    logits, labels = inputs.rows()
+    logits, labels = rows_of(inputs)
     point = make_point(7)
     here = WeightedCrossEntropy(logits, labels, torch.ones(7), reduction="plain")
     there = WeightedCrossEntropy(logits.cuda(), labels, torch.ones(7), reduction="plain")

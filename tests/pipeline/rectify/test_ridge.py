@@ -7,7 +7,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from problems import make_inputs
+from problems import make_inputs, rows_of
 from reference import reference_class_weights, reference_objective
 from scipy.optimize import minimize
 
@@ -64,7 +64,7 @@ def test_gap_bound_is_the_inverse_matrix(seed, l2, scale_l2):
 @pytest.mark.parametrize("optimizer", ["lbfgs", "newton"])
 def test_tempered_fit_is_the_optimum_of_an_independent_solver(inputs, optimizer):
     fit = fit_rectifier(inputs, replace(TEMPERED, optimizer=optimizer))
-    logits, labels = (array.numpy() for array in inputs.rows())
+    logits, labels = (array.numpy() for array in rows_of(inputs))
     norm = inputs.weight_norm.numpy()
     log_prior = inputs.log_prior.numpy()
     adjusted = np.concatenate([np.ones(7), (log_prior.mean() - log_prior) / norm])

@@ -7,7 +7,7 @@ from threading import Barrier
 import numpy as np
 import pytest
 import torch
-from problems import make_inputs, make_point
+from problems import make_inputs, make_point, rows_of
 
 from marr_pipeline.errors import ConfigError
 from marr_pipeline.rectify.fit import fit_rectifier
@@ -122,10 +122,10 @@ def test_streamed_is_in_memory_bit_for_bit(tmp_path, num_classes, dtype, precise
 def test_a_thinned_loss_under_a_bound_is_that_without_one():
     inputs = make_inputs(num_samples=2000)
     point = make_point(7)
-    bounded = make_loss(*inputs.rows(), resources=Resources(memory=2**30)).thin(5)
+    bounded = make_loss(*rows_of(inputs), resources=Resources(memory=2**30)).thin(5)
     assert isinstance(bounded.rows, PickedRows)
     assert bounded.num_rows == 7 * 5
-    assert_same_bits(bounded, make_loss(*inputs.rows()).thin(5), point)
+    assert_same_bits(bounded, make_loss(*rows_of(inputs)).thin(5), point)
 
 
 @pytest.mark.parametrize("source", ["logits", "features"])

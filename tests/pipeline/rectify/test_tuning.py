@@ -9,6 +9,7 @@ from scipy.special import log_softmax
 
 from marr_pipeline import names
 from marr_pipeline.errors import ConfigError, DataError
+from marr_pipeline.rectify import tuning as tuning_module
 from marr_pipeline.rectify.fit import fit_rectifier
 from marr_pipeline.rectify.inputs import FitInputs
 from marr_pipeline.rectify.rows.resources import Resources
@@ -202,7 +203,7 @@ def test_progress_counts_the_fits(inputs):
 
 @pytest.mark.parametrize("kind", ["stored", "features"])
 def test_a_bound_on_memory_streams_the_same_scores(inputs, kind, monkeypatch):
-    """Neither the folds' rows nor all logits are made at once."""
+    """The folds' rows are not copied."""
     if kind == "features":
         generator = torch.Generator().manual_seed(1)
         weight = torch.randn(8, 8, generator=generator)
@@ -210,9 +211,9 @@ def test_a_bound_on_memory_streams_the_same_scores(inputs, kind, monkeypatch):
     whole = cross_validate(inputs, inputs, SETTINGS, options=GAMMA_ALONE)
 
     def refuse(*_):
-        raise AssertionError("all logits at once")
+        raise AssertionError("copied rows")
 
-    monkeypatch.setattr(FitInputs, "rows", refuse)
+    monkeypatch.setattr(tuning_module, "StoredLogits", refuse)
     bound = Resources(memory=2**20)
     tuning = cross_validate(inputs, inputs, SETTINGS, options=GAMMA_ALONE, resources=bound)
     for first, second in zip(whole.grid, tuning.grid, strict=True):
