@@ -32,7 +32,7 @@ def replacing(path: Path) -> Iterator[Path]:
     target = Path(os.path.realpath(path))
     partial = target.with_name(f".{target.name}.{secrets.token_hex(4)}.partial")
     try:
-        with _held(partial, waits=True):
+        with held_lock(partial, waits=True):  # from before it exists until after it is gone
             _remove_abandoned(target)
             # Not by `tempfile`, whose files nobody but their owner may read.
             partial.open("xb").close()
@@ -48,16 +48,27 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def _held(partial: Path, *, waits: bool) -> Iterator[bool]:
-    """Whether this process has the lock of `partial`, which the system drops when its owner dies.
+def held_lock(path: Path, *, waits: bool) -> Iterator[bool | None]:
+    """Hold the lock of `path` within the block; the system drops it when its owner dies.
 
-    Held from before `partial` exists until after it is gone, so whoever else gets it knows that
-    the writer is dead. Without locks, as on some network file systems, nobody gets it.
+    The lock is that of `NAME.lock` beside `path`, which is gone afterwards; whoever else gets it
+    knows that the writer of `path` is done or dead.
+
+    Args:
+        path: of a file that one process writes at a time; it need not exist.
+        waits: until another owner drops the lock.
+
+    Yields:
+        Whether this process has the lock: False if another has it, None where there are no
+        locks, as on some network file systems.
+
+    Raises:
+        OSError: the folder or the system refuses.
     """
     from filelock import FileLock, Timeout  # 40 ms, which `--help` need not wait for
 
-    os.scandir(partial.parent).close()  # filelock would make a folder that is missing
-    file = partial.with_name(f"{partial.name}.lock")
+    os.scandir(path.parent).close()  # filelock would make a folder that is missing
+    file = path.with_name(f"{path.name}.lock")
     # A soft lock is a file that a killed owner leaves: it would stand for a writer that lives.
     lock = FileLock(file, thread_local=False, fallback_to_soft=False)
     try:
@@ -69,7 +80,7 @@ def _held(partial: Path, *, waits: bool) -> Iterator[bool]:
         if error.errno not in _NO_LOCKS:
             raise
         file.unlink(missing_ok=True)
-        yield False
+        yield None
         return
     try:
         yield True
@@ -82,7 +93,7 @@ def _held(partial: Path, *, waits: bool) -> Iterator[bool]:
 def _remove_abandoned(target: Path) -> None:
     for lock in target.parent.glob(f".{glob.escape(target.name)}.????????.partial.lock"):
         partial = lock.with_suffix("")
-        with _held(partial, waits=False) as is_dead:
+        with held_lock(partial, waits=False) as is_dead:
             if is_dead:
                 partial.unlink(missing_ok=True)
 

@@ -23,27 +23,24 @@ after the lines up to s; so a line torn by a crash and the steps of a lost stret
 step is told twice. The file is locked while a training writes it, and with it the checkpoint.
 """
 
-import errno
 import json
 import os
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
-from filelock import FileLock, Timeout
 from torch import Tensor
 
 from marr_pipeline.backbone.training.plan import Recipe
 from marr_pipeline.distributed import Ranks
 from marr_pipeline.errors import PipelineError, TrainingError
-from marr_pipeline.files import unwritable
+from marr_pipeline.files import held_lock, unwritable
 from marr_pipeline.progress import Progress
 
 REPORT_SECONDS = 1.0
-_NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -230,36 +227,18 @@ def open_metrics(checkpoint: Path) -> Iterator[MetricsLog]:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
     except OSError as error:
         raise unwritable(path, error) from error
-    try:
-        with _locked(path, checkpoint):
-            yield MetricsLog(path, descriptor)
-    finally:
-        os.close(descriptor)
-
-
-@contextmanager
-def _locked(path: Path, checkpoint: Path) -> Iterator[None]:
-    """Keep other trainings out while the block runs; the system drops the lock of a killed one."""
-    held = path.with_name(f"{path.name}.lock")
-    lock = FileLock(held, thread_local=False, fallback_to_soft=False)
-    try:
-        lock.acquire(blocking=False)
-    except Timeout as error:
-        raise PipelineError(
-            f"{checkpoint}: one process to train it expected, got a second; wait for the first or "
-            "choose another -o"
-        ) from error
-    except OSError as error:
-        held.unlink(missing_ok=True)
-        if error.errno not in _NO_LOCKS:  # some network file systems have none
+    with ExitStack() as stack:
+        stack.callback(os.close, descriptor)
+        try:
+            has_lock = stack.enter_context(held_lock(path, waits=False))
+        except OSError as error:
             raise unwritable(checkpoint, error) from error
-    try:
-        yield
-    finally:
-        if lock.is_locked:
-            with suppress(PermissionError):  # Windows removes it when the lock is dropped
-                held.unlink(missing_ok=True)
-            lock.release()
+        if has_lock is False:
+            raise PipelineError(
+                f"{checkpoint}: one process to train it expected, got a second; wait for the first "
+                "or choose another -o"
+            )
+        yield MetricsLog(path, descriptor)
 
 
 def _parsed(line: bytes) -> dict[str, float] | None:
