@@ -83,9 +83,8 @@ def test_images_to_a_cache(tree, workers, sizes, names, run, tmp_path, request):
     assert "not the published data: classes 3, published" in trained.err
 
     options = (*options, "--workers", workers)
-    extracted = run(
-        "extract", *options, "--checkpoint", checkpoint, "--views", 2, "-o", cache, "--json"
-    )
+    extract = ("extract", *options, "--checkpoint", checkpoint, "--views", 2, "-o", cache)
+    extracted = run(*extract, "--json")
     assert extracted.code == 0, extracted.err
     with h5py.File(cache) as file:
         assert {name: len(split["labels"]) for name, split in file["splits"].items()} == sizes
@@ -94,6 +93,7 @@ def test_images_to_a_cache(tree, workers, sizes, names, run, tmp_path, request):
         assert file["class_names"][0] == names
         views = file["splits/train/logits"][:]
     assert not np.allclose(views[1], views[2], atol=1e-3)
+    assert "already there" in run(*extract).err
 
 
 def test_bad_images_end_the_run_or_are_left_out(inaturalist, run, tmp_path):

@@ -29,6 +29,15 @@ def test_the_sheet_and_its_numbers_are_written(run, tmp_path):
     assert len(lines) == 3 * 5
 
 
+def test_an_augmentation_for_images_of_another_kind_is_refused(run, tmp_path):
+    sheet = tmp_path / "views.png"
+    asked = ("--dataset", "digits-lt", "--augmentation", "resized-crop-flip", "-o", sheet)
+    done = run("views", *asked)
+    assert done.code == 2
+    assert "augmentation: one for images in memory expected at 8 pixels" in done.error
+    assert not sheet.exists()
+
+
 def test_the_views_are_those_of_the_cache(digits):
     rows = np.array([3, 200])
     images = draw_views(digits, rows, num_views=2, augmentation="crop", seed=9)
