@@ -25,13 +25,11 @@ POLICIES: list[tuple[tuple[str, float, int | None], tuple[str, float, int | None
 ).policies
 SHEARS = frozenset({"ShearX", "ShearY"})
 MOVES = SHEARS | {"TranslateX", "TranslateY", "Rotate"}
-FACTORS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+SCALED: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "Brightness": pillow.adjust_brightness,
     "Color": pillow.adjust_colour,
     "Contrast": pillow.adjust_contrast,
     "Sharpness": pillow.adjust_sharpness,
-}
-BOUNDS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "Posterize": pillow.posterize,
     "Solarize": pillow.solarize,
 }
@@ -230,7 +228,7 @@ def _kinds(style: AutoAugmentStyle) -> list[tuple[Callable[..., Tensor], set[str
     moves = MOVES - SHEARS if style.bicubic_shear else MOVES
     kinds: list[tuple[Callable[..., Tensor], set[str], Parameters]] = [
         (pillow.copy_pixels, set(moves), lambda *move: (pillow.nearest_sources(*move),)),
-        *((run, {name}, _single) for name, run in (FACTORS | BOUNDS).items()),
+        *((run, {name}, _single) for name, run in SCALED.items()),
         *((run, {name}, lambda *_: ()) for name, run in PLAIN.items()),
     ]
     if style.bicubic_shear:

@@ -44,12 +44,9 @@ def listed_source(name: str, request: SourceRequest) -> DatasetSource:
             image is in two splits.
     """
     protocol = PROTOCOLS[name]
-    root = request.data_root
-    if root is None:
-        raise ConfigError(
-            f"--data-root: the folder that the paths of {name} begin at expected, got none; give it"
-        )
-    lists = {split: read_list(path) for split, path in _list_paths(name, protocol, request).items()}
+    root = request.root(f"the folder that the paths of {name} begin at")
+    paths = _list_paths(name, root, protocol, request.lists)
+    lists = {split: read_list(path) for split, path in paths.items()}
     num_classes = check_classes(lists, at_most=protocol.num_classes)
     _check_apart(lists)
     image_size = request.side(protocol.image_size)
@@ -71,12 +68,13 @@ def listed_source(name: str, request: SourceRequest) -> DatasetSource:
     )
 
 
-def _list_paths(name: str, protocol: Protocol, request: SourceRequest) -> dict[str, Path]:
+def _list_paths(
+    name: str, root: Path, protocol: Protocol, given: Mapping[str, Path]
+) -> dict[str, Path]:
     """The lists given, and those that lie under the data root by their official names."""
-    assert request.data_root is not None
-    official = {split: request.data_root / name for split, name in protocol.list_names.items()}
+    official = {split: root / file for split, file in protocol.list_names.items()}
     there = {split: path for split, path in official.items() if path.is_file()}
-    found = {**there, **request.lists}
+    found = {**there, **given}
     if "train" not in found:
         place = f", or {official['train']}" if official else ""
         raise ConfigError(

@@ -69,9 +69,7 @@ def cifar_source(name: str, request: SourceRequest) -> DatasetSource:
         DataError: the number of class folders is not the dataset's, or neither layout is there
             and the download failed.
     """
-    data_root, protocol = request.data_root, PROTOCOLS[name]
-    if data_root is None:
-        raise ConfigError(f"--data-root: the folder of {name} expected, got none; give it")
+    data_root, protocol = request.root(f"the folder of {name}"), PROTOCOLS[name]
     if request.image_size not in (None, protocol.image_size):
         raise ConfigError(
             f"image size: {protocol.image_size} pixels expected for {name}, got "

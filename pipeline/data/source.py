@@ -49,6 +49,12 @@ class SourceRequest:
     progress: Progress = silent
     network_size: int | None = None
 
+    def root(self, expected: str) -> Path:
+        """The data root, without which a ConfigError says what was `expected` there."""
+        if self.data_root is None:
+            raise ConfigError(f"--data-root: {expected} expected, got none; give it")
+        return self.data_root
+
     def side(self, own: int) -> int:
         """The image size for a dataset whose own is `own`."""
         return self.image_size or self.network_size or own
@@ -220,19 +226,18 @@ def folder_source(request: SourceRequest) -> DatasetSource:
         DataError: the root has no `train` folder, a class folder is empty, or the classes of
             another split are not those of `train`.
     """
-    data_root = request.data_root
+    data_root = request.root("a folder with train/ and test/")
     image_size = request.side(PROTOCOLS["folder"].image_size)
-    if data_root is None:
-        raise ConfigError("--data-root: a folder with train/ and test/ expected, got none; give it")
     if not (data_root / "train").is_dir():
         raise DataError(
             f"{data_root}: a folder train/ with one folder a class expected, got none; "
             "move the training images there"
         )
-    present = [split for split in SPLITS if (data_root / split).is_dir()]
     class_names = _class_folders(data_root / "train")
     splits = {}
-    for split in present:
+    for split in SPLITS:
+        if not (data_root / split).is_dir():
+            continue
         labels, files = _list_split(data_root, split, class_names)
         splits[split] = FileSource(
             labels=labels, files=files, image_size=image_size, name=split, request=request
