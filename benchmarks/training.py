@@ -23,11 +23,12 @@ from images import request_options
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from marr_pipeline.backbone.training.batches import plan_passes
+from marr_pipeline.backbone.training.batches import plan_epochs, share_epochs
 from marr_pipeline.backbone.training.plan import Execution, TrainingPlan
 from marr_pipeline.data import AUGMENTATIONS
 from marr_pipeline.data.normalise import normalise
 from marr_pipeline.device import resolve_device
+from marr_pipeline.distributed import ALONE
 from marr_pipeline.workflows.phase_one import PhaseOneRequest, threads_for
 from marr_pipeline.workflows.train import plan_training, train_or_resume
 
@@ -83,7 +84,8 @@ def main(request: PhaseOneRequest, repeat: int, output: Path | None) -> None:
     recipe, train = plan.recipe, plan.dataset.train
 
     def batches() -> deque[tuple[Tensor, Tensor]]:
-        passes = plan_passes(recipe, num_samples=len(train), seed=plan.seed)
+        epochs = plan_epochs(recipe, labels=train.labels, seed=plan.seed)
+        passes = share_epochs(epochs, micro_batches=1, ranks=ALONE)
         augmentation = AUGMENTATIONS[recipe.augmentation]
         return deque(train.batches(passes, augmentation=augmentation, device=device), maxlen=1)
 

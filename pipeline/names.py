@@ -29,6 +29,7 @@ BACKBONE_LIBRARIES = ("torchvision", "timm")
 OF_DATASET = "dataset"
 NORMALISATIONS = ("cifar", "imagenet", "inaturalist", "clip", "half")
 PRIOR_COUNTS = ("train", "uniform")
+MIXINGS = ("none", "mixup", "cutmix")
 RECIPES = ("default", "paper", "official")
 SELECT_ON = ("last", "tune")
 SMALL_AUGMENTATIONS = (
@@ -53,6 +54,24 @@ METHODS = (
     "balanced-softmax-head",
     "disalign",
     "tde",
+)
+TRAINING_METHODS = (
+    "softmax",
+    "cbs",
+    "sqrt",
+    "cbw",
+    "class-balanced",
+    "focal",
+    "ldam",
+    "ldam-drw",
+    "equalization",
+    "balanced-softmax",
+    "lade",
+    "seesaw",
+    "oltr",
+    "causal-norm",
+    "bbn",
+    "hybrid-sc",
 )
 REFERENCES = ("softmax", "logit-adjustment")
 """Methods that every other one is shown beside and set against."""

@@ -12,7 +12,7 @@ takes weights of Kang et al. (2020). There `official` is the paper's text in its
 A dataset that is not named is treated as CIFAR's.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from marr_pipeline.names import LARGE_AUGMENTATIONS, SMALL_AUGMENTATIONS
@@ -89,6 +89,8 @@ class RecipeTerms:
         by_epoch: the released code's schedule and its dropped batches.
         pretrained: start from weights trained on ImageNet.
         augmentation: None takes the dataset's default.
+        mixing: of the images of a batch, a name in `names.MIXINGS`.
+        ema: decay of an average of the weights, which is then what is kept; None keeps the last.
     """
 
     batch_size: int
@@ -102,6 +104,8 @@ class RecipeTerms:
     by_epoch: bool = False
     pretrained: bool = False
     augmentation: str | None = None
+    mixing: str = "none"
+    ema: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -164,6 +168,8 @@ class Protocol:
         marr: phase two's SGD in the `paper` and the `official` preset.
         retraining: what the released code of another method runs, by the method.
         tde_alpha: Tang et al.'s; None leaves their rule of thumb.
+        training: options of training methods that were set otherwise for it, `NAME=VALUE` each, by
+            the method.
     """
 
     image_size: int = 32
@@ -183,6 +189,7 @@ class Protocol:
     marr: Mapping[str, SgdTerms] = field(default_factory=_CIFAR_MARR.copy)
     retraining: Mapping[str, SgdTerms] = field(default_factory=_CIFAR_RETRAINING.copy)
     tde_alpha: float | None = None
+    training: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     @property
     def num_classes(self) -> int | None:
@@ -211,7 +218,7 @@ def _cifar(figures: Mapping[float, tuple[int, int, int, tuple[int, int, int]]]) 
             )
             for ratio, (train, largest, smallest, groups) in figures.items()
         },
-        small=replace(OTHER.small, normalisation="cifar"),
+        small=replace(OTHER.small, normalisation="cifar", augmentation="autoaugment-cutout"),
     )
 
 
@@ -269,6 +276,7 @@ PROTOCOLS: dict[str, Protocol] = {
             }
         ),
         tde_alpha=1.0,
+        training={"causal-norm": ("alpha=1",)},
     ),
     "cifar100-lt": replace(
         _cifar(
@@ -279,6 +287,7 @@ PROTOCOLS: dict[str, Protocol] = {
             }
         ),
         tde_alpha=1.5,
+        training={"causal-norm": ("alpha=1.5",)},
     ),
     "imagenet-lt": Protocol(
         image_size=224,
@@ -300,6 +309,7 @@ PROTOCOLS: dict[str, Protocol] = {
             "disalign": SgdTerms(peak_rate=0.1, batch_size=256, epochs=10),
         },
         tde_alpha=3.0,
+        training={"causal-norm": ("alpha=3",), "lade": ("alpha=0.05", "lam=0.5")},
     ),
     "places-lt": Protocol(
         image_size=224,
@@ -320,6 +330,7 @@ PROTOCOLS: dict[str, Protocol] = {
             "balanced-softmax-head": _retraining(0.02, 256, epochs=10)["balanced-softmax-head"],
         },
         tde_alpha=3.0,
+        training={"causal-norm": ("alpha=3",), "lade": ("alpha=0.005", "lam=0.1")},
     ),
     "inaturalist2018": Protocol(
         image_size=224,
@@ -338,6 +349,13 @@ PROTOCOLS: dict[str, Protocol] = {
         marr=_marr(256, epochs=30),
         retraining=_retraining(0.2, 512, epochs=30),
         tde_alpha=3.0,
+        training={
+            "causal-norm": ("alpha=3",),
+            "class-balanced": ("form=focal", "beta=0.999", "gamma=0.5"),
+            "lade": ("alpha=0.05", "lam=0.5"),
+            "ldam": ("max_margin=0.3",),
+            "ldam-drw": ("max_margin=0.3",),
+        },
     ),
     "folder": OTHER,
     "list": OTHER,

@@ -10,7 +10,9 @@ def test_phase_one_registries():
     from marr_pipeline.backbone.extract import BatchNorm
     from marr_pipeline.data import AUGMENTATIONS, DATASETS
     from marr_pipeline.data.normalise import NORMALISATIONS
+    from marr_pipeline.losses import LOSSES
     from marr_pipeline.protocols import PROTOCOLS
+    from marr_pipeline.systems import SYSTEMS
 
     assert tuple(DATASETS) == names.DATASETS
     assert tuple(BACKBONES) == names.BACKBONES
@@ -20,6 +22,7 @@ def test_phase_one_registries():
     assert all(tuple(protocol.recipes) == names.RECIPES for protocol in PROTOCOLS.values())
     assert set(names.SMALL_AUGMENTATIONS + names.LARGE_AUGMENTATIONS) == set(names.AUGMENTATIONS)
     assert tuple(AUGMENTATIONS) == names.AUGMENTATIONS
+    assert (*LOSSES, *SYSTEMS) == names.TRAINING_METHODS
     assert get_args(BatchNorm) == names.BATCH_NORMS
 
 

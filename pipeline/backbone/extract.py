@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from marr_pipeline.backbone.networks.classifier import Backbone
+from marr_pipeline.backbone.networks.heads import NormalisedHead
 from marr_pipeline.data import AUGMENTATIONS
 from marr_pipeline.data.normalise import Normalisation, normalise
 from marr_pipeline.data.views import DRAWS, ImageSplit, RandomView, ViewPass
@@ -82,8 +83,15 @@ def transform_record(
 
 
 def head_arrays(model: Backbone) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-    """The head's weight (K, D) and bias (K,), copied to NumPy float32."""
-    weight, bias = model.head.weight.detach(), model.head.bias.detach()
+    """The head's weight (K, D) and bias (K,), copied to NumPy float32; of one that normalises, what
+    its normalised features are multiplied by at test time.
+    """
+    head = model.head
+    weight, bias = head.weight.detach(), head.bias.detach()
+    if isinstance(head, NormalisedHead):
+        was_training = head.training
+        weight = head.eval().rows().detach()
+        head.train(was_training)
     return weight.float().cpu().numpy().copy(), bias.float().cpu().numpy().copy()
 
 

@@ -115,6 +115,19 @@ OPTIONS = [
     click.option(
         "--new-head", is_flag=True, help="Take all of --checkpoint but its head; begin a fresh one."
     ),
+    click.option(
+        "--method",
+        type=click.Choice(names.TRAINING_METHODS),
+        default="softmax",
+        help="What is trained: a loss, a sampler, or a system with a network of its own.",
+    ),
+    click.option(
+        "--method-option",
+        "method_options",
+        multiple=True,
+        metavar="NAME=VALUE",
+        help="An option of --method; may be repeated. An unknown name lists them.",
+    ),
     click.option("--recipe", type=click.Choice(names.RECIPES), default="default"),
     click.option(
         "--select-on",
@@ -129,6 +142,24 @@ OPTIONS = [
     click.option("--epochs", type=click.IntRange(min=1), help="In place of --iterations."),
     click.option(
         "--batch-size", type=click.IntRange(min=1), help="Images a step.  [default: the recipe's]"
+    ),
+    click.option(
+        "--weight-decay",
+        type=click.FloatRange(min=0),
+        help="Of every parameter.  [default: the recipe's]",
+    ),
+    click.option(
+        "--mixing",
+        type=click.Choice(names.MIXINGS),
+        help="Mix every image of a batch with another, by pixels or by a rectangle.  "
+        "[default: the recipe's]",
+    ),
+    click.option(
+        "--ema",
+        type=click.FloatRange(min=0, max=1, max_open=True),
+        metavar="DECAY",
+        help="Keep an exponential average of the weights, such as 0.999; 0 keeps the last.  "
+        "[default: the recipe's]",
     ),
     click.option(
         "--precision",

@@ -52,9 +52,9 @@ class ResidentSplit(ImageSplit):
     ) -> Iterator[Batch]:
         images, labels = self.images.to(device), self.labels.to(device)  # all of them, as bytes
         for each in passes:
-            rows, draws = each.rows.to(device), None
-            if each.view is not None:
-                draws = each.view.draw(self.source_indices[each.rows], NUM_DRAWS).to(device)
+            rows = each.rows.to(device)
+            draws = each.draw(self.source_indices, NUM_DRAWS)
+            draws = None if draws is None else draws.to(device)
             for start, stop in pairwise(each.bounds):
                 batch = images[rows[start:stop]]
                 if draws is not None:

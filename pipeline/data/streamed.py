@@ -103,9 +103,8 @@ class StreamedSplit(ImageSplit):
         def requests() -> Iterator[list[_BatchRequest]]:
             for each in passes:
                 sources, labels = self.source_indices[each.rows], self.labels[each.rows]
-                draws = None
-                if each.view is not None:
-                    draws = each.view.draw(sources, LARGE_NUM_DRAWS).numpy()
+                drawn = each.draw(self.source_indices, LARGE_NUM_DRAWS)
+                draws = None if drawn is None else drawn.numpy()
                 for start, stop in pairwise(each.bounds):
                     wanted.append(labels[start:stop])
                     own = None if draws is None else draws[start:stop]

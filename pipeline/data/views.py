@@ -117,11 +117,26 @@ class ViewPass:
         rows: (M,) int64, rows of the split in the order they are wanted.
         bounds: batch b is rows[bounds[b] : bounds[b + 1]].
         view: None leaves the images clean.
+        places: (M,) int64, at which places of the view their numbers are drawn; None draws them at
+            the images' source indices, and needs every row but once to give each a view of its own.
     """
 
     rows: Tensor
     bounds: tuple[int, ...]
     view: RandomView | None
+    places: Tensor | None = None
+
+    def draw(self, source_indices: Tensor, num_draws: int) -> Tensor | None:
+        """The view's numbers (M, num_draws), on the CPU; None for clean images.
+
+        Args:
+            source_indices: (N,) of the split.
+            num_draws: numbers an image.
+        """
+        if self.view is None:
+            return None
+        places = source_indices[self.rows] if self.places is None else self.places
+        return self.view.draw(places, num_draws)
 
 
 class ImageSplit(ABC):

@@ -24,6 +24,7 @@ from marr_pipeline.device import resolve_device
 from marr_pipeline.distributed import ALONE, Ranks
 from marr_pipeline.errors import DataError
 from marr_pipeline.names import OF_DATASET
+from marr_pipeline.systems import recorded_method, training_method
 from marr_pipeline.tensor_file import read_tensor_file
 from marr_pipeline.workflows.class_numbers import TRAIN, UNIFORM, prior_counts
 from marr_pipeline.workflows.phase_one import (
@@ -31,16 +32,22 @@ from marr_pipeline.workflows.phase_one import (
     Listener,
     Network,
     PhaseOneRequest,
+    method_prior,
     requested_dataset,
     stored_normalisation,
 )
 
 OF_TRAINING = (
+    "method",
+    "method_options",
     "recipe",
     "select_on",
     "iterations",
     "epochs",
     "batch_size",
+    "weight_decay",
+    "mixing",
+    "ema",
     "accumulate",
     "precision",
     "channels_last",
@@ -97,16 +104,21 @@ def _own_network(
             )
     config: dict[str, Any] = stored.record.config
     trained_on, recipe = config["dataset"], config["recipe"]
+    method = recorded_method(config.get("method"))
     fixed = {
         "dataset": trained_on["name"],
         "imbalance_ratio": trained_on["imbalance_ratio"],
         "data_seed": trained_on["data_seed"],
         "tune_fraction": trained_on["tune_fraction"],
         "backbone": config["backbone"],
+        "method": method.name,
         "recipe": recipe["name"],
         "select_on": config.get("select_on", "last"),
         "iterations": recipe["iterations"],
         "batch_size": recipe["batch_size"],
+        "weight_decay": recipe["weight_decay"],
+        "mixing": recipe.get("mixing", "none"),
+        "ema": recipe.get("ema"),
         "accumulate": config.get("accumulate", 1),
         "precision": config["precision"],
         "epochs": _epochs(recipe),
@@ -119,6 +131,12 @@ def _own_network(
                 f"{_option(field)}: {value} expected, with which {where} was "
                 f"trained, got {asked}; leave the option out"
             )
+    asked_options = training_method(method.name, request.method_options, of=trained_on["name"])
+    if request.method_options and asked_options != method:
+        raise DataError(
+            f"--method-option: {method.options} expected, with which {where} was trained, got "
+            f"{', '.join(request.method_options)}; leave the option out"
+        )
     if request.normalisation is not None:
         _check_normalisation(request.normalisation, trained_on, where=where)
     if not stored.finished:
@@ -130,14 +148,16 @@ def _own_network(
     as_trained = replace(request, **{field: fixed[field] for field in of_data})
     dataset = requested_dataset(as_trained, trained_on=stored.record, listener=listener)
     check_same_dataset(stored.record, dataset, where=where)
+    prior, warnings = method_prior(method, dataset)
     return Network(
-        model=restore_backbone(stored, where=where),
+        model=restore_backbone(stored, where=where, method=method if "method" in config else None),
         dataset=dataset,
         config=config,
-        prior_counts=dataset.class_counts,
+        prior_counts=prior,
         augmentation=request.augmentation or recipe["augmentation"],
         seed=request.seed if request.says("seed") else config["seed"],
         device=resolve_device(request.device),
+        warnings=warnings,
     )
 
 

@@ -35,7 +35,12 @@ from marr_pipeline.workflows.phase_one import (
     describe_skipped,
     threads_for,
 )
-from marr_pipeline.workflows.train import plan_training, planned_network, train_or_resume
+from marr_pipeline.workflows.train import (
+    after_first_stage,
+    plan_training,
+    planned_network,
+    train_or_resume,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,6 +148,8 @@ def extract(
 def _trained_network(
     request: PhaseOneRequest, output: Path, ranks: Ranks, listener: Listener
 ) -> Network:
+    kept = output.with_suffix(".pt")
+    request = after_first_stage(request, kept, ranks=ranks, listener=listener)
     plan = plan_training(request, ranks=ranks, listener=listener)
     with ranks.in_turn():
         if output.exists() and not request.overwrite:
@@ -150,7 +157,6 @@ def _trained_network(
             stored = cache.open_cache(output).meta("config")
             if isinstance(stored, dict):
                 cache.require_same(stored, plan.record().config, where=str(output))
-    kept = output.with_suffix(".pt")
     model = train_or_resume(plan, kept, request, ranks=ranks, listener=listener).model
     listener.say(f"checkpoint: {kept}")
     return planned_network(plan, model, request)

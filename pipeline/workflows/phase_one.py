@@ -19,6 +19,7 @@ from marr_pipeline.backbone.checkpoints.checkpoint import TrainingRecord
 from marr_pipeline.backbone.extract import BatchNorm
 from marr_pipeline.backbone.networks.classifier import Backbone
 from marr_pipeline.backbone.networks.libraries import NetworkInput
+from marr_pipeline.backbone.training.method import LossMethod, TrainingMethod
 from marr_pipeline.data import load_dataset
 from marr_pipeline.data.dataset import LongTailedDataset
 from marr_pipeline.data.listed import parse_prefixes
@@ -34,6 +35,8 @@ Dtype = Literal["float32", "float16"]
 
 ONE_THREAD_UP_TO = 16
 """Side in pixels."""
+ONE_OF_TWO_UP_TO = 32
+"""The same, where there are but two threads."""
 MOST_NAMED = 5
 
 
@@ -79,6 +82,8 @@ class PhaseOneRequest:
     new_head: bool = False
     pretrained: bool | None = None
     prior_counts: str | None = None
+    method: str = "softmax"
+    method_options: tuple[str, ...] = ()
     recipe: str = "default"
     select_on: str = "last"
     iterations: int | None = None
@@ -86,6 +91,9 @@ class PhaseOneRequest:
     batch_size: int | None = None
     accumulate: int = 1
     augmentation: str | None = None
+    weight_decay: float | None = None
+    mixing: str | None = None
+    ema: float | None = None
     device: str = "auto"
     precision: str = "auto"
     channels_last: bool = True
@@ -142,6 +150,21 @@ class Network:
     device: torch.device
     batch_norm: BatchNorm = "eval"
     warnings: tuple[str, ...] = ()
+
+
+def method_prior(
+    method: TrainingMethod, dataset: LongTailedDataset
+) -> tuple[npt.NDArray[np.float64] | npt.NDArray[np.int64] | None, tuple[str, ...]]:
+    """Counts that a trained network's logits stand for, and what to say where there are none."""
+    if method == LossMethod():
+        return dataset.class_counts, ()
+    prior = method.prior_counts(dataset.class_counts)
+    if prior is not None:
+        return prior, ()
+    return None, (
+        f"{method.name} is a heuristic: its logits stand for no known prior, and what corrects "
+        "them by one, such as logit adjustment, takes the training counts",
+    )
 
 
 def requested_dataset(
@@ -215,8 +238,13 @@ def describe_skipped(dataset: LongTailedDataset) -> list[str]:
 def threads_for(dataset: LongTailedDataset) -> AbstractContextManager[None]:
     """Within the block, one thread for images so small that a second one costs more than it brings.
 
-    Networks on them gain 15 % by a second thread on a quiet machine (digits, two cores: 4.6 s to
-    5.3 s) and lose a factor of 10 where other work runs (60 s): every operation ends in a barrier.
+    Every operation ends in a barrier, at which threads sleep. Networks on digits gain 15 % by a
+    second thread on a quiet machine and lose a factor of 10 where other work runs. ResNet-32 at
+    32 x 32 gains nothing (two cores, img/s by one and two threads: 333 and 320 on a quiet machine,
+    291 and 141 with one core busy, 249 and 44 with both).
     """
-    is_small = dataset.train.image_shape[-1] <= ONE_THREAD_UP_TO
+    side = dataset.train.image_shape[-1]
+    is_small = side <= ONE_THREAD_UP_TO or (
+        side <= ONE_OF_TWO_UP_TO and torch.get_num_threads() <= 2
+    )
     return num_threads(1) if is_small else nullcontext()

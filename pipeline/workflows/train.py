@@ -1,5 +1,6 @@
 """`train`: a network trained on the images that are asked for, begun, gone on with or reused."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -21,12 +22,14 @@ from marr_pipeline.errors import DataError, PipelineError
 from marr_pipeline.files import FileName
 from marr_pipeline.groups import shot_groups
 from marr_pipeline.protocols import RecipeTerms, protocol_of
+from marr_pipeline.systems import training_method
 from marr_pipeline.workflows.phase_one import (
     NOBODY,
     Listener,
     Network,
     PhaseOneRequest,
     describe_skipped,
+    method_prior,
     requested_dataset,
     threads_for,
 )
@@ -52,6 +55,7 @@ def train(
         PipelineError: as `train_backbone`; what is kept has been said then.
     """
     listener = listener if ranks.is_first else NOBODY
+    request = after_first_stage(request, Path(output), ranks=ranks, listener=listener)
     plan = plan_training(request, ranks=ranks, listener=listener)
     trained = train_or_resume(plan, Path(output), request, ranks=ranks, listener=listener)
     for line in describe_skipped(plan.dataset):
@@ -96,9 +100,13 @@ def plan_training(
                 epochs=request.epochs,
                 batch_size=request.batch_size,
                 augmentation=request.augmentation,
+                weight_decay=request.weight_decay,
+                mixing=request.mixing,
+                ema=request.ema,
             ),
             seed=request.seed,
             precision=resolve_precision(request.precision, device),
+            method=training_method(request.method, request.method_options, of=dataset.name),
             initial=_initial_weights(request, terms, backbone, dataset, is_dry=is_dry),
             select_on=request.select_on,
             accumulate=request.accumulate,
@@ -108,6 +116,24 @@ def plan_training(
     for line in _describe_plan(plan, device, ranks):
         listener.say(line)
     return plan
+
+
+def after_first_stage(
+    request: PhaseOneRequest, output: Path, *, ranks: Ranks = ALONE, listener: Listener = NOBODY
+) -> PhaseOneRequest:
+    """The request, of a method that goes on from plain training with that training's checkpoint.
+
+    Unless the request has one, it is trained first and kept under the name of `output` with the
+    suffix .stage1.pt. Arguments and errors as for `train`.
+    """
+    if request.checkpoint is not None or not training_method(request.method).has_first_stage:
+        return request
+    first = output.with_suffix(".stage1.pt")
+    listener.say(f"{request.method}, stage 1: plain training into {first}")
+    plain = replace(request, method="softmax", method_options=())
+    train(plain, output=first, ranks=ranks, listener=listener)
+    listener.say(f"{request.method}, stage 2")
+    return replace(request, checkpoint=first)
 
 
 def train_or_resume(
@@ -159,11 +185,13 @@ def train_or_resume(
 
 def planned_network(plan: TrainingPlan, model: Backbone, request: PhaseOneRequest) -> Network:
     """`model`, made or trained by the request's plan, ready for extraction."""
+    prior, warnings = method_prior(plan.method, plan.dataset)
     return Network(
         model=model,
         dataset=plan.dataset,
         config=plan.record().config,
-        prior_counts=plan.dataset.class_counts,
+        prior_counts=prior,
+        warnings=warnings,
         augmentation=plan.recipe.augmentation,
         seed=plan.seed,
         device=resolve_device(request.device),

@@ -7,6 +7,7 @@ A zip of torch's, always read with `weights_only=True`. Its top level is a dict 
     model            state dict of the network, float32
     optimizer        state dict of SGD, to go on training
     scaler           state dict of the loss scaler; null unless trained in float16
+    averaged         state dict of the averaged weights; null unless they are kept
     step             steps done
     finished         true once the recipe has run to its end; `model` is then what was kept
     selected         the best weights on the tune split so far, with their step and balanced
@@ -33,6 +34,7 @@ from torch import Tensor
 from marr_pipeline.backbone import build_backbone
 from marr_pipeline.backbone.checkpoints.matching import match_tensors
 from marr_pipeline.backbone.networks.classifier import Backbone
+from marr_pipeline.backbone.training.method import TrainingMethod
 from marr_pipeline.data.dataset import LongTailedDataset
 from marr_pipeline.errors import ConfigError, DataError
 from marr_pipeline.files import replacing, unwritable
@@ -54,9 +56,9 @@ class TrainingRecord:
 
     Attributes:
         config: JSON values: `dataset`, `backbone`, `recipe`, `seed`, `precision`, `draws`, how
-            random views are drawn; `initial` if the weights to start from were not drawn,
-            `select_on` if not the last ones are kept, `accumulate` and `norm_groups` if they are
-            not 1.
+            random views are drawn; `method` if it is not plain softmax, `initial` if the weights to
+            start from were not drawn, `select_on` if not the last ones are kept, `accumulate` and
+            `norm_groups` if they are not 1.
         rows: per split, the rows (N,) int64 it took from its source.
     """
 
@@ -91,6 +93,7 @@ class Checkpoint:
     record: TrainingRecord
     provenance: dict[str, str]
     scaler: dict[str, object] | None = None
+    averaged: dict[str, Tensor] | None = None
 
 
 def provenance(device: torch.device) -> dict[str, str]:
@@ -112,6 +115,7 @@ def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
         "model": checkpoint.model,
         "optimizer": checkpoint.optimizer,
         "scaler": checkpoint.scaler,
+        "averaged": checkpoint.averaged,
         "step": checkpoint.step,
         "finished": checkpoint.finished,
         "selected": None if checkpoint.selected is None else vars(checkpoint.selected),
@@ -186,11 +190,19 @@ def parse_checkpoint(content: Mapping[str, Any], *, where: str) -> Checkpoint:
         ),
         provenance=content["provenance"],
         scaler=content.get("scaler"),
+        averaged=content.get("averaged"),
     )
 
 
-def restore_backbone(checkpoint: Checkpoint, *, where: str) -> Backbone:
+def restore_backbone(
+    checkpoint: Checkpoint, *, where: str, method: TrainingMethod | None = None
+) -> Backbone:
     """The network of a checkpoint, on the CPU.
+
+    Args:
+        checkpoint: of a training.
+        where: how errors name the file.
+        method: that it was trained by; None for plain training.
 
     Raises:
         DataError: its tensors do not fit the backbone that its record names.
@@ -201,13 +213,25 @@ def restore_backbone(checkpoint: Checkpoint, *, where: str) -> Backbone:
         model = build_backbone(
             name, len(dataset["class_names"]), in_channels=dataset["channels"], seed=0
         )
+        if method is not None:
+            shape = (dataset["channels"], *dataset["image_size"])
+            model = method.network(model, image_shape=shape, seed=0)
     except ConfigError as error:
         raise DataError(
             f"{where}: a checkpoint of a known backbone expected, got {name} ({error}); "
             "install what it needs or train again"
         ) from error
-    matched = match_tensors(checkpoint.model, model, new_head=False, where=where, backbone=name)
-    matched.load_into(model)
+    if method is None:
+        matched = match_tensors(checkpoint.model, model, new_head=False, where=where, backbone=name)
+        matched.load_into(model)
+        return model
+    try:
+        model.load_state_dict(checkpoint.model)
+    except RuntimeError as error:
+        raise DataError(
+            f"{where}: the tensors of a {name} trained by {method.name} expected, got others "
+            f"({next(iter(str(error).splitlines()))}); train again"
+        ) from error
     return model
 
 

@@ -12,6 +12,7 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
+from marr_pipeline.backbone.networks.heads import NormalisedHead
 from marr_pipeline.errors import ConfigError
 
 PROBE_SIZE = 224
@@ -21,6 +22,8 @@ PROBE_SIZE = 224
 class Backbone(nn.Module):
     """A network with `logits = features @ head.weight.T + head.bias`, up to rounding.
 
+    With a `NormalisedHead` its `rows()` stand for the weight, and the features are normalised.
+
     Attributes:
         head: the linear layer, weight (K, D) and bias (K,); always its last one, under this name.
         head_aliases: what the layer is called in the networks' own checkpoints, beside `head`.
@@ -29,9 +32,19 @@ class Backbone(nn.Module):
     head: nn.Linear
     head_aliases: tuple[str, ...] = ()
 
-    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Logits (N, K) and features (N, D) of normalised images (N, C, H, W)."""
+    def features(self, images: Tensor) -> Tensor:
+        """(N, D) of normalised images (N, C, H, W), before a head that does so normalises them."""
         raise NotImplementedError
+
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        """Logits (N, K) and features (N, D) of normalised images (N, C, H, W).
+
+        A method's own network may give more while it is trained.
+        """
+        features = self.features(images)
+        if isinstance(self.head, NormalisedHead):
+            features = self.head.normalised(features)
+        return self.head(features), features
 
 
 class BackboneBuilder(Protocol):
@@ -55,10 +68,10 @@ class Classifier(Backbone):
         self.head = head
         self.head_aliases = (head_path,)
 
-    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Logits (N, K) and features (N, D) of normalised images (N, C, H, W)."""
-        features = self.body(images)
-        return self.head(features), features
+    def features(self, images: Tensor) -> Tensor:
+        """(N, D) of normalised images (N, C, H, W)."""
+        features: Tensor = self.body(images)
+        return features
 
 
 def build_classifier(

@@ -57,12 +57,11 @@ class ResNet(Backbone):
         self.layer3 = _stage(second, third, blocks_per_stage, stride=2)
         self.head = nn.Linear(third, num_classes)
 
-    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Logits (N, K) and features (N, 64) of normalised images (N, C, H, W)."""
+    def features(self, images: Tensor) -> Tensor:
+        """(N, 64) of normalised images (N, C, H, W)."""
         x = relu(self.bn1(self.conv1(images)))
-        x = self.layer3(self.layer2(self.layer1(x)))
-        features = x.mean(dim=(2, 3))
-        return self.head(features), features
+        maps: Tensor = self.layer3(self.layer2(self.layer1(x)))
+        return maps.mean(dim=(2, 3))
 
 
 def initialise(model: ResNet, generator: torch.Generator) -> None:

@@ -12,7 +12,7 @@ e < E_w:  a + (e - 1) (p - a) / (E_w - 1);   else  p (1 + cos(pi (e - E_w) / (E 
 """
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 
 import torch
 
@@ -20,6 +20,7 @@ from marr_pipeline.backbone import build_backbone
 from marr_pipeline.backbone.checkpoints.checkpoint import TrainingRecord
 from marr_pipeline.backbone.checkpoints.foreign import InitialWeights
 from marr_pipeline.backbone.networks.classifier import Backbone
+from marr_pipeline.backbone.training.method import LossMethod, TrainingMethod
 from marr_pipeline.data.dataset import LongTailedDataset
 from marr_pipeline.data.views import DRAWS
 from marr_pipeline.device import dtype_name
@@ -49,6 +50,9 @@ class Recipe:
         momentum: of SGD.
         weight_decay: of SGD.
         augmentation: a name in `AUGMENTATIONS`.
+        mixing: a name in `MIXINGS`: every image of a batch is mixed with the one before it, and
+            the loss is that of both labels, each with its image's share.
+        ema: decay of the average of the weights that is kept; None keeps the last weights.
     """
 
     name: str
@@ -63,12 +67,14 @@ class Recipe:
     momentum: float
     weight_decay: float
     augmentation: str
+    mixing: str = "none"
+    ema: float | None = None
 
     def __post_init__(self) -> None:
-        for field in ("iterations", "steps_per_epoch", "batch_size"):
-            _at_least(field, getattr(self, field), 1)
-        for field in ("warmup", "initial_learning_rate", "momentum", "weight_decay"):
-            _at_least(field, getattr(self, field), 0)
+        for key in ("iterations", "steps_per_epoch", "batch_size"):
+            _at_least(key, getattr(self, key), 1)
+        for key in ("warmup", "initial_learning_rate", "momentum", "weight_decay"):
+            _at_least(key, getattr(self, key), 0)
         if not 0 < self.peak_learning_rate < math.inf:
             raise ConfigError(
                 f"recipe {self.name}: a positive peak learning rate expected, got "
@@ -89,8 +95,12 @@ class Recipe:
         return peak * (1 + math.cos(math.pi * (now - self.warmup) / (end - self.warmup))) / 2
 
     def record(self) -> dict[str, object]:
-        """Every field as a JSON value."""
-        return asdict(self)
+        """Every field as a JSON value; those that came later only where they do something."""
+        record = asdict(self)
+        for key, idle in (("mixing", "none"), ("ema", None)):
+            if record[key] == idle:
+                del record[key]
+        return record
 
 
 def plan_recipe(
@@ -103,6 +113,9 @@ def plan_recipe(
     epochs: int | None = None,
     batch_size: int | None = None,
     augmentation: str | None = None,
+    weight_decay: float | None = None,
+    mixing: str | None = None,
+    ema: float | None = None,
 ) -> Recipe:
     """What `terms` mean on `num_samples` images, with the user's and the dataset's overrides.
 
@@ -118,6 +131,9 @@ def plan_recipe(
         epochs: the user's number of epochs, instead of `iterations`.
         batch_size: the user's images a step; never more than N are taken.
         augmentation: the user's; else the recipe's, else the dataset's.
+        weight_decay: the user's; else the recipe's, as are the next two.
+        mixing: a name in `MIXINGS`.
+        ema: decay of an average of the weights; 0 for none.
 
     Raises:
         ConfigError: both lengths given, a number below 1, an augmentation that the dataset does
@@ -165,8 +181,10 @@ def plan_recipe(
         initial_learning_rate=terms.initial_learning_rate,
         peak_learning_rate=terms.peak_learning_rate,
         momentum=terms.momentum,
-        weight_decay=terms.weight_decay,
+        weight_decay=terms.weight_decay if weight_decay is None else weight_decay,
         augmentation=chosen,
+        mixing=mixing or terms.mixing,
+        ema=(terms.ema if ema is None else ema) or None,
     )
 
 
@@ -181,6 +199,7 @@ class TrainingPlan:
         seed: of the initial weights, the order of the images and their augmentation.
         precision: of the forward and backward pass, float32, bfloat16 or float16; the weights and
             the loss are float32 always.
+        method: what is trained, on which images, by which loss.
         initial: weights to start from; None draws all of them.
         select_on: `tune` keeps the weights that are best on that split, `last` the last ones.
         accumulate: micro-batches of a step, each with batch statistics of its own; the gradient is
@@ -194,6 +213,7 @@ class TrainingPlan:
     recipe: Recipe
     seed: int
     precision: torch.dtype
+    method: TrainingMethod = field(default_factory=LossMethod)
     initial: InitialWeights | None = None
     select_on: str = "last"
     accumulate: int = 1
@@ -206,6 +226,11 @@ class TrainingPlan:
             raise ConfigError(
                 f"--select-on tune: a tune split expected, got {self.dataset.name} without one; "
                 "hold one out with --tune-fraction, or keep the last weights"
+            )
+        if self.recipe.mixing != "none" and len(self.method.streams) > 1:
+            raise ConfigError(
+                f"--mixing: none expected for {self.method.name}, whose batches are of several "
+                f"kinds of images, got {self.recipe.mixing}; leave it out"
             )
         check_batches(
             self.recipe, num_samples=len(self.dataset.train), micro_batches=self.accumulate
@@ -225,7 +250,8 @@ class TrainingPlan:
         )
         if self.initial is not None:
             self.initial.matched.load_into(model)
-        return model
+        shape = self.dataset.train.image_shape
+        return self.method.network(model, image_shape=shape, seed=self.seed)
 
     def record(self) -> TrainingRecord:
         """What a checkpoint of this run keeps."""
@@ -237,13 +263,15 @@ class TrainingPlan:
             "precision": dtype_name(self.precision),
             "draws": DRAWS,
         }
+        if self.method != LossMethod():
+            config["method"] = self.method.record()
         if self.initial is not None:
             config["initial"] = self.initial.record
         if self.select_on != "last":
             config["select_on"] = self.select_on
-        for field in ("accumulate", "norm_groups"):
-            if getattr(self, field) != 1:
-                config[field] = getattr(self, field)
+        for key in ("accumulate", "norm_groups"):
+            if getattr(self, key) != 1:
+                config[key] = getattr(self, key)
         return TrainingRecord(config, self.dataset.source_rows())
 
 

@@ -22,6 +22,7 @@ from marr_pipeline.backbone.checkpoints.checkpoint import (
 )
 from marr_pipeline.backbone.extract import extract_split, plan_blocks
 from marr_pipeline.backbone.networks.classifier import Backbone
+from marr_pipeline.backbone.training.averaging import AveragedWeights
 from marr_pipeline.backbone.training.plan import Execution, TrainingPlan
 from marr_pipeline.backbone.training.step import TrainingStep
 from marr_pipeline.data.normalise import Normalisation
@@ -92,10 +93,13 @@ class SavedState:
         except KeyboardInterrupt as stop:
             raise KeyboardInterrupt(self._next) from stop
 
-    def take_over(self, *, resume: bool) -> tuple[int, Selected | None]:
-        """Put the saved state into the model and the optimiser.
+    def take_over(
+        self, averaged: AveragedWeights | None, *, resume: bool
+    ) -> tuple[int, Selected | None]:
+        """Put the saved state into the model, the optimiser and the averages.
 
         Args:
+            averaged: where there are any.
             resume: false leaves the file alone until it is replaced.
 
         Returns:
@@ -108,7 +112,7 @@ class SavedState:
         selected = None
         with self._ranks.in_turn():
             if resume and self._path.exists():
-                selected = self._restore()
+                selected = self._restore(averaged)
         first = self._step or 0
         if len(set(self._ranks.gather(torch.tensor([first])).flatten().tolist())) > 1:
             raise PipelineError(
@@ -117,7 +121,7 @@ class SavedState:
             )
         return first, selected
 
-    def _restore(self) -> Selected | None:
+    def _restore(self, averaged: AveragedWeights | None) -> Selected | None:
         stored = load_checkpoint(self._path)
         differences = record_differences(stored.record, self._record)
         if differences:
@@ -130,10 +134,12 @@ class SavedState:
         self._training.optimizer.load_state_dict(stored.optimizer)
         if stored.scaler is not None:
             self._training.scaler.load_state_dict(stored.scaler)
+        if averaged is not None and stored.averaged is not None:
+            averaged.load(stored.averaged)
         self._step = stored.step
         return stored.selected
 
-    def save(self, step: int, selected: Selected | None) -> None:
+    def save(self, step: int, selected: Selected | None, averaged: AveragedWeights | None) -> None:
         """Write the state after `step` steps; ranks other than 0 have nothing to do.
 
         Raises:
@@ -148,6 +154,7 @@ class SavedState:
             selected=selected,
             optimizer=self._training.optimizer.state_dict(),
             scaler=self._training.scaler.state_dict() or None,
+            averaged=None if averaged is None else averaged.state,
             step=step,
             finished=step == self._iterations,
             record=self._record,

@@ -3,23 +3,24 @@
 What layers draw in a step, such as dropout, is a function of seed and step, though they draw from
 torch's global generators.
 
-The loss of a batch is the mean cross-entropy of its B images. Of micro-batch j, process r of P has
-b_rj images with the mean loss l_rj. It goes back from P l_rj b_rj / B, and torch's
-DistributedDataParallel takes the mean over the processes: the gradient is that of
+The loss of a batch of B images is the mean of its parts' losses, each weighted by its images. Of
+micro-batch j, process r of P has b_rj images with the loss l_rj. It goes back from P l_rj b_rj / B,
+and torch's DistributedDataParallel takes the mean over the processes: the gradient is that of
 sum_rj l_rj b_rj / B, the loss of the whole batch, however uneven the parts are.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
 from torch.nn.parallel import DistributedDataParallel
+from torchvision.transforms import v2
 
 from marr_pipeline.backbone.networks.classifier import Backbone
+from marr_pipeline.backbone.training.method import Forward
 from marr_pipeline.backbone.training.plan import Execution, TrainingPlan
 from marr_pipeline.data.normalise import normalise
 from marr_pipeline.data.views import Batch
@@ -53,8 +54,12 @@ class TrainingStep:
         execution: Execution,
     ) -> None:
         recipe = plan.recipe
+        groups = [
+            {"params": parameters, "rate_factor": factor}
+            for parameters, factor in plan.method.rate_factors(model)
+        ]
         self.optimizer = torch.optim.SGD(
-            model.parameters(),
+            groups,
             lr=recipe.learning_rate(0),
             momentum=recipe.momentum,
             weight_decay=recipe.weight_decay,
@@ -77,18 +82,26 @@ class TrainingStep:
             with lost_rank():
                 self._shared = DistributedDataParallel(model)
         network = model if self._shared is None else self._shared
-        self._network: Callable[[Tensor], tuple[Tensor, Tensor]] = (
-            torch.compile(network) if execution.compile else network
-        )
+        self._network: Forward = torch.compile(network) if execution.compile else network
+        counts = torch.from_numpy(plan.dataset.class_counts).float()
+        self._class_counts = counts.to(device)
+        self.seen = torch.zeros(len(counts), device=device)
+        """(K,) images of each class that this process has trained on, kept if the loss asks."""
 
     def __call__(
-        self, batches: Sequence[Batch], *, batch_size: int, learning_rate: float
+        self,
+        batches: Sequence[Batch],
+        *,
+        step: int,
+        batch_size: int,
+        learning_rate: float,
     ) -> Tensor:
         """Update the weights.
 
         Args:
             batches: this process's micro-batches.
-            batch_size: B, of all processes together.
+            step: how many came before.
+            batch_size: B, of all processes together; a method of S streams has S B images.
             learning_rate: of this step.
 
         Returns:
@@ -99,32 +112,52 @@ class TrainingStep:
             LostRankError: another rank has ended.
         """
         for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate
+            group["lr"] = learning_rate * group.get("rate_factor", 1.0)
         self.optimizer.zero_grad(set_to_none=True)
+        method, progress = self._plan.method, step / self._plan.recipe.iterations
+        num_images = batch_size * len(method.streams)
         readings = []
         with lost_rank(), _every_parameter_used():
             for number, (views, labels) in enumerate(batches, start=1):
-                share = len(labels) / batch_size
+                share = len(labels) / num_images
                 with self._gradients_kept(is_last=number == len(batches)):
-                    logits = self._forward(views)
-                    loss = cross_entropy(logits, labels)
+                    outputs, share_of_own = self._outputs(views, progress)
+                    counts = self._counts_for(labels)
+                    loss = method.loss(outputs, labels, class_counts=counts, progress=progress)
+                    if share_of_own is not None:
+                        others = method.loss(
+                            outputs, labels.roll(1), class_counts=counts, progress=progress
+                        )
+                        loss = share_of_own * loss + (1 - share_of_own) * others
                     scaled = self.scaler.scale(loss * (share * self._execution.ranks.size))
                     torch.autograd.backward(scaled)
-                hits = (logits.detach().argmax(1) == labels).sum() / batch_size
+                answers = method.answers(labels)
+                hits = (outputs[0].detach().argmax(1) == answers).sum() * (share / len(answers))
                 readings.append(torch.stack([loss.detach() * share, hits]))
             self.scaler.step(self.optimizer)
             self.scaler.update()
         return torch.stack(readings).sum(0)
 
-    def _forward(self, views: Tensor) -> Tensor:
-        """Logits (b, K), at least float32."""
+    def _outputs(self, views: Tensor, progress: float) -> tuple[tuple[Tensor, ...], Tensor | None]:
+        """What the method's loss takes, at least float32, and the share that images have in what
+        they were mixed to; None where they were not.
+        """
         precision = self._plan.precision
         inputs = normalise(views, self._plan.dataset.normalisation)
+        inputs, share = mixed(inputs, self._plan.recipe.mixing)
         if not self._execution.channels_last:
             inputs = inputs.contiguous()
         with torch.autocast(self._device.type, precision, enabled=precision != torch.float32):
-            logits, _ = self._network(inputs)
-        return logits.to(torch.promote_types(logits.dtype, torch.float32))
+            outputs = self._plan.method.outputs(self._network, inputs, progress=progress)
+        wide = (each.to(torch.promote_types(each.dtype, torch.float32)) for each in outputs)
+        return tuple(wide), share
+
+    def _counts_for(self, labels: Tensor) -> Tensor:
+        """(K,) the class counts of a micro-batch's loss."""
+        if not self._plan.method.counts_seen:
+            return self._class_counts
+        self.seen += torch.bincount(labels, minlength=len(self.seen))
+        return self.seen
 
     def _gradients_kept(self, *, is_last: bool) -> AbstractContextManager[None]:
         """Until the last micro-batch, gradients are added up and stay in their process."""
@@ -136,6 +169,25 @@ class TrainingStep:
     def _count_if_skipped(self, optimizer: Any, *arguments: Any) -> None:
         """The scaler tells a fused optimizer by this attribute whether it is to skip the step."""
         self.num_skipped += optimizer.found_inf
+
+
+def mixed(images: Tensor, mixing: str) -> tuple[Tensor, Tensor | None]:
+    """Every image of a batch mixed with the one before it, as torchvision does.
+
+    Args:
+        images: (B, C, H, W), normalised.
+        mixing: a name in `MIXINGS`; Zhang et al. (2018) and Yun et al. (2019), shares uniform.
+
+    Returns:
+        The images, and the share of each one's own pixels, a scalar; None for `none`.
+    """
+    if mixing == "none":
+        return images, None
+    transforms = {"mixup": v2.MixUp, "cutmix": v2.CutMix}
+    transform = transforms[mixing](alpha=1.0, num_classes=len(images))
+    # With the place of an image for its label, the first target's first entry is its own share.
+    blended, targets = transform(images, torch.arange(len(images), device=images.device))
+    return blended, targets[0, 0]
 
 
 @contextmanager

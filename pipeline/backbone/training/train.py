@@ -1,4 +1,4 @@
-"""Phase one's training loop: cross-entropy, SGD with momentum, every draw a function of the seed.
+"""Phase one's training loop: SGD on a method's loss, every draw a function of the seed.
 
 The order and the augmentation of epoch e depend on (seed, e) alone and the learning rate on the
 step alone, so a run that was stopped and resumed takes the very steps of one that was not, and
@@ -14,11 +14,13 @@ import torch
 
 from marr_pipeline.backbone.checkpoints.checkpoint import Selected
 from marr_pipeline.backbone.networks.classifier import Backbone
+from marr_pipeline.backbone.training.averaging import AveragedWeights
 from marr_pipeline.backbone.training.batches import (
     StepBatches,
     batch_size_of,
-    plan_passes,
-    share_passes,
+    images_seen,
+    plan_epochs,
+    share_epochs,
 )
 from marr_pipeline.backbone.training.plan import Execution, TrainingPlan, check_batches
 from marr_pipeline.backbone.training.reports import Reports, metrics_path, open_metrics
@@ -93,7 +95,7 @@ def train_backbone(
 ) -> TrainedBackbone:
     """Train a fresh network by `plan` and keep it in the file `checkpoint`.
 
-    Sampling is instance-balanced: every epoch is a permutation of all images. Ctrl-C saves a
+    What an epoch takes of the images is the method's; plain training permutes them. Ctrl-C saves a
     checkpoint at the end of its step and is raised again; so is the error of an image that cannot
     be read. A signal or such an error in one process stops all of them after the same step.
 
@@ -128,7 +130,8 @@ def train_backbone(
         saved = SavedState(
             checkpoint, plan, model=model, training=take_step, device=device, execution=execution
         )
-        first, selected = saved.take_over(resume=resume)
+        averaged = None if recipe.ema is None else AveragedWeights(model, recipe.ema)
+        first, selected = saved.take_over(averaged, resume=resume)
         trained = TrainedBackbone(
             model=model,
             checkpoint=checkpoint,
@@ -141,6 +144,17 @@ def train_backbone(
             return trained
         if metrics is not None:
             metrics.go_on_from(first)
+        if first == 0:
+            plan.method.prepare(model, plan.dataset, device=device)
+        take_step.seen += images_seen(
+            recipe,
+            labels=plan.dataset.train.labels,
+            seed=plan.seed,
+            step=first,
+            streams=plan.method.streams,
+            micro_batches=plan.accumulate,
+            ranks=ranks,
+        )
         batches = _step_batches(plan, first, device=device, ranks=ranks)
         reports = Reports(
             recipe,
@@ -155,16 +169,19 @@ def train_backbone(
                 seed_dropout(plan.seed, step, device, rank=ranks.rank)
                 size = batch_size_of(recipe, step, num_samples=len(plan.dataset.train))
                 rate = recipe.learning_rate(step)
-                reading = take_step(batches.take(), batch_size=size, learning_rate=rate)
+                reading = take_step(batches.take(), step=step, batch_size=size, learning_rate=rate)
                 reports.add(reading, num_images=size)
                 batches.fetch()
 
                 done = step + 1
+                if averaged is not None:
+                    averaged.update(done)
                 is_last = done == recipe.iterations
                 if plan.select_on == "tune" and (is_last or done % recipe.steps_per_epoch == 0):
-                    score = _score(model, plan, device=device, execution=execution)
+                    scored = model if averaged is None else averaged.model()
+                    score = _score(scored, plan, device=device, execution=execution)
                     reports.scored(done, score=score)
-                    selected = better(selected, model, step=done, score=score)
+                    selected = better(selected, scored, step=done, score=score)
                 is_wanted = reports.is_due() or interrupted() or batches.error is not None
                 if not (is_last or ranks.any(is_wanted)):
                     continue
@@ -172,10 +189,12 @@ def train_backbone(
                 means = reports.report(done, kept=saved.text)
                 if is_last and selected is not None:
                     model.load_state_dict(selected.model)
+                elif is_last and averaged is not None:
+                    model.load_state_dict(averaged.state)
                 is_broken = ranks.any(batches.error is not None)
                 ends = ranks.any(interrupted()) or is_broken or is_last
                 if ends or ranks.any(reports.save_is_due()):
-                    saved.save(done, selected)
+                    saved.save(done, selected, averaged)
                     reports.saved()
                 if ends:
                     ranks.meet()  # the first has saved
@@ -222,9 +241,15 @@ def _step_batches(
     plan: TrainingPlan, first: int, *, device: torch.device, ranks: Ranks
 ) -> StepBatches:
     images, each = plan.dataset.train, plan.accumulate
-    passes = plan_passes(plan.recipe, num_samples=len(images), seed=plan.seed, first_step=first)
+    epochs = plan_epochs(
+        plan.recipe,
+        labels=images.labels,
+        seed=plan.seed,
+        first_step=first,
+        streams=plan.method.streams,
+    )
     micro_batches = images.batches(
-        share_passes(passes, micro_batches=each, ranks=ranks),
+        share_epochs(epochs, micro_batches=each, ranks=ranks),
         augmentation=AUGMENTATIONS[plan.recipe.augmentation],
         device=device,
     )

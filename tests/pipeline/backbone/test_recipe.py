@@ -25,7 +25,7 @@ def test_default_is_the_shared_recipe():
     recipe = plan("default")
     assert (recipe.iterations, recipe.batch_size, recipe.warmup) == (13_000, 512, 780)
     assert (recipe.momentum, recipe.weight_decay) == (0.9, 5e-4)
-    assert recipe.augmentation == "crop-flip"
+    assert recipe.augmentation == "autoaugment-cutout"
     assert recipe.learning_rate(0) == 0.05
     assert recipe.learning_rate(390) == pytest.approx(0.075)
     assert recipe.learning_rate(780) == pytest.approx(0.1)

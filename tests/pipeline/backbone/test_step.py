@@ -31,7 +31,7 @@ def without_norms(num_classes, *, in_channels, seed):
 def take_step(plan, batches, *, batch_size, rate=0.5):
     model = plan.initial_model().double().train()
     step = TrainingStep(model, plan, device=CPU, execution=Execution())
-    reading = step(batches, batch_size=batch_size, learning_rate=rate)
+    reading = step(batches, step=0, batch_size=batch_size, learning_rate=rate)
     return reading, model.state_dict()
 
 
@@ -132,11 +132,11 @@ def test_a_step_never_waits_for_the_gpu(precision, make_plan):
     images = plan.dataset.train.images[:64].to(device)
     labels = plan.dataset.train.labels[:64].to(device)
     for _ in range(3):  # the first steps set up
-        step([(images, labels)], batch_size=64, learning_rate=0.1)
+        step([(images, labels)], step=0, batch_size=64, learning_rate=0.1)
     torch.cuda.set_sync_debug_mode("error")
     try:
         halves = [(images[:32], labels[:32]), (images[32:], labels[32:])]
-        step(halves, batch_size=64, learning_rate=0.1)
+        step(halves, step=0, batch_size=64, learning_rate=0.1)
     finally:
         torch.cuda.set_sync_debug_mode("default")
 

@@ -1,0 +1,45 @@
+"""Training methods by name: those of `losses`, and whole systems with networks of their own."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from marr_pipeline.backbone.training.method import LossMethod, TrainingMethod, loss_options
+from marr_pipeline.losses import LOSSES
+from marr_pipeline.losses.options import parse_options
+from marr_pipeline.protocols import protocol_of
+from marr_pipeline.systems.bbn import BBN
+from marr_pipeline.systems.causal_norm import CausalNorm
+from marr_pipeline.systems.hybrid_sc import HybridSC
+from marr_pipeline.systems.oltr import OLTR
+from marr_pipeline.systems.system import System
+
+SYSTEMS: dict[str, type[System]] = {each.name: each for each in (OLTR, CausalNorm, BBN, HybridSC)}
+
+
+def training_method(
+    name: str, texts: Sequence[str] = (), *, of: str | None = None
+) -> TrainingMethod:
+    """The method of that name, a key of `LOSSES` or of `SYSTEMS`.
+
+    Args:
+        name: one of `names.TRAINING_METHODS`.
+        texts: options as the user says them, `NAME=VALUE` each.
+        of: the dataset, for which some methods have options of their own.
+
+    Raises:
+        ConfigError: an option that the method does not have, or a value of another kind.
+    """
+    texts = [*protocol_of(of).training.get(name, ()), *texts]
+    if name in LOSSES:
+        return LossMethod(name, loss_options(name, texts))
+    system = SYSTEMS[name]
+    options: dict[str, Any] = parse_options(system, texts, method=name)
+    return system(**options)
+
+
+def recorded_method(record: Mapping[str, Any] | None) -> TrainingMethod:
+    """The method of a `TrainingMethod.record`; plain softmax where there is none."""
+    if record is None:
+        return LossMethod()
+    texts = [f"{name}={value}" for name, value in record["options"].items()]
+    return training_method(record["name"], texts)
