@@ -53,8 +53,18 @@ def test_a_script_prints_and_keeps_what_it_measured(name, tmp_path):
     assert all(excess > -1e-9 for excess in document.get("excess", {}).values())
 
 
+def test_methods_are_compared_on_the_same_images(digits_cache, tmp_path):
+    record = tmp_path / "record.json"
+    done = run_script("methods", digits_cache, "-o", record)
+    assert done.returncode == 0, done.stderr
+    methods = json.loads(record.read_text())["methods"]
+    assert set(methods) == {"softmax", "logit-adjustment", "softmax + marr"}
+    assert all(f"| {method} |" in done.stdout for method in methods)
+    assert methods["softmax + marr"]["vs_softmax"]["p_holm"] <= 1
+
+
 def test_every_script_with_a_command_is_tried_and_listed():
     scripts = {path.stem for path in FOLDER.glob("*.py") if "__main__" in path.read_text()}
-    assert scripts == set(SCRIPTS)
+    assert scripts == {*SCRIPTS, "methods"}
     readme = (FOLDER / "README.md").read_text()
     assert all(f"python benchmarks/{name}.py" in readme for name in scripts)

@@ -33,5 +33,19 @@ def test_paths_that_a_reader_is_sent_to_exist(path):
     assert (ROOT / path).exists()
 
 
+def test_the_page_of_phase_one_has_every_method_and_its_options():
+    from marr_pipeline import names
+    from marr_pipeline.systems import training_method
+
+    page = (ROOT / "docs" / "phase-one.md").read_text()
+    rows = {line.split("`")[1]: line for line in page.splitlines() if line.startswith("| `")}
+    assert tuple(rows) == (*names.TRAINING_METHODS[:12], "causal-norm", "bbn", "hybrid-sc", "oltr")
+    for name, row in rows.items():
+        told = row + (rows["ldam"] if name == "ldam-drw" else "")
+        told += rows["balanced-softmax"] if name == "lade" else ""
+        for option in training_method(name).options:
+            assert f"`{option}`" in told, (name, option)
+
+
 def test_the_walks_name_their_files():
     assert len(PATHS) > 50
