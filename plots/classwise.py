@@ -107,7 +107,7 @@ def draw_classwise(
 
     Args:
         axis: the K classes; their names are shown where they fit (up to 16 classes).
-        scores: name of a method to its scores, 1 to 7 of them, the one before first.
+        scores: name of a method to its scores, 1 to 8 of them, the one before first.
         width: of both columns of a paper with the panels side by side, or of one with F1 below.
 
     Returns:

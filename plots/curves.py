@@ -97,7 +97,7 @@ def draw_curves(axis: ClassAxis, curves: Mapping[str, ClassCurves]) -> Drawing:
 
     Args:
         axis: the K classes; their names are shown where they fit (up to 16 classes).
-        curves: name of a method to its curves, 1 to 7 of them.
+        curves: name of a method to its curves, 1 to 8 of them.
 
     Returns:
         A figure of both columns' width, and the `class_table` of the curves.

@@ -4,6 +4,7 @@ import csv
 import errno
 import os
 import secrets
+import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,9 +13,10 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 from matplotlib.figure import Figure
+from matplotlib.transforms import Bbox
 
 from marr_pipeline.plots import PlotError
-from marr_pipeline.plots.style import look
+from marr_pipeline.plots.style import LARGE, POINTS_PER_INCH, look, text_width
 
 Column = Sequence[str] | Sequence[int] | Sequence[float] | npt.NDArray[np.generic]
 Table = Mapping[str, Column]
@@ -32,6 +34,7 @@ class Drawing(NamedTuple):
     table: Table
 
 
+TITLE_GAP = 0.04  # inches, around a title
 # Without a date in them, two runs write the same bytes.
 FORMATS: dict[str, dict[str, str | None]] = {
     ".png": {},
@@ -40,7 +43,9 @@ FORMATS: dict[str, dict[str, str | None]] = {
 }
 
 
-def save_drawing(drawing: Drawing, path: Path) -> tuple[Path, Path]:
+def save_drawing(
+    drawing: Drawing, path: Path, *, dpi: int | None = None, title: str = ""
+) -> tuple[Path, Path]:
     """Write a figure and, under the same name with `.csv`, the numbers it shows.
 
     Both are written in full beside their final names before either takes its name: a failed save
@@ -50,6 +55,8 @@ def save_drawing(drawing: Drawing, path: Path) -> tuple[Path, Path]:
         drawing: from one of this package's figures. In its numbers NaN becomes an empty cell, and
             floats are written with the digits that give the same number back.
         path: the picture; its suffix says `.png`, `.pdf` or `.svg`.
+        dpi: dots per inch of a `.png`; None for the look's.
+        title: over the figure, whose paper grows by its lines.
 
     Returns:
         The two paths, picture first.
@@ -70,13 +77,46 @@ def save_drawing(drawing: Drawing, path: Path) -> tuple[Path, Path]:
         if target.is_dir():
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(target))
     with _replacing(path) as picture, _replacing(csv_path) as numbers:
-        with look():
-            drawing.figure.savefig(picture, format=suffix[1:], metadata=FORMATS[suffix])
+        with look(), _titled(drawing.figure, title) as paper:
+            drawing.figure.savefig(
+                picture,
+                format=suffix[1:],
+                metadata=FORMATS[suffix],
+                dpi=dpi or "figure",
+                bbox_inches=paper,
+            )
         with numbers.open("w", encoding="utf-8", newline="") as file:
             writer = csv.writer(file, lineterminator="\n")
             writer.writerow(drawing.table)
             writer.writerows(rows)
     return path, csv_path
+
+
+@contextmanager
+def _titled(figure: Figure, title: str) -> Iterator[Bbox | None]:
+    """Lines of a title over the paper; yields the larger paper in inches, None without a title."""
+    if not title.strip():
+        yield None
+        return
+    width, height = figure.get_size_inches()
+    room = (width - 2 * TITLE_GAP) * POINTS_PER_INCH
+    for length in range(len(title), 0, -1):
+        lines = textwrap.wrap(title, length)
+        if max(text_width(line, size=LARGE) for line in lines) <= room:
+            break
+    line_height = 1.25 * LARGE / POINTS_PER_INCH
+    text = figure.text(
+        TITLE_GAP / width,
+        1 + TITLE_GAP / height,
+        "\n".join(lines),
+        fontsize=LARGE,
+        va="bottom",
+        linespacing=1.1,
+    )
+    try:
+        yield Bbox([[0.0, 0.0], [width, height + 2 * TITLE_GAP + len(lines) * line_height]])
+    finally:
+        text.remove()
 
 
 def _rows(table: Table) -> list[tuple[object, ...]]:

@@ -22,9 +22,15 @@ POINTS_PER_INCH = 72.0
 SMALL, NORMAL, LARGE = 7.0, 7.5, 8.5  # points at print size; nothing is smaller than SMALL
 
 # Okabe and Ito's colours, which stay apart for colour-blind readers; yellow is too pale for lines.
-SERIES_COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-SERIES_MARKERS = ("o", "s", "^", "D", "v", "P", "X")
-SERIES_DASHES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1)), (0, (1, 1)))
+# The eighth is Tol's wine.
+SERIES_COLORS = (
+    *("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#882255"),
+)
+SERIES_MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<")
+SERIES_DASHES = (
+    *("-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1)), (0, (1, 1))),
+    (0, (6, 1, 1, 1, 1, 1)),
+)
 MAX_SERIES = len(SERIES_COLORS)
 
 INK, FADED, SPINE, PALE, BAND = "#262626", "#595959", "#8C8C8C", "#C9C9C9", "#F3F3F3"

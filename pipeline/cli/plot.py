@@ -28,6 +28,10 @@ from marr_pipeline.cli.options import (
     default="page",
     help="Of a paper's two columns, or for classwise of one.",
 )
+@click.option(
+    "--dpi", type=click.IntRange(50, 2_400), help="Dots per inch of a .png.  [default: 200]"
+)
+@click.option("--title", default="", show_default=False, help="Over the figure.")
 @click.option("-o", "--output", type=output_type, required=True, help="Figure: .png, .pdf, .svg.")
 def cli_command(
     figure: str,
@@ -36,6 +40,8 @@ def cli_command(
     split: str,
     any_head: bool,
     width: Literal["page", "column"],
+    dpi: int | None,
+    title: str,
     output: Path,
 ) -> None:
     """Draw FIGURE of CACHE before and after RECTIFIERS; its numbers go beside it as .csv."""
@@ -43,6 +49,14 @@ def cli_command(
 
     check_output(output, suffixes=FIGURE_SUFFIXES)
     written = plot(
-        figure, cache, rectifiers, output=output, split=split, any_head=any_head, width=width
+        figure,
+        cache,
+        rectifiers,
+        output=output,
+        split=split,
+        any_head=any_head,
+        width=width,
+        dpi=dpi,
+        title=title,
     )
     note(f"wrote {' and '.join(map(str, written))}")

@@ -1,6 +1,8 @@
 """Figures from a cache and rectifiers, each with the numbers it shows."""
 
-from collections.abc import Callable, Iterable
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from marr_pipeline.errors import ConfigError
@@ -10,6 +12,7 @@ from marr_pipeline.plots.classwise import ClassScores, Width, draw_classwise
 from marr_pipeline.plots.confusion import draw_confusion
 from marr_pipeline.plots.curves import ClassCurves, draw_curves
 from marr_pipeline.plots.save import Drawing, save_drawing
+from marr_pipeline.rectify.rectifier import Rectifier
 from marr_pipeline.report.metrics import confusion_counts, measure
 from marr_pipeline.workflows.cached import CacheLike
 from marr_pipeline.workflows.evaluate import Evaluation, evaluate
@@ -39,17 +42,15 @@ def confusion(axis: ClassAxis, evaluation: Evaluation, width: Width) -> Drawing:
 
 def classwise(axis: ClassAxis, evaluation: Evaluation, width: Width) -> Drawing:
     """Accuracy and F1 of each class, head to tail, before and after (Figure 6)."""
-    named = {key: _full_name(key, evaluation) for key in evaluation.rectifiers}
-    is_clear = len(set(named.values())) == len(named)
-    scores = {}
-    for key, found in evaluation.metrics().items():
-        name = named[key] if is_clear or named[key] == key else f"{key}: {named[key]}"
-        scores[name] = ClassScores(
+    scores = {
+        key: ClassScores(
             accuracy=found.per_class,
             f1=found.class_f1,
             overall=found.overall,
             macro_f1=found.macro_f1,
         )
+        for key, found in evaluation.metrics().items()
+    }
     return draw_classwise(axis, scores, width=width)
 
 
@@ -60,11 +61,21 @@ FIGURES: dict[str, Callable[[ClassAxis, Evaluation, Width], Drawing]] = {
 }
 
 
-def _full_name(key: str, evaluation: Evaluation) -> str:
-    """`marr (default)`: the method and the preset of a rectifier, which its file may be called."""
-    metadata = evaluation.rectifiers[key].metadata
-    preset = metadata.get("preset")
-    return f"{metadata['method']} ({preset})" if preset else str(metadata["method"])
+def labelled(rectifiers: Mapping[str, Rectifier]) -> dict[str, Rectifier]:
+    """By the words of a legend: method and preset, `marr (default)`; alike ones by their key too.
+
+    Args:
+        rectifiers: by file stem, or by method if they are baselines.
+    """
+    names = {}
+    for key, rectifier in rectifiers.items():
+        preset = rectifier.metadata.get("preset")
+        names[key] = f"{rectifier.method} ({preset})" if preset else rectifier.method
+    times = Counter(names.values())
+    return {
+        name if times[name] == 1 or name == key else f"{key}: {name}": rectifiers[key]
+        for key, name in names.items()
+    }
 
 
 def _only_page(figure: str, width: Width) -> None:
@@ -81,6 +92,8 @@ def plot(
     split: str = "test",
     any_head: bool = False,
     width: Width = "page",
+    dpi: int | None = None,
+    title: str = "",
 ) -> list[Path]:
     """Draw a cache before and after rectifiers.
 
@@ -92,6 +105,8 @@ def plot(
         split: whose samples are shown.
         any_head: accept rectifiers that were fitted on another head.
         width: of a paper's two columns or, for `classwise`, of one.
+        dpi: dots per inch of a `.png`; None for 200.
+        title: over the figure.
 
     Returns:
         The files written.
@@ -104,10 +119,12 @@ def plot(
     if figure not in FIGURES:
         raise ConfigError(f"figure: one of {', '.join(FIGURES)} expected, got {figure}")
     evaluation = evaluate(cache, rectifiers, split=split, any_head=any_head, baselines=("softmax",))
+    evaluation = replace(evaluation, rectifiers=labelled(evaluation.rectifiers))
     cached = evaluation.cached
     axis = ClassAxis(
         class_counts=cached.class_counts,
         groups=shot_groups(cached.class_counts),
         class_names=cached.class_names,
     )
-    return list(save_drawing(FIGURES[figure](axis, evaluation, width), output))
+    drawing = FIGURES[figure](axis, evaluation, width)
+    return list(save_drawing(drawing, output, dpi=dpi, title=title))

@@ -27,9 +27,9 @@ CHANGES: dict[str, str] = {
     "refuse.prior.*/commands/*/run": "`--prior` is `--class-distribution` now.",
     "refuse.fit.preset/commands/*/said/0": "`tempered` is a preset more.",
     "refuse.compare.options/commands/*/said/0": "`tempered` is a preset more.",
-    "refuse.plot/commands/*/said/0": "`classwise` is a figure more.",
+    "refuse.plot/commands/*/said/0": "There are more figures.",
+    "plot.confusion.*/confusion.csv/series/*": "A figure calls a file by method and preset.",
     "compare.*/fit_split": "A row says which split its method was fitted on.",
-    "refuse.plot/commands/1/said/0": "`classwise` is a figure more.",
     "refuse.extract.stale/commands/*/said/0": "A cache names how its views were drawn.",
     "refuse.no-argument/commands/*/said/0": "`inspect` takes rectifiers too.",
     "refuse.cache.*/commands/1/said/0": "`inspect` takes rectifiers too.",
@@ -42,6 +42,12 @@ matches is not compared, all else still is.
 
 RENAMED = {"prior": "class_distribution", "--prior": "--class-distribution"}
 """Words of the record that are others now, in fields and in text: the option only scores."""
+LABELS = {
+    **dict.fromkeys(("marr", "fit"), "marr (paper)"),
+    "crt": "crt (default)",
+    "disalign": "disalign (default)",
+}
+"""What a figure calls the file of that stem: its legend says method and preset."""
 
 EXACT = (1e-9, 1e-9)
 HEAD_TOLERANCES = {
@@ -82,7 +88,7 @@ def differences(stored: Any, found: Any, field: str) -> Iterator[str]:
     if any(fnmatchcase(field, glob) for glob in CHANGES):
         return
     if isinstance(stored, dict) and isinstance(found, dict):
-        stored = {RENAMED.get(key, key): value for key, value in stored.items()}
+        stored = {in_new_fields(key): value for key, value in stored.items()}
         for key in {**stored, **found}:
             missing = "nothing"
             yield from differences(
@@ -102,6 +108,13 @@ def are_alike(stored: Any, found: Any, field: str) -> bool:
         relative, absolute = tolerance(field)
         return math.isclose(stored, found, rel_tol=relative, abs_tol=absolute)
     return False
+
+
+def in_new_fields(key: str) -> str:
+    stem, dot, quantity = key.partition(".")
+    if stem in LABELS and dot and quantity != "safetensors":
+        return f"{LABELS[stem]}.{quantity}"
+    return RENAMED.get(key, key)
 
 
 def in_new_words(text: str) -> str:

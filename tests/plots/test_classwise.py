@@ -19,9 +19,9 @@ def test_marks_and_means_stand_at_their_numbers(width, make_data):
 
 
 def test_series_differ_in_grey_and_the_one_before_is_hollow(make_data):
-    data = make_data(100, series=tuple("abcdefg"))
+    data = make_data(100, series=tuple("abcdefgh"))
     figure, _ = draw_classwise(data.axis, data.scores)
     handles = figure.legends[0].legend_handles
-    assert len({line.get_marker() for line in handles}) == 7
-    assert len({str(line._dash_pattern) for line in handles}) == 7
-    assert [line.get_markerfacecolor() == "white" for line in handles] == [True] + 6 * [False]
+    assert len({line.get_marker() for line in handles}) == 8
+    assert len({str(line._dash_pattern) for line in handles}) == 8
+    assert [line.get_markerfacecolor() == "white" for line in handles] == [True] + 7 * [False]

@@ -52,7 +52,7 @@ def test_the_table_holds_what_was_given_from_head_to_tail(draw, part, num_classe
         (2, None, TWO),
         (10, CIFAR, TWO),
         (16, SHARKS[:16], ("_x", "logit-adjustment", "a" * 50, "cost $1 and $2")),
-        (30, None, tuple("abcdefg")),
+        (30, None, tuple("abcdefgh")),
         (1000, None, ("softmax", "logit-adjustment", "marr")),
     ],
 )
@@ -93,7 +93,7 @@ def test_matrices_are_readable_and_of_one_size(num_classes, names, num_matrices,
     [
         (1, None, ("softmax",)),
         (10, CIFAR, LONG),
-        (40, None, tuple("abcdefg")),
+        (40, None, tuple("abcdefgh")),
         (100, None, LONG[:4]),
         (1000, None, TWO),
     ],
@@ -127,14 +127,14 @@ def test_absent_classes_and_empty_groups_leave_gaps(counts, make_data, see):
 @pytest.mark.parametrize(
     ("draw", "part", "most"),
     [
-        (draw_curves, "curves", "7 series"),
+        (draw_curves, "curves", "8 series"),
         (draw_confusion, "counts", "4 matrices"),
-        (draw_classwise, "scores", "7 series"),
+        (draw_classwise, "scores", "8 series"),
     ],
 )
 def test_too_few_or_too_many_series_are_refused(draw, part, most, make_data):
     for count in (0, int(most[0]) + 1):
-        data = make_data(3, series=tuple("abcdefgh"[:count]))
+        data = make_data(3, series=tuple("abcdefghi"[:count]))
         with pytest.raises(PlotError, match=f"{part}: 1 to {most} expected, got {count}"):
             draw(data.axis, getattr(data, part))
 

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from matplotlib.figure import Figure
+from matplotlib.image import imread
 
 from marr_pipeline.plots import PlotError
 from marr_pipeline.plots.save import Drawing, save_drawing
@@ -39,6 +40,27 @@ def test_the_suffix_chooses_the_format_and_two_runs_write_the_same_bytes(suffix,
 def test_png_has_the_figures_inches_at_200_dpi(tmp_path):
     path, _ = save_drawing(Drawing(small_figure(), {"x": [1]}), tmp_path / "a.PNG")
     assert struct.unpack(">II", path.read_bytes()[16:24]) == (300, 200)
+
+
+@pytest.mark.parametrize("title", ["Digits-LT, $100", "many words " * 12, "x" * 60])
+def test_a_title_stands_over_the_figure_and_inside_the_paper(title, tmp_path):
+    figure = small_figure()
+    plain, headed = (
+        imread(save_drawing(Drawing(figure, {"x": [1]}), tmp_path / "a.png", title=given)[0])
+        for given in (" ", title)
+    )
+    height, width, _ = plain.shape
+    top, below = np.split(headed, [len(headed) - height])
+    np.testing.assert_array_equal(below, plain)
+    is_paper = (top == 1).all(axis=2)
+    assert 0.05 < 1 - is_paper.mean() < 0.5
+    assert is_paper[[0, -1]].all() and is_paper[:, [0, -1]].all()
+    assert figure.texts == []
+
+
+def test_dots_per_inch_are_asked_for(tmp_path):
+    path, _ = save_drawing(Drawing(small_figure(), {"x": [1]}), tmp_path / "a.png", dpi=600)
+    assert struct.unpack(">II", path.read_bytes()[16:24]) == (900, 600)
 
 
 def test_numbers_come_back_and_nan_is_an_empty_cell(tmp_path):

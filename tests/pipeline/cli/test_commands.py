@@ -33,23 +33,6 @@ def test_cached_logits_are_the_head_on_the_cached_features(digits_cache):
     np.testing.assert_allclose(split.logits, again, rtol=1e-5, atol=1e-5)
 
 
-def test_classwise_names_methods_and_presets_and_takes_a_column(
-    run, digits_cache, digits_rectifier, tmp_path
-):
-    for stem in ("one", "two"):
-        (tmp_path / f"{stem}.safetensors").write_bytes(digits_rectifier.read_bytes())
-    files = [tmp_path / "one.safetensors", tmp_path / "two.safetensors"]
-    options = ["--width", "column", "-o", tmp_path / "figure.png"]
-    both = {"one: marr (default)", "two: marr (default)"}
-    for chosen, expected in ((files[:1], {"marr (default)"}), (files, both)):
-        assert run("plot", "classwise", digits_cache, *chosen, *options).code == 0
-        head = (tmp_path / "figure.csv").read_text().splitlines()[0]
-        assert set(re.findall(r"([^,]+)\.f1", head)) == {"softmax", *expected}
-    done = run("plot", "curves", digits_cache, *options)
-    assert (done.code, done.out) == (2, "")
-    assert "curves: a figure of both columns' width expected, got column" in done.err
-
-
 def test_extract_again_is_already_done(run, digits_cache):
     options = ["--iterations", "60", "--batch-size", "64", "-o", digits_cache]
     before = digits_cache.stat().st_mtime_ns
