@@ -25,12 +25,14 @@ class ClassValues:
     NaN stands where a class has no images, or a number does not exist.
 
     Attributes:
+        EACH: what an array has one value of.
         LIMITS: smallest and largest value of a field; one that is not named is finite.
 
     Raises:
         PlotError: shapes differ, or a value is out of its range.
     """
 
+    EACH: ClassVar[str] = "class"
     LIMITS: ClassVar[Mapping[str, tuple[float, float]]] = {}
 
     def __post_init__(self) -> None:
@@ -38,7 +40,8 @@ class ClassValues:
         shapes = {name: v.shape for name, v in vars(self).items() if isinstance(v, np.ndarray)}
         if len(set(shapes.values())) != 1 or any(len(shape) != 1 for shape in shapes.values()):
             raise PlotError(
-                f"{kind}: values of one shape (K,) expected, got {shapes}; pass one value per class"
+                f"{kind}: values of one shape (K,) expected, got {shapes}; "
+                f"pass one value per {self.EACH}"
             )
         for name, value in vars(self).items():
             low, high = self.LIMITS.get(name, FINITE)

@@ -6,13 +6,12 @@ the harmonic mean of that and of the share of its predictions that are right.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 
 from marr_pipeline.plots.class_axis import (
     LABEL_GAP,
@@ -36,25 +35,18 @@ from marr_pipeline.plots.style import (
     PALE,
     POINTS_PER_INCH,
     SERIES_COLORS,
-    SERIES_DASHES,
-    SERIES_MARKERS,
     SMALL,
     SPINE,
     TEXT_WIDTH,
+    Width,
+    legend_figure,
     look,
-    new_figure,
     percent,
-    shorten,
-    text_width,
+    series_mark,
 )
-
-Width = Literal["page", "column"]
 
 LENGTH = {"page": 0.355 * TEXT_WIDTH, "column": 0.70 * COLUMN_WIDTH}  # inches of a panel, nearly
 PANEL, FOOT, STRIP = 1.6, 0.24, 0.5  # inches: height of a panel, of the counts; width of the means
-NAME_LENGTH = 28  # characters of a method's name that the legend has room for
-HANDLE = 34.0  # points of the legend's mark and of the gap after a name
-LEGEND_LINE = 10.5  # points
 SPREAD = 0.62  # of a class's width, over which its marks stand side by side
 NUMBER_HEIGHT = 8.0  # points from one mean to the next
 LIMITS = (-4.0, 104.0)  # per cent; marks at 0 and 100 stay whole
@@ -138,12 +130,8 @@ def _lay_out(
 ) -> tuple[Figure, dict[str, Axes]]:
     """The paper with its legend, and the axes by their letter in `MOSAIC`."""
     paper, height = (TEXT_WIDTH, 2.45) if width == "page" else (COLUMN_WIDTH, 4.1)
-    names = [shorten(name, length=NAME_LENGTH) for name in names]
-    entry = max(text_width(name, size=SMALL) for name in names) + HANDLE
-    num_columns = max(1, min(len(names), int(paper * POINTS_PER_INCH / entry)))
-    legend = -(-len(names) // num_columns) * LEGEND_LINE / POINTS_PER_INCH
-    figure = new_figure(paper, height + legend, layout="constrained")
-    figure.set_layout_engine("constrained", w_pad=0.02, h_pad=0.02, wspace=0.0, hspace=0.0)
+    marks = [(name, series_mark(i, is_line=is_smoothed)) for i, name in enumerate(names)]
+    figure = legend_figure(paper, height, marks, handle=2.6 if is_smoothed else 1.0)
     num_panels = {"page": (1, 2), "column": (2, 1)}[width]  # down, across
     places = figure.subplot_mosaic(
         MOSAIC[width],
@@ -152,33 +140,7 @@ def _lay_out(
     )
     for main in "AF":
         places[main].tick_params(axis="x", bottom=False, labelbottom=False)
-    figure.legend(
-        handles=[
-            # A leading blank keeps a name that begins with an underscore in the legend.
-            Line2D([], [], label=f" {name}", **_mark(i, is_line=is_smoothed))
-            for i, name in enumerate(names)
-        ],
-        loc="outside upper left",
-        ncols=num_columns,
-        borderaxespad=0.2,
-        borderpad=0.0,
-        handletextpad=0.2,
-        handlelength=2.6 if is_smoothed else 1.0,
-        columnspacing=1.4,
-    )
     return figure, places
-
-
-def _mark(series: int, *, is_line: bool = False) -> dict[str, Any]:
-    """Colour and shape of a series; the one before is hollow, so that it differs in grey too."""
-    color = SERIES_COLORS[series]
-    return {
-        "color": color,
-        "linestyle": SERIES_DASHES[series] if is_line else "none",
-        "marker": SERIES_MARKERS[series],
-        "markerfacecolor": "white" if series == 0 else color,
-        "markeredgewidth": 0.8,
-    }
 
 
 def _draw_classes(
@@ -198,14 +160,14 @@ def _draw_classes(
                 ranks,
                 running_mean(series),
                 markevery=(i * step // num_series, step),
-                **_mark(i, is_line=True),
+                **series_mark(i, is_line=True),
             )
         return
     offsets = SPREAD * ((np.arange(num_series) + 0.5) / num_series - 0.5)
     axes.plot(ranks + offsets[:, None], np.stack(values), color=SPINE, linewidth=0.6)
     size = min(3.8, max(2.0, SPREAD * length / axis.num_classes / num_series))
     for i, series in enumerate(values):
-        axes.plot(ranks + offsets[i], series, markersize=size, **_mark(i))
+        axes.plot(ranks + offsets[i], series, markersize=size, **series_mark(i))
 
 
 def _draw_means(strip: Axes, means: list[float], *, label: str) -> None:
@@ -224,5 +186,5 @@ def _draw_means(strip: Axes, means: list[float], *, label: str) -> None:
     for (mean, i), height in zip(known, heights, strict=True):
         level = height / scale + LIMITS[0]
         strip.plot([0.0, 0.12, 0.24], [mean, mean, level], color=SERIES_COLORS[i], linewidth=0.8)
-        strip.plot([0.34], [level], **_mark(i))
+        strip.plot([0.34], [level], **series_mark(i))
         strip.text(0.47, level, percent(mean / 100), ha="left", va="center", fontsize=SMALL)

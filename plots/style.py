@@ -4,7 +4,9 @@ Every figure is built and saved inside `look()`, so neither a user's matplotlibr
 calls changes a picture, and nothing is left behind in matplotlib's global settings.
 """
 
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -12,8 +14,12 @@ from matplotlib import style
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import ListedColormap, to_rgb
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.textpath import TextPath
 from matplotlib.typing import ColorType
+
+Width = Literal["page", "column"]
+"""Of both columns of a paper and the gap between them, or of one."""
 
 COLUMN_WIDTH = 3.5  # inches; one column of a two-column paper
 TEXT_WIDTH = 7.16  # inches; both columns and the gap between them
@@ -32,6 +38,10 @@ SERIES_DASHES = (
     (0, (6, 1, 1, 1, 1, 1)),
 )
 MAX_SERIES = len(SERIES_COLORS)
+
+LEGEND_LENGTH = 28  # characters of a method's name that a legend has room for
+LEGEND_HANDLE = 34.0  # points of the legend's mark and of the gap after a name
+LEGEND_LINE = 10.5  # points
 
 INK, FADED, SPINE, PALE, BAND = "#262626", "#595959", "#8C8C8C", "#C9C9C9", "#F3F3F3"
 
@@ -101,6 +111,52 @@ def new_figure(width: float, height: float, *, layout: str) -> Figure:
     """
     figure = Figure(figsize=(width, height), layout=layout)  # type: ignore[arg-type]
     FigureCanvasAgg(figure)
+    return figure
+
+
+def series_mark(series: int, *, is_line: bool = False) -> dict[str, Any]:
+    """Colour and shape of a series; the one before is hollow, so that it differs in grey too."""
+    color = SERIES_COLORS[series]
+    return {
+        "color": color,
+        "linestyle": SERIES_DASHES[series] if is_line else "none",
+        "marker": SERIES_MARKERS[series],
+        "markerfacecolor": "white" if series == 0 else color,
+        "markeredgewidth": 0.8,
+    }
+
+
+def legend_figure(
+    width: float, height: float, marks: Sequence[tuple[str, dict[str, Any]]], *, handle: float = 2.6
+) -> Figure:
+    """An empty figure under a legend, in as many columns as fit; call inside `look()`.
+
+    Args:
+        width: inches.
+        height: inches, to which the legend's are added.
+        marks: name of each entry and how its line is drawn.
+        handle: length of the lines, in letters.
+    """
+    names = [shorten(name, length=LEGEND_LENGTH) for name, _ in marks]
+    entry = max(text_width(name, size=SMALL) for name in names) + LEGEND_HANDLE
+    num_columns = max(1, min(len(names), int(width * POINTS_PER_INCH / entry)))
+    legend = -(-len(names) // num_columns) * LEGEND_LINE / POINTS_PER_INCH
+    figure = new_figure(width, height + legend, layout="constrained")
+    figure.set_layout_engine("constrained", w_pad=0.02, h_pad=0.02, wspace=0.0, hspace=0.0)
+    figure.legend(
+        handles=[
+            # A leading blank keeps a name that begins with an underscore in the legend.
+            Line2D([], [], label=f" {name}", **mark)
+            for name, (_, mark) in zip(names, marks, strict=True)
+        ],
+        loc="outside upper left",
+        ncols=num_columns,
+        borderaxespad=0.2,
+        borderpad=0.0,
+        handletextpad=0.2,
+        handlelength=handle,
+        columnspacing=1.4,
+    )
     return figure
 
 

@@ -6,11 +6,19 @@ from typing import Any
 import click
 
 from marr_pipeline import names
-from marr_pipeline.cli.command import command, print_json, warn
-from marr_pipeline.cli.options import ChoiceList, NumberList, input_type, json_option
+from marr_pipeline.cli.command import command, note, print_json, warn
+from marr_pipeline.cli.options import (
+    ChoiceList,
+    NumberList,
+    check_output,
+    input_type,
+    json_option,
+    output_type,
+)
 from marr_pipeline.progress import ProgressLine
 
 numbers = NumberList()
+RESAMPLES = 2_000
 
 
 @command("sweep")
@@ -30,6 +38,9 @@ numbers = NumberList()
     "--from", "source", type=click.Choice(names.SOURCES), help="[default: logits where stored]"
 )
 @click.option("--eval-split", type=click.Choice(names.SPLITS), default="test")
+@click.option(
+    "-o", "--output", type=output_type, help="Write every point with its intervals: .csv."
+)
 @json_option
 def cli_command(
     cache: Path,
@@ -38,6 +49,7 @@ def cli_command(
     views: tuple[int, ...] | None,
     source: str | None,
     eval_split: str,
+    output: Path | None,
     as_json: bool,
     **tried: Any,
 ) -> None:
@@ -51,6 +63,8 @@ def cli_command(
     from marr_pipeline.workflows.rectify import resolve_settings
     from marr_pipeline.workflows.sweep import sweep
 
+    if output is not None:
+        check_output(output, suffixes=(".csv",))
     base = resolve_settings(cache, preset, {"method": method})
     found = sweep(
         cache,
@@ -59,9 +73,13 @@ def cli_command(
         num_views=views or (),
         source=source,
         eval_split=eval_split,
+        resamples=None if output is None else RESAMPLES,
         progress=ProgressLine("sweep", unit=" fits"),
     )
     warn(found.warnings)
+    if output is not None:
+        found.save(output)
+        note(f"wrote {output}")
     if as_json:
         print_json(found.document())
     else:

@@ -8,10 +8,11 @@ from pathlib import Path
 from marr_pipeline.errors import ConfigError
 from marr_pipeline.groups import shot_groups
 from marr_pipeline.plots.class_axis import ClassAxis
-from marr_pipeline.plots.classwise import ClassScores, Width, draw_classwise
+from marr_pipeline.plots.classwise import ClassScores, draw_classwise
 from marr_pipeline.plots.confusion import draw_confusion
 from marr_pipeline.plots.curves import ClassCurves, draw_curves
 from marr_pipeline.plots.save import Drawing, save_drawing
+from marr_pipeline.plots.style import Width
 from marr_pipeline.rectify.rectifier import Rectifier
 from marr_pipeline.report.metrics import confusion_counts, measure
 from marr_pipeline.workflows.cached import CacheLike

@@ -1,19 +1,34 @@
 """A fit at every point of a grid of settings, each with its metrics."""
 
+import csv
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import product
+from pathlib import Path
 from typing import Any
 
 from marr_pipeline.cache import ViewKind
+from marr_pipeline.errors import DataError
+from marr_pipeline.files import replacing
 from marr_pipeline.names import REFERENCES
 from marr_pipeline.progress import Progress, silent
 from marr_pipeline.rectify.fit import fit_rectifier
 from marr_pipeline.rectify.inputs import FitInputs
 from marr_pipeline.rectify.method import FitResult
 from marr_pipeline.rectify.settings import RectifySettings
+from marr_pipeline.report.bootstrap import Bootstrap
+from marr_pipeline.report.comparison import Scored, Standing, compare_methods
 from marr_pipeline.report.metrics import Metrics
-from marr_pipeline.report.tables import metrics_table
+from marr_pipeline.report.population import as_sampled
+from marr_pipeline.report.tables import (
+    COMPARED_METRICS,
+    FACTS,
+    GAINS,
+    Column,
+    Table,
+    csv_table,
+    metrics_table,
+)
 from marr_pipeline.workflows.cached import (
     CacheLike,
     closed_form,
@@ -23,6 +38,28 @@ from marr_pipeline.workflows.cached import (
     opened,
     with_fit_split,
 )
+from marr_pipeline.workflows.compare import score_fit
+
+SETTINGS = (
+    "method",
+    "preset",
+    "gamma",
+    "l2",
+    "center",
+    "scale_l2",
+    "reduction",
+    "fit_split",
+    "fit_views",
+)
+"""Of a fit, as `--output` writes them before its metrics."""
+COLUMNS = tuple(
+    column
+    for column in (
+        *(Column(key=name, heading=name, notation="text") for name in (*SETTINGS, "views")),
+        *(*COMPARED_METRICS, *GAINS, *FACTS),
+    )
+    if column.key != "seconds"  # the same sweep writes the same bytes
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,16 +67,25 @@ class SweptFit:
     """One point of a sweep.
 
     Attributes:
+        name: what makes it differ, `gamma 1.2, l2 3`.
         varied: the settings that the grid varies, by name; None for one without effect here.
         num_views: views whose rows were fitted.
         fit: how it ended.
         metrics: of its rectifier.
     """
 
+    name: str
     varied: Mapping[str, Any]
     num_views: int
     fit: FitResult
     metrics: Metrics
+
+    def settings(self) -> dict[str, str]:
+        """Its `SETTINGS` and views as text; empty where one has no effect."""
+        found = {name: self.fit.rectifier.metadata[name] for name in SETTINGS}
+        if found["center"] != "tempered":
+            found["scale_l2"] = ""
+        return {name: str(value) for name, value in (found | {"views": self.num_views}).items()}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,29 +97,34 @@ class Sweep:
         eval_split: split that was scored.
         baselines: metrics of softmax and logit adjustment.
         points: in the order of the grid, its last setting varying fastest.
-        varies_views: whether their number is one of the things tried.
         warnings: what the cache could not give, and fits that reached no minimum.
+        standings: of baselines and points by name, with intervals, if they were asked for.
     """
 
     base: RectifySettings
     eval_split: str
     baselines: Mapping[str, Metrics]
     points: tuple[SweptFit, ...]
-    varies_views: bool
     warnings: tuple[str, ...]
+    standings: Mapping[str, Standing] = field(default_factory=dict)
 
     def table(self) -> str:
         """The metrics of each point under what makes it differ."""
-        rows = dict(self.baselines)
-        for point in self.points:
-            shown = {**point.varied, **({"views": point.num_views} if self.varies_views else {})}
-            values = (
-                f"{name} {value:g}" if isinstance(value, float) else f"{name} {value}"
-                for name, value in shown.items()
-                if value is not None
-            )
-            rows[", ".join(values) or "preset"] = point.metrics
-        return metrics_table(rows)
+        return metrics_table({**self.baselines, **{one.name: one.metrics for one in self.points}})
+
+    def csv(self) -> str:
+        """`COLUMNS` of the baselines and of every point, which only `standings` can fill."""
+        settings = {point.name: point.settings() for point in self.points}
+        rows = {
+            name: {"method": standing.method, **settings.get(name, {}), **standing.cells()}
+            for name, standing in self.standings.items()
+        }
+        return csv_table(Table(columns=COLUMNS, rows=rows)) + "\n"
+
+    def save(self, path: Path) -> None:
+        """Write `csv`, complete or not at all."""
+        with replacing(path) as partial:
+            partial.write_text(self.csv(), encoding="utf-8")
 
     def document(self) -> dict[str, Any]:
         """The JSON document of `pipeline sweep`."""
@@ -103,6 +154,7 @@ def sweep(
     num_views: Sequence[int] = (),
     source: str | None = None,
     eval_split: str = "test",
+    resamples: int | None = None,
     progress: Progress = silent,
 ) -> Sweep:
     """Fit the product of all values, and score each fit.
@@ -114,6 +166,7 @@ def sweep(
         num_views: how many of the views are fitted, each tried; empty for all of them.
         source: `logits` or `features`; None takes the logits where there are some.
         eval_split: split that is scored.
+        resamples: of the bootstrap of the intervals; None for no `standings`.
         progress: told the fits.
 
     Raises:
@@ -127,6 +180,12 @@ def sweep(
     base = with_fit_split(cached, base)
     rows = evaluation_rows(cached, eval_split)
     points: list[SweptFit] = []
+    baselines = {name: closed_form(cached, name) for name in REFERENCES}
+    scored: dict[str, Scored] = {}
+    if resamples is not None:
+        for name, rectifier in baselines.items():
+            fit = FitResult.closed_form(rectifier)
+            scored[name] = score_fit(rows, fit, RectifySettings(method=name))
     settings = tuple(dict.fromkeys(_settings(base, grid)))
     inputs: dict[tuple[str | None, ViewKind], FitInputs] = {}
     warnings: list[str] = []
@@ -143,19 +202,38 @@ def sweep(
         varied = {name: getattr(tried, name) for name in grid}
         if tried.center != "tempered" and "scale_l2" in varied:
             varied["scale_l2"] = None  # it has no effect there
+        shown = {**varied, **({"views": fitted.num_views} if num_views else {})}
+        values = (
+            f"{key} {value:g}" if isinstance(value, float) else f"{key} {value}"
+            for key, value in shown.items()
+            if value is not None
+        )
+        name = ", ".join(values) or "preset"
+        if resamples is not None:
+            scored[name] = score_fit(rows, fit, tried)
         metrics = rows.metrics(fit.rectifier)
-        points.append(SweptFit(varied=varied, num_views=fitted.num_views, fit=fit, metrics=metrics))
+        points.append(
+            SweptFit(name=name, varied=varied, num_views=fitted.num_views, fit=fit, metrics=metrics)
+        )
         progress(len(points), len(views_tried) * len(settings))
     unsolved = sum(point.fit.is_unsolved for point in points)
     if unsolved:
         warnings.append(f"{unsolved} of {len(points)} fits did not reach a minimum; see --json")
+    standings = {}
+    if resamples is not None:
+        standings = compare_methods(
+            scored,
+            cached.class_counts,
+            population=as_sampled(rows.labels.numpy(), cached.num_classes),
+            bootstrap=Bootstrap(resamples=resamples),
+        )
     return Sweep(
         base=base,
         eval_split=eval_split,
-        baselines={name: rows.metrics(closed_form(cached, name)) for name in REFERENCES},
+        baselines={name: rows.metrics(rectifier) for name, rectifier in baselines.items()},
         points=tuple(points),
-        varies_views=bool(num_views),
         warnings=tuple(warnings),
+        standings=standings,
     )
 
 
@@ -166,3 +244,22 @@ def _settings(
     for values in product(*grid.values()):
         point = replace(base, **dict(zip(grid, values, strict=True)))
         yield point if point.center == "tempered" else replace(point, scale_l2=base.scale_l2)
+
+
+def read_sweep(path: Path) -> list[dict[str, str]]:
+    """The rows of a table that `Sweep.save` wrote, as text.
+
+    Raises:
+        DataError: no such table.
+    """
+    try:
+        rows = list(csv.DictReader(path.read_text(encoding="utf-8").splitlines()))
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"{path}: a table of `pipeline sweep -o` expected, got {error}") from error
+    missing = [column.key for column in COLUMNS if not rows or column.key not in rows[0]]
+    if missing:
+        raise DataError(
+            f"{path}: a table of `pipeline sweep -o` expected, got one without "
+            f"{', '.join(missing[:3])}; sweep again with -o"
+        )
+    return rows

@@ -1,5 +1,7 @@
 """`pipeline sweep` against one `pipeline rectify` a point, and the lists it takes."""
 
+import csv
+
 import click
 import pytest
 from hypothesis import given
@@ -7,6 +9,7 @@ from hypothesis import strategies as st
 
 from marr_pipeline import names
 from marr_pipeline.cli.options import ChoiceList, NumberList
+from marr_pipeline.workflows.sweep import SETTINGS
 
 
 def test_each_point_is_the_fit_of_rectify(run, digits_cache):
@@ -28,6 +31,38 @@ def test_each_point_is_the_fit_of_rectify(run, digits_cache):
         assert point["metrics"] == alone["metrics"]["after"]
         assert (point["loss"], point["status"]) == (alone["loss"], alone["status"])
     assert done.document["baselines"]["softmax"] == alone["metrics"]["before"]
+
+
+def test_the_table_has_every_point_with_the_intervals_of_compare(run, digits_cache, tmp_path):
+    output = tmp_path / "sweep.csv"
+    swept = ("sweep", digits_cache, "--gamma", "0,1.2", "--center", "zero,tempered")
+    done = run(*swept, "-o", output, "--json")
+    assert done.code == 0
+    assert f"wrote {output}" in done.err
+    rows = list(csv.DictReader(output.read_text().splitlines()))
+    points = done.document["points"]
+    assert [row["name"] for row in rows[:2]] == ["softmax", "logit-adjustment"]
+    for row, point in zip(rows[2:], points, strict=True):
+        assert (row["method"], row["preset"], row["center"]) == ("marr", "default", point["center"])
+        assert row["scale_l2"] == ("0.2" if point["center"] == "tempered" else "")
+        assert [float(row[key]) for key in ("gamma", "l2")] == [point["gamma"], 3.0]
+        for metric in ("overall", "few", "macro_f1", "nll", "ece"):
+            assert float(row[metric]) == pytest.approx(point["metrics"][metric], abs=1e-15)
+    compared = tmp_path / "compare.csv"
+    assert run("compare", digits_cache, "--methods", "marr", "-o", compared).code == 0
+    expected = list(csv.DictReader(compared.read_text().splitlines()))[-1]
+    default = rows[-1]
+    own = {name for name, value in default.items() if value != expected.get(name)}
+    assert own - set(SETTINGS) <= {
+        "name",
+        "views",
+        "vs_softmax_p_holm",
+        "vs_logit_adjustment_p_holm",
+    }
+    assert {name for name in expected if name not in default} == {"seconds"}
+    before = output.read_bytes()
+    assert run(*swept, "-o", output).code == 0
+    assert output.read_bytes() == before
 
 
 def test_points_that_differ_without_effect_are_fitted_once(run, digits_cache):
