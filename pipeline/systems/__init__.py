@@ -41,5 +41,17 @@ def recorded_method(record: Mapping[str, Any] | None) -> TrainingMethod:
     """The method of a `TrainingMethod.record`; plain softmax where there is none."""
     if record is None:
         return LossMethod()
-    texts = [f"{name}={value}" for name, value in record["options"].items()]
-    return training_method(record["name"], texts)
+    return training_method(record["name"], _texts(record["options"]))
+
+
+def with_options(method: TrainingMethod, texts: Sequence[str]) -> TrainingMethod:
+    """The method with some of its options set otherwise, `NAME=VALUE` each.
+
+    Raises:
+        ConfigError: as for `training_method`.
+    """
+    return training_method(method.name, [*_texts(method.options), *texts])
+
+
+def _texts(options: Mapping[str, Any]) -> list[str]:
+    return [f"{name}={value}" for name, value in options.items()]

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from marr_pipeline.backbone.networks.classifier import Backbone
-from marr_pipeline.backbone.networks.heads import draw_linear
+from marr_pipeline.backbone.networks.heads import draw_linear, method_generator
 from marr_pipeline.backbone.training.method import Forward
 from marr_pipeline.systems.residual import take_apart
 from marr_pipeline.systems.system import System
@@ -40,7 +40,7 @@ class TwoBranches(Backbone):
         self.rare = copy.deepcopy(self.common)
         num_classes, num_features = plain.head.weight.shape
         self.head = nn.Linear(2 * num_features, num_classes)
-        draw_linear(self.head, seed=seed)
+        draw_linear(self.head, method_generator(seed))
 
     def features(self, images: Tensor) -> Tensor:
         """(N, 2 D) of images (N, C, H, W)."""

@@ -6,16 +6,22 @@ normalised chunk of a feature loses alpha times its part along the mean feature'
 linear: the head's rows lose it instead.
 """
 
+import math
 from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
 from torch import Tensor
-from torch.nn.functional import normalize
 
 from marr_pipeline.backbone.networks.classifier import Backbone
-from marr_pipeline.backbone.networks.heads import NormalisedHead, draw_linear
-from marr_pipeline.systems.system import System
+from marr_pipeline.backbone.networks.heads import (
+    NormalisedHead,
+    draw_linear,
+    method_generator,
+    unit_length,
+)
+from marr_pipeline.errors import ConfigError
+from marr_pipeline.systems.system import Bounds, System
 
 
 class CausalHead(NormalisedHead):
@@ -62,7 +68,7 @@ class CausalHead(NormalisedHead):
         rows = super().rows()
         if self.training:
             return rows
-        mean = normalize(self.mean.reshape(self.parts, -1), dim=1)
+        mean = unit_length(self.mean.reshape(self.parts, -1))
         chunks = self._chunks(rows)
         along = (chunks * mean).sum(2, keepdim=True)
         return (chunks - self.alpha * along * mean).flatten(1)
@@ -84,6 +90,12 @@ class CausalNorm(System):
     """
 
     name: ClassVar[str] = "causal-norm"
+    bounds: ClassVar[Bounds] = {
+        "scale": (0.001, math.inf),
+        "parts": (1, math.inf),
+        "offset": (0, math.inf),
+        "momentum": (0, 1),
+    }
 
     alpha: float = 1.5
     scale: float = 16.0
@@ -94,6 +106,11 @@ class CausalNorm(System):
     def network(self, plain: Backbone, *, image_shape: tuple[int, int, int], seed: int) -> Backbone:
         """The plain network with another head."""
         num_classes, num_features = plain.head.weight.shape
+        if num_features % self.parts:
+            raise ConfigError(
+                f"--method-option parts: a divisor of the network's {num_features} features "
+                f"expected, got {self.parts}; choose another"
+            )
         head = CausalHead(
             num_features,
             num_classes,
@@ -103,6 +120,6 @@ class CausalNorm(System):
             alpha=self.alpha,
             momentum=self.momentum,
         )
-        draw_linear(head, seed=seed)
+        draw_linear(head, method_generator(seed))
         plain.head = head
         return plain

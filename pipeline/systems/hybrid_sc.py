@@ -5,17 +5,18 @@ often, for the head. The loss is a L_contrast + (1 - a) CE with a = 1 - progress
 released code; what the paper leaves open is said below. At test time the head is all that is left.
 """
 
+import math
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy, normalize, one_hot
+from torch.nn.functional import cross_entropy, one_hot
 
 from marr_pipeline.backbone.networks.classifier import Backbone
-from marr_pipeline.backbone.networks.heads import draw_linear
+from marr_pipeline.backbone.networks.heads import draw_linear, method_generator, unit_length
 from marr_pipeline.backbone.training.method import Forward
-from marr_pipeline.systems.system import System
+from marr_pipeline.systems.system import Bounds, System
 
 
 class ContrastiveNetwork(Backbone):
@@ -38,8 +39,9 @@ class ContrastiveNetwork(Backbone):
         self.projection = nn.Sequential(layers[0], nn.ReLU(), layers[1])
         self.prototypes = nn.Linear(width, num_classes, bias=False) if has_prototypes else None
         drawn = layers if self.prototypes is None else [*layers, self.prototypes]
-        for number, layer in enumerate(drawn):
-            draw_linear(layer, seed=seed + number)
+        generator = method_generator(seed)
+        for layer in drawn:
+            draw_linear(layer, generator)
 
     def features(self, images: Tensor) -> Tensor:
         """(N, D) of images (N, C, H, W)."""
@@ -56,10 +58,10 @@ class ContrastiveNetwork(Backbone):
             return super().forward(images)
         first, second, others = images.chunk(3)
         logits = self.head(self.features(others))
-        projected = normalize(self.projection(self.features(torch.cat([first, second]))), dim=1)
+        projected = unit_length(self.projection(self.features(torch.cat([first, second]))))
         if self.prototypes is None:
             return logits, projected
-        return logits, projected, projected @ normalize(self.prototypes.weight, dim=1).T
+        return logits, projected, projected @ unit_length(self.prototypes.weight).T
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,6 +75,7 @@ class HybridSC(System):
     """
 
     name: ClassVar[str] = "hybrid-sc"
+    bounds: ClassVar[Bounds] = {"temperature": (0.001, math.inf), "width": (1, math.inf)}
 
     variant: Literal["sc", "psc"] = "sc"
     temperature: float = 0.1

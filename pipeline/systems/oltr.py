@@ -22,7 +22,7 @@ from torch.nn.functional import cross_entropy, one_hot, relu
 
 from marr_pipeline.backbone.extract import plan_blocks, view_blocks
 from marr_pipeline.backbone.networks.classifier import Backbone
-from marr_pipeline.backbone.networks.heads import NormalisedHead, draw_linear
+from marr_pipeline.backbone.networks.heads import NormalisedHead, draw_linear, method_generator
 from marr_pipeline.backbone.training.method import Forward
 from marr_pipeline.data.dataset import LongTailedDataset
 from marr_pipeline.data.normalise import normalise
@@ -45,10 +45,12 @@ class ModulatedAttention(nn.Module):
         cells: H W.
         starts_as_identity: whether the mask is 0 at first. The released block means it to be, and
             its network's initialisation then overwrites that with N(0, 2 / D).
-        seed: of the weights.
+        generator: of the weights.
     """
 
-    def __init__(self, width: int, cells: int, *, starts_as_identity: bool, seed: int) -> None:
+    def __init__(
+        self, width: int, cells: int, *, starts_as_identity: bool, generator: torch.Generator
+    ) -> None:
         super().__init__()
         inner = width // 2
         self.query = nn.Conv2d(width, inner, 1)
@@ -56,7 +58,6 @@ class ModulatedAttention(nn.Module):
         self.value = nn.Conv2d(width, inner, 1)
         self.back = nn.Conv2d(inner, width, 1, bias=False)
         self.spatial = nn.Linear(cells * width, cells)
-        generator = torch.Generator().manual_seed(seed)
         for layer in (self.query, self.key, self.value, self.back):
             deviation = (2 / layer.out_channels) ** 0.5
             nn.init.normal_(layer.weight, std=deviation, generator=generator)
@@ -64,7 +65,7 @@ class ModulatedAttention(nn.Module):
                 nn.init.zeros_(layer.bias)
         if starts_as_identity:
             nn.init.zeros_(self.back.weight)
-        draw_linear(self.spatial, seed=seed + 1)
+        draw_linear(self.spatial, generator)
 
     def forward(self, maps: Tensor) -> Tensor:
         """(N, D, H, W) to the same."""
@@ -98,17 +99,18 @@ class OpenLongTailNetwork(Backbone):
         super().__init__()
         num_classes, width = plain.head.weight.shape
         self.stages = take_apart(plain, method="oltr")
+        generator = method_generator(seed)
         cells = _num_cells(self.stages, image_shape)
         self.attention = ModulatedAttention(
-            width, cells, starts_as_identity=starts_as_identity, seed=seed
+            width, cells, starts_as_identity=starts_as_identity, generator=generator
         )
         self.direct = nn.Linear(width, width)
         self.hallucinator = plain.head
         self.selector = nn.Linear(width, width)
         self.memory = nn.Parameter(torch.zeros(num_classes, width))
         self.head = NormalisedHead(width, num_classes, scale=SCALE)
-        for number, layer in enumerate((self.direct, self.selector, self.head), start=2):
-            draw_linear(layer, seed=seed + number)
+        for layer in (self.direct, self.selector, self.head):
+            draw_linear(layer, generator)
 
     def direct_features(self, images: Tensor) -> Tensor:
         """(N, D) v of normalised images (N, C, H, W)."""
@@ -174,10 +176,7 @@ class OLTR(System):
         )
 
     def prepare(self, model: Backbone, dataset: LongTailedDataset, *, device: torch.device) -> None:
-        """Begin the memory at the classes' mean v over the clean training images.
-
-        A class without images begins at the mean over all.
-        """
+        """Begin the memory at the classes' mean v over the clean training images."""
         assert isinstance(model, OpenLongTailNetwork)
         labels = dataset.train.labels.to(device)
         sums = torch.zeros_like(model.memory)
@@ -193,16 +192,17 @@ class OLTR(System):
                 device=device,
             ):
                 direct = model.direct_features(normalise(images, dataset.normalisation))
-                sums.index_add_(0, labels[block.start : block.stop], direct)
-        counts = torch.bincount(labels, minlength=len(sums))[:, None]
-        means = torch.where(counts > 0, sums / counts.clamp(min=1), sums.sum(0) / len(labels))
+                own = one_hot(labels[block.start : block.stop], len(sums)).to(direct.dtype)
+                sums += own.T @ direct  # in an order of its own, unlike index_add_ on a GPU
         with torch.no_grad():
-            model.memory.copy_(means)
+            model.memory.copy_(sums / torch.bincount(labels)[:, None])
         model.train()
 
     def rate_factors(self, model: Backbone) -> Iterable[tuple[list[nn.Parameter], float]]:
-        """The head at the recipe's rate, all else at a tenth of it, as for ImageNet-LT."""
-        head = list(model.head.parameters())
+        """What follows v at the recipe's rate, all else at a tenth of it, as for ImageNet-LT."""
+        assert isinstance(model, OpenLongTailNetwork)
+        layers = (model.hallucinator, model.selector, model.head)
+        head = [parameter for layer in layers for parameter in layer.parameters()]
         own = {id(parameter) for parameter in head}
         others = [each for each in model.parameters() if id(each) not in own]
         return [(head, 1.0), (others, 0.1)]
@@ -242,13 +242,14 @@ def memory_loss(direct: Tensor, memory: Tensor, labels: Tensor, *, memory_weight
     """
     batch, num_classes = len(labels), len(memory)
     own = memory[labels]
-    counts = torch.bincount(labels, minlength=num_classes)[labels]
+    is_own = one_hot(labels, num_classes).bool()
+    counts = is_own.sum(0)[labels]
     attraction = ((direct - own.detach()) ** 2).sum() / (2 * batch)
     pull = (((own - direct.detach()) ** 2).sum(1) / (1 + counts)).sum() / (2 * batch)
     # |v|^2 + |M|^2 - 2 <v, M>: no (B, K, D) numbers are kept.
     squares = direct.square().sum(1, keepdim=True) + memory.square().sum(1)
     distances = squares - 2 * direct @ memory.T
-    others = distances.masked_fill(one_hot(labels, num_classes).bool(), 0)
+    others = distances.masked_fill(is_own, 0)
     repulsion = (MARGIN - others.sum() / (batch * num_classes)).clamp(0, 1e6)
     # The second term is 0; it gives the centroids their gradient.
     return AUXILIARY * (attraction + AUXILIARY * repulsion) + memory_weight * (pull - pull.detach())

@@ -24,5 +24,5 @@ def take_apart(plain: Backbone, *, method: str) -> nn.Sequential:
             f"--method {method}: a residual network expected, resnet32 or resnet50 or their kin, "
             f"got {type(network).__name__}; choose another --backbone"
         )
-    found.setdefault("relu", nn.ReLU())
+    found.setdefault("relu", found.get("act1", nn.ReLU()))  # timm's name
     return nn.Sequential(*(found[name] for name in LAYERS if name in found))

@@ -24,7 +24,7 @@ from marr_pipeline.device import resolve_device
 from marr_pipeline.distributed import ALONE, Ranks
 from marr_pipeline.errors import DataError
 from marr_pipeline.names import OF_DATASET
-from marr_pipeline.systems import recorded_method, training_method
+from marr_pipeline.systems import recorded_method, with_options
 from marr_pipeline.tensor_file import read_tensor_file
 from marr_pipeline.workflows.class_numbers import TRAIN, UNIFORM, prior_counts
 from marr_pipeline.workflows.phase_one import (
@@ -131,10 +131,10 @@ def _own_network(
                 f"{_option(field)}: {value} expected, with which {where} was "
                 f"trained, got {asked}; leave the option out"
             )
-    asked_options = training_method(method.name, request.method_options, of=trained_on["name"])
-    if request.method_options and asked_options != method:
+    if with_options(method, request.method_options) != method:
+        options = ", ".join(f"{name}={value}" for name, value in method.options.items())
         raise DataError(
-            f"--method-option: {method.options} expected, with which {where} was trained, got "
+            f"--method-option: {options} expected, with which {where} was trained, got "
             f"{', '.join(request.method_options)}; leave the option out"
         )
     if request.normalisation is not None:

@@ -124,16 +124,18 @@ def after_first_stage(
     """The request, of a method that goes on from plain training with that training's checkpoint.
 
     Unless the request has one, it is trained first and kept under the name of `output` with the
-    suffix .stage1.pt. Arguments and errors as for `train`.
+    suffix .stage1.pt. What is wrong with the second stage is found before the first one. Arguments
+    and errors as for `train`.
     """
     if request.checkpoint is not None or not training_method(request.method).has_first_stage:
         return request
+    plan_training(request, ranks=ranks, is_dry=True)
     first = output.with_suffix(".stage1.pt")
     listener.say(f"{request.method}, stage 1: plain training into {first}")
     plain = replace(request, method="softmax", method_options=())
     train(plain, output=first, ranks=ranks, listener=listener)
     listener.say(f"{request.method}, stage 2")
-    return replace(request, checkpoint=first)
+    return replace(request, checkpoint=first, pretrained=None)
 
 
 def train_or_resume(

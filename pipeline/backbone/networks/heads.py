@@ -9,9 +9,13 @@ normalised features is linear, so its effective rows serve a cache as those of a
 
 import math
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear, normalize
+
+METHOD_STREAM = 5
+"""Last word of the seed; see `DROPOUT_STREAM`."""
 
 
 class NormalisedHead(nn.Linear):
@@ -44,9 +48,8 @@ class NormalisedHead(nn.Linear):
         self.bias.requires_grad_(has_bias)
 
     def normalised(self, features: Tensor) -> Tensor:
-        """(N, D) to (N, D), every chunk of unit length."""
-        unit: Tensor = normalize(self._chunks(features), dim=2).flatten(1)
-        return unit
+        """(N, D) to (N, D), every chunk of unit length; zeros stay zeros."""
+        return unit_length(self._chunks(features)).flatten(1)
 
     def rows(self) -> Tensor:
         """(K, D) what multiplies the normalised features, scale included."""
@@ -62,11 +65,23 @@ class NormalisedHead(nn.Linear):
         return values.reshape(len(values), self.parts, -1)
 
 
-def draw_linear(layer: nn.Linear, *, seed: int) -> None:
+def unit_length(vectors: Tensor) -> Tensor:
+    """(..., D) each divided by its length; at least float32, as 1e-12 is 0 in float16."""
+    precision = torch.promote_types(vectors.dtype, torch.float32)
+    unit: Tensor = normalize(vectors.to(precision), dim=-1)
+    return unit
+
+
+def method_generator(seed: int) -> torch.Generator:
+    """For what a method draws of its network, independent of what else is drawn from the seed."""
+    (word,) = np.random.SeedSequence([seed, METHOD_STREAM]).generate_state(1)
+    return torch.Generator().manual_seed(int(word))
+
+
+def draw_linear(layer: nn.Linear, generator: torch.Generator) -> None:
     """Draw a layer's weight and bias uniformly from ±1 / sqrt(D), its inputs, as torch does by
-    default; a bias that is not trained stays as it is, and so does every other generator.
+    default; a bias that is not trained stays as it is.
     """
-    generator = torch.Generator().manual_seed(seed)
     bound = 1 / math.sqrt(layer.in_features)
     nn.init.uniform_(layer.weight, -bound, bound, generator=generator)
     if layer.bias is not None and layer.bias.requires_grad:

@@ -14,7 +14,12 @@ import torch
 from torch import Tensor, nn
 
 from marr_pipeline.backbone.networks.classifier import Backbone
-from marr_pipeline.backbone.networks.heads import NormalisedHead, draw_linear
+from marr_pipeline.backbone.networks.heads import (
+    NormalisedHead,
+    draw_linear,
+    method_generator,
+    unit_length,
+)
 from marr_pipeline.data.dataset import LongTailedDataset
 from marr_pipeline.losses import LOSSES
 from marr_pipeline.losses.options import Value, parse_options
@@ -153,12 +158,16 @@ class LossMethod(TrainingMethod):
         return LOSSES[self.name].counts_seen
 
     def network(self, plain: Backbone, *, image_shape: tuple[int, int, int], seed: int) -> Backbone:
-        """The plain network, where it is asked for with a head of cosines."""
+        """The plain network, where it is asked for with a head of cosines, whose rows begin at
+        unit length as in LDAM's released code.
+        """
         scale = self.arguments.get("scale")
         if scale:
             num_classes, num_features = plain.head.weight.shape
             plain.head = NormalisedHead(num_features, num_classes, scale=float(scale))
-            draw_linear(plain.head, seed=seed)
+            draw_linear(plain.head, method_generator(seed))
+            with torch.no_grad():
+                plain.head.weight.copy_(unit_length(plain.head.weight))
         return plain
 
     def loss(

@@ -156,7 +156,7 @@ class TrainingStep:
         """(K,) the class counts of a micro-batch's loss."""
         if not self._plan.method.counts_seen:
             return self._class_counts
-        self.seen += torch.bincount(labels, minlength=len(self.seen))
+        self.seen.index_add_(0, labels, torch.ones_like(labels, dtype=self.seen.dtype))
         return self.seen
 
     def _gradients_kept(self, *, is_last: bool) -> AbstractContextManager[None]:

@@ -146,15 +146,17 @@ def train_backbone(
             metrics.go_on_from(first)
         if first == 0:
             plan.method.prepare(model, plan.dataset, device=device)
-        take_step.seen += images_seen(
-            recipe,
-            labels=plan.dataset.train.labels,
-            seed=plan.seed,
-            step=first,
-            streams=plan.method.streams,
-            micro_batches=plan.accumulate,
-            ranks=ranks,
-        )
+            ranks.copy_first(model.parameters())
+        if plan.method.counts_seen:
+            take_step.seen += images_seen(
+                recipe,
+                labels=plan.dataset.train.labels,
+                seed=plan.seed,
+                step=first,
+                streams=plan.method.streams,
+                micro_batches=plan.accumulate,
+                ranks=ranks,
+            )
         batches = _step_batches(plan, first, device=device, ranks=ranks)
         reports = Reports(
             recipe,
