@@ -159,7 +159,10 @@ def _trained_network(
                 cache.require_same(stored, plan.record().config, where=str(output))
     model = train_or_resume(plan, kept, request, ranks=ranks, listener=listener).model
     listener.say(f"checkpoint: {kept}")
-    return planned_network(plan, model, request)
+    network = planned_network(plan, model, request)
+    for warning in network.warnings:
+        listener.say(f"warning: {warning}")
+    return network
 
 
 def _cache_plan(network: Network, *, num_views: int, store: Store, dtype: Dtype) -> cache.CachePlan:

@@ -147,6 +147,8 @@ def train_backbone(
         if first == 0:
             plan.method.prepare(model, plan.dataset, device=device)
             ranks.copy_first(model.parameters())
+            if averaged is not None:
+                averaged.load(model.state_dict())
         if plan.method.counts_seen:
             take_step.seen += images_seen(
                 recipe,
