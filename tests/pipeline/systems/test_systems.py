@@ -162,13 +162,6 @@ def test_each_half_has_batch_statistics_of_its_own_and_running_ones_see_both():
     assert not torch.equal(network.common.bn1.running_mean, network.rare.bn1.running_mean)
 
 
-def test_the_branches_begin_alike_and_go_apart():
-    network = network_of("bbn")
-    for one, other in zip(network.common.parameters(), network.rare.parameters(), strict=True):
-        assert torch.equal(one, other)
-        assert one is not other
-
-
 def test_bbn_goes_from_common_to_rare():
     torch.manual_seed(0)
     logits, labels = torch.randn(5, 10), torch.arange(10)

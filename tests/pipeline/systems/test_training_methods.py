@@ -101,36 +101,27 @@ def test_oltr_trains_both_stages_and_goes_on_from_a_given_first_one(run, tmp_pat
     assert not (tmp_path / "b.stage1.pt").exists()
 
 
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        (
-            "focal nonsense=1",
-            "one of form=softmax, gamma=2.0, .* expected for focal, got nonsense=1",
-        ),
-        (
-            "oltr nonsense=1",
-            "one of starts_as_identity=False, .* expected for oltr, got nonsense=1",
-        ),
-        ("bbn gamma=1", "--method-option: none expected for bbn, got gamma=1"),
-        (
-            "focal gamma",
-            "--method-option: one of form=softmax, gamma=2.0, .* expected for focal, got gamma;",
-        ),
-        ("focal gamma=abc", "--method-option gamma: a number expected, got abc"),
-        ("hybrid-sc width=1.5", "--method-option width: a whole number expected, got 1.5"),
-        ("hybrid-sc variant=x", "--method-option variant: sc or psc expected, got x"),
-        ("hybrid-sc temperature=0", "temperature: at least 0.001 expected, got 0.0"),
-        ("causal-norm momentum=9", "momentum: 0 to 1 expected, got 9.0"),
-        ("causal-norm parts=7", "parts: a divisor of the network's 64 features expected, got 7"),
-    ],
-)
-def test_wrong_options_are_refused_before_anything_is_trained(options, message, run, tmp_path):
-    method, option = options.split()
+WRONG = {
+    "focal nonsense=1": "one of form=softmax, gamma=2.0, .* expected for focal, got nonsense=1",
+    "oltr nonsense=1": "one of starts_as_identity=False, .* expected for oltr",
+    "bbn gamma=1": "--method-option: none expected for bbn, got gamma=1",
+    "focal gamma": "--method-option: one of .* expected for focal, got gamma;",
+    "focal gamma=abc": "--method-option gamma: a number expected, got abc",
+    "hybrid-sc width=1.5": "--method-option width: a whole number expected, got 1.5",
+    "hybrid-sc variant=x": "--method-option variant: sc or psc expected, got x",
+    "hybrid-sc temperature=0": "temperature: at least 0.001 expected, got 0.0",
+    "causal-norm momentum=9": "momentum: 0 to 1 expected, got 9.0",
+    "causal-norm parts=7": "a divisor of the network's 64 features expected, got 7",
+}
+
+
+@pytest.mark.parametrize("asked", WRONG)
+def test_wrong_options_are_refused_before_anything_is_trained(asked, run, tmp_path):
+    method, option = asked.split()
     options = ("--method", method, "--method-option", option)
     refused = run("train", *SHORT, *options, "-o", tmp_path / "a.pt")
     assert refused.code == 2
-    assert re.search(message, refused.error), refused.error
+    assert re.search(WRONG[asked], refused.error), refused.error
     assert list(tmp_path.iterdir()) == []
 
 
