@@ -38,7 +38,9 @@ class CausalHead(NormalisedHead):
     """
 
     mean: Tensor
-    """(D,) the moving sum of training's mean features; only its direction counts."""
+    """(D,) the moving sum of training's mean features, of several processes the first one's; only
+    its direction counts.
+    """
 
     def __init__(
         self,

@@ -1,8 +1,9 @@
 """Hybrid-SC, Wang et al. (2021): contrast shapes the features first, cross-entropy the head later.
 
 A step sees two views of B images as they come, for contrast, and B images with every class as
-often, for the head. The loss is a L_contrast + (1 - a) CE with a = 1 - progress^2. There is no
-released code; what the paper leaves open is said below. At test time the head is all that is left.
+often, for the head. The loss is a L_contrast + (1 - a) CE with a = 1 - progress^2. Contrast is
+within a process's micro-batch. There is no released code; what the paper leaves open is said below.
+At test time the head is all that is left.
 """
 
 import math

@@ -113,7 +113,9 @@ def _planned(request: PhaseOneRequest, ranks: Ranks, listener: Listener) -> tupl
     listener = listener if ranks.is_first else NOBODY
     plan = plan_training(request, ranks=ranks, listener=listener, is_dry=True)
     network = planned_network(plan, plan.initial_model(), request)
-    return network, plan.recipe.iterations * plan.recipe.batch_size
+    is_twice = plan.method.has_first_stage and request.checkpoint is None
+    batches_a_step = len(plan.method.streams) + is_twice
+    return network, batches_a_step * plan.recipe.iterations * plan.recipe.batch_size
 
 
 def _estimate(network: Network, num_bytes: int, num_passes: float) -> Estimate:

@@ -132,7 +132,9 @@ def test_only_training_moves_the_mean_and_it_has_no_gradient(digits):
         options = {"views": ("clean",), "augmentation": "none", "seed": 0, "device": CPU}
         options |= {"normalisation": digits.normalisation, "batch_norm": batch_norm}
         list(extract_split(network, digits.test, **options))
-    head_arrays(network)
+    rows = torch.from_numpy(head_arrays(network)[0])  # those of test time, in training too
+    torch.testing.assert_close(rows, copy.deepcopy(network.head).eval().rows().detach())
+    assert not torch.allclose(rows, network.head.rows())
     assert torch.equal(network.head.mean, kept)
     assert network.head.training
     assert "head.mean" in network.state_dict()

@@ -12,6 +12,7 @@ from marr_pipeline import names
 from marr_pipeline.backbone.checkpoints.checkpoint import load_checkpoint
 from marr_pipeline.cache import open_cache
 from marr_pipeline.systems import SYSTEMS, recorded_method, training_method
+from marr_pipeline.workflows import estimate
 
 DIGITS = ("--dataset", "digits-lt", "--batch-size", 64)
 SHORT = (*DIGITS, "--iterations", 6)
@@ -153,3 +154,16 @@ def test_what_a_checkpoint_was_trained_with_may_be_said(hybrid, run, tmp_path):
     asked = ("extract", "--dataset", "digits-lt", "--checkpoint", hybrid, "--views", 1)
     said = ("--method", "hybrid-sc", "--method-option", "width=16", "-o", tmp_path / "a.h5")
     assert run(*asked, *said).code == 0
+
+
+def test_an_estimate_has_every_stream_and_both_stages(run, monkeypatch, tmp_path):
+    monkeypatch.setattr(estimate, "operations_per_second", lambda device: 1e9)
+
+    def seconds(method):
+        options = ("--method", method, "--dry-run", "--json", "-o", tmp_path / "a.pt")
+        return run("train", *SHORT, *options).document["seconds"]
+
+    plain = seconds("softmax")
+    assert seconds("hybrid-sc") == pytest.approx(3 * plain)
+    assert 2 * plain < seconds("bbn") < 3 * plain
+    assert 2 * plain < seconds("oltr") < 3 * plain
