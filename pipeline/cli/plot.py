@@ -14,6 +14,7 @@ from marr_pipeline.cli.options import (
     input_type,
     output_type,
 )
+from marr_pipeline.progress import ProgressLine
 
 
 @command("plot")
@@ -26,7 +27,13 @@ from marr_pipeline.cli.options import (
     "--width",
     type=click.Choice(names.FIGURE_WIDTHS),
     default="page",
-    help="Of a paper's two columns, or for classwise of one.",
+    help="Of a paper's two columns, or of one, which curves and confusion cannot be.",
+)
+@click.option(
+    "--sweep",
+    "swept",
+    type=input_type,
+    help="For gamma: a table of `pipeline sweep -o`.  [default: sweep now]",
 )
 @click.option(
     "--dpi", type=click.IntRange(50, 2_400), help="Dots per inch of a .png.  [default: 200]"
@@ -40,6 +47,7 @@ def cli_command(
     split: str,
     any_head: bool,
     width: Literal["page", "column"],
+    swept: Path | None,
     dpi: int | None,
     title: str,
     output: Path,
@@ -58,5 +66,7 @@ def cli_command(
         width=width,
         dpi=dpi,
         title=title,
+        swept=swept,
+        progress=ProgressLine("sweep", unit=" fits"),
     )
     note(f"wrote {' and '.join(map(str, written))}")

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +13,7 @@ from marr_pipeline.cache import Cache, CachedSplit, CacheError, ViewKind, open_c
 from marr_pipeline.errors import DataError, LeakError
 from marr_pipeline.files import FileName
 from marr_pipeline.rectify.inputs import FitInputs, HeadFacts
+from marr_pipeline.rectify.method import FitResult
 from marr_pipeline.rectify.methods import METHODS
 from marr_pipeline.rectify.rectifier import Rectifier
 from marr_pipeline.rectify.rectifier_file import load_rectifier
@@ -24,6 +26,9 @@ from marr_pipeline.report.scores import (
     class_averages,
     score_samples,
 )
+
+if TYPE_CHECKING:
+    from marr_pipeline.report.comparison import Scored
 
 CacheLike = Cache | FileName
 """What a workflow takes: an open cache, or where one is."""
@@ -78,6 +83,25 @@ class EvaluationRows:
         """Average logit and margin of each class, from the rectifier's `scores`."""
         norm = rectifier.margin_norm(torch.from_numpy(self.weight_norm))
         return class_averages(scores, margin_norm=norm.numpy(), class_counts=self.class_counts)
+
+    def scored(self, fit: FitResult, settings: RectifySettings) -> "Scored":
+        """A fit with all that a comparison asks of it."""
+        from marr_pipeline.report.comparison import Scored  # loads scipy, which fits do without
+
+        scores = self.scores(fit.rectifier)
+        averages = self.averages(fit.rectifier, scores)
+        return Scored(
+            method=settings.method,
+            status=str(fit.status),
+            fit_split=None if fit.loss is None else settings.fit_split,
+            scores=scores,
+            facts={
+                "margin_correlation": averages.margin_correlation,
+                "logit_correlation": averages.logit_correlation,
+                "parameters": fit.num_parameters,
+                "seconds": fit.seconds,
+            },
+        )
 
 
 def split_inputs(

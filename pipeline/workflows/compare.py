@@ -15,14 +15,11 @@ from marr_pipeline.files import replacing
 from marr_pipeline.names import REFERENCES
 from marr_pipeline.progress import Progress, silent
 from marr_pipeline.rectify.fit import fit_rectifier, method_keys, parse_method_key, preset_settings
-from marr_pipeline.rectify.method import FitResult
-from marr_pipeline.rectify.settings import RectifySettings
 from marr_pipeline.report.bootstrap import Bootstrap
 from marr_pipeline.report.comparison import Scored, Standing, compare_methods, over_seeds
 from marr_pipeline.report.tables import SIGNIFICANT, comparison_text
 from marr_pipeline.workflows.cached import (
     CacheLike,
-    EvaluationRows,
     check_needs,
     dataset_name,
     evaluation_rows,
@@ -288,25 +285,7 @@ def _fit_and_score(
         except FitError as error:
             failed[key] = f"{cached.path}: {error}"
             continue
-        scored[key] = score_fit(rows, fit, settings)
+        scored[key] = rows.scored(fit, settings)
         warnings[key] = (*lacking, *fit.warnings)
     progress(len(keys), len(keys))
     return scored, warnings
-
-
-def score_fit(rows: EvaluationRows, fit: FitResult, settings: RectifySettings) -> Scored:
-    """A fit on the rows of a split, with all that a comparison asks of it."""
-    scores = rows.scores(fit.rectifier)
-    averages = rows.averages(fit.rectifier, scores)
-    return Scored(
-        method=settings.method,
-        status=str(fit.status),
-        fit_split=None if fit.loss is None else settings.fit_split,
-        scores=scores,
-        facts={
-            "margin_correlation": averages.margin_correlation,
-            "logit_correlation": averages.logit_correlation,
-            "parameters": fit.num_parameters,
-            "seconds": fit.seconds,
-        },
-    )

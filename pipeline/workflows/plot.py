@@ -1,22 +1,33 @@
 """Figures from a cache and rectifiers, each with the numbers it shows."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import fields, replace
 from pathlib import Path
+from typing import Any
 
-from marr_pipeline.errors import ConfigError
+import numpy as np
+
+from marr_pipeline.errors import ConfigError, DataError
 from marr_pipeline.groups import shot_groups
+from marr_pipeline.names import REFERENCES
+from marr_pipeline.optim.solvable import FitStatus
 from marr_pipeline.plots.class_axis import ClassAxis
 from marr_pipeline.plots.classwise import ClassScores, draw_classwise
 from marr_pipeline.plots.confusion import draw_confusion
 from marr_pipeline.plots.curves import ClassCurves, draw_curves
+from marr_pipeline.plots.gamma import GammaCurve, draw_gamma
 from marr_pipeline.plots.save import Drawing, save_drawing
 from marr_pipeline.plots.style import Width
+from marr_pipeline.progress import Progress, silent
+from marr_pipeline.rectify.fit import preset_settings
+from marr_pipeline.rectify.methods import METHODS
 from marr_pipeline.rectify.rectifier import Rectifier
+from marr_pipeline.rectify.settings import RectifySettings
 from marr_pipeline.report.metrics import confusion_counts, measure
-from marr_pipeline.workflows.cached import CacheLike
+from marr_pipeline.workflows.cached import CacheLike, dataset_name
 from marr_pipeline.workflows.evaluate import Evaluation, evaluate
+from marr_pipeline.workflows.sweep import SETTINGS, parse_rows, read_sweep, sweep
 
 
 def curves(axis: ClassAxis, evaluation: Evaluation, width: Width) -> Drawing:
@@ -55,11 +66,135 @@ def classwise(axis: ClassAxis, evaluation: Evaluation, width: Width) -> Drawing:
     return draw_classwise(axis, scores, width=width)
 
 
-FIGURES: dict[str, Callable[[ClassAxis, Evaluation, Width], Drawing]] = {
+def gamma(
+    axis: ClassAxis,
+    evaluation: Evaluation,
+    width: Width,
+    *,
+    swept: Path | None = None,
+    progress: Progress = silent,
+) -> Drawing:
+    """Accuracy against gamma, beside softmax and logit adjustment (Figure 4).
+
+    A curve for each rectifier, swept at its own settings and marked at its own gamma; without one
+    for the default preset. From a table of `sweep` a curve for each combination of the other
+    settings.
+
+    Raises:
+        ConfigError: a rectifier with nothing to fit, or several beside a table.
+        DataError: no table of a sweep of this split over gamma.
+    """
+    cached = evaluation.cached
+    fitted = {k: v for k, v in evaluation.rectifiers.items() if k not in REFERENCES}
+    settings = {name: _settings_of(name, one) for name, one in fitted.items()}
+    if swept is not None:
+        if len(settings) > 1:
+            raise ConfigError(
+                f"--sweep: at most one rectifier, whose gamma is marked, expected beside a table, "
+                f"got {len(settings)}; leave the others out"
+            )
+        rows = read_sweep(swept)
+        at = next(iter(settings.values())).gamma if settings else None
+        return draw_gamma(_gamma_curves(rows, at), _references(evaluation, rows), width=width)
+    default = preset_settings("default", dataset=dataset_name(cached))
+    curves: dict[str, GammaCurve] = {}
+    for name, one in (settings or {f"{default.method} (default)": default}).items():
+        grid = {"gamma": sorted({*GAMMAS, one.gamma})}
+        found = sweep(
+            cached,
+            one,
+            grid,
+            eval_split=evaluation.split,
+            resamples=RESAMPLES,
+            progress=progress,
+        )
+        rows = parse_rows(found.csv())
+        curves[name] = next(iter(_gamma_curves(rows, one.gamma).values()))
+    return draw_gamma(curves, _references(evaluation, rows), width=width)
+
+
+def _settings_of(name: str, rectifier: Rectifier) -> RectifySettings:
+    """Of the fit that a rectifier came from, solved exactly where it was by SGD."""
+    if not METHODS[rectifier.method].is_fitted:
+        raise ConfigError(
+            f"gamma: a rectifier that was fitted with class weights expected, got {name}; leave it "
+            "out"
+        )
+    known = {field.name for field in fields(RectifySettings)} & set(rectifier.metadata)
+    found = {key: rectifier.metadata[key] for key in known}
+    if found.get("optimizer") == "sgd":
+        found |= {"optimizer": "lbfgs"}
+    return RectifySettings(**found)
+
+
+def _gamma_curves(rows: Sequence[Mapping[str, str]], chosen: float | None) -> dict[str, GammaCurve]:
+    """A curve for each combination of the other settings; `chosen` or the preset's is marked."""
+    others = [name for name in (*SETTINGS, "views") if name != "gamma"]
+    groups: dict[tuple[str, ...], list[Mapping[str, str]]] = {}
+    for row in rows:
+        if row["gamma"]:
+            groups.setdefault(tuple(row[name] for name in others), []).append(row)
+    curves = {}
+    for key, points in groups.items():
+        points = sorted(points, key=lambda row: float(row["gamma"]))
+        first = dict(zip(others, key, strict=True))
+        varied = [
+            value if name in ("method", "preset", "center") else f"{name} {value}"
+            for name, value in first.items()
+            if value and len({other[others.index(name)] for other in groups}) > 1
+        ]
+        name = ", ".join(varied) or f"{first['method']} ({first['preset']})"
+        at = chosen
+        if at is None:
+            at = preset_settings(first["preset"], method=first["method"]).gamma
+        values = {
+            each.name: np.array([float(row[each.name] or "nan") for row in points])
+            for each in fields(GammaCurve)
+            if each.name in points[0]
+        }
+        solved = np.array([float(row["status"] not in UNSOLVED) for row in points])
+        curves[name] = GammaCurve(**values, is_solved=solved, chosen=at)
+    if not curves or min(len(curve.gamma) for curve in curves.values()) < 2:
+        raise DataError(
+            "--sweep: at least two values of gamma in each curve expected, got fewer; sweep with "
+            "--gamma 0:1.6:0.2"
+        )
+    return curves
+
+
+def _references(
+    evaluation: Evaluation, rows: Sequence[Mapping[str, str]]
+) -> dict[str, tuple[float, float]]:
+    """Accuracy and NLL of the references, by name.
+
+    Raises:
+        DataError: the rows are of another cache or split.
+    """
+    found = {row["name"]: (float(row["overall"]), float(row["nll"])) for row in rows}
+    for name in REFERENCES:
+        own = evaluation.rows.metrics(evaluation.rectifiers[name]).overall
+        if name not in found or abs(found[name][0] - own) > SAME_ACCURACY:
+            raise DataError(
+                f"--sweep: a table of {evaluation.cached.path}, split {evaluation.split}, "
+                f"expected, whose {name} has {own:.4f}, got "
+                f"{found[name][0] if name in found else 'none'}; sweep this cache"
+            )
+    return {name: found[name] for name in REFERENCES}
+
+
+FIGURES: dict[str, Callable[..., Drawing]] = {
     "curves": curves,
     "confusion": confusion,
     "classwise": classwise,
+    "gamma": gamma,
 }
+BESIDE_BOTH = ("gamma",)
+"""Figures that show logit adjustment beside softmax whatever is asked for."""
+GAMMAS = tuple(round(0.2 * step, 1) for step in range(9))
+RESAMPLES = 2_000
+SAME_ACCURACY = 5e-4
+"""Within which two machines agree, whose rounding may break near ties otherwise."""
+UNSOLVED = (FitStatus.STEP_LIMIT, FitStatus.UNBOUNDED)
 
 
 def labelled(rectifiers: Mapping[str, Rectifier]) -> dict[str, Rectifier]:
@@ -95,6 +230,8 @@ def plot(
     width: Width = "page",
     dpi: int | None = None,
     title: str = "",
+    swept: Path | None = None,
+    progress: Progress = silent,
 ) -> list[Path]:
     """Draw a cache before and after rectifiers.
 
@@ -108,6 +245,8 @@ def plot(
         width: of a paper's two columns or, for `classwise`, of one.
         dpi: dots per inch of a `.png`; None for 200.
         title: over the figure.
+        swept: for `gamma`, a table that `sweep` wrote; None to sweep now.
+        progress: told the fits of `gamma`.
 
     Returns:
         The files written.
@@ -119,7 +258,12 @@ def plot(
     """
     if figure not in FIGURES:
         raise ConfigError(f"figure: one of {', '.join(FIGURES)} expected, got {figure}")
-    evaluation = evaluate(cache, rectifiers, split=split, any_head=any_head, baselines=("softmax",))
+    for owner, option, value in (("gamma", "--sweep", swept),):
+        if value is not None and figure != owner:
+            raise ConfigError(f"{option}: the figure {owner} expected, got {figure}; leave it out")
+    own: dict[str, dict[str, Any]] = {"gamma": {"swept": swept, "progress": progress}}
+    baselines = REFERENCES if figure in BESIDE_BOTH else REFERENCES[:1]
+    evaluation = evaluate(cache, rectifiers, split=split, any_head=any_head, baselines=baselines)
     evaluation = replace(evaluation, rectifiers=labelled(evaluation.rectifiers))
     cached = evaluation.cached
     axis = ClassAxis(
@@ -127,5 +271,5 @@ def plot(
         groups=shot_groups(cached.class_counts),
         class_names=cached.class_names,
     )
-    drawing = FIGURES[figure](axis, evaluation, width)
+    drawing = FIGURES[figure](axis, evaluation, width, **own.get(figure, {}))
     return list(save_drawing(drawing, output, dpi=dpi, title=title))

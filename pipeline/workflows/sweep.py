@@ -38,7 +38,6 @@ from marr_pipeline.workflows.cached import (
     opened,
     with_fit_split,
 )
-from marr_pipeline.workflows.compare import score_fit
 
 SETTINGS = (
     "method",
@@ -185,7 +184,7 @@ def sweep(
     if resamples is not None:
         for name, rectifier in baselines.items():
             fit = FitResult.closed_form(rectifier)
-            scored[name] = score_fit(rows, fit, RectifySettings(method=name))
+            scored[name] = rows.scored(fit, RectifySettings(method=name))
     settings = tuple(dict.fromkeys(_settings(base, grid)))
     inputs: dict[tuple[str | None, ViewKind], FitInputs] = {}
     warnings: list[str] = []
@@ -210,7 +209,7 @@ def sweep(
         )
         name = ", ".join(values) or "preset"
         if resamples is not None:
-            scored[name] = score_fit(rows, fit, tried)
+            scored[name] = rows.scored(fit, tried)
         metrics = rows.metrics(fit.rectifier)
         points.append(
             SweptFit(name=name, varied=varied, num_views=fitted.num_views, fit=fit, metrics=metrics)
@@ -253,7 +252,7 @@ def read_sweep(path: Path) -> list[dict[str, str]]:
         DataError: no such table.
     """
     try:
-        rows = list(csv.DictReader(path.read_text(encoding="utf-8").splitlines()))
+        rows = parse_rows(path.read_text(encoding="utf-8"))
     except (UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{path}: a table of `pipeline sweep -o` expected, got {error}") from error
     missing = [column.key for column in COLUMNS if not rows or column.key not in rows[0]]
@@ -263,3 +262,8 @@ def read_sweep(path: Path) -> list[dict[str, str]]:
             f"{', '.join(missing[:3])}; sweep again with -o"
         )
     return rows
+
+
+def parse_rows(text: str) -> list[dict[str, str]]:
+    """The rows of a CSV."""
+    return list(csv.DictReader(text.splitlines()))

@@ -106,7 +106,8 @@ def see() -> Callable[[Figure], Seen]:
         unseen: set[Text] = set()
         for axes in figure.axes:
             for axis in (axes.xaxis, axes.yaxis):
-                in_range = axis._update_ticks() if axes.axison else []
+                with look():  # where ticks are counted by their letters' size
+                    in_range = axis._update_ticks() if axes.axison else []
                 labels = {label for tick in in_range for label in (tick.label1, tick.label2)}
                 unseen |= set(axis.findobj(Text)) - labels - {axis.label}
         texts = [t for t in figure.findobj(Text) if t.get_visible() and t.get_text().strip()]

@@ -1,42 +1,54 @@
-"""`pipeline plot`: what a figure is told of a cache and of rectifier files."""
+"""`pipeline plot`: figures that fit, read tables or need more than logits, against their parts."""
 
-import re
-import struct
-
-import pytest
+import csv
 
 
-@pytest.fixture
-def two_files(digits_rectifier, tmp_path):
-    """The same rectifier under two names."""
-    files = [tmp_path / "one.safetensors", tmp_path / "two.safetensors"]
-    for file in files:
-        file.write_bytes(digits_rectifier.read_bytes())
-    return files
+def read(path):
+    return list(csv.DictReader(path.read_text(encoding="utf-8").splitlines()))
 
 
-@pytest.mark.parametrize(("figure", "quantity"), [("classwise", "f1"), ("curves", "accuracy")])
-def test_a_figure_names_methods_and_presets_and_the_files_of_those_alike(
-    figure, quantity, run, digits_cache, two_files, tmp_path
-):
-    both = {"one: marr (default)", "two: marr (default)"}
-    for chosen, expected in ((two_files[:1], {"marr (default)"}), (two_files, both)):
-        done = run("plot", figure, digits_cache, *chosen, "-o", tmp_path / "figure.png")
-        assert done.code == 0
-        head = (tmp_path / "figure.csv").read_text().splitlines()[0]
-        assert set(re.findall(rf"([^,]+)\.{quantity}", head)) == {"softmax", *expected}
+def test_gamma_draws_what_sweep_writes(run, digits_cache, digits_rectifier, tmp_path):
+    table, drawn = tmp_path / "table.csv", tmp_path / "gamma.png"
+    assert run("sweep", digits_cache, "--gamma", "0:1.6:0.2", "-o", table).code == 0
+    swept = read(table)[2:]
+    found = {}
+    for name, chosen in (
+        ("now", []),
+        ("table", ["--sweep", table]),
+        ("fit", [digits_rectifier]),
+    ):
+        assert run("plot", "gamma", digits_cache, *chosen, "-o", drawn).code == 0
+        found[name] = (drawn.read_bytes(), drawn.with_suffix(".csv").read_text())
+    assert found["now"] == found["table"] == found["fit"]
+    shown = read(drawn.with_suffix(".csv"))
+    for point, row in zip(shown[:-2], swept, strict=True):
+        assert point["series"] == "marr (default)"
+        for key in ("gamma", "overall", "overall_low", "overall_high", "many", "nll"):
+            assert point[key] == row[key]
+    assert [row["gamma"] for row in shown if row["chosen"] == "1"] == ["1.2"]
 
 
-def test_width_dots_and_title_are_the_figures(run, digits_cache, tmp_path):
-    path = tmp_path / "figure.png"
-    options = ["--width", "column", "--dpi", "100", "-o", path]
-    sizes = []
-    for title in ("", "A title"):
-        assert run("plot", "classwise", digits_cache, *options, "--title", title).code == 0
-        sizes.append(struct.unpack(">II", path.read_bytes()[16:24]))
-    (width, height), (titled_width, titled_height) = sizes
-    assert width == titled_width == 350
-    assert height < titled_height < height + 40
-    done = run("plot", "curves", digits_cache, *options)
-    assert (done.code, done.out) == (2, "")
-    assert "curves: a figure of both columns' width expected, got column" in done.err
+def test_gamma_refuses_what_it_cannot_draw(run, digits_cache, digits_rectifier, tmp_path):
+    output, table = tmp_path / "gamma.png", tmp_path / "table.csv"
+    drawn = ("plot", "gamma", digits_cache, "-o", output)
+    table.write_text("name,overall\nmarr,0.5\n")
+    done = run(*drawn, "--sweep", table)
+    assert done.code == 3
+    assert "a table of `pipeline sweep -o` expected, got one without method, preset" in done.error
+    assert run("sweep", digits_cache, "--l2", "1", "-o", table).code == 0
+    done = run(*drawn, "--sweep", table)
+    assert (done.code, "at least two values of gamma" in done.error) == (3, True)
+    options = ("--gamma", "1,1.2", "--eval-split", "train")
+    assert run("sweep", digits_cache, *options, "-o", table).code == 0
+    done = run(*drawn, "--sweep", table)
+    assert (done.code, "split test, expected, whose softmax has" in done.error) == (3, True)
+    done = run("plot", "curves", *drawn[2:], "--sweep", table)
+    assert (done.code, "--sweep: the figure gamma expected, got curves" in done.error) == (2, True)
+    flat = tmp_path / "tau.safetensors"
+    assert run("rectify", digits_cache, "--method", "tau-norm", "-o", flat).code == 0
+    done = run(*drawn, flat)
+    assert (done.code, "fitted with class weights expected, got tau-norm" in done.error) == (
+        2,
+        True,
+    )
+    assert not output.exists()
