@@ -49,6 +49,19 @@ def check_output(path: Path, *, suffixes: tuple[str, ...] = (), is_dry: bool = F
     check_writable(path, touches=not is_dry)
 
 
+class FiniteRange(click.FloatRange):
+    """click's range of numbers, without nan, which no bound of its own refuses, and infinity."""
+
+    def convert(
+        self, value: float, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        """The number, within the range."""
+        found = float(super().convert(value, param, ctx))
+        if not math.isfinite(found):
+            self.fail(f"a finite number expected, got {value}", param, ctx)
+        return found
+
+
 def size(value: object) -> int:
     """Bytes of `2G`, `1.5G`, `64MiB`, `1000000`; a plain number is a number of bytes.
 

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 import click
 
 from marr_pipeline import names
-from marr_pipeline.cli.options import input_folder_type, input_type
+from marr_pipeline.cli.options import FiniteRange, input_folder_type, input_type
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -63,7 +63,7 @@ DATA_OPTIONS = [
     ),
     click.option(
         "--imbalance-ratio",
-        type=click.FloatRange(min=1),
+        type=FiniteRange(min=1),
         help="Largest class over smallest; subsamples the training images.  "
         "[default: 100 for CIFAR, 20 for digits-lt, none for the others]",
     ),
@@ -71,7 +71,7 @@ DATA_OPTIONS = [
     click.option("--seed", type=click.IntRange(min=0), default=0, help="Of all other draws."),
     click.option(
         "--tune-fraction",
-        type=click.FloatRange(min=0, max=1, max_open=True),
+        type=FiniteRange(min=0, max=1, max_open=True),
         default=0.0,
         help="Part of every training class held out as split `tune`.",
     ),
@@ -145,7 +145,7 @@ OPTIONS = [
     ),
     click.option(
         "--weight-decay",
-        type=click.FloatRange(min=0),
+        type=FiniteRange(min=0),
         help="Of every parameter.  [default: the recipe's]",
     ),
     click.option(
@@ -156,7 +156,7 @@ OPTIONS = [
     ),
     click.option(
         "--ema",
-        type=click.FloatRange(min=0, max=1, max_open=True),
+        type=FiniteRange(min=0, max=1, max_open=True),
         metavar="DECAY",
         help="Keep an exponential average of the weights, such as 0.999; 0 keeps the last.  "
         "[default: the recipe's]",

@@ -7,7 +7,14 @@ import click
 
 from marr_pipeline import names
 from marr_pipeline.cli.command import EXIT_UNSOLVED, command, note, print_json, warn
-from marr_pipeline.cli.options import check_output, input_type, json_option, output_type, size
+from marr_pipeline.cli.options import (
+    FiniteRange,
+    check_output,
+    input_type,
+    json_option,
+    output_type,
+    size,
+)
 from marr_pipeline.progress import ProgressLine, silent
 
 if TYPE_CHECKING:
@@ -30,7 +37,7 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--l2",
-    type=click.FloatRange(min=0),
+    type=FiniteRange(min=0),
     help="Ridge; weight decay of sgd.  [default: 3; paper: 5e-4, 1e-4 for iNaturalist; "
     "temperature and vector-scaling: 0]",
 )
@@ -41,7 +48,7 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--scale-l2",
-    type=click.FloatRange(min=0, min_open=True),
+    type=FiniteRange(min=0, min_open=True),
     help="With --center tempered: ridge on its common scale, in log K.  [default: 0.2]",
 )
 @click.option(
@@ -67,7 +74,7 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--tolerance",
-    type=click.FloatRange(min=0, min_open=True),
+    type=FiniteRange(min=0, min_open=True),
     help="On the gap bound, or on the gradient norm if --l2 is 0.  [default: 1e-6]",
 )
 @click.option(

@@ -3,6 +3,7 @@
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
+from marr_pipeline.losses.options import BelowOne, Exponent
 from marr_pipeline.losses.plain import log_prior
 
 
@@ -12,8 +13,8 @@ def balanced_softmax(
     *,
     class_counts: Tensor,
     progress: float,
-    tau: float = 1.0,
-    label_smoothing: float = 0.0,
+    tau: Exponent = 1.0,
+    label_smoothing: BelowOne = 0.0,
 ) -> Tensor:
     """Mean CE(eta + tau log pi, y); at test time the logits are taken as they are.
 

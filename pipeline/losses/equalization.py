@@ -4,6 +4,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy, one_hot
 
+from marr_pipeline.losses.options import Share, Weight
+
 
 def equalization(
     logits: Tensor,
@@ -11,8 +13,8 @@ def equalization(
     *,
     class_counts: Tensor,
     progress: float,
-    probability: float = 0.9,
-    relative_threshold: float = 0.5,
+    probability: Share = 0.9,
+    relative_threshold: Weight = 0.5,
 ) -> Tensor:
     """Mean CE over the classes that are left when rare ones are dropped at random.
 

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy, one_hot, softplus
 
+from marr_pipeline.losses.options import Exponent
+
 
 def focal(
     logits: Tensor,
@@ -17,7 +19,7 @@ def focal(
     class_counts: Tensor,
     progress: float,
     form: Literal["softmax", "sigmoid"] = "softmax",
-    gamma: float = 2.0,
+    gamma: Exponent = 2.0,
     detach_modulator: bool = False,
 ) -> Tensor:
     """Mean of (1 - P_y)^gamma CE(eta, y), or of its sum over K binary decisions.

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn.functional import one_hot
 
 from marr_pipeline.losses.balanced_softmax import balanced_softmax
+from marr_pipeline.losses.options import Weight
 from marr_pipeline.losses.plain import log_prior
 
 
@@ -20,8 +21,8 @@ def lade(
     *,
     class_counts: Tensor,
     progress: float,
-    alpha: float = 0.1,
-    lam: float = 0.01,
+    alpha: Weight = 0.1,
+    lam: Weight = 0.01,
 ) -> Tensor:
     """Balanced Softmax + alpha R, R = -sum_c pi_c (A_c - B_c - lam B_c^2), over a batch of N.
 

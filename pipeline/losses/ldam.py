@@ -3,6 +3,7 @@
 from torch import Tensor
 from torch.nn.functional import cross_entropy, one_hot
 
+from marr_pipeline.losses.options import BelowOne, Scale, Share, Weight
 from marr_pipeline.losses.reweighting import effective_number_weights
 
 
@@ -12,8 +13,8 @@ def ldam(
     *,
     class_counts: Tensor,
     progress: float,
-    max_margin: float = 0.5,
-    scale: float = 30.0,
+    max_margin: Weight = 0.5,
+    scale: Scale = 30.0,
 ) -> Tensor:
     """Mean CE(s (u - m_y e_y), y), with m_j = C n_j^(-1/4) and C such that the largest is given.
 
@@ -32,10 +33,10 @@ def ldam_drw(
     *,
     class_counts: Tensor,
     progress: float,
-    max_margin: float = 0.5,
-    scale: float = 30.0,
-    beta: float = 0.9999,
-    defer_until: float = 0.8,
+    max_margin: Weight = 0.5,
+    scale: Scale = 30.0,
+    beta: BelowOne = 0.9999,
+    defer_until: Share = 0.8,
 ) -> Tensor:
     """LDAM with deferred re-weighting: weights of Cui et al. (2019) in the last part of training.
 

@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
+from marr_pipeline.losses.options import BelowOne
+
 ABSENT_PRIOR = 0.5
 """Images that a class without any counts for in a prior, as in phase two."""
 
@@ -37,7 +39,7 @@ def softmax(
     *,
     class_counts: Tensor,
     progress: float,
-    label_smoothing: float = 0.0,
+    label_smoothing: BelowOne = 0.0,
 ) -> Tensor:
     """Mean cross-entropy. Arguments and result as for `Loss`.
 

@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from marr_pipeline.losses.focal import sigmoid_focal
+from marr_pipeline.losses.options import BelowOne, Exponent
 from marr_pipeline.losses.plain import weights_of_present
 
 
@@ -35,8 +36,8 @@ def class_balanced(
     class_counts: Tensor,
     progress: float,
     form: Literal["softmax", "sigmoid", "focal"] = "softmax",
-    beta: float = 0.9999,
-    gamma: float = 1.0,
+    beta: BelowOne = 0.9999,
+    gamma: Exponent = 1.0,
 ) -> Tensor:
     """Class-Balanced loss: the mean over the batch of alpha_y times the loss of an image.
 

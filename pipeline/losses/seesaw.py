@@ -1,10 +1,13 @@
 """Seesaw loss, Wang et al. (2021), as used for classification."""
 
 import math
+from typing import Annotated
 
 import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
+
+from marr_pipeline.losses.options import Exponent
 
 
 def seesaw(
@@ -13,10 +16,10 @@ def seesaw(
     *,
     class_counts: Tensor,
     progress: float,
-    p: float = 0.8,
-    q: float = 2.0,
-    epsilon: float = 0.01,
-    scale: float = 0.0,
+    p: Exponent = 0.8,
+    q: Exponent = 2.0,
+    epsilon: Annotated[float, (1e-9, 1.0)] = 0.01,
+    scale: Annotated[float, (0.0, 1e4)] = 0.0,
 ) -> Tensor:
     """Mean CE(eta + log S_y, y), S_ij = M_ij C_ij for j other than the label i, and S_ii = 1.
 

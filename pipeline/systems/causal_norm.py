@@ -6,7 +6,6 @@ normalised chunk of a feature loses alpha times its part along the mean feature'
 linear: the head's rows lose it instead.
 """
 
-import math
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -21,7 +20,8 @@ from marr_pipeline.backbone.networks.heads import (
     unit_length,
 )
 from marr_pipeline.errors import ConfigError
-from marr_pipeline.systems.system import Bounds, System
+from marr_pipeline.losses.options import Scale, Share, Size, Weight
+from marr_pipeline.systems.system import System
 
 
 class CausalHead(NormalisedHead):
@@ -92,18 +92,11 @@ class CausalNorm(System):
     """
 
     name: ClassVar[str] = "causal-norm"
-    bounds: ClassVar[Bounds] = {
-        "scale": (0.001, math.inf),
-        "parts": (1, math.inf),
-        "offset": (0, math.inf),
-        "momentum": (0, 1),
-    }
-
-    alpha: float = 1.5
-    scale: float = 16.0
-    parts: int = 2
-    offset: float = 1 / 32
-    momentum: float = 0.9
+    alpha: Weight = 1.5
+    scale: Scale = 16.0
+    parts: Size = 2
+    offset: Weight = 1 / 32
+    momentum: Share = 0.9
 
     def network(self, plain: Backbone, *, image_shape: tuple[int, int, int], seed: int) -> Backbone:
         """The plain network with another head."""

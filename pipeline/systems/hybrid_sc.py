@@ -6,7 +6,6 @@ within a process's micro-batch. There is no released code; what the paper leaves
 At test time the head is all that is left.
 """
 
-import math
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -17,7 +16,8 @@ from torch.nn.functional import cross_entropy, one_hot
 from marr_pipeline.backbone.networks.classifier import Backbone
 from marr_pipeline.backbone.networks.heads import draw_linear, method_generator, unit_length
 from marr_pipeline.backbone.training.method import Forward
-from marr_pipeline.systems.system import Bounds, System
+from marr_pipeline.losses.options import Scale, Size
+from marr_pipeline.systems.system import System
 
 
 class ContrastiveNetwork(Backbone):
@@ -76,11 +76,9 @@ class HybridSC(System):
     """
 
     name: ClassVar[str] = "hybrid-sc"
-    bounds: ClassVar[Bounds] = {"temperature": (0.001, math.inf), "width": (1, math.inf)}
-
     variant: Literal["sc", "psc"] = "sc"
-    temperature: float = 0.1
-    width: int = 128
+    temperature: Scale = 0.1
+    width: Size = 128
 
     @property
     def streams(self) -> tuple[str, ...]:

@@ -128,8 +128,8 @@ def _own_network(
         asked = getattr(request, field)
         if request.says(field) and asked != value:
             raise DataError(
-                f"{_option(field)}: {value} expected, with which {where} was "
-                f"trained, got {asked}; leave the option out"
+                f"{_option(field)}: {'none' if value is None else value} expected, with which "
+                f"{where} was trained, got {asked}; leave the option out"
             )
     if with_options(method, request.method_options) != method:
         options = ", ".join(f"{name}={value}" for name, value in method.options.items())

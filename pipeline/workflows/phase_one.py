@@ -110,6 +110,12 @@ class PhaseOneRequest:
                 "--pretrained: one source of weights expected, got --checkpoint beside it; "
                 "leave one of them out"
             )
+        options = [text.partition("=")[0] for text in self.method_options]
+        twice = [name for name in options if options.count(name) > 1]
+        if twice:
+            raise ConfigError(
+                f"--method-option {twice[0]}: one value expected, got {len(twice)}; leave one"
+            )
         for option, is_given in (
             ("--new-head", self.new_head),
             ("--prior-counts", self.prior_counts is not None),

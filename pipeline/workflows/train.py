@@ -13,6 +13,7 @@ from marr_pipeline.backbone.checkpoints.foreign import (
     weights_of_checkpoint,
 )
 from marr_pipeline.backbone.networks.classifier import Backbone, check_images
+from marr_pipeline.backbone.training.method import LossMethod
 from marr_pipeline.backbone.training.plan import Execution, TrainingPlan, plan_recipe
 from marr_pipeline.backbone.training.train import TrainedBackbone, train_backbone
 from marr_pipeline.data.dataset import LongTailedDataset
@@ -250,9 +251,22 @@ def _describe_plan(plan: TrainingPlan, device: torch.device, ranks: Ranks) -> li
         f"{plan.backbone}{start} on {device} in {dtype_name(plan.precision)}; "
         f"recipe {recipe.name}: {recipe.iterations:,} x {recipe.batch_size}{parts}{processes}, "
         f"{recipe.augmentation}; seed {plan.seed}{pixels}",
+        *_describe_method(plan),
         *slow,
         *(f"warning: {warning}" for warning in dataset.warnings),
     ]
+
+
+def _describe_method(plan: TrainingPlan) -> list[str]:
+    """A line on what is not plain training, if anything is."""
+    method, recipe = plan.method, plan.recipe
+    options = ", ".join(f"{name} {value}" for name, value in method.options.items())
+    parts = [
+        *([] if method == LossMethod() else [f"{method.name}{f' ({options})' if options else ''}"]),
+        *([] if recipe.mixing == "none" else [recipe.mixing]),
+        *([] if recipe.ema is None else [f"weights averaged with decay {recipe.ema:g}"]),
+    ]
+    return [f"trained by {', '.join(parts)}"] if parts else []
 
 
 def _describe_training(trained: TrainedBackbone, plan: TrainingPlan) -> list[str]:

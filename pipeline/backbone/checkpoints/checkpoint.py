@@ -24,7 +24,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, TypeGuard
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 import numpy as np
 import numpy.typing as npt
@@ -34,12 +34,14 @@ from torch import Tensor
 from marr_pipeline.backbone import build_backbone
 from marr_pipeline.backbone.checkpoints.matching import match_tensors
 from marr_pipeline.backbone.networks.classifier import Backbone
-from marr_pipeline.backbone.training.method import TrainingMethod
 from marr_pipeline.data.dataset import LongTailedDataset
 from marr_pipeline.errors import ConfigError, DataError
 from marr_pipeline.files import replacing, unwritable
 from marr_pipeline.names import canonical_backbone
 from marr_pipeline.tensor_file import read_tensor_file
+
+if TYPE_CHECKING:
+    from marr_pipeline.backbone.training.method import TrainingMethod
 
 FORMAT = "marr-checkpoint"
 FORMAT_VERSION = "1.0"
@@ -195,7 +197,7 @@ def parse_checkpoint(content: Mapping[str, Any], *, where: str) -> Checkpoint:
 
 
 def restore_backbone(
-    checkpoint: Checkpoint, *, where: str, method: TrainingMethod | None = None
+    checkpoint: Checkpoint, *, where: str, method: "TrainingMethod | None" = None
 ) -> Backbone:
     """The network of a checkpoint, on the CPU.
 

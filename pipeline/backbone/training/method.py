@@ -22,7 +22,8 @@ from marr_pipeline.backbone.networks.heads import (
 )
 from marr_pipeline.data.dataset import LongTailedDataset
 from marr_pipeline.losses import LOSSES
-from marr_pipeline.losses.options import Value, parse_options
+from marr_pipeline.losses.options import Value
+from marr_pipeline.losses.parsing import parse_options
 
 Forward = Callable[..., tuple[Tensor, ...]]
 """The network, as several processes share it or a compiler has translated it."""

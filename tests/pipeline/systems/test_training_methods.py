@@ -110,10 +110,21 @@ WRONG = {
     "focal gamma=abc": "--method-option gamma: a number expected, got abc",
     "hybrid-sc width=1.5": "--method-option width: a whole number expected, got 1.5",
     "hybrid-sc variant=x": "--method-option variant: sc or psc expected, got x",
-    "hybrid-sc temperature=0": "temperature: at least 0.001 expected, got 0.0",
-    "causal-norm momentum=9": "momentum: 0 to 1 expected, got 9.0",
+    "hybrid-sc temperature=0": "temperature: 0.001 to 10000.0 expected, got 0;",
+    "causal-norm momentum=9": "momentum: 0.0 to 1.0 expected, got 9;",
+    "class-balanced beta=2": "beta: 0.0 to 0.999999999 expected, got 2;",
+    "ldam scale=0": "scale: 0.001 to 10000.0 expected, got 0;",
     "causal-norm parts=7": "a divisor of the network's 64 features expected, got 7",
 }
+
+
+def test_an_option_is_said_once(run, tmp_path):
+    said = ("--method-option", "gamma=1", "--method-option", "gamma=2")
+    refused = run("train", *SHORT, "--method", "focal", *said, "-o", tmp_path / "a.pt")
+    assert (refused.code, refused.error) == (
+        2,
+        "error: --method-option gamma: one value expected, got 2; leave one",
+    )
 
 
 @pytest.mark.parametrize("asked", WRONG)
