@@ -4,6 +4,10 @@ The registries (`DATASETS`, `AUGMENTATIONS`, `BACKBONES`, `METHODS`, `SOLVERS`) 
 the things themselves; a test checks that their keys equal the tuples here.
 """
 
+MAX_SEED = 2**64 - 1
+MAX_POINTS = 10_000
+"""Of a range of numbers, and of a sweep."""
+
 DATASETS = (
     "digits-lt",
     "cifar10-lt",

@@ -87,6 +87,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, _interrupt)
     arguments = list(sys.argv[1:] if arguments is None else arguments)
+    _reopen_closed_streams()
     try:
         code = cli.main(args=arguments, prog_name="pipeline", standalone_mode=False) or 0
         sys.stdout.flush()
@@ -104,6 +105,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
         code = exit_code(error)
         click.echo(f"error: {_one_line(error)}", err=True)
     sys.exit(code)
+
+
+def _reopen_closed_streams() -> None:
+    """What a caller has closed, as `>&-` does, takes what is written and forgets it."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_WRONLY), "w"))
 
 
 def exit_code(error: Exception) -> int:

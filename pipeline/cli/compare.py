@@ -12,6 +12,7 @@ from marr_pipeline.cli.options import (
     input_type,
     json_option,
     output_type,
+    seed_type,
 )
 from marr_pipeline.progress import ProgressLine
 
@@ -46,9 +47,7 @@ def _refuse_old_name(context: click.Context, parameter: click.Parameter, value: 
     callback=_refuse_old_name,
 )
 @click.option("--resamples", type=click.IntRange(min=100), default=2_000, help="Of the bootstrap.")
-@click.option(
-    "--seed", type=click.IntRange(min=0), default=0, help="Of the resamples and of sgd's batches."
-)
+@click.option("--seed", type=seed_type, default=0, help="Of the resamples and of sgd's batches.")
 @click.option(
     "--format",
     "table_format",
@@ -85,8 +84,8 @@ def cli_command(
         resamples=resamples,
         seed=seed,
         progress=ProgressLine("comparing", unit=" methods"),
+        say=lambda warning: warn([warning]),
     )
-    warn(comparison.warnings)
     warn([f"without {key}: {reason}" for key, reason in comparison.failed.items()])
     for key, reason in comparison.skipped.items():
         note(f"without {key}: it {reason}, which {_these(caches)} lack")

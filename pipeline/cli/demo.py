@@ -5,12 +5,12 @@ from pathlib import Path
 import click
 
 from marr_pipeline.cli.command import command, note
-from marr_pipeline.cli.options import output_type
+from marr_pipeline.cli.options import output_type, seed_type
 
 
 @command("demo")
 @click.option("-o", "--output", type=output_type, default=Path("marr-demo"), help="Folder.")
-@click.option("--seed", type=click.IntRange(min=0), default=0, help="Of images and training.")
+@click.option("--seed", type=seed_type, default=0, help="Of images and training.")
 @click.pass_context
 def cli_command(context: click.Context, output: Path, seed: int) -> None:
     """Train, extract, rectify and draw on handwritten digits: under a minute on two CPU cores."""

@@ -5,18 +5,20 @@ cannot write is a failure (exit code 1), said before any work is done for it.
 """
 
 import math
+import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import click
 
+from marr_pipeline import names
 from marr_pipeline.files import check_writable
 
 input_type = click.Path(exists=True, dir_okay=False, path_type=Path)
 input_folder_type = click.Path(exists=True, file_okay=False, path_type=Path)
-output_type = click.Path(path_type=Path)
-"""Existence and permission are `check_output`'s matter."""
+seed_type = click.IntRange(min=0, max=names.MAX_SEED)
 
 json_option = click.option(
     "--json", "as_json", is_flag=True, help="One JSON document on stdout in place of the table."
@@ -24,6 +26,24 @@ json_option = click.option(
 any_head_option = click.option(
     "--any-head", is_flag=True, help="Accept a rectifier fitted on another head."
 )
+
+
+class OutputPath(click.Path):
+    """A path to write to, which has a name; the rest is `check_output`'s matter."""
+
+    def convert(
+        self,
+        value: str | os.PathLike[str],
+        param: click.Parameter | None,
+        ctx: click.Context | None,
+    ) -> Any:
+        """The path."""
+        if not os.fspath(value):
+            self.fail("a file name expected, got an empty one; is a variable unset?", param, ctx)
+        return super().convert(value, param, ctx)
+
+
+output_type = OutputPath(path_type=Path)
 
 FIGURE_SUFFIXES = (".png", ".pdf", ".svg")
 UNITS = {"": 1, "K": 1024, "M": 1024**2, "G": 1024**3, "T": 1024**4}
@@ -99,6 +119,11 @@ class NumberList(click.ParamType[tuple[float, ...]]):
                 found = _range(first, last, step)
             else:
                 found = tuple(float(part) for part in text.split(","))
+        except OverflowError:
+            most = f"{names.MAX_POINTS:,}"
+            self.fail(
+                f"at most {most} numbers expected, got {text!r}; take a larger step", param, ctx
+            )
         except (ValueError, ZeroDivisionError):
             self.fail(f"numbers such as 0,1,1.2 or 0:1.6:0.2 expected, got {text!r}", param, ctx)
         if not self._is_whole:
@@ -138,6 +163,8 @@ def _range(first: float, last: float, step: float) -> tuple[float, ...]:
     count = round((last - first) / step, 6)
     if not 0 <= count < math.inf:
         raise ValueError
+    if count >= names.MAX_POINTS:
+        raise OverflowError
     # Rounded, so that 0:1.6:0.2 has 0.6 and not 0.6000000000000001.
     return tuple(round(first + index * step, 12) for index in range(math.floor(count) + 1))
 

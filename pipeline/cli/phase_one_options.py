@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 import click
 
 from marr_pipeline import names
-from marr_pipeline.cli.options import FiniteRange, input_folder_type, input_type
+from marr_pipeline.cli.options import FiniteRange, input_folder_type, input_type, seed_type
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -67,8 +67,8 @@ DATA_OPTIONS = [
         help="Largest class over smallest; subsamples the training images.  "
         "[default: 100 for CIFAR, 20 for digits-lt, none for the others]",
     ),
-    click.option("--data-seed", type=click.IntRange(min=0), default=0, help="Draws the subset."),
-    click.option("--seed", type=click.IntRange(min=0), default=0, help="Of all other draws."),
+    click.option("--data-seed", type=seed_type, default=0, help="Draws the subset."),
+    click.option("--seed", type=seed_type, default=0, help="Of all other draws."),
     click.option(
         "--tune-fraction",
         type=FiniteRange(min=0, max=1, max_open=True),

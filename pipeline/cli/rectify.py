@@ -13,6 +13,7 @@ from marr_pipeline.cli.options import (
     input_type,
     json_option,
     output_type,
+    seed_type,
     size,
 )
 from marr_pipeline.progress import ProgressLine, silent
@@ -79,7 +80,7 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--seed",
-    type=click.IntRange(min=0),
+    type=seed_type,
     help="Of sgd's batches and of --tune's folds.  [default: 0]",
 )
 @click.option(

@@ -2,7 +2,7 @@
 against the baselines.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -120,6 +120,7 @@ def compare(
     resamples: int = 2_000,
     seed: int = 0,
     progress: Progress = silent,
+    say: Callable[[str], None] = lambda warning: None,
 ) -> Comparison:
     """Fit every method once on each cache, score it, and set it against the baselines.
 
@@ -134,15 +135,24 @@ def compare(
         resamples: of the bootstrap of the intervals on a single cache.
         seed: of the resamples and of `sgd`.
         progress: told the fits of each cache.
+        say: told each warning as soon as it is known, which may be long before the last fit.
 
     Raises:
         CacheError: a cache is invalid, or lacks the split or what a named method needs.
         ConfigError: a key that does not exist, or the same cache twice.
-        DataError: the caches are of different classes or counts, or the distribution does not fit
-            them.
+        DataError: the caches are of different classes, counts or training methods, or the
+            distribution does not fit them.
     """
     runs = [opened(cache) for cache in caches]
-    warnings = check_seeds(runs)
+    warnings: dict[str, None] = {}
+
+    def warn(found: Sequence[str]) -> None:
+        for warning in found:
+            if warning not in warnings:
+                warnings[warning] = None
+                say(warning)
+
+    warn(check_seeds(runs))
     keys, skipped = _carried_keys(runs, methods)
     bootstrap = Bootstrap(resamples=resamples, seed=seed)
     # Whatever is wrong with a split is said before the first fit.
@@ -151,7 +161,7 @@ def compare(
         labels = cached.split(split).labels
         population, missing = split_population(class_distribution, labels, cached.class_counts)
         populations.append(population)
-        warnings += missing
+        warn(missing)
     reports = []
     failed: dict[str, str] = {}
     for cached, population in zip(runs, populations, strict=True):
@@ -162,7 +172,7 @@ def compare(
         for warning in dict.fromkeys(warning for found in told.values() for warning in found):
             about = [key for key, found in told.items() if warning in found]
             of_some = "" if len(about) == len(told) else f"{', '.join(about)}: "
-            warnings.append(of_some + warning)
+            warn([of_some + warning])
         reports.append(
             compare_methods(
                 scored,
@@ -186,7 +196,7 @@ def compare(
         else over_seeds(reports, [key for key in keys if key not in failed]),
         skipped=skipped,
         failed=failed,
-        warnings=tuple(dict.fromkeys(warnings)),
+        warnings=tuple(warnings),
     )
 
 
@@ -198,9 +208,10 @@ def check_seeds(caches: Sequence[Cache]) -> list[str]:
 
     Raises:
         ConfigError: the same cache twice, whose spread would be nothing.
-        DataError: other classes, names or training counts.
+        DataError: other classes, names, training counts or training methods.
     """
     first, warnings = caches[0], []
+    by = _training_method(first)
     known = {first.fingerprint: first.path}
     for cached in caches[1:]:
         if cached.fingerprint in known:
@@ -217,6 +228,8 @@ def check_seeds(caches: Sequence[Cache]) -> list[str]:
             expected = f"the class names of {first.path} expected, got others"
         elif not np.array_equal(cached.class_counts, first.class_counts):
             expected = f"the training counts of {first.path} expected, got others"
+        elif None not in (by, trained := _training_method(cached)) and trained != by:
+            expected = f"a network trained by {by} expected as in {first.path}, got {trained}"
         if expected is not None:
             raise DataError(
                 f"{cached.path}: {expected}; only caches of one experiment with other seeds have a "
@@ -232,6 +245,14 @@ def check_seeds(caches: Sequence[Cache]) -> list[str]:
                 f"{cached.path} differs from {first.path} in more than its seed: {'; '.join(lines)}"
             )
     return warnings
+
+
+def _training_method(cached: Cache) -> str | None:
+    """Name of the method that trained its network; None if it was trained elsewhere."""
+    config = cached.meta("config") if "config" in cached.documents else None
+    if not isinstance(config, dict) or "checkpoint" in config:
+        return None
+    return str(config["method"]["name"]) if "method" in config else "softmax"
 
 
 def _carried_keys(

@@ -26,7 +26,7 @@ from marr_pipeline.data.listed import parse_prefixes
 from marr_pipeline.data.normalise import Normalisation, parse_normalisation
 from marr_pipeline.device import num_threads
 from marr_pipeline.errors import ConfigError
-from marr_pipeline.names import OF_DATASET, SPLITS
+from marr_pipeline.names import MAX_SEED, OF_DATASET, SPLITS
 from marr_pipeline.progress import Progress, silent
 
 Store = Literal["both", "logits", "features"]
@@ -105,6 +105,9 @@ class PhaseOneRequest:
     given: frozenset[str] = frozenset()
 
     def __post_init__(self) -> None:
+        for name, seed in (("seed", self.seed), ("data_seed", self.data_seed)):
+            if not 0 <= seed <= MAX_SEED:
+                raise ConfigError(f"{name}: 0 to 2^64 - 1 expected, got {seed}; choose another")
         if self.pretrained and self.checkpoint is not None:
             raise ConfigError(
                 "--pretrained: one source of weights expected, got --checkpoint beside it; "

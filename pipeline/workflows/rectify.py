@@ -11,7 +11,6 @@ from marr_pipeline import __version__
 from marr_pipeline.cache import Cache
 from marr_pipeline.device import resolve_device
 from marr_pipeline.distributed import ALONE, Ranks
-from marr_pipeline.errors import ConfigError
 from marr_pipeline.files import FileName
 from marr_pipeline.groups import shot_groups
 from marr_pipeline.names import REFERENCES
@@ -19,7 +18,7 @@ from marr_pipeline.optim.solvable import FitStatus
 from marr_pipeline.progress import Progress, silent
 from marr_pipeline.rectify.fit import fit_rectifier, preset_settings
 from marr_pipeline.rectify.method import FitResult
-from marr_pipeline.rectify.methods import METHODS, OWN_SETTINGS
+from marr_pipeline.rectify.methods import METHODS, check_heeded
 from marr_pipeline.rectify.rectifier_file import save_rectifier
 from marr_pipeline.rectify.rows.resources import Resources
 from marr_pipeline.rectify.settings import RectifySettings
@@ -150,14 +149,7 @@ def resolve_settings(
         ConfigError: a setting is out of range, or of another method.
     """
     given = {name: value for name, value in (overrides or {}).items() if value is not None}
-    method = given.get("method", "marr")
-    for name in OWN_SETTINGS:
-        if name in given and name not in METHODS[method].own_settings:
-            owners = [key for key, value in METHODS.items() if name in value.own_settings]
-            raise ConfigError(
-                f"--{name.replace('_', '-')}: --method {' or '.join(owners)} expected, got "
-                f"{method}; leave it out or choose another method"
-            )
+    check_heeded(given.get("method", "marr"), given)
     return preset_settings(preset, dataset=dataset_name(opened(cache)), **given)
 
 

@@ -1,6 +1,7 @@
 """A fit at every point of a grid of settings, each with its metrics."""
 
 import csv
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import product
@@ -8,13 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from marr_pipeline.cache import ViewKind
-from marr_pipeline.errors import DataError
+from marr_pipeline.errors import ConfigError, DataError
 from marr_pipeline.files import replacing
-from marr_pipeline.names import REFERENCES
+from marr_pipeline.names import MAX_POINTS, REFERENCES
 from marr_pipeline.progress import Progress, silent
 from marr_pipeline.rectify.fit import fit_rectifier
 from marr_pipeline.rectify.inputs import FitInputs
 from marr_pipeline.rectify.method import FitResult
+from marr_pipeline.rectify.methods import check_heeded
 from marr_pipeline.rectify.settings import RectifySettings
 from marr_pipeline.report.bootstrap import Bootstrap
 from marr_pipeline.report.comparison import Scored, Standing, compare_methods
@@ -170,11 +172,19 @@ def sweep(
 
     Raises:
         CacheError: the cache is invalid or lacks what is asked for.
-        ConfigError: a value out of range.
+        ConfigError: a value out of range, a setting that the method does not heed, or more than
+            `names.MAX_POINTS` points.
         DataError: more views than there are.
         LeakError: test samples would be fitted.
         FitError: the loss ran out of finite numbers.
     """
+    num_points = math.prod(len(values) for values in (*grid.values(), num_views or (None,)))
+    if num_points > MAX_POINTS:
+        raise ConfigError(
+            f"sweep: at most {MAX_POINTS:,} points expected, got {num_points:,}; try fewer values "
+            "of a setting"
+        )
+    check_heeded(base.method, grid)
     cached = opened(cache)
     base = with_fit_split(cached, base)
     rows = evaluation_rows(cached, eval_split)

@@ -49,7 +49,10 @@ def views(
         "columns": ["clean", *map(str, range(1, columns + 1))],
     }
     written = list(save_drawing(draw_contact_sheet(images, **names), output))
-    listener.say(f"{chosen}, seed {request.seed}: wrote {' and '.join(map(str, written))}")
+    listener.say(
+        f"{chosen}, seed {request.seed}: wrote {' and '.join(map(str, written))}; an image each "
+        f"of {len(shown)} of {dataset.num_classes} classes"
+    )
     return written
 
 

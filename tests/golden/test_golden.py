@@ -31,6 +31,7 @@ CHANGES: dict[str, str] = {
     "plot.confusion.*/confusion.csv/series/*": "A figure calls a file by method and preset.",
     "compare.*/fit_split": "A row says which split its method was fitted on.",
     "refuse.extract.stale/commands/*/said/0": "A cache names how its views were drawn.",
+    "refuse.fit.seed/commands/0/said/0": "A seed has 64 bits.",
     "refuse.no-argument/commands/*/said/0": "`inspect` takes rectifiers too.",
     "refuse.cache.*/commands/1/said/0": "`inspect` takes rectifiers too.",
 }

@@ -21,6 +21,7 @@ def test_the_sheet_and_its_numbers_are_written(run, tmp_path):
     done = run("views", "--dataset", "digits-lt", "--rows", "3", "--columns", "4", "-o", sheet)
     assert done.code == 0, done.err
     assert "crop, seed 0: wrote" in done.err
+    assert "; an image each of 3 of 10 classes" in done.err
     assert done.out == ""
     assert matplotlib.image.imread(sheet).std() > 0.1
     with sheet.with_suffix(".csv").open(newline="") as file:

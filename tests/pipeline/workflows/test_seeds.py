@@ -8,7 +8,7 @@ from caches import write_splits
 
 from marr_pipeline.cache import SplitArrays, open_cache
 from marr_pipeline.errors import ConfigError, DataError
-from marr_pipeline.workflows.compare import check_seeds
+from marr_pipeline.workflows.compare import check_seeds, compare
 
 CONFIG = {"seed": 0, "dataset": {"data_seed": 0}, "recipe": {"weight_decay": 5e-4}}
 
@@ -46,6 +46,27 @@ def test_another_recipe_is_named(make_cache):
     assert warning.endswith(": config.recipe.weight_decay: 0.0005 -> 0.0001")
 
 
+def test_what_differs_is_said_before_the_first_fit(make_cache, monkeypatch):
+    def stop(*given, **settings):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("marr_pipeline.workflows.compare.fit_rectifier", stop)
+    second = {**CONFIG, "recipe": {"weight_decay": 1e-4}}
+    caches = [make_cache("a.h5"), make_cache("b.h5", seed=1, config=second)]
+    said = []
+    with pytest.raises(KeyboardInterrupt):
+        compare(caches, methods=["marr"], split="train", say=said.append)
+    assert said == check_seeds(caches)
+
+
+def test_networks_trained_elsewhere_are_by_no_known_method(make_cache):
+    foreign = {**CONFIG, "checkpoint": {"origin": "foreign checkpoint"}}
+    by = {"method": {"name": "cbs", "options": {}}}
+    caches = [make_cache("a.h5", config=foreign), make_cache("b.h5", seed=1, config=CONFIG | by)]
+    (warning,) = check_seeds(caches)
+    assert "config.method.name: added" in warning
+
+
 def test_imported_caches_have_nothing_to_compare(make_cache):
     caches = [make_cache("a.h5"), make_cache("b.h5", seed=1, config=None)]
     assert check_seeds(caches) == []
@@ -63,6 +84,10 @@ def test_the_same_contents_are_no_second_seed(make_cache):
         ({"counts": (6, 3, 1), "class_names": None}, "2 classes expected as in .*, got 3"),
         ({"class_names": ("dog", "cat")}, "the class names of .* expected, got others"),
         ({"counts": (6, 4)}, "the training counts of .* expected, got others"),
+        (
+            {"config": {"method": {"name": "cbs", "options": {}}}},
+            "a network trained by softmax expected as in .*, got cbs",
+        ),
     ],
 )
 def test_other_classes_or_counts_are_refused(make_cache, changes, message):
