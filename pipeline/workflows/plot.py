@@ -17,6 +17,7 @@ from marr_pipeline.plots.classwise import ClassScores, draw_classwise
 from marr_pipeline.plots.confusion import draw_confusion
 from marr_pipeline.plots.curves import ClassCurves, draw_curves
 from marr_pipeline.plots.gamma import GammaCurve, draw_gamma
+from marr_pipeline.plots.priors import PriorValues, draw_priors
 from marr_pipeline.plots.save import Drawing, save_drawing
 from marr_pipeline.plots.style import Width
 from marr_pipeline.progress import Progress, silent
@@ -25,6 +26,7 @@ from marr_pipeline.rectify.methods import METHODS
 from marr_pipeline.rectify.rectifier import Rectifier
 from marr_pipeline.rectify.settings import RectifySettings
 from marr_pipeline.report.metrics import confusion_counts, measure
+from marr_pipeline.report.priors import tilted, under_priors
 from marr_pipeline.workflows.cached import CacheLike, dataset_name
 from marr_pipeline.workflows.evaluate import Evaluation, evaluate
 from marr_pipeline.workflows.sweep import SETTINGS, parse_rows, read_sweep, sweep
@@ -182,15 +184,26 @@ def _references(
     return {name: found[name] for name in REFERENCES}
 
 
+def priors(axis: ClassAxis, evaluation: Evaluation, width: Width) -> Drawing:
+    """Accuracy and likelihood of each method under priors from training to its reverse."""
+    scores = {key: evaluation.rows.scores(one) for key, one in evaluation.rectifiers.items()}
+    curves = under_priors(scores, axis.class_counts, EXPONENTS)
+    values = {key: PriorValues(**vars(curve)) for key, curve in curves.items()}
+    ends = tilted(axis.class_counts, 1.0)
+    return draw_priors(EXPONENTS, float(ends.max() / ends.min()), values, width=width)
+
+
 FIGURES: dict[str, Callable[..., Drawing]] = {
     "curves": curves,
     "confusion": confusion,
     "classwise": classwise,
     "gamma": gamma,
+    "priors": priors,
 }
-BESIDE_BOTH = ("gamma",)
+BESIDE_BOTH = ("gamma", "priors")
 """Figures that show logit adjustment beside softmax whatever is asked for."""
 GAMMAS = tuple(round(0.2 * step, 1) for step in range(9))
+EXPONENTS = np.linspace(1.0, -1.0, 41).round(3)
 RESAMPLES = 2_000
 SAME_ACCURACY = 5e-4
 """Within which two machines agree, whose rounding may break near ties otherwise."""

@@ -2,6 +2,8 @@
 
 import csv
 
+import pytest
+
 
 def read(path):
     return list(csv.DictReader(path.read_text(encoding="utf-8").splitlines()))
@@ -52,3 +54,21 @@ def test_gamma_refuses_what_it_cannot_draw(run, digits_cache, digits_rectifier, 
         True,
     )
     assert not output.exists()
+
+
+def test_priors_at_uniform_are_the_metrics_of_evaluate(
+    run, digits_cache, digits_rectifier, tmp_path
+):
+    """The test split of digits-lt has every class alike."""
+    output = tmp_path / "priors.svg"
+    drawn = ("plot", "priors", digits_cache, digits_rectifier, "-o", output)
+    assert run(*drawn).code == 0
+    (uniform,) = [row for row in read(output.with_suffix(".csv")) if float(row["exponent"]) == 0]
+    methods = run("evaluate", digits_cache, digits_rectifier, "--json").document["methods"]
+    shown = {"softmax": "softmax", "logit-adjustment": "logit-adjustment", "marr": "marr (default)"}
+    for key, name in shown.items():
+        assert float(uniform[f"{name}.accuracy"]) == pytest.approx(methods[key]["overall"])
+        assert float(uniform[f"{name}.nll"]) == pytest.approx(methods[key]["nll"])
+    before = output.read_bytes()
+    assert run(*drawn).code == 0
+    assert output.read_bytes() == before
