@@ -2,7 +2,9 @@
 
 import csv
 import errno
+import io
 import os
+import re
 import secrets
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
@@ -41,6 +43,9 @@ FORMATS: dict[str, dict[str, str | None]] = {
     ".pdf": {"CreationDate": None},
     ".svg": {"Date": None},
 }
+
+ID = re.compile(r'(?<=\bid=")|(?<=url\(#)|(?<=href="#)')
+"""Where an id of an SVG begins."""
 
 
 def save_drawing(
@@ -117,6 +122,20 @@ def _titled(figure: Figure, title: str) -> Iterator[Bbox | None]:
         yield Bbox([[0.0, 0.0], [width, height + 2 * TITLE_GAP + len(lines) * line_height]])
     finally:
         text.remove()
+
+
+def svg_text(drawing: Drawing, *, prefix: str) -> str:
+    """A figure as an SVG element to stand in a page of HTML beside others.
+
+    Args:
+        drawing: from one of this package's figures.
+        prefix: what its ids begin with, of its own in the page.
+    """
+    written = io.StringIO()
+    with look():
+        drawing.figure.savefig(written, format="svg", metadata=FORMATS[".svg"])
+    svg = written.getvalue()
+    return ID.sub(rf"\g<0>{prefix}-", svg[svg.index("<svg") :])
 
 
 def _rows(table: Table) -> list[tuple[object, ...]]:

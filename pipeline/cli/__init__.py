@@ -38,6 +38,7 @@ COMMANDS = {
     "compare": "marr_pipeline.cli.compare",
     "sweep": "marr_pipeline.cli.sweep",
     "plot": "marr_pipeline.cli.plot",
+    "report": "marr_pipeline.cli.report",
 }
 
 EXIT_CODES = (

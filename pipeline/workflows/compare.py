@@ -165,7 +165,7 @@ def compare(
     reports = []
     failed: dict[str, str] = {}
     for cached, population in zip(runs, populations, strict=True):
-        scored, told = _fit_and_score(
+        scored, told = fit_and_score(
             cached, keys, split=split, seed=seed, failed=failed, progress=progress
         )
         # Each warning once, with the methods that it is about unless it is about all of them.
@@ -276,7 +276,7 @@ def _carried_keys(
     return list(dict.fromkeys([*REFERENCES, *kept])), skipped
 
 
-def _fit_and_score(
+def fit_and_score(
     cached: Cache,
     keys: Sequence[str],
     *,
@@ -285,7 +285,10 @@ def _fit_and_score(
     failed: dict[str, str],
     progress: Progress,
 ) -> tuple[dict[str, Scored], dict[str, Sequence[str]]]:
-    """Those of `keys` whose fit came to something, and their warnings; others join `failed`."""
+    """Those of `keys` whose fit came to something, and their warnings; others join `failed`.
+
+    Arguments and errors as for `compare`.
+    """
     rows = evaluation_rows(cached, split)
     scored: dict[str, Scored] = {}
     warnings: dict[str, Sequence[str]] = {}

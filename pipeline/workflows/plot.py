@@ -274,15 +274,32 @@ def plot(
     for owner, option, value in (("gamma", "--sweep", swept),):
         if value is not None and figure != owner:
             raise ConfigError(f"{option}: the figure {owner} expected, got {figure}; leave it out")
-    own: dict[str, dict[str, Any]] = {"gamma": {"swept": swept, "progress": progress}}
-    baselines = REFERENCES if figure in BESIDE_BOTH else REFERENCES[:1]
-    evaluation = evaluate(cache, rectifiers, split=split, any_head=any_head, baselines=baselines)
-    evaluation = replace(evaluation, rectifiers=labelled(evaluation.rectifiers))
+    own: dict[str, Any] = {"swept": swept, "progress": progress} if figure == "gamma" else {}
+    evaluation = evaluate(cache, rectifiers, split=split, any_head=any_head)
+    drawing = draw(figure, evaluation, width=width, **own)
+    return list(save_drawing(drawing, output, dpi=dpi, title=title))
+
+
+def draw(figure: str, evaluation: Evaluation, *, width: Width = "page", **own: Any) -> Drawing:
+    """One of `FIGURES`.
+
+    Args:
+        figure: which.
+        evaluation: the references and rectifiers.
+        width: of the figure.
+        own: arguments that the figure alone has.
+    """
+    beside = REFERENCES if figure in BESIDE_BOTH else REFERENCES[:1]
+    shown = {
+        key: one
+        for key, one in evaluation.rectifiers.items()
+        if key in beside or key not in REFERENCES
+    }
+    evaluation = replace(evaluation, rectifiers=labelled(shown))
     cached = evaluation.cached
     axis = ClassAxis(
         class_counts=cached.class_counts,
         groups=shot_groups(cached.class_counts),
         class_names=cached.class_names,
     )
-    drawing = FIGURES[figure](axis, evaluation, width, **own.get(figure, {}))
-    return list(save_drawing(drawing, output, dpi=dpi, title=title))
+    return FIGURES[figure](axis, evaluation, width, **own)

@@ -1,0 +1,276 @@
+"""Numbered checks of a cache and its rectifiers: what may be wrong, and what to do about it.
+
+A check is a function of arrays to a `Finding` or None. Thresholds are such that a sound cache of a
+long tail with a thousand classes raises none. R12, caches of one experiment that differ in more
+than their seeds, is told by `compare`, which alone sees several.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from marr_pipeline.groups import shot_groups
+from marr_pipeline.report.scores import SampleScores
+
+Floats = npt.NDArray[np.float64]
+Counts = npt.NDArray[np.int64]
+
+MEMORISED = 0.95
+"""Share of training rows with their own label right above which a fit on them learns little."""
+CONTRADICTION = 0.15
+"""Total variation between two class distributions that are said to be one."""
+FEWEST_TEST_ROWS = 100
+"""Of a group."""
+SAME_TAIL = 0.5
+"""Of the logarithm of training's imbalance, above which a test split counts as imbalanced too."""
+NAMED = 5
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What a check found.
+
+    Attributes:
+        code: `R01` to `R14`.
+        sentence: what is so.
+        remedy: what to do.
+    """
+
+    code: str
+    sentence: str
+    remedy: str
+
+    def record(self) -> dict[str, str]:
+        """For JSON."""
+        return dict(vars(self))
+
+
+def absent_classes(class_counts: Counts) -> Finding | None:
+    """R01: classes (K,) without training images."""
+    absent = np.flatnonzero(class_counts == 0)
+    if not len(absent):
+        return None
+    return Finding(
+        "R01",
+        f"{len(absent):,} of {len(class_counts):,} classes have no training images "
+        f"({_listed(absent.tolist())}).",
+        "No method can learn them from these rows; their prior counts as half an image. Leave them "
+        "out, or get images.",
+    )
+
+
+def memorised_rows(fitted: SampleScores) -> Finding | None:
+    """R02: the rows that are fitted are right nearly always."""
+    share = float((fitted.predicted == fitted.labels).mean())
+    if share <= MEMORISED:
+        return None
+    return Finding(
+        "R02",
+        f"The network is right on {100 * share:.1f} % of the rows that are fitted: it has "
+        "memorised them, and fits on them learn little about test images.",
+        "Hold a split out before training (--tune-fraction) and fit or tune on it; on memorised "
+        "rows logit adjustment, which fits nothing, is hard to beat.",
+    )
+
+
+def contradicted_prior(
+    mean_prediction: Floats, labels: Counts, prior_counts: Floats
+) -> Finding | None:
+    """R03: the prior that the logits are said to stand for is not the one that they show.
+
+    A network at the minimum of its loss predicts, on its training rows and under their own
+    distribution, each class as often as it comes.
+
+    Args:
+        mean_prediction: (K,) mean of softmax(logits + log of training's shares over the prior's)
+            over training rows.
+        labels: (N,) of these rows.
+        prior_counts: (K,) said.
+    """
+    shares = np.bincount(labels, minlength=len(prior_counts)) / len(labels)
+    distance = 0.5 * float(np.abs(mean_prediction - shares).sum())
+    if distance <= CONTRADICTION:
+        return None
+    return Finding(
+        "R03",
+        f"The prior counts of the head do not fit its logits: with them the mean prediction on "
+        f"training rows is {distance:.2f} away (total variation) from how often the classes come.",
+        "Say what the network was trained on (--prior-counts): logit adjustment corrects by it.",
+    )
+
+
+def unsolved_fits(statuses: Mapping[str, str]) -> Finding | None:
+    """R04: fits without a minimum or stopped on the way, by the name of the rectifier."""
+    unsolved = {
+        name: status for name, status in statuses.items() if status in ("unbounded", "step_limit")
+    }
+    if not unsolved:
+        return None
+    told = ", ".join(f"{name} ({status.replace('_', ' ')})" for name, status in unsolved.items())
+    return Finding(
+        "R04",
+        f"Not at a minimum: {told}.",
+        "Give a ridge (--l2), a tune split to fit on, or more steps; do not compare such a row's "
+        "likelihood.",
+    )
+
+
+def negative_scales(scales: Mapping[str, Floats]) -> Finding | None:
+    """R05: rectifiers that turn a class's logit around, by name, scales (K,) each."""
+    counts = {name: int((scale < 0).sum()) for name, scale in scales.items()}
+    found = {name: count for name, count in counts.items() if count}
+    if not found:
+        return None
+    told = ", ".join(f"{name} for {count:,} classes" for name, count in found.items())
+    return Finding(
+        "R05",
+        f"A scale is negative in {told}: a larger logit of the class makes it less likely.",
+        "The class's own logit tells nothing on the rows fitted; pull the scales harder (--l2).",
+    )
+
+
+def imbalanced_test(class_counts: Counts, test_labels: Counts) -> Finding | None:
+    """R06: the split that is scored has the long tail of training."""
+    test = np.bincount(test_labels, minlength=len(class_counts))
+    both = (class_counts > 0) & (test > 0)
+    if both.sum() < 2:
+        return None
+    trained, tested = np.log(class_counts[both]), np.log(test[both])
+    slope = np.polyfit(trained, tested, 1)[0] if np.ptp(trained) > 0 else 0.0
+    if slope <= SAME_TAIL:
+        return None
+    return Finding(
+        "R06",
+        "The test split is imbalanced as training is: overall accuracy rewards the common classes, "
+        "and rectification, which serves the rare ones, can only lower it.",
+        "Look at balanced accuracy and the groups, or score under another distribution "
+        "(compare --class-distribution uniform).",
+    )
+
+
+def small_groups(class_counts: Counts, test_labels: Counts) -> Finding | None:
+    """R07: groups of classes with too few test rows to say anything."""
+    test = np.bincount(test_labels, minlength=len(class_counts))
+    small = {
+        name: int(test[members].sum())
+        for name, members in shot_groups(class_counts).items()
+        if members.any() and test[members].sum() < FEWEST_TEST_ROWS
+    }
+    if not small:
+        return None
+    told = ", ".join(f"{name} ({rows:,})" for name, rows in small.items())
+    return Finding(
+        "R07",
+        f"Fewer than {FEWEST_TEST_ROWS} test rows in a group: {told}; its accuracy is noise.",
+        "Read its interval, not its value.",
+    )
+
+
+def at_chance(fitted: SampleScores, num_classes: int) -> Finding | None:
+    """R08: training rows are not recognised."""
+    accuracy = float((fitted.predicted == fitted.labels).mean())
+    largest = float(np.bincount(fitted.labels).max()) / len(fitted.labels)
+    # What a network gets that always says one class; chance for labels in another order.
+    if accuracy >= max(1.5 / num_classes, 0.5 * largest):
+        return None
+    return Finding(
+        "R08",
+        f"On training rows {100 * accuracy:.1f} % are right, which is chance for {num_classes:,} "
+        "classes.",
+        "Are labels and the columns of the logits in the same order? Is the head the trained one?",
+    )
+
+
+def probabilities_for_logits(sample: Floats) -> Finding | None:
+    """R09: rows (N, K) that were given as logits are probabilities."""
+    if (sample < 0).any() or np.abs(sample.sum(1) - 1).max() > 1e-3:
+        return None
+    return Finding(
+        "R09",
+        "The logits are probabilities: no row has a negative number, and each adds up to 1.",
+        "Import them with --scale probabilities, which takes their logarithm.",
+    )
+
+
+def worse_on_own_rows(gains: Mapping[str, float]) -> Finding | None:
+    """R10: class-balanced NLL of the fitted rows, softmax's less a rectifier's, by its name."""
+    worse = {name: gain for name, gain in gains.items() if gain < -1e-3}
+    if not worse:
+        return None
+    told = ", ".join(f"{name} by {-gain:.3f}" for name, gain in worse.items())
+    return Finding(
+        "R10",
+        f"On the very rows it was fitted on, a rectifier's class-balanced likelihood is worse than "
+        f"softmax's: {told}.",
+        "Its pull is too strong or toward the wrong centre; tune it (--tune auto).",
+    )
+
+
+def tuned_on_seen_rows(metadata: Mapping[str, Mapping[str, Any]]) -> Finding | None:
+    """R11: rectifiers, by name, whose settings were chosen on rows that phase one has seen."""
+    seen = [name for name, one in metadata.items() if one.get("tuned_on") == "train"]
+    if not seen:
+        return None
+    return Finding(
+        "R11",
+        f"Tuned on training rows, which the network has seen: {', '.join(seen)}.",
+        "Their likelihood there is better than on new rows; hold a tune split out.",
+    )
+
+
+def copied_views(views: Sequence[npt.NDArray[Any]], kinds: Sequence[str]) -> Finding | None:
+    """R13: views of training rows that are each other's copies.
+
+    Args:
+        views: of some rows, one array a view.
+        kinds: `clean` or `augmented`, by view.
+    """
+    copies = [
+        (first, second)
+        for second in range(len(views))
+        for first in range(second)
+        if np.array_equal(views[first], views[second])
+    ]
+    if not copies:
+        return None
+    told = ", ".join(
+        f"{second} ({kinds[second]}) of {first} ({kinds[first]})" for first, second in copies
+    )
+    return Finding(
+        "R13",
+        f"Views of the training rows are copies: {told}.",
+        "Was augmentation on when they were made? Copies only cost time.",
+    )
+
+
+def shared_rows(train: npt.NDArray[Any], test: npt.NDArray[Any], *, what: str) -> Finding | None:
+    """R14: rows that are in both splits.
+
+    Args:
+        train: (N,) ids, or (N, K) rows.
+        test: (M,) or (M, K) likewise.
+        what: what is compared, `ids` or `logits`.
+    """
+    known = set(_keys(train))
+    count = sum(key in known for key in _keys(test))
+    if not count:
+        return None
+    return Finding(
+        "R14",
+        f"{count:,} of {len(test):,} test rows are training rows too, by their {what}.",
+        "Their accuracy is that of memory; take them out of one of the splits.",
+    )
+
+
+def _keys(rows: npt.NDArray[Any]) -> list[Any]:
+    return (
+        rows.tolist() if rows.ndim == 1 else [row.tobytes() for row in np.ascontiguousarray(rows)]
+    )
+
+
+def _listed(values: Sequence[Any]) -> str:
+    more = f" and {len(values) - NAMED:,} more" if len(values) > NAMED else ""
+    return ", ".join(map(str, values[:NAMED])) + more

@@ -1,0 +1,209 @@
+"""The report page: what it holds, what it says in words, and how it becomes HTML.
+
+The template is `page.html` beside this file. It is filled by jinja2 with escaping on, since class
+names are anybody's, and loads nothing from outside.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from typing import Any
+
+import jinja2
+import numpy as np
+import numpy.typing as npt
+from markupsafe import Markup
+
+from marr_pipeline.groups import shot_groups
+from marr_pipeline.report.checks import Finding
+from marr_pipeline.report.comparison import Standing, difference_key
+from marr_pipeline.report.tables import (
+    COMPARED_METRICS,
+    FACTS,
+    GAINS,
+    Column,
+    Estimate,
+    cell_text,
+)
+
+COLUMNS = (*COMPARED_METRICS, *GAINS, *FACTS)
+HEADINGS = {
+    "overall": "share of all test rows that are right",
+    "many": "mean class accuracy, classes of more than 100 training images",
+    "medium": "mean class accuracy, classes of 20 to 100",
+    "few": "mean class accuracy, classes of fewer than 20",
+    "macro_f1": "mean F1 of the classes",
+    "harmonic_mean": "harmonic mean of class accuracies; 0 if a class is never right",
+    "worst_class": "the smallest class accuracy",
+    "nll": "negative log likelihood: how sure it is of what is true; less is better",
+    "ece": "expected calibration error, 15 bins; less is better",
+    "margin_correlation": "Spearman's correlation of a class's training count and mean margin",
+    "logit_correlation": "the same with its mean logit",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Page:
+    """What the page shows.
+
+    Attributes:
+        title: of the page.
+        words: paragraphs.
+        main: key of the rectifier that the page is about.
+        standings: every method, the references first.
+        findings: of the checks.
+        figures: caption and SVG element of each.
+        classes: one record a class.
+        priors: exponents, and per method [accuracy in per cent, NLL] at each.
+        sweep: gammas, ridges and points [gamma, ridge, overall, many, medium, few, NLL]; or None.
+        provenance: short values by name.
+        commands: how to make it again.
+        passed_over: what is not there, and why.
+    """
+
+    title: str
+    words: Sequence[str]
+    main: str
+    standings: Mapping[str, Standing]
+    findings: Sequence[Finding]
+    figures: Sequence[tuple[str, str]]
+    classes: Sequence[Mapping[str, Any]]
+    priors: Mapping[str, Any]
+    sweep: Mapping[str, Any] | None
+    provenance: Mapping[str, str]
+    commands: Sequence[str]
+    passed_over: Mapping[str, str]
+
+
+def render(page: Page) -> str:
+    """The page as one document of HTML."""
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    template = environment.from_string(
+        (files("marr_pipeline.report") / "page.html").read_text(encoding="utf-8")
+    )
+    data = {"priors": page.priors, "sweep": page.sweep, "main": page.main}
+    # In a script element only "</" and "<!--" could end what they stand in.
+    script = json.dumps(data, separators=(",", ":")).replace("<", "\\u003c")
+    return template.render(
+        page=page,
+        columns=[(column, HEADINGS.get(column.key, "")) for column in COLUMNS],
+        rows=[
+            (key, [_cell(standing, column) for column in COLUMNS])
+            for key, standing in page.standings.items()
+        ],
+        figures=[(caption, Markup(svg)) for caption, svg in page.figures],
+        data=Markup(script),
+    )
+
+
+def _cell(standing: Standing, column: Column) -> tuple[str, str]:
+    """What a cell shows, and the number it is sorted by."""
+    cell = standing.cells().get(column.key)
+    value = cell.value if isinstance(cell, Estimate) and cell.exists else None
+    return cell_text(cell, column), "" if value is None else repr(value)
+
+
+def words(
+    dataset: str,
+    class_counts: npt.NDArray[np.int64],
+    standings: Mapping[str, Standing],
+    *,
+    main: str,
+    findings: Sequence[Finding],
+) -> list[str]:
+    """What happened and what to do, in a few sentences.
+
+    Args:
+        dataset: its name.
+        class_counts: (K,) of the training list.
+        standings: softmax, logit adjustment and `main` among them.
+        main: the rectifier that the words are about.
+        findings: of the checks.
+    """
+    softmax, after = standings["softmax"], standings[main]
+    present = class_counts[class_counts > 0]
+    groups = [
+        f"{members.sum():,} {name}-shot"
+        for name, members in shot_groups(class_counts).items()
+        if members.any()
+    ]
+    first = (
+        f"{dataset} has {len(class_counts):,} classes of {class_counts.max():,} to "
+        f"{present.min():,} training images ({', '.join(groups)}). As it is the model is right on "
+        f"{_percent(softmax, 'overall')} of the test rows; with {main} on "
+        f"{_percent(after, 'overall')}, {_gain(after, 'softmax')}. " + _rare(softmax, after)
+    )
+    adjusted = after.estimates.get(difference_key("overall", "logit-adjustment"))
+    second = ""
+    if adjusted is not None:
+        is_apart = adjusted.is_significant
+        second = (
+            f"Logit adjustment, which fits nothing, is right on "
+            f"{_percent(standings['logit-adjustment'], 'overall')}: {main} is "
+            + (
+                f"{_gain(after, 'logit-adjustment')}. "
+                if is_apart
+                else f"not told apart from it ({_gain(after, 'logit-adjustment')}). "
+            )
+        )
+    second += (
+        f"Its negative log likelihood is {after.estimates['nll'].value:.3f}, against "
+        f"{softmax.estimates['nll'].value:.3f} of the softmax and "
+        f"{standings['logit-adjustment'].estimates['nll'].value:.3f} of logit adjustment."
+    )
+    return [first, second, _advice(standings, main, findings)]
+
+
+def _rare(softmax: Standing, after: Standing) -> str:
+    """About the rarest group that there is."""
+    for name in ("few", "medium"):
+        before, then = softmax.estimates[name], after.estimates[name]
+        if before.exists and then.exists:
+            verb = "rise" if then.value >= before.value else "fall"
+            return (
+                f"Its {name}-shot classes {verb} from {_percent(softmax, name)} to "
+                f"{_percent(after, name)}."
+            )
+    return ""
+
+
+def _advice(standings: Mapping[str, Standing], main: str, findings: Sequence[Finding]) -> str:
+    best = max(standings, key=lambda key: standings[key].estimates["overall"].value)
+    likeliest = min(standings, key=lambda key: standings[key].estimates["nll"].value)
+    gain = standings[main].estimates[difference_key("overall", "softmax")]
+    if gain.is_significant and gain.value > 0:
+        advice = f"Use {main} where all classes matter alike"
+        if likeliest != main:
+            advice += f"; {likeliest} has the best likelihood here"
+        advice += "."
+    elif gain.is_significant:
+        advice = (
+            f"Keep the softmax where test rows come as these do; {main} serves the rare classes "
+            "at the price of the common ones."
+        )
+    else:
+        advice = f"On these rows {main} changes too little to be told from chance."
+    if best not in (main, "softmax"):
+        advice += f" The largest accuracy in the table is {best}'s, which was seen on these rows."
+    if findings:
+        codes = ", ".join(finding.code for finding in findings)
+        advice += f" First look at the checks below: {codes}."
+    return advice
+
+
+def _percent(standing: Standing, name: str) -> str:
+    return f"{100 * standing.estimates[name].value:.1f} %"
+
+
+def _gain(standing: Standing, reference: str) -> str:
+    """`+4.1 points over the softmax, 95 % between +3.2 and +5.0`."""
+    found = standing.estimates[difference_key("overall", reference)]
+    named = {"softmax": "the softmax", "logit-adjustment": "logit adjustment"}[reference]
+    text = f"{100 * found.value:+.1f} points against {named}"
+    if found.interval is not None:
+        low, high = (100 * end for end in found.interval)
+        text += f", 95 % of resamples between {low:+.1f} and {high:+.1f}"
+    return text

@@ -1,0 +1,416 @@
+"""`report`: one page of HTML that says what rectification did to a model, and what to do."""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from marr_pipeline.cache import Cache
+from marr_pipeline.errors import ConfigError, PipelineError
+from marr_pipeline.files import FileName, replacing
+from marr_pipeline.groups import shot_groups
+from marr_pipeline.names import REFERENCES
+from marr_pipeline.plots import PlotError
+from marr_pipeline.plots.save import svg_text
+from marr_pipeline.progress import Progress, silent
+from marr_pipeline.rectify.rectifier import Rectifier
+from marr_pipeline.rectify.settings import RectifySettings
+from marr_pipeline.report import checks
+from marr_pipeline.report.bootstrap import Bootstrap
+from marr_pipeline.report.checks import Finding
+from marr_pipeline.report.comparison import Scored, compare_methods
+from marr_pipeline.report.metrics import Metrics, confusion_counts, measure
+from marr_pipeline.report.page import Page, render, words
+from marr_pipeline.report.population import as_sampled, under_distribution
+from marr_pipeline.report.scores import SampleScores
+from marr_pipeline.workflows.cached import (
+    CacheLike,
+    EvaluationRows,
+    evaluation_rows,
+    missing_needs,
+    opened,
+)
+from marr_pipeline.workflows.compare import fit_and_score
+from marr_pipeline.workflows.evaluate import Evaluation, evaluate
+from marr_pipeline.workflows.plot import FIGURES, draw
+from marr_pipeline.workflows.rectify import rectify_cache
+from marr_pipeline.workflows.sweep import sweep
+
+METHODS = ("temperature", "vector-scaling", "lws", "tau-norm", "marr", "marr:paper", "crt")
+"""Beside the references and the rectifiers given; those that a cache cannot carry are named."""
+GAMMAS = tuple(round(0.2 * step, 1) for step in range(9))
+RIDGES = (0.3, 3.0, 30.0)
+SLOW_FIGURES = ("gamma",)
+"""Those that fit anew; the page's own sweep stands for it."""
+PRIOR_STEPS = tuple(round(1 - 0.1 * step, 1) for step in range(21))
+"""Exponents t of test priors pi^t, from training's over uniform to its reverse."""
+COMPARED_ROWS = 2_000
+"""Of each view, to see whether views are copies."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """A page that was written.
+
+    Attributes:
+        path: the file.
+        html: its content.
+        findings: of the checks that found something.
+        passed_over: what the page lacks, by its name, and why.
+    """
+
+    path: Path
+    html: str
+    findings: Sequence[Finding]
+    passed_over: Mapping[str, str]
+
+    def document(self) -> dict[str, Any]:
+        """The JSON document of `pipeline report`."""
+        return {
+            "command": "report",
+            "report": self.path,
+            "findings": [finding.record() for finding in self.findings],
+            "passed_over": dict(self.passed_over),
+        }
+
+
+def report(
+    cache: CacheLike,
+    rectifiers: Iterable[Path] = (),
+    *,
+    output: FileName,
+    split: str = "test",
+    any_head: bool = False,
+    methods: Sequence[str] | None = None,
+    resamples: int = 1_000,
+    progress: Progress = silent,
+) -> Report:
+    """Write the page; without rectifiers MARR's default is fitted and shown.
+
+    Args:
+        cache: the cache.
+        rectifiers: files that `rectify` wrote; the first one is what the words are about.
+        output: the page, `.html`.
+        split: split that is scored.
+        any_head: accept rectifiers that were fitted on another head.
+        methods: keys of the methods that are compared beside them; None for `METHODS`.
+        resamples: of the intervals.
+        progress: told the parts of the page.
+
+    Raises:
+        CacheError, DataError: as `evaluate`.
+        ConfigError: a method that does not exist, or an output of another kind.
+        PipelineError: the file cannot be written.
+    """
+    output = Path(output)
+    if output.suffix.lower() not in (".html", ".htm"):
+        raise ConfigError(f"{output}: a name ending in .html expected, got {output.suffix!r}")
+    parts = ("methods", "checks", "figures", "priors", "sweep", "page")
+
+    def begin(part: str) -> None:
+        progress(parts.index(part), len(parts), part)
+
+    cached = opened(cache)
+    shown = _shown(cached, rectifiers, split=split, any_head=any_head)
+    begin("methods")
+    scored, passed_over = _scored(cached, shown, methods, split=split)
+    standings = compare_methods(
+        scored,
+        cached.class_counts,
+        population=as_sampled(shown.rows.labels.numpy(), cached.num_classes),
+        bootstrap=Bootstrap(resamples=resamples, seed=0),
+    )
+    begin("checks")
+    findings = _findings(cached, shown, split)
+    begin("figures")
+    figures, missing = _figures(shown)
+    begin("priors")
+    priors = _priors(cached, scored)
+    begin("sweep")
+    swept = _swept(cached, split, passed_over)
+    begin("page")
+    main = next(key for key in shown.rectifiers if key not in REFERENCES)
+    page = Page(
+        title=f"Rectified: {_dataset(cached)}",
+        words=words(_dataset(cached), cached.class_counts, standings, main=main, findings=findings),
+        main=main,
+        standings=standings,
+        findings=findings,
+        figures=figures,
+        classes=_class_rows(cached, scored, main),
+        priors=priors,
+        sweep=swept,
+        provenance=_provenance(cached, shown.rectifiers),
+        commands=_commands(cached, rectifiers, split, output),
+        passed_over={**passed_over, **missing},
+    )
+    html = render(page)
+    with replacing(output) as partial:
+        partial.write_text(html, encoding="utf-8")
+    progress(len(parts), len(parts))
+    return Report(path=output, html=html, findings=findings, passed_over=page.passed_over)
+
+
+def _shown(cached: Cache, rectifiers: Iterable[Path], *, split: str, any_head: bool) -> Evaluation:
+    """The references, and the rectifiers given or else MARR's default."""
+    found = evaluate(cached, rectifiers, split=split, any_head=any_head)
+    if len(found.rectifiers) > len(REFERENCES):
+        return found
+    fitted = rectify_cache(cached, eval_split=split).fit.rectifier
+    return Evaluation(
+        cached=cached, split=split, rows=found.rows, rectifiers={**found.rectifiers, "marr": fitted}
+    )
+
+
+def _scored(
+    cached: Cache, shown: Evaluation, methods: Sequence[str] | None, *, split: str
+) -> tuple[dict[str, Scored], dict[str, str]]:
+    """What the table compares, the references first, and what it goes without."""
+    asked = METHODS if methods is None else methods
+    passed_over: dict[str, str] = {}
+    keys = []
+    for key in asked:
+        missing = missing_needs(cached, key.partition(":")[0])
+        if missing:
+            passed_over[key] = f"needs {' and '.join(missing)}"
+        elif key not in shown.rectifiers:
+            keys.append(key)
+    scored, _ = fit_and_score(
+        cached, (*REFERENCES, *keys), split=split, seed=0, failed=passed_over, progress=silent
+    )
+    of_files = {
+        key: _scored_file(shown.rows, rectifier)
+        for key, rectifier in shown.rectifiers.items()
+        if key not in REFERENCES
+    }
+    first = {key: scored.pop(key) for key in REFERENCES}
+    return {**first, **of_files, **scored}, passed_over
+
+
+def _scored_file(rows: EvaluationRows, rectifier: Rectifier) -> Scored:
+    """A rectifier on the rows, and what its file says of the fit."""
+    scores, said = rows.scores(rectifier), rectifier.metadata
+    averages = rows.averages(rectifier, scores)
+    return Scored(
+        method=rectifier.method,
+        status=str(said.get("status", "closed_form")),
+        fit_split=said.get("fit_split"),
+        scores=scores,
+        facts={
+            "margin_correlation": averages.margin_correlation,
+            "logit_correlation": averages.logit_correlation,
+            "parameters": float("nan"),
+            "seconds": float(said.get("seconds", "nan")),
+        },
+    )
+
+
+def _findings(cached: Cache, shown: Evaluation, split: str) -> list[Finding]:
+    """Every check, in the order of their numbers."""
+    counts = cached.class_counts
+    test_labels = shown.rows.labels.numpy()
+    rectifiers = {key: one for key, one in shown.rectifiers.items() if key not in REFERENCES}
+    softmax = shown.rectifiers["softmax"]
+    found = [checks.absent_classes(counts)]
+    train = evaluation_rows(cached, "train") if "train" in cached.splits else None
+    on_train = None if train is None else train.scores(softmax)
+    if train is not None and on_train is not None:
+        prior = cached.head.prior_counts
+        found += [
+            checks.memorised_rows(on_train),
+            checks.contradicted_prior(
+                _mean_prediction(train, prior), on_train.labels, _known(prior, counts)
+            ),
+        ]
+    found += [
+        checks.unsolved_fits(
+            {key: str(one.metadata.get("status")) for key, one in rectifiers.items()}
+        ),
+        checks.negative_scales({key: one.scale.numpy() for key, one in rectifiers.items()}),
+        checks.imbalanced_test(counts, test_labels),
+        checks.small_groups(counts, test_labels),
+    ]
+    if train is not None and on_train is not None:
+        found.append(checks.at_chance(on_train, cached.num_classes))
+    found.append(
+        checks.probabilities_for_logits(shown.rows.logits[:COMPARED_ROWS].double().numpy())
+    )
+    if train is not None and on_train is not None:
+        before = _balanced_nll(on_train, counts)
+        gains = {
+            key: before - _balanced_nll(train.scores(one), counts)
+            for key, one in rectifiers.items()
+            if one.metadata.get("fit_split") == "train"
+        }
+        found.append(checks.worse_on_own_rows(gains))
+    tuned = {
+        key: {"tuned_on": "train"}
+        for key, one in rectifiers.items()
+        if (one.metadata.get("tuning") or {}).get("source") == "cross-validation"
+    }
+    found.append(checks.tuned_on_seen_rows(tuned))
+    if train is not None:
+        rows = cached.split("train")
+        stored = rows.logits if rows.logits is not None else rows.features
+        assert stored is not None
+        found.append(checks.copied_views([view[:COMPARED_ROWS] for view in stored], rows.views))
+        found.append(_shared(cached, split))
+    return [finding for finding in found if finding is not None]
+
+
+def _known(prior: Any, counts: Any) -> Any:
+    return counts.astype(np.float64) if prior is None else prior
+
+
+def _mean_prediction(train: EvaluationRows, prior: Any) -> Any:
+    """(K,) mean softmax of the clean training rows, taken from the prior said to training's."""
+    counts = train.class_counts.astype(np.float64)
+    said = _known(prior, train.class_counts)
+    shift = np.log(np.maximum(counts, 0.5)) - np.log(np.maximum(said, 0.5))
+    total = np.zeros(len(counts))
+    step = max(1, 2**22 // len(counts))
+    for start in range(0, len(train.labels), step):
+        logits = train.logits[start : start + step].double() + torch.from_numpy(shift)
+        total += logits.softmax(1).sum(0).numpy()
+    return total / len(train.labels)
+
+
+def _balanced_nll(scores: SampleScores, counts: Any) -> float:
+    rows = np.bincount(scores.labels, minlength=len(counts))
+    nll = np.bincount(scores.labels, weights=scores.nll, minlength=len(counts))
+    return float((nll[rows > 0] / rows[rows > 0]).mean())
+
+
+def _shared(cached: Cache, split: str) -> Finding | None:
+    train, test = cached.split("train"), cached.split(split)
+    if train.ids is not None and test.ids is not None:
+        return checks.shared_rows(np.asarray(train.ids), np.asarray(test.ids), what="ids")
+    if train.logits is None or test.logits is None:
+        return None
+    return checks.shared_rows(
+        train.logits[train.clean_view], test.logits[test.clean_view], what="logits"
+    )
+
+
+def _figures(shown: Evaluation) -> tuple[list[tuple[str, str]], dict[str, str]]:
+    """Caption and SVG of each figure, and why others are not there."""
+    found, missing = [], {}
+    for name, function in FIGURES.items():
+        if name in SLOW_FIGURES:
+            continue
+        try:
+            svg = svg_text(draw(name, shown), prefix=name)
+        except (PipelineError, PlotError) as error:
+            missing[f"figure {name}"] = str(error)
+            continue
+        found.append((str(function.__doc__).splitlines()[0], svg))
+    return found, missing
+
+
+def _priors(cached: Cache, scored: Mapping[str, Scored]) -> dict[str, Any]:
+    """Accuracy and NLL of every method under test priors pi^t."""
+    counts = np.maximum(cached.class_counts, 0.5)
+    table: dict[str, list[list[float]]] = {key: [] for key in scored}
+    for exponent in PRIOR_STEPS:
+        weights = np.exp(exponent * (np.log(counts) - np.log(counts).max()))
+        for key, one in scored.items():
+            population = under_distribution(one.scores.labels, weights / weights.sum())
+            found: Metrics = measure(one.scores, cached.class_counts, population=population)
+            table[key].append([round(100 * found.overall, 2), round(found.nll, 4)])
+    return {"exponents": PRIOR_STEPS, "methods": table}
+
+
+def _swept(cached: Cache, split: str, passed_over: dict[str, str]) -> dict[str, Any] | None:
+    """Overall accuracy and NLL of MARR over gamma and the strength of its pull."""
+    try:
+        found = sweep(cached, RectifySettings(), {"gamma": GAMMAS, "l2": RIDGES}, eval_split=split)
+    except PipelineError as error:
+        passed_over["sweep"] = str(error)
+        return None
+    points = [
+        [
+            *(point.varied[name] for name in ("gamma", "l2")),
+            round(100 * point.metrics.overall, 2),
+            *(_percent(getattr(point.metrics, name)) for name in ("many", "medium", "few")),
+            round(point.metrics.nll, 4),
+        ]
+        for point in found.points
+    ]
+    return {"gammas": GAMMAS, "ridges": RIDGES, "points": points}
+
+
+def _percent(value: float) -> float | None:
+    return None if np.isnan(value) else round(100 * value, 2)
+
+
+def _class_rows(cached: Cache, scored: Mapping[str, Scored], main: str) -> list[dict[str, Any]]:
+    """One class each: what it has, how often it is right, and what it is taken for."""
+    num_classes = cached.num_classes
+    names = cached.class_names or [str(number) for number in range(num_classes)]
+    groups = shot_groups(cached.class_counts)
+    accuracy = {
+        key: measure(scored[key].scores, cached.class_counts).per_class
+        for key in (*REFERENCES, main)
+    }
+    wrong = confusion_counts(scored[main].scores, num_classes)
+    tested = wrong.sum(1)
+    np.fill_diagonal(wrong, 0)
+    return [
+        {
+            "name": str(names[label]),
+            "train": int(cached.class_counts[label]),
+            "test": int(tested[label]),
+            "group": next(name for name, members in groups.items() if members[label]),
+            "accuracy": [_percent(float(accuracy[key][label])) for key in (*REFERENCES, main)],
+            "taken_for": str(names[wrong[label].argmax()]) if wrong[label].any() else "",
+        }
+        for label in range(num_classes)
+    ]
+
+
+def _dataset(cached: Cache) -> str:
+    provenance = cached.meta("provenance") if "provenance" in cached.documents else None
+    name = provenance.get("dataset") if isinstance(provenance, dict) else None
+    return str(name or cached.path.stem)
+
+
+def _provenance(cached: Cache, rectifiers: Mapping[str, Rectifier]) -> dict[str, str]:
+    """Where the numbers come from, in short values."""
+    config = cached.meta("config") if "config" in cached.documents else {}
+    found = {"cache": str(cached.path), "fingerprint": cached.fingerprint}
+    if isinstance(config, dict):
+        method = (config.get("method") or {}).get("name", "softmax")
+        for name, value in (
+            ("backbone", config.get("backbone")),
+            ("training method", method if "recipe" in config else None),
+            ("recipe", json.dumps(config["recipe"]) if "recipe" in config else None),
+            ("seed", config.get("seed")),
+        ):
+            if value is not None:
+                found[name] = str(value)
+    for key, one in rectifiers.items():
+        if key not in REFERENCES:
+            shown = {
+                name: one.metadata.get(name)
+                for name in ("method", "preset", "gamma", "l2", "center", "optimizer", "status")
+            }
+            found[f"rectifier {key}"] = ", ".join(
+                f"{name} {value}" for name, value in shown.items() if value is not None
+            )
+    return found
+
+
+def _commands(cached: Cache, rectifiers: Iterable[Path], split: str, output: Path) -> list[str]:
+    """How to make this page and its numbers again."""
+    files = " ".join(str(path) for path in rectifiers)
+    given = [] if files else [f"pipeline rectify {cached.path} -o marr.safetensors"]
+    return [
+        *given,
+        f"pipeline report {cached.path} {files} --split {split} -o {output}".replace("  ", " "),
+        f"pipeline compare {cached.path} --split {split}",
+        f"pipeline sweep {cached.path} --gamma 0:1.6:0.2 --l2 {','.join(map(str, RIDGES))}",
+    ]
