@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from marr_pipeline.workflows.import_logits import import_logits as import_logits
     from marr_pipeline.workflows.phase_one import PhaseOneRequest as PhaseOneRequest
     from marr_pipeline.workflows.rectify import rectify_cache as rectify_cache
+    from marr_pipeline.workflows.report import write_report as write_report
     from marr_pipeline.workflows.sweep import sweep as sweep
     from marr_pipeline.workflows.train import train as train
 
@@ -41,6 +42,7 @@ _HOMES = {
     "rectify_cache": "workflows.rectify",
     "sweep": "workflows.sweep",
     "train": "workflows.train",
+    "write_report": "workflows.report",
 }
 __all__ = ["__version__", *_HOMES]
 

@@ -43,10 +43,10 @@ def cli_command(
 
     It is one file that loads nothing from outside. Without RECTIFIERS, MARR's default is fitted.
     """
-    from marr_pipeline.workflows.report import report
+    from marr_pipeline.workflows.report import write_report
 
     check_output(output, suffixes=(".html", ".htm"))
-    found = report(
+    found = write_report(
         cache,
         rectifiers,
         output=output,

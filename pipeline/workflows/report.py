@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +41,7 @@ from marr_pipeline.workflows.plot import FIGURES, draw
 from marr_pipeline.workflows.rectify import rectify_cache
 from marr_pipeline.workflows.sweep import sweep
 
-METHODS = ("temperature", "vector-scaling", "lws", "tau-norm", "marr", "marr:paper", "crt")
+METHODS = ("temperature", "lws", "tau-norm", "marr", "marr:paper", "crt")
 """Beside the references and the rectifiers given; those that a cache cannot carry are named."""
 GAMMAS = tuple(round(0.2 * step, 1) for step in range(9))
 RIDGES = (0.3, 3.0, 30.0)
@@ -68,6 +69,10 @@ class Report:
     findings: Sequence[Finding]
     passed_over: Mapping[str, str]
 
+    def _repr_html_(self) -> str:
+        """The page, for a notebook, in a frame of its own."""
+        return f'<iframe srcdoc="{escape(self.html)}" width="100%" height="800"></iframe>'
+
     def document(self) -> dict[str, Any]:
         """The JSON document of `pipeline report`."""
         return {
@@ -78,7 +83,7 @@ class Report:
         }
 
 
-def report(
+def write_report(
     cache: CacheLike,
     rectifiers: Iterable[Path] = (),
     *,

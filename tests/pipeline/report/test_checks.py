@@ -1,0 +1,79 @@
+"""Every numbered check finds what it is for, and is silent on a sound long tail."""
+
+import numpy as np
+import pytest
+
+from marr_pipeline.report import checks
+from marr_pipeline.report.scores import SampleScores
+
+COUNTS = np.array([1000, 300, 90, 30, 10])
+TEST = np.repeat(np.arange(5), 200)
+
+
+def scored(share_right, labels=None):
+    """Samples of which the first part of every class is right."""
+    labels = np.repeat(np.arange(5), COUNTS) if labels is None else labels
+    generator = np.random.default_rng(0)
+    is_right = generator.random(len(labels)) < share_right
+    predicted = np.where(is_right, labels, (labels + 1) % 5)
+    numbers = np.full(len(labels), 0.5)
+    return SampleScores(labels, predicted, numbers, numbers, numbers)
+
+
+def probabilities(rng):
+    rows = rng.random((20, 5))
+    return rows / rows.sum(1, keepdims=True)
+
+
+VIEWS = [np.arange(6.0).reshape(3, 2), np.ones((3, 2)), np.arange(6.0).reshape(3, 2)]
+SHARES = COUNTS / COUNTS.sum()
+LABELS = np.repeat(np.arange(5), COUNTS)
+
+FOUND = {
+    "R01": lambda rng: checks.absent_classes(np.array([5, 0, 3, 0])),
+    "R02": lambda rng: checks.memorised_rows(scored(0.99)),
+    "R03": lambda rng: checks.contradicted_prior(np.full(5, 0.2), LABELS, np.ones(5)),
+    "R04": lambda rng: checks.unsolved_fits({"a": "converged", "b": "step_limit"}),
+    "R05": lambda rng: checks.negative_scales({"a": np.array([1.0, -0.1])}),
+    "R06": lambda rng: checks.imbalanced_test(COUNTS, LABELS[::2]),
+    "R07": lambda rng: checks.small_groups(COUNTS, np.repeat(np.arange(5), 60)),
+    "R08": lambda rng: checks.at_chance(scored(0.1), 5),
+    "R09": lambda rng: checks.probabilities_for_logits(probabilities(rng)),
+    "R10": lambda rng: checks.worse_on_own_rows({"a": 0.1, "b": -0.2}),
+    "R11": lambda rng: checks.tuned_on_seen_rows({"a": {"tuned_on": "train"}}),
+    "R13": lambda rng: checks.copied_views(VIEWS, ("clean", "augmented", "augmented")),
+    "R14": lambda rng: checks.shared_rows(VIEWS[0], VIEWS[0][1:], what="logits"),
+}
+SILENT = {
+    "R01": lambda rng: checks.absent_classes(COUNTS),
+    "R02": lambda rng: checks.memorised_rows(scored(0.9)),
+    "R03": lambda rng: checks.contradicted_prior(SHARES.round(1), LABELS, COUNTS),
+    "R04": lambda rng: checks.unsolved_fits({"a": "converged", "b": "closed_form"}),
+    "R05": lambda rng: checks.negative_scales({"a": np.array([1.0, 0.0])}),
+    "R06": lambda rng: checks.imbalanced_test(COUNTS, TEST),
+    "R07": lambda rng: checks.small_groups(COUNTS, TEST),
+    "R08": lambda rng: checks.at_chance(scored(0.6), 5),
+    "R09": lambda rng: checks.probabilities_for_logits(rng.normal(size=(20, 5))),
+    "R10": lambda rng: checks.worse_on_own_rows({"a": 0.1}),
+    "R11": lambda rng: checks.tuned_on_seen_rows({"a": {"tuned_on": "tune"}}),
+    "R13": lambda rng: checks.copied_views(VIEWS[:2], ("clean", "augmented")),
+    "R14": lambda rng: checks.shared_rows(np.array([1, 2]), np.array([3, 4]), what="ids"),
+}
+
+
+@pytest.mark.parametrize("code", FOUND)
+def test_a_check_finds_what_it_is_for(code, rng):
+    finding = FOUND[code](rng)
+    assert finding.code == code
+    assert finding.sentence.endswith(".")
+    assert finding.remedy.endswith((".", "?"))
+
+
+@pytest.mark.parametrize("code", SILENT)
+def test_a_check_is_silent_on_what_is_sound(code, rng):
+    assert SILENT[code](rng) is None
+
+
+def test_many_names_are_cut():
+    finding = checks.absent_classes(np.zeros(9, dtype=np.int64))
+    assert "(0, 1, 2, 3, 4 and 4 more)" in finding.sentence
