@@ -4,8 +4,13 @@
 """
 
 from marr_pipeline.cache.errors import CacheError, CacheWriteError, StaleCacheError
-from marr_pipeline.cache.extent import row_ranges
-from marr_pipeline.cache.fingerprint import differences, digest, fingerprint, require_same
+from marr_pipeline.cache.fingerprint import (
+    differences,
+    digest,
+    fingerprint,
+    require_same,
+    row_ranges,
+)
 from marr_pipeline.cache.head import Head, first_not_finite
 from marr_pipeline.cache.plan import CachePlan, SplitArrays, SplitPlan, check_labels, check_views
 from marr_pipeline.cache.read import Cache, CachedSplit, ViewKind, open_cache

@@ -6,15 +6,16 @@ data, transforms and order give the same fingerprint on any machine.
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 import numpy.typing as npt
 
 from marr_pipeline.cache.errors import CacheError, StaleCacheError
-from marr_pipeline.cache.extent import byte_blocks
 
 _LONGEST_VALUE = 60
+
+BLOCK_BYTES = 8 << 20
 
 
 def canonical_json(value: object, *, where: str) -> str:
@@ -106,3 +107,25 @@ def _short(value: str) -> str:
     if len(value) <= _LONGEST_VALUE:
         return value
     return f"{value[:24]}...{value[-24:]}"
+
+
+def row_ranges(num_rows: int, num_bytes_per_row: int) -> Iterator[tuple[int, int]]:
+    """First and last row (exclusive) of each block of at most `BLOCK_BYTES`, or of one row."""
+    step = max(1, BLOCK_BYTES // max(1, num_bytes_per_row))
+    for start in range(0, num_rows, step):
+        yield start, min(start + step, num_rows)
+
+
+def byte_blocks(
+    array: npt.NDArray[np.generic], *, dtype: npt.DTypeLike | None = None
+) -> Iterator[memoryview]:
+    """The bytes of an array in C order, as they would be in another dtype, block by block.
+
+    A C-contiguous array is never copied as a whole.
+    """
+    target = array.dtype if dtype is None else np.dtype(dtype)
+    flat = array.reshape(-1)
+    for start, stop in row_ranges(flat.size, max(array.itemsize, target.itemsize)):
+        with np.errstate(over="ignore"):  # what overflows is refused where rows are checked
+            block = np.ascontiguousarray(flat[start:stop], dtype=target)
+        yield block.view(np.uint8).data

@@ -17,7 +17,8 @@ import numpy as np
 import numpy.typing as npt
 
 from marr_pipeline.cache.errors import CacheError, CacheWriteError, write_errors
-from marr_pipeline.cache.extent import Extent, row_ranges
+from marr_pipeline.cache.extent import Extent
+from marr_pipeline.cache.fingerprint import row_ranges
 from marr_pipeline.cache.journal import (
     Block,
     Journal,
