@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-MOST_LEVELS = 13
+MOST_LEVELS = 14  # 13 below the report, which joins workflows to one page
 
 
 def ours(*names):
