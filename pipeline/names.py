@@ -88,7 +88,16 @@ DISALIGN_FORMS = ("paper", "cvpods")
 SOURCES = ("logits", "features")
 FIT_VIEWS = ("augmented", "clean", "all")
 CLASS_DISTRIBUTIONS = ("uniform", "train", "backward")
-FIGURES = ("curves", "confusion", "classwise", "gamma", "priors")
+FIGURES = (
+    "curves",
+    "confusion",
+    "classwise",
+    "gamma",
+    "priors",
+    "reliability",
+    "parameters",
+    "forest",
+)
 FIGURE_WIDTHS = ("page", "column")
 TABLE_FORMATS = ("terminal", "markdown", "latex", "csv")
 TUNE = ("auto", "off")

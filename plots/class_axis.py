@@ -9,7 +9,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import groupby
+from itertools import groupby, pairwise
 from typing import Literal
 
 import numpy as np
@@ -107,6 +107,11 @@ class ClassAxis:
             spans.append(GroupSpan(name=name, start=start, stop=start + len(list(run))))
         return spans
 
+    @cached_property
+    def edges(self) -> list[float]:
+        """Where spans begin and the last one ends: S + 1 places between the ranks."""
+        return [*(span.start - 0.5 for span in self.spans), self.num_classes - 0.5]
+
     @property
     def labelled_spans(self) -> list[GroupSpan]:
         """The longest run of each group that has members, from head to tail."""
@@ -182,14 +187,24 @@ def spread_labels(
     return positions
 
 
-def draw_groups(axes: Axes, axis: ClassAxis, *, length: float) -> None:
-    """Shade every other group, draw a thin line where two meet, and name them over the panel."""
-    for i, span in enumerate(axis.spans):
+def draw_groups(
+    axes: Axes, axis: ClassAxis, *, length: float, edges: Sequence[float] | None = None
+) -> None:
+    """Shade every other group, draw a thin line where two meet, and name them over the panel.
+
+    Args:
+        axes: where.
+        axis: the classes and their groups.
+        length: of the horizontal axis, in points.
+        edges: x at which spans begin and the last one ends; None for those between ranks.
+    """
+    edges = edges or axis.edges
+    for i, (left, right) in enumerate(pairwise(edges)):
         if i % 2 == 0:
-            axes.axvspan(span.start - 0.5, span.stop - 0.5, color=BAND, linewidth=0, zorder=0)
+            axes.axvspan(left, right, color=BAND, linewidth=0, zorder=0)
         if i > 0:
-            axes.axvline(span.start - 0.5, color=PALE, linewidth=0.6, zorder=0.5)
-    label_groups(axes, axis, side="top", length=length)
+            axes.axvline(left, color=PALE, linewidth=0.6, zorder=0.5)
+    label_groups(axes, axis, side="top", length=length, edges=edges)
 
 
 def rule_groups(axes: Axes, axis: ClassAxis) -> None:
@@ -200,24 +215,32 @@ def rule_groups(axes: Axes, axis: ClassAxis) -> None:
 
 
 def label_groups(
-    axes: Axes, axis: ClassAxis, *, side: Literal["top", "bottom", "left"], length: float
+    axes: Axes,
+    axis: ClassAxis,
+    *,
+    side: Literal["top", "bottom", "left"],
+    length: float,
+    edges: Sequence[float] | None = None,
 ) -> None:
     """Write the name of each group that has members beside its part of the axis.
 
     Args:
-        axes: where; rank r lies at data coordinate r.
+        axes: where.
         axis: the classes and their groups.
         side: edge of `axes` outside which the names stand.
         length: length of that edge in points, by which names are kept apart.
+        edges: as for `draw_groups`.
     """
     spans = axis.labelled_spans
-    scale = length / axis.num_classes
+    edges = edges or axis.edges
+    scale = length / (edges[-1] - edges[0])
+    ends = [edges[i : i + 2] for i in map(axis.spans.index, spans)]
     positions = spread_labels(
-        [(span.start + span.stop) / 2 * scale for span in spans],
+        [(sum(pair) / 2 - edges[0]) * scale for pair in ends],
         [text_width(span.name, size=SMALL) for span in spans],
         length=length,
     )
-    ranks = [position / scale - 0.5 for position in positions]
+    ranks = [position / scale + edges[0] for position in positions]
     names = [span.name for span in spans]
     if side == "left":
         axes.set_yticks(ranks, names, rotation=90, va="center", color=FADED)

@@ -105,7 +105,8 @@ def _titled(figure: Figure, title: str) -> Iterator[Bbox | None]:
         return
     width, height = figure.get_size_inches()
     room = (width - 2 * TITLE_GAP) * POINTS_PER_INCH
-    for length in range(len(title), 0, -1):
+    average = text_width(title, size=LARGE) / len(title)
+    for length in range(round(room / average) + 5, 0, -1):
         lines = textwrap.wrap(title, length)
         if max(text_width(line, size=LARGE) for line in lines) <= room:
             break
@@ -118,10 +119,19 @@ def _titled(figure: Figure, title: str) -> Iterator[Bbox | None]:
         va="bottom",
         linespacing=1.1,
     )
+    # A legend outside of the panels would move to the edge of the larger paper.
+    figure.draw_without_rendering()
+    layout = figure.get_layout_engine()
+    figure.set_layout_engine("none")
+    for legend in figure.legends:
+        legend.set_bbox_to_anchor((0.0, 0.0, 1.0, 1.0), transform=figure.transFigure)
     try:
         yield Bbox([[0.0, 0.0], [width, height + 2 * TITLE_GAP + len(lines) * line_height]])
     finally:
         text.remove()
+        figure.set_layout_engine(layout)
+        for legend in figure.legends:
+            legend.set_bbox_to_anchor(None)
 
 
 def svg_text(drawing: Drawing, *, prefix: str) -> str:

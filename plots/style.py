@@ -23,6 +23,7 @@ Width = Literal["page", "column"]
 
 COLUMN_WIDTH = 3.5  # inches; one column of a two-column paper
 TEXT_WIDTH = 7.16  # inches; both columns and the gap between them
+PAPER_WIDTH = {"page": TEXT_WIDTH, "column": COLUMN_WIDTH}
 DPI = 200
 POINTS_PER_INCH = 72.0
 SMALL, NORMAL, LARGE = 7.0, 7.5, 8.5  # points at print size; nothing is smaller than SMALL

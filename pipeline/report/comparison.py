@@ -40,7 +40,7 @@ class Scored:
         status: how the fit ended.
         fit_split: whose rows were fitted; None where there is nothing to fit.
         scores: on the split.
-        facts: the numbers of `FACTS`.
+        facts: the numbers of `FACTS`, as far as they are asked for.
     """
 
     method: str
@@ -177,7 +177,8 @@ def compare_methods(
             status=one.status,
             fit_split=one.fit_split,
             per_class=metrics[key].per_class,
-            estimates=estimates[key] | {name: Estimate(value=one.facts[name]) for name in FACTS},
+            estimates=estimates[key]
+            | {name: Estimate(value=value) for name, value in one.facts.items()},
         )
         for key, one in scored.items()
     }

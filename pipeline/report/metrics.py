@@ -110,7 +110,7 @@ def score_entries(
     num_classes = len(population.samples)
     is_right = scores.predicted == scores.labels
     weight = population.weight[scores.labels]
-    bins = np.minimum((scores.confidence * ECE_BINS).astype(np.int64), ECE_BINS - 1)
+    bins = confidence_bins(scores)
     place = [
         scores.labels,
         num_classes + scores.predicted,
@@ -119,6 +119,39 @@ def score_entries(
     ]
     value = [is_right, weight, weight * (is_right - scores.confidence), weight * scores.nll]
     return np.stack(place), np.stack(value).astype(np.float64)
+
+
+def confidence_bins(scores: SampleScores) -> npt.NDArray[np.int64]:
+    """(N,) which of the 15 equal-width bins each sample's confidence lies in."""
+    return np.minimum((scores.confidence * ECE_BINS).astype(np.int64), ECE_BINS - 1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reliability:
+    """Samples by their confidence; the calibration error is the mean of |accuracy - confidence|.
+
+    Attributes:
+        samples: (15,) int64 in each bin.
+        confidence: (15,) their mean; NaN in an empty bin.
+        accuracy: (15,) share of them that are right; NaN in an empty bin.
+    """
+
+    samples: npt.NDArray[np.int64]
+    confidence: Floats
+    accuracy: Floats
+
+
+def reliability(scores: SampleScores, members: npt.NDArray[np.bool_]) -> Reliability:
+    """Confidence and accuracy of the samples of some classes (K,) bool, as `ece` bins them."""
+    chosen = members[scores.labels]
+    bins = confidence_bins(scores)[chosen]
+    samples = np.bincount(bins, minlength=ECE_BINS)
+    is_right = (scores.predicted == scores.labels)[chosen]
+    means = (
+        _divide(np.bincount(bins, values, ECE_BINS), samples, otherwise=np.nan)
+        for values in (scores.confidence[chosen], is_right)
+    )
+    return Reliability(samples=samples, confidence=next(means), accuracy=next(means))
 
 
 def num_sums(num_classes: int) -> int:

@@ -16,18 +16,26 @@ from marr_pipeline.plots.class_axis import ClassAxis
 from marr_pipeline.plots.classwise import ClassScores, draw_classwise
 from marr_pipeline.plots.confusion import draw_confusion
 from marr_pipeline.plots.curves import ClassCurves, draw_curves
+from marr_pipeline.plots.forest import Difference, draw_forest
 from marr_pipeline.plots.gamma import GammaCurve, draw_gamma
+from marr_pipeline.plots.parameters import LogitParameters, MarginParameters, draw_parameters
 from marr_pipeline.plots.priors import PriorValues, draw_priors
+from marr_pipeline.plots.reliability import ReliabilityBins, draw_reliability
 from marr_pipeline.plots.save import Drawing, save_drawing
 from marr_pipeline.plots.style import Width
 from marr_pipeline.progress import Progress, silent
 from marr_pipeline.rectify.fit import preset_settings
 from marr_pipeline.rectify.methods import METHODS
-from marr_pipeline.rectify.rectifier import Rectifier
+from marr_pipeline.rectify.rectifier import HeadRectifier, Rectifier
 from marr_pipeline.rectify.settings import RectifySettings
+from marr_pipeline.report import metrics
+from marr_pipeline.report.bootstrap import Bootstrap
+from marr_pipeline.report.comparison import Scored, Standing, compare_methods, difference_key
 from marr_pipeline.report.metrics import confusion_counts, measure
+from marr_pipeline.report.population import as_sampled, under_distribution
 from marr_pipeline.report.priors import tilted, under_priors
-from marr_pipeline.workflows.cached import CacheLike, dataset_name
+from marr_pipeline.report.tables import SIGNIFICANT
+from marr_pipeline.workflows.cached import CacheLike, closed_form, dataset_name
 from marr_pipeline.workflows.evaluate import Evaluation, evaluate
 from marr_pipeline.workflows.sweep import SETTINGS, parse_rows, read_sweep, sweep
 
@@ -193,14 +201,129 @@ def priors(axis: ClassAxis, evaluation: Evaluation, width: Width) -> Drawing:
     return draw_priors(EXPONENTS, float(ends.max() / ends.min()), values, width=width)
 
 
+def reliability(axis: ClassAxis, evaluation: Evaluation, width: Width) -> Drawing:
+    """Accuracy against confidence, overall and of each group, before and after."""
+    rows = evaluation.rows
+    has_rows = np.bincount(rows.labels, minlength=axis.num_classes) > 0
+    groups = {name: own for name, own in axis.groups.items() if (own & has_rows).any()}
+    parts = {"overall": np.ones_like(has_rows), **(groups if len(groups) > 1 else {})}
+    bins = {}
+    for key, rectifier in evaluation.rectifiers.items():
+        scores = rows.scores(rectifier)
+        bins[key] = {
+            part: ReliabilityBins(**vars(metrics.reliability(scores, members)))
+            for part, members in parts.items()
+        }
+    return draw_reliability(bins, width=width)
+
+
+def parameters(axis: ClassAxis, evaluation: Evaluation, width: Width) -> Drawing:
+    """MARR's omega and beta, or scales and shifts, against the training images of a class.
+
+    Shifts are moved to mean 0, as logit adjustment's are.
+
+    Raises:
+        ConfigError: no rectifier, or one without numbers of each class.
+    """
+    fitted = {k: v for k, v in evaluation.rectifiers.items() if k not in REFERENCES}
+    for key, rectifier in fitted.items():
+        is_alike = bool((rectifier.scale == rectifier.scale[0]).all()) and bool(
+            (rectifier.shift == rectifier.shift[0]).all()
+        )
+        if isinstance(rectifier, HeadRectifier) or (is_alike and "omega" not in rectifier.own):
+            raise ConfigError(
+                f"parameters: rectifiers with a scale or shift of each class expected, got {key}; "
+                "leave it out"
+            )
+    if not fitted:
+        raise ConfigError("parameters: at least one rectifier expected, got none; give its file")
+    adjusted = closed_form(evaluation.cached, "logit-adjustment")
+    is_margin = all("omega" in rectifier.own for rectifier in fitted.values())
+
+    def numbers(rectifier: Rectifier) -> MarginParameters | LogitParameters:
+        scale, shift = rectifier.scale.numpy(), rectifier.centred().shift.numpy()
+        if not is_margin:
+            return LogitParameters(scale=scale, shift=shift)
+        if "omega" in rectifier.own:
+            own = rectifier.own
+            return MarginParameters(omega=own["omega"].numpy(), beta=own["beta"].numpy())
+        norm = evaluation.rows.weight_norm
+        beta = np.divide(shift, norm, out=np.full_like(shift, np.nan), where=norm > 0)
+        return MarginParameters(omega=scale, beta=beta)
+
+    series = {key: numbers(rectifier) for key, rectifier in fitted.items()}
+    return draw_parameters(axis, series, reference=numbers(adjusted), width=width)
+
+
+def forest(axis: ClassAxis, evaluation: Evaluation, width: Width) -> Drawing:
+    """Differences to softmax and logit adjustment in overall, balanced and few-shot accuracy.
+
+    As `compare` has them. Balanced accuracy is that of a split with every class as often, and
+    few-shot accuracy that of one with few-shot classes alone.
+    """
+    rows, counts = evaluation.rows, evaluation.cached.class_counts
+    scored = {
+        key: Scored(
+            method=rectifier.method,
+            status="",
+            fit_split=None,
+            scores=rows.scores(rectifier),
+            facts={},
+        )
+        for key, rectifier in evaluation.rectifiers.items()
+    }
+    labels = rows.labels.numpy()
+    populations = {"overall accuracy": as_sampled(labels, len(counts))}
+    balanced = under_distribution(labels, np.ones(len(counts)))
+    if balanced.is_as_sampled:
+        populations = {"overall and balanced accuracy": balanced}
+    else:
+        populations["balanced accuracy"] = balanced
+    few = axis.groups["few"].astype(np.float64)
+    if few[labels].any() and not few.all():
+        populations["few-shot accuracy"] = under_distribution(labels, few)
+    panels = {}
+    for name, population in populations.items():
+        found = compare_methods(scored, counts, population=population, bootstrap=Bootstrap())
+        panels[name] = {
+            key: _differences(standing) for key, standing in found.items() if key != REFERENCES[0]
+        }
+    return draw_forest(
+        panels,
+        marked=f"p < {SIGNIFICANT:g} (McNemar, Holm)",
+        interval="95 % interval",
+        width=width,
+    )
+
+
+def _differences(standing: Standing) -> dict[str, Difference]:
+    """Of overall accuracy to each reference but itself."""
+    found = {}
+    for reference in REFERENCES:
+        estimate = standing.estimates.get(difference_key("overall", reference))
+        if estimate is not None and estimate.interval is not None and estimate.p_holm is not None:
+            low, high = estimate.interval
+            found[reference] = Difference(
+                value=estimate.value,
+                low=low,
+                high=high,
+                p=estimate.p_holm,
+                is_marked=estimate.is_significant,
+            )
+    return found
+
+
 FIGURES: dict[str, Callable[..., Drawing]] = {
     "curves": curves,
     "confusion": confusion,
     "classwise": classwise,
     "gamma": gamma,
     "priors": priors,
+    "reliability": reliability,
+    "parameters": parameters,
+    "forest": forest,
 }
-BESIDE_BOTH = ("gamma", "priors")
+BESIDE_BOTH = ("gamma", "priors", "forest")
 """Figures that show logit adjustment beside softmax whatever is asked for."""
 GAMMAS = tuple(round(0.2 * step, 1) for step in range(9))
 EXPONENTS = np.linspace(1.0, -1.0, 41).round(3)

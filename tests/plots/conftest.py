@@ -94,8 +94,10 @@ class Seen:
             if box.x0 < -1 or box.y0 < -1 or box.x1 > width + 1 or box.y1 > height + 1
         ]
 
-    def smallest_font(self) -> float:
-        return min(text.get_fontsize() for text, _ in self.texts)
+    def faults(self) -> list[object]:
+        """What keeps the figure from being read."""
+        too_small = [text.get_text() for text, _ in self.texts if text.get_fontsize() < 7]
+        return [*self.overlaps(), *self.cut_off(), *too_small]
 
 
 @pytest.fixture

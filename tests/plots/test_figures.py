@@ -18,9 +18,7 @@ TWO = ("softmax", "marr")
 
 
 def assert_readable(seen):
-    assert seen.overlaps() == []
-    assert seen.cut_off() == []
-    assert seen.smallest_font() >= 7
+    assert seen.faults() == []
 
 
 @pytest.mark.parametrize("num_classes", [1, 10, 100])

@@ -9,7 +9,7 @@ from scipy.special import log_softmax
 from sklearn.metrics import accuracy_score, confusion_matrix, f1_score
 
 from marr_pipeline.report import scores as scores_module
-from marr_pipeline.report.metrics import confusion_counts, measure
+from marr_pipeline.report.metrics import confusion_counts, measure, reliability
 from marr_pipeline.report.scores import (
     SampleScores,
     class_averages,
@@ -109,6 +109,19 @@ def test_calibration_error_of_hand_made_bins():
         np.ones(4),
     )
     assert measure(scores, np.array([5, 5])).ece == pytest.approx(0.45)
+
+
+def test_the_mean_gap_of_the_reliability_bins_is_the_calibration_error(rng):
+    labels, predicted = rng.integers(0, 4, (2, 500))
+    confidence = rng.uniform(0.25, 1, 500)
+    scores = SampleScores(labels, predicted, confidence, np.zeros(500), np.zeros(500))
+    for members in (np.ones(4, np.bool_), np.array([True, False, False, True])):
+        found = reliability(scores, members)
+        chosen = members[labels]
+        assert found.samples.sum() == chosen.sum()
+        gaps = np.nansum(found.samples * np.abs(found.accuracy - found.confidence)) / chosen.sum()
+        part = SampleScores(*(values[chosen] for values in vars(scores).values()))
+        assert gaps == pytest.approx(measure(part, np.full(4, 5)).ece)
 
 
 def test_full_confidence_falls_into_the_last_bin():
