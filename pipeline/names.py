@@ -94,6 +94,7 @@ FIGURES = (
     "classwise",
     "gamma",
     "priors",
+    "geometry",
     "reliability",
     "parameters",
     "forest",

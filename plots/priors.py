@@ -102,7 +102,7 @@ def draw_priors(
         for values in methods.values()
     ):
         pale = {"color": PALE, "linestyle": "none", "marker": "s", "markersize": 6.0}
-        legend.append(("pale: best, but within chance", pale))
+        legend.append(("pale: best within chance", pale))
     with look():
         is_page = width == "page"
         size = (TEXT_WIDTH, PANEL + 0.75) if is_page else (COLUMN_WIDTH, 2 * PANEL + 1.0)

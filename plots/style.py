@@ -134,6 +134,7 @@ def legend_figure(
     *,
     handle: float = 2.6,
     gap: float = 0.0,
+    layout: Literal["constrained", "compressed"] = "constrained",
 ) -> Figure:
     """An empty figure under a legend, in as many columns as fit; call inside `look()`.
 
@@ -142,14 +143,15 @@ def legend_figure(
         height: inches, to which the legend's are added.
         marks: name of each entry and how its line is drawn.
         handle: length of the lines, in letters.
-        gap: between two panels, as a share of their width.
+        gap: between two panels, as a share of their size.
+        layout: as of `new_figure`.
     """
     names = [shorten(name, length=LEGEND_LENGTH) for name, _ in marks]
     entry = max(text_width(name, size=SMALL) for name in names) + LEGEND_HANDLE
     num_columns = max(1, min(len(names), int(width * POINTS_PER_INCH / entry)))
     legend = -(-len(names) // num_columns) * LEGEND_LINE / POINTS_PER_INCH
-    figure = new_figure(width, height + legend, layout="constrained")
-    figure.set_layout_engine("constrained", w_pad=0.02, h_pad=0.02, wspace=gap, hspace=0.0)
+    figure = new_figure(width, height + legend, layout=layout)
+    figure.set_layout_engine(layout, w_pad=0.02, h_pad=0.02, wspace=gap, hspace=gap)
     figure.legend(
         handles=[
             # A leading blank keeps a name that begins with an underscore in the legend.

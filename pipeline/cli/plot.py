@@ -36,6 +36,11 @@ from marr_pipeline.progress import ProgressLine
     help="For gamma: a table of `pipeline sweep -o`.  [default: sweep now]",
 )
 @click.option(
+    "--classes",
+    metavar="A,B",
+    help="For geometry: two names or ids.  [default: the commonest and the rarest]",
+)
+@click.option(
     "--dpi", type=click.IntRange(50, 2_400), help="Dots per inch of a .png.  [default: 200]"
 )
 @click.option("--title", default="", show_default=False, help="Over the figure.")
@@ -48,6 +53,7 @@ def cli_command(
     any_head: bool,
     width: Literal["page", "column"],
     swept: Path | None,
+    classes: str | None,
     dpi: int | None,
     title: str,
     output: Path,
@@ -67,6 +73,7 @@ def cli_command(
         dpi=dpi,
         title=title,
         swept=swept,
+        classes=classes,
         progress=ProgressLine("sweep", unit=" fits"),
     )
     note(f"wrote {' and '.join(map(str, written))}")

@@ -7,7 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
+import torch
 
+from marr_pipeline.cache import CacheError
 from marr_pipeline.errors import ConfigError, DataError
 from marr_pipeline.groups import shot_groups
 from marr_pipeline.names import REFERENCES
@@ -18,6 +21,7 @@ from marr_pipeline.plots.confusion import draw_confusion
 from marr_pipeline.plots.curves import ClassCurves, draw_curves
 from marr_pipeline.plots.forest import Difference, draw_forest
 from marr_pipeline.plots.gamma import GammaCurve, draw_gamma
+from marr_pipeline.plots.geometry import PlaneHead, draw_geometry, plane_basis
 from marr_pipeline.plots.parameters import LogitParameters, MarginParameters, draw_parameters
 from marr_pipeline.plots.priors import PriorValues, draw_priors
 from marr_pipeline.plots.reliability import ReliabilityBins, draw_reliability
@@ -313,12 +317,85 @@ def _differences(standing: Standing) -> dict[str, Difference]:
     return found
 
 
+def geometry(
+    axis: ClassAxis, evaluation: Evaluation, width: Width, *, classes: str | None = None
+) -> Drawing:
+    """Samples and hyperplanes of two classes in the plane of their rows (Figure 2).
+
+    Raises:
+        CacheError: the cache lacks features or the head's weight.
+        ConfigError: no such classes, or one without samples.
+        DataError: a rectifier whose hyperplanes are not in that plane.
+    """
+    cached, rows = evaluation.cached, evaluation.rows
+    weight, bias = cached.head.weight, cached.head.bias
+    if rows.features is None or weight is None:
+        missing = "features" if rows.features is None else "the head's weight"
+        raise CacheError(
+            f"{cached.path}: features and the head's weight expected for geometry, got a cache "
+            f"without {missing}; extract with --store both or import them too"
+        )
+    labels = rows.labels.numpy()
+    pair = list(_class_pair(axis, np.bincount(labels, minlength=axis.num_classes), classes))
+    is_own = np.isin(labels, pair)
+    features = rows.features.numpy()[is_own].astype(np.float64)
+    basis = plane_basis(weight[pair].astype(np.float64), features)
+    own_bias = np.zeros(2) if bias is None else bias[pair].astype(np.float64)
+    heads = {}
+    for name, rectifier in evaluation.rectifiers.items():
+        own_weight, constant = weight[pair], own_bias
+        if isinstance(rectifier, HeadRectifier) and rectifier.num_features == 2:
+            own_weight, constant = rectifier.weight[pair].numpy(), rectifier.bias[pair].numpy()
+        elif rectifier.num_features is not None:
+            raise DataError(
+                f"geometry: rectifiers of scales and shifts expected in {weight.shape[1]} "
+                f"features, got {name}, whose hyperplanes leave the plane; leave it out"
+            )
+        scale, shift = (part[pair].numpy() for part in (rectifier.scale, rectifier.centred().shift))
+        norm = rectifier.margin_norm(torch.from_numpy(rows.weight_norm))[pair].numpy()
+        heads[name] = PlaneHead(
+            weight=scale[:, None] * (own_weight @ basis),
+            bias=scale * constant + shift,
+            margin_norm=np.where(norm > 0, norm, np.nan),
+        )
+    shown = [axis.names[each] or f"class {each}" for each in pair]
+    is_plane = weight.shape[1] == 2
+    return draw_geometry(
+        features @ basis,
+        (labels[is_own] == pair[1]).astype(np.int64),
+        heads,
+        classes=(pair[0], pair[1]),
+        names=(shown[0], shown[1]),
+        axis_labels=("feature 1", "feature 2") if is_plane else PLANE_AXES,
+        width=width,
+    )
+
+
+def _class_pair(
+    axis: ClassAxis, samples: npt.NDArray[np.int64], said: str | None
+) -> tuple[int, int]:
+    """The ids of `A,B`, names or ids; None for the commonest and the rarest that have samples."""
+    present = [int(each) for each in axis.order if samples[each]]
+    if said is None and len(present) > 1:
+        return present[0], present[-1]
+    known = {str(each): each for each in range(axis.num_classes)}
+    known |= {name: each for each, name in enumerate(axis.names) if name}
+    pair = [known.get(word.strip(), -1) for word in (said or "").split(",")]
+    if len(set(pair)) != 2 or len(pair) != 2 or not set(pair) <= set(present):
+        raise ConfigError(
+            f"--classes: two classes with samples in the split, names or ids such as 0,1, "
+            f"expected, got {said or f'{len(present)} with samples'}"
+        )
+    return pair[0], pair[1]
+
+
 FIGURES: dict[str, Callable[..., Drawing]] = {
     "curves": curves,
     "confusion": confusion,
     "classwise": classwise,
     "gamma": gamma,
     "priors": priors,
+    "geometry": geometry,
     "reliability": reliability,
     "parameters": parameters,
     "forest": forest,
@@ -326,6 +403,7 @@ FIGURES: dict[str, Callable[..., Drawing]] = {
 BESIDE_BOTH = ("gamma", "priors", "forest")
 """Figures that show logit adjustment beside softmax whatever is asked for."""
 GAMMAS = tuple(round(0.2 * step, 1) for step in range(9))
+PLANE_AXES = ("along the difference of both rows of W", "across it, in their plane")
 EXPONENTS = np.linspace(1.0, -1.0, 41).round(3)
 RESAMPLES = 2_000
 SAME_ACCURACY = 5e-4
@@ -367,6 +445,7 @@ def plot(
     dpi: int | None = None,
     title: str = "",
     swept: Path | None = None,
+    classes: str | None = None,
     progress: Progress = silent,
 ) -> list[Path]:
     """Draw a cache before and after rectifiers.
@@ -382,6 +461,7 @@ def plot(
         dpi: dots per inch of a `.png`; None for 200.
         title: over the figure.
         swept: for `gamma`, a table that `sweep` wrote; None to sweep now.
+        classes: for `geometry`, two names or ids with a comma; None for the commonest and rarest.
         progress: told the fits of `gamma`.
 
     Returns:
@@ -394,12 +474,15 @@ def plot(
     """
     if figure not in FIGURES:
         raise ConfigError(f"figure: one of {', '.join(FIGURES)} expected, got {figure}")
-    for owner, option, value in (("gamma", "--sweep", swept),):
+    for owner, option, value in (("gamma", "--sweep", swept), ("geometry", "--classes", classes)):
         if value is not None and figure != owner:
             raise ConfigError(f"{option}: the figure {owner} expected, got {figure}; leave it out")
-    own: dict[str, Any] = {"swept": swept, "progress": progress} if figure == "gamma" else {}
+    own: dict[str, dict[str, Any]] = {
+        "gamma": {"swept": swept, "progress": progress},
+        "geometry": {"classes": classes},
+    }
     evaluation = evaluate(cache, rectifiers, split=split, any_head=any_head)
-    drawing = draw(figure, evaluation, width=width, **own)
+    drawing = draw(figure, evaluation, width=width, **own.get(figure, {}))
     return list(save_drawing(drawing, output, dpi=dpi, title=title))
 
 
@@ -412,7 +495,9 @@ def draw(figure: str, evaluation: Evaluation, *, width: Width = "page", **own: A
         width: of the figure.
         own: arguments that the figure alone has.
     """
-    beside = REFERENCES if figure in BESIDE_BOTH else REFERENCES[:1]
+    has_fits = any(key not in REFERENCES for key in evaluation.rectifiers)
+    is_beside_both = figure in BESIDE_BOTH or (figure == "geometry" and not has_fits)
+    beside = REFERENCES if is_beside_both else REFERENCES[:1]
     shown = {
         key: one
         for key, one in evaluation.rectifiers.items()

@@ -10,6 +10,7 @@ import pytest
 from safetensors.numpy import load_file
 
 from marr_pipeline.cache import open_cache
+from marr_pipeline.rectify.rectifier_file import load_rectifier
 
 
 def read(path):
@@ -259,3 +260,51 @@ def test_a_figure_is_the_same_in_every_run(figure, run, digits_cache, digits_rec
         assert run("plot", figure, digits_cache, digits_rectifier, *options).code == 0
         written.append([(tmp_path / f"{name}.{end}").read_bytes() for end in ("pdf", "csv")])
     assert written[0] == written[1]
+
+
+def test_geometry_shows_the_cached_head_and_what_the_rectifier_makes_of_it(
+    run, digits_cache, digits_rectifier, tmp_path
+):
+    output = tmp_path / "geometry.png"
+    drawn = ("plot", "geometry", digits_cache, digits_rectifier, "-o", output)
+    assert run(*drawn, "--width", "column").code == 0
+    rows = read(output.with_suffix(".csv"))
+    cached, rectifier = open_cache(digits_cache), load_rectifier(digits_rectifier)
+    order = np.argsort(-cached.class_counts, kind="stable")
+    pair, split = [order[0], order[-1]], cached.split("test")
+    planes = [row for row in rows if row["kind"] == "hyperplane"]
+    assert [row["class_id"] for row in planes] == 2 * [str(each) for each in pair]
+    norm = cached.head.weight_norm[pair]
+    before = split.logits[0][:, pair].astype(float)
+    after = before * rectifier.scale.numpy()[pair] + rectifier.centred().shift.numpy()[pair]
+    for logits, shown in ((before, planes[:2]), (after, planes[2:])):
+        for j, row in enumerate(shown):
+            own = logits[split.labels == pair[j]]
+            assert float(row["mean_margin"]) == pytest.approx(own[:, j].mean() / norm[j], rel=1e-4)
+            assert float(row["own_side"]) == pytest.approx(np.mean(own.argmax(1) == j))
+    assert sum(row["kind"] == "sample" for row in rows) == np.isin(split.labels, pair).sum()
+    assert run(*drawn, "--classes", "3,1").code == 0
+    rows = read(output.with_suffix(".csv"))
+    assert [row["class_id"] for row in rows if row["kind"] == "hyperplane"][:2] == ["3", "1"]
+
+
+def test_geometry_refuses_what_has_no_plane(run, digits_cache, tmp_path):
+    output, cache = tmp_path / "geometry.png", tmp_path / "logits.h5"
+    for classes in ("1", "1,1", "1,99", "a,b"):
+        done = run("plot", "geometry", digits_cache, "--classes", classes, "-o", output)
+        assert (done.code, "--classes: two classes with samples" in done.error) == (2, True)
+    done = run("plot", "classwise", digits_cache, "--classes", "1,2", "-o", output)
+    assert (done.code, "--classes: the figure geometry expected" in done.error) == (2, True)
+    checkpoint = digits_cache.with_suffix(".pt")
+    options = ("--checkpoint", checkpoint, "--views", 1, "--store", "logits", "-o", cache)
+    assert run("extract", "--dataset", "digits-lt", *options).code == 0
+    done = run("plot", "geometry", cache, "-o", output)
+    assert (done.code, "got a cache without features; extract" in done.error) == (3, True)
+    head = tmp_path / "crt.safetensors"
+    assert run("rectify", digits_cache, "--method", "crt", "-o", head).code == 0
+    done = run("plot", "geometry", digits_cache, head, "-o", output)
+    assert (done.code, "crt (default), whose hyperplanes leave the plane" in done.error) == (
+        3,
+        True,
+    )
+    assert not output.exists()
