@@ -6,7 +6,7 @@ classifier's `decision_function` or the last layer of a network gives.
 
 import json
 import warnings
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
@@ -29,6 +29,9 @@ from marr_pipeline.rectify.rectifier_file import load_rectifier, save_rectifier
 from marr_pipeline.rectify.settings import Center, Optimizer
 
 Array = npt.NDArray[Any]
+
+LARGEST = 1e18
+"""Of logits and features: its square is still a number in float32. Networks give a few hundred."""
 
 
 class RectifierWarning(UserWarning):
@@ -99,9 +102,11 @@ class MarginRectifier(ClassifierMixin, TransformerMixin, BaseEstimator):  # type
                 where a class is absent; others as `classes` says, or sorted where there are just K.
             classes: label of every column, (K,).
             weight_norm: norms (K,) of the rows of the head's weight; without them every norm is 1,
-                and `marr` is vector scaling.
+                and `marr` is vector scaling. This and the next two are in the order of X's
+                columns, or a pandas Series or mapping from labels or names of columns.
             class_counts: (K,) images the classifier was trained on; without them those of y.
-            prior_counts: (K,) that its logits stand for, where they differ from `class_counts`.
+            prior_counts: (K,) that its logits stand for, where they differ from `class_counts`;
+                shares do as well.
             features: (N, D), or (V, N, D), for methods that need them.
 
         Raises:
@@ -113,18 +118,24 @@ class MarginRectifier(ClassifierMixin, TransformerMixin, BaseEstimator):  # type
         settings = replace(settings, fit_split="train")  # whatever rows X are
         logits = self._logits(X, reset=True)
         num_classes = logits.shape[-1]
-        labels, self.classes_ = _labels_of(y, num_classes, _columns_of(X), classes)
-        if class_counts is None:
-            class_counts = np.bincount(labels, minlength=num_classes)
-        counts = _vector(class_counts, "class_counts")
-        prior = counts if prior_counts is None else _vector(prior_counts, "prior_counts")
-        norm = np.ones(num_classes) if weight_norm is None else _vector(weight_norm, "weight_norm")
+        columns = _columns_of(X)
+        labels, self.classes_ = _labels_of(y, num_classes, columns, classes)
+        known = (self.classes_.tolist(), columns)
+        counts = np.bincount(labels, minlength=num_classes)
+        if class_counts is not None:
+            counts = _whole(_of_classes(class_counts, "class_counts", known), "class_counts")
+        prior = counts.astype(np.float64)
+        if prior_counts is not None:
+            prior = _of_classes(prior_counts, "prior_counts", known)
+        norm = np.ones(num_classes)
+        if weight_norm is not None:
+            norm = _of_classes(weight_norm, "weight_norm", known)
         self.result_: FitResult = fit_rectifier(
             FitInputs(
                 logits=logits if logits.ndim == 3 else logits[None],
                 labels=torch.from_numpy(labels),
                 weight_norm=torch.from_numpy(norm),
-                class_counts=torch.from_numpy(counts.astype(np.int64)),
+                class_counts=torch.from_numpy(counts),
                 prior_counts=torch.from_numpy(prior),
                 features=_feature_views(features),
             ),
@@ -209,7 +220,8 @@ class MarginRectifier(ClassifierMixin, TransformerMixin, BaseEstimator):  # type
         """Parameters that were given, beside method and preset."""
         own = {name: getattr(self, name) for name in self._get_param_names()}
         return {
-            name: value
+            # NumPy's, as a grid search gives them, are no numbers for JSON.
+            name: value.item() if isinstance(value, np.generic) else value
             for name, value in own.items()
             if value is not None and name not in ("method", "preset")
         }
@@ -218,43 +230,128 @@ class MarginRectifier(ClassifierMixin, TransformerMixin, BaseEstimator):  # type
         """(N, K) float64."""
         check_is_fitted(self)
         logits = self._logits(X, reset=False)
-        known = None if features is None else torch.from_numpy(_numbers(features, "features"))
+        known = None if features is None else _tensor(_numbers(features, "features"))
         return self.rectifier_.apply(logits, known)
 
     def _logits(self, X: Any, *, reset: bool) -> Tensor:
         """(N, K) or (V, N, K) on the CPU; scores of a binary classifier as two columns."""
-        given = X.detach().cpu().numpy() if isinstance(X, Tensor) else X
+        given = _plain(X, "X")
         shape = np.asarray(given).shape
         if len(shape) == 3 and reset:
             views = _numbers(given, "X")
             self.n_features_in_ = shape[-1]
-            return torch.from_numpy(views)
+            return _tensor(views)
         is_binary = len(shape) == 1 or shape[1:] == (1,)
         if is_binary and (reset or self.n_features_in_ == 2):
             scores = _numbers(given, "X").reshape(-1)
             given = np.stack([np.zeros_like(scores), scores], axis=1)
         checked = validate_data(self, given, reset=reset, dtype=[np.float64, np.float32])
-        return torch.from_numpy(np.ascontiguousarray(checked))
+        return _tensor(_bounded(np.ascontiguousarray(checked), "X"))
+
+
+def _plain(values: Any, name: str) -> Any:
+    """What is no tensor as it is, and a tensor as an array.
+
+    Raises:
+        DataError: a masked array, or one of no numbers.
+    """
+    if isinstance(values, Tensor):
+        values = values.detach().cpu()
+        return (values.float() if values.dtype is torch.bfloat16 else values).numpy()
+    if np.ma.isMaskedArray(values):
+        raise DataError(
+            f"{name}: an array without a mask expected, got a masked one; fill it, or leave out "
+            "the samples that are masked"
+        )
+    array = np.asarray(values)
+    is_text = array.dtype.kind in "US" or (
+        array.dtype.kind == "O" and any(isinstance(each, str | bytes) for each in array.flat)
+    )
+    if is_text or array.dtype.kind in "MmV":
+        shown = "text" if is_text else array.dtype
+        raise DataError(f"{name}: numbers expected, got {shown}; convert it first")
+    return values
 
 
 def _numbers(values: Any, name: str) -> Array:
     """Finite floating-point numbers, float32 where they are, of any shape."""
-    values = values.detach().cpu() if isinstance(values, Tensor) else values
     checked: Array = check_array(
-        values, dtype=[np.float64, np.float32], allow_nd=True, ensure_2d=False, input_name=name
+        _plain(values, name),
+        dtype=[np.float64, np.float32],
+        allow_nd=True,
+        ensure_2d=False,
+        input_name=name,
     )
-    return np.ascontiguousarray(checked)
+    return _bounded(np.ascontiguousarray(checked), name)
 
 
-def _vector(values: Any, name: str) -> Array:
-    return _numbers(values, name).astype(np.float64)
+def _bounded(numbers: Array, name: str) -> Array:
+    """The numbers themselves.
+
+    Raises:
+        DataError: one of them is beyond `LARGEST`.
+    """
+    largest = max(numbers.max(initial=0), -numbers.min(initial=0))
+    if largest > LARGEST:
+        raise DataError(
+            f"{name}: numbers up to {LARGEST:g} expected, got {largest:g}, whose square is too "
+            "large for a fit; are these logits?"
+        )
+    return numbers
+
+
+def _tensor(array: Array) -> Tensor:
+    """The same memory, which nothing writes to; of a read-only array, too, without a warning."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The given NumPy array is not writable", UserWarning)
+        return torch.from_numpy(array)
+
+
+def _of_classes(values: Any, name: str, known: Sequence[list[Hashable] | None]) -> Array:
+    """A number (K,) float64 for each column.
+
+    Args:
+        values: in the order of the columns, or by label: a pandas Series or a mapping.
+        name: of the argument, for errors.
+        known: labels of the columns, and names of the columns where they have some.
+
+    Raises:
+        DataError: the labels are others, or what is given are no numbers.
+    """
+    is_series = hasattr(values, "loc")
+    if not is_series and not isinstance(values, Mapping):
+        return np.asarray(_plain(values, name), dtype=np.float64)
+    given = list(values.index) if is_series else list(values)
+    array = _plain(values.to_numpy() if is_series else list(values.values()), name)
+    numbers = np.asarray(array, dtype=np.float64)
+    for labels in known:
+        if labels is not None and len(given) == len(labels) and set(given) == set(labels):
+            return numbers[[given.index(label) for label in labels]]
+    raise DataError(
+        f"{name}: a number for each of {_shown(known[0] or [])} expected, got numbers for "
+        f"{_shown(given)}; name the same, or give an array in the order of X's columns"
+    )
+
+
+def _shown(labels: Sequence[Hashable]) -> str:
+    return ", ".join(str(label) for label in labels[:5]) + (", ..." if len(labels) > 5 else "")
+
+
+def _whole(counts: Array, name: str) -> npt.NDArray[np.int64]:
+    is_whole = (counts == np.floor(counts)) & (np.abs(counts) <= 2**53)
+    if not is_whole.all():
+        raise DataError(
+            f"{name}: whole numbers of images expected, got {counts[~is_whole][0]:g}; shares may "
+            "be given as prior_counts"
+        )
+    return counts.astype(np.int64)
 
 
 def _feature_views(features: Any) -> Tensor | None:
     """(V, N, D) of (N, D) or (V, N, D)."""
     if features is None:
         return None
-    array = torch.from_numpy(_numbers(features, "features"))
+    array = _tensor(_numbers(features, "features"))
     return array if array.ndim == 3 else array[None]
 
 
@@ -271,6 +368,8 @@ def _labels_of(
     Raises:
         DataError: labels that no rule maps to columns.
     """
+    if np.ma.isMaskedArray(y):
+        raise DataError("y: labels without a mask expected, got a masked array; leave samples out")
     labels = column_or_1d(y.detach().cpu().numpy() if isinstance(y, Tensor) else y, warn=True)
     check_classification_targets(labels)
     if classes is not None:
@@ -302,10 +401,7 @@ def _positions(labels: Array, known: list[Hashable]) -> npt.NDArray[np.int64]:
     position = {label: index for index, label in enumerate(known)}
     unknown = sorted({str(label) for label in labels.tolist() if label not in position})
     if unknown:
-        raise DataError(
-            f"y: labels out of {', '.join(str(label) for label in known[:5])}"
-            f"{', ...' if len(known) > 5 else ''} expected, got {', '.join(unknown[:3])}"
-        )
+        raise DataError(f"y: labels out of {_shown(known)} expected, got {', '.join(unknown[:3])}")
     return np.asarray([position[label] for label in labels.tolist()], dtype=np.int64)
 
 

@@ -129,5 +129,5 @@ def unwritable(path: Path, error: Exception) -> PipelineError:
     reason = getattr(error, "strerror", None) or error
     return PipelineError(
         f"{path}: a file in a writable folder with space left expected, got: {reason}; "
-        "create the folder, make room or choose another -o"
+        "create the folder, make room or choose another output"
     )

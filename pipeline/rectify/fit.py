@@ -19,7 +19,7 @@ from marr_pipeline.rectify.inputs import FitContext, FitInputs
 from marr_pipeline.rectify.method import FitResult
 from marr_pipeline.rectify.methods import METHODS
 from marr_pipeline.rectify.rows.resources import UNLIMITED, Resources
-from marr_pipeline.rectify.settings import PRESETS, RectifySettings
+from marr_pipeline.rectify.settings import PRESETS, RectifySettings, check_choice
 
 
 def preset_settings(
@@ -28,8 +28,10 @@ def preset_settings(
     """A preset as a method has it on a dataset, with fields that were given otherwise.
 
     Raises:
-        ConfigError: a setting is out of range.
+        ConfigError: a setting is out of range, or there is no such preset or method.
     """
+    check_choice("method", method, tuple(METHODS))
+    check_choice("preset", preset, PRESET_NAMES)
     found = METHODS[method]
     settings: dict[str, Any] = {**found.settings, **found.presets.get(preset, {})}
     l2 = settings.get("l2", PRESETS[preset].l2)

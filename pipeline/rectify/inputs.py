@@ -16,7 +16,8 @@ from marr_pipeline.rectify.rows.source import FeatureLogits, Rows, StoredLogits
 from marr_pipeline.rectify.settings import RectifySettings, Reduction, Sampling
 
 ABSENT_CLASS_IMAGES = 0.5
-"""Images that a class without any is given in the prior, so that its logarithm exists."""
+"""Images that a class without any is given in the prior, so that its logarithm exists; where the
+prior is of shares, as many of the smallest."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,7 +26,7 @@ class HeadFacts:
 
     Attributes:
         weight_norm: (K,) float64 norms of the head's rows; ones where the head is unknown.
-        prior_counts: (K,) images per class that phase one trained on.
+        prior_counts: (K,) images per class that phase one trained on, or their shares.
         bias: (K,) of the head; None if it has none, or none is known.
     """
 
@@ -51,7 +52,8 @@ class FitInputs(HeadFacts):
         features: (V, N, D) float16, float32 or float64, if they are known.
 
     Raises:
-        DataError: shapes contradict each other, there is no row, or a label lies outside 0..K-1.
+        DataError: shapes contradict each other, there is no row, a label lies outside 0..K-1, or
+            norms or counts are negative, infinite, or all counts 0.
     """
 
     logits: Tensor | FeatureLogits
@@ -65,10 +67,18 @@ class FitInputs(HeadFacts):
         if views == 0 or samples == 0:
             raise DataError(
                 f"fit: at least one row of logits expected, got {views} views of {samples} "
-                "samples; choose another --fit-split or --fit-views"
+                "samples; choose another fit_split or fit_views"
             )
         for name in ("weight_norm", "class_counts", "prior_counts"):
-            _check_shape(getattr(self, name), classes, name)
+            vector = getattr(self, name)
+            _check_shape(vector, classes, name)
+            is_valid = torch.isfinite(vector) & (vector >= 0)
+            if not bool(is_valid.all()):
+                found = vector[~is_valid][0].item()
+                raise DataError(f"{name}: finite numbers >= 0 expected, got {found:g}")
+        for name in ("class_counts", "prior_counts"):
+            if not bool(getattr(self, name).any()):
+                raise DataError(f"{name}: images of at least one class expected, got zeros alone")
         if self.bias is not None:
             _check_shape(self.bias, classes, "bias")
         if self.features is not None and self.features.shape[:2] != (views, samples):
@@ -196,13 +206,15 @@ def class_weights(class_counts: Tensor, gamma: float) -> Tensor:
     powers = torch.where(present, relative.clamp(min=1.0) ** -gamma, 0.0)
     weights = present.sum() * powers / powers.sum()
     if not bool(torch.isfinite(weights).all()):
-        raise ConfigError(f"--gamma: a finite exponent expected, got {gamma}; the paper uses 1.2")
+        raise ConfigError(f"gamma: a finite exponent expected, got {gamma}; the paper uses 1.2")
     return weights
 
 
 def log_prior(prior_counts: Tensor) -> Tensor:
     """Logarithm of the class prior (K,) float64; an absent class counts half an image."""
-    counts = prior_counts.double().clamp(min=ABSENT_CLASS_IMAGES)
+    counts = prior_counts.double()
+    unit = counts[counts > 0].min().clamp(max=1.0)
+    counts = torch.where(counts > 0, counts, ABSENT_CLASS_IMAGES * unit)
     return torch.log(counts / counts.sum())
 
 

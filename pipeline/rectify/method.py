@@ -65,13 +65,13 @@ class FitResult(Solution):
         if solution.status is FitStatus.UNBOUNDED:
             found.append(
                 "every row is on its own side, so without a ridge the loss falls for ever and the "
-                "parameters mean nothing; give --l2 (the paper: 5e-4) or fit other views"
+                "parameters mean nothing; give l2 (the paper: 5e-4) or fit other views"
             )
         if solution.status is FitStatus.STEP_LIMIT:
             found.append(
                 f"stopped after {solution.steps} steps at a gradient of "
-                f"{solution.gradient_norm:.1e}, above --tolerance {settings.tolerance:g}; raise "
-                "--tolerance or --l2, or try another --optimizer"
+                f"{solution.gradient_norm:.1e}, above the tolerance of {settings.tolerance:g}; "
+                "raise tolerance or l2, or try another optimizer"
             )
         reversed_classes = int((rectifier.scale < 0).sum())
         if reversed_classes:

@@ -144,12 +144,17 @@ def fold_(linear: nn.Linear, rectifier: Rectifier) -> nn.Linear:
         `linear` itself.
 
     Raises:
-        DataError: another shape of head, or a rectifier that is not affine in the features.
+        DataError: no linear layer, another shape of head, or a rectifier that is not affine in
+            the features.
     """
     if isinstance(rectifier, ConfidenceRectifier):
         raise DataError(
             f"fold: a rectifier that is affine in the features expected, got {rectifier.method}, "
             "whose confidence is another for every sample; apply it to logits and features"
+        )
+    if not isinstance(linear, nn.Linear):
+        raise DataError(
+            f"fold: a linear layer expected, got {type(linear).__name__}; give the head itself"
         )
     num_classes, num_features = linear.weight.shape
     wanted = (rectifier.num_classes, rectifier.num_features or num_features)

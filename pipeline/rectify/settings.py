@@ -1,8 +1,9 @@
 """What is minimised, how, and on which rows; a preset is a named set of all of it."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
+from numbers import Integral, Real
 from typing import Any, Literal
 
 from marr_pipeline import names
@@ -13,6 +14,22 @@ Preset = Literal["default", "paper", "official", "tempered"]
 Optimizer = Literal["lbfgs", "newton", "sgd"]
 Reduction = Literal["plain", "weighted"]
 Sampling = Literal["instance", "class-balanced"]
+
+
+_FINITE = ("a finite number", math.isfinite)
+_NUMBERS: dict[str, tuple[str, Callable[[Any], bool]]] = {
+    "l2": ("a number >= 0", lambda value: 0 <= value < math.inf),
+    "scale_l2": ("a number > 0", lambda value: 0 < value < math.inf),
+    "tolerance": ("a number > 0", lambda value: value > 0),
+    "gamma": _FINITE,
+    "tau": _FINITE,
+    "alpha": _FINITE,
+    "seed": (
+        "a whole number from 0 to 2^64 - 1",
+        lambda value: isinstance(value, Integral) and 0 <= int(value) <= names.MAX_SEED,
+    ),
+}
+"""Of the fields that are numbers: what is expected, and whether a number is that."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,23 +88,30 @@ class RectifySettings:
             ("sampling", names.SAMPLINGS),
             ("form", names.DISALIGN_FORMS),
         ):
-            if getattr(self, option) not in choices:
-                known = ", ".join(choice for choice in choices if choice is not None)
-                raise ConfigError(f"{option}: one of {known} expected, got {getattr(self, option)}")
-        if not (math.isfinite(self.l2) and self.l2 >= 0):
-            raise ConfigError(f"l2: a number >= 0 expected, got {self.l2}")
-        if not (math.isfinite(self.scale_l2) and self.scale_l2 > 0):
-            raise ConfigError(f"scale_l2: a number > 0 expected, got {self.scale_l2}")
-        if not self.tolerance > 0:
-            raise ConfigError(f"tolerance: a number > 0 expected, got {self.tolerance}")
-        for option, value in (("gamma", self.gamma), ("tau", self.tau), ("alpha", self.alpha)):
-            if value is not None and not math.isfinite(value):
-                raise ConfigError(f"{option}: a finite number expected, got {value}")
+            check_choice(option, getattr(self, option), choices)
+        for option, (expected, holds) in _NUMBERS.items():
+            value = getattr(self, option)
+            if value is None and option == "alpha":
+                continue
+            if not (isinstance(value, Real) and holds(value)):
+                shown = value if isinstance(value, Real) else repr(value)
+                raise ConfigError(f"{option}: {expected} expected, got {shown}")
         if self.sampling != "instance" and self.optimizer != "sgd":
             raise ConfigError(
                 f"sampling: instance expected with optimizer {self.optimizer}, got "
                 f"{self.sampling}; use sgd, or gamma 1 and the weighted mean, its expectation"
             )
+
+
+def check_choice(option: str, value: object, choices: Collection[str | None]) -> None:
+    """Refuse what is none of the choices.
+
+    Raises:
+        ConfigError: it names them.
+    """
+    if value not in choices:
+        known = ", ".join(choice for choice in choices if choice is not None)
+        raise ConfigError(f"{option}: one of {known} expected, got {value}")
 
 
 PRESETS: dict[str, RectifySettings] = {

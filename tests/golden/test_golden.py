@@ -118,7 +118,19 @@ def in_new_fields(key: str) -> str:
     return RENAMED.get(key, key)
 
 
+REWORDED = {
+    "give --l2 (the": "give l2 (the",
+    "raise --memory": "raise memory",
+    "leave --center out": "leave center out",
+    "leave --optimizer out": "leave optimizer out",
+    "choose another -o": "choose another output",
+}
+"""Advice that Python's callers read too names the setting and not the option."""
+
+
 def in_new_words(text: str) -> str:
+    for old, new in REWORDED.items():
+        text = text.replace(old, new)
     return re.sub(r"--prior(?![-\\w])", RENAMED["--prior"], text)
 
 

@@ -75,6 +75,64 @@ def test_rare_classes_gain(rows):
     assert (after[rare] == 3).mean() > (before[rare] == 3).mean()
 
 
+ANIMALS = ["cat", "dog", "owl", "yak"]
+PER_CLASS = {"class_counts": [360, 150, 60, 30], "weight_norm": [1.0, 1.5, 0.5, 2.0]}
+PER_CLASS["prior_counts"] = [0.6, 0.25, 0.1, 0.05]
+
+
+@pytest.mark.parametrize("names", ["of columns", "of labels", "of columns beside positions"])
+@pytest.mark.parametrize("kind", [pd.Series, dict])
+def test_numbers_by_name_go_to_the_class_of_that_name(rows, kind, names):
+    """Whatever their order is."""
+    logits, labels = rows
+    X = logits if names == "of labels" else pd.DataFrame(logits, columns=ANIMALS)
+    y = labels if names == "of columns beside positions" else np.asarray(ANIMALS)[labels]
+    plain = MarginRectifier().fit(logits, labels, **PER_CLASS)
+    named = {
+        name: kind({label: values[ANIMALS.index(label)] for label in ["yak", "cat", "owl", "dog"]})
+        for name, values in PER_CLASS.items()
+    }
+    fitted = MarginRectifier().fit(X, y, **named)
+    torch.testing.assert_close(fitted.rectifier_.scale, plain.rectifier_.scale, rtol=0, atol=0)
+    torch.testing.assert_close(fitted.rectifier_.shift, plain.rectifier_.shift, rtol=0, atol=0)
+
+
+def test_a_prior_may_be_shares(rows):
+    """The numbers themselves, however small; only an absent class is given half of the smallest."""
+    tau = MarginRectifier("logit-adjustment")
+    for prior, expected in (
+        ([0.6, 0.25, 0.1, 0.05], [0.6, 0.25, 0.1, 0.05]),
+        ([0.5, 0.3, 0.2, 0.0], np.array([0.5, 0.3, 0.2, 0.1]) / 1.1),
+    ):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # an absent class
+            shift = tau.fit(*rows, prior_counts=prior).rectifier_.shift
+        np.testing.assert_allclose(shift.numpy(), -np.log(expected), rtol=1e-12)
+
+
+def test_read_only_arrays_are_taken_in_silence(rows):
+    logits, labels = rows
+    features = logits[:, :2].copy()
+    for array in (logits, labels, features):
+        array.flags.writeable = False
+    torch.set_warn_always(True)  # torch says it once a process
+    try:
+        fitted = MarginRectifier("crt").fit(logits, labels, features=features)
+        assert fitted.predict(logits, features=features).shape == (600,)
+    finally:
+        torch.set_warn_always(False)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_goes_in_and_float32_comes_out(rows, dtype):
+    logits, labels = torch.from_numpy(rows[0]).to(dtype), torch.from_numpy(rows[1])
+    fitted = MarginRectifier().fit(logits, labels, weight_norm=torch.ones(4, dtype=dtype))
+    expected = MarginRectifier().fit(logits.float(), labels)
+    rectified = fitted.transform(logits)
+    assert rectified.dtype == torch.float32
+    torch.testing.assert_close(rectified, expected.transform(logits.float()), rtol=1e-5, atol=1e-5)
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_a_tensor_gives_a_tensor(rows, dtype):
     logits, labels = torch.from_numpy(rows[0]).to(dtype), torch.from_numpy(rows[1])
@@ -213,6 +271,31 @@ def test_folded_it_costs_nothing(rows, rng, method, has_bias):
         pytest.param({"weight_norm": [1.0]}, r"weight_norm: shape \(4,\) expected", id="norms"),
         pytest.param({"class_counts": [3, 2]}, r"class_counts: shape \(4,\) expected", id="counts"),
         pytest.param({"X": np.full((5, 4), np.nan)}, "NaN", id="NaN"),
+        pytest.param({"X": np.full((5, 4), "1.5")}, "X: numbers expected, got text", id="text"),
+        pytest.param({"X": np.full((5, 4), "1", object)}, "X: numbers expected", id="text objects"),
+        pytest.param({"X": np.ma.masked_greater(np.eye(5, 4), 0)}, "X: an array wi", id="mask"),
+        pytest.param({"y": np.ma.masked_less([0, 1, 2, 3, 3], 1)}, "y: labels wi", id="y's mask"),
+        pytest.param({"X": np.full((5, 4), 1e300)}, r"X: numbers up to 1e\+18", id="huge"),
+        pytest.param(
+            {"weight_norm": [1, 1, 1, -2]}, "weight_norm: finite .* got -2", id="norm < 0"
+        ),
+        pytest.param({"weight_norm": [1, 1, 1, np.inf]}, "weight_norm: .* got inf", id="norm inf"),
+        pytest.param({"class_counts": [9, 9, 9, -1]}, "class_counts: .* >= 0", id="count < 0"),
+        pytest.param({"class_counts": [9, 9, 9, np.inf]}, "class_counts: whole", id="count inf"),
+        pytest.param({"class_counts": [9, 9, 9, 1e30]}, "class_counts: whole", id="count 1e30"),
+        pytest.param({"class_counts": [0.9, 0.1, 0, 0]}, "class_counts: whole", id="count 0.9"),
+        pytest.param({"class_counts": [0, 0, 0, 0]}, "class_counts: .* zeros alone", id="no image"),
+        pytest.param({"prior_counts": [0, 0, 0, 0]}, "prior_counts: .* zeros alone", id="no prior"),
+        pytest.param({"prior_counts": [1, 1, 1, -1]}, "prior_counts: finite", id="prior < 0"),
+        pytest.param({"prior_counts": ["1", "1", "1", "1"]}, "prior_counts: numb", id="prior text"),
+        pytest.param(
+            {"class_counts": pd.Series([4, 3, 2, 1], index=list("abcd"))},
+            "class_counts: a number for each of 0, 1, 2, 3 expected, got numbers for a, b, c, d",
+            id="names of other classes",
+        ),
+        pytest.param(
+            {"class_counts": {0: 3, 1: 2}}, "got numbers for 0, 1; name", id="a name less"
+        ),
     ],
 )
 def test_what_does_not_fit_together_is_refused(change, message):
@@ -221,6 +304,35 @@ def test_what_does_not_fit_together_is_refused(change, message):
         MarginRectifier().fit(given.pop("X"), given.pop("y"), **given)
 
 
-def test_a_setting_out_of_range_is_a_config_error(rows):
-    with pytest.raises(ConfigError, match="l2: a number >= 0 expected, got -1"):
-        MarginRectifier(l2=-1).fit(*rows)
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"l2": -1}, "l2: a number >= 0 expected, got -1"),
+        ({"gamma": "1.2"}, "gamma: a finite number expected, got '1.2'"),
+        ({"gamma": [1.2]}, r"gamma: a finite number expected, got \[1.2\]"),
+        ({"gamma": -1e300}, "gamma: a finite exponent expected"),
+        ({"tolerance": "1"}, "tolerance: a number > 0 expected, got '1'"),
+        ({"method": "margin"}, "method: one of softmax, .* expected, got margin"),
+        ({"preset": "best"}, "preset: one of default, .* expected, got best"),
+        ({"optimizer": "adam"}, "optimizer: one of lbfgs, .* expected, got adam"),
+        ({"seed": 2**64}, r"seed: a whole number from 0 to 2\^64 - 1 expected, got 184467440737"),
+        ({"seed": -1}, "seed: a whole number"),
+        ({"seed": 0.5}, "seed: a whole number"),
+    ],
+)
+def test_a_setting_out_of_range_is_a_config_error(rows, settings, message):
+    with pytest.raises(ConfigError, match=message):
+        MarginRectifier(**settings).fit(*rows)
+
+
+def test_numbers_of_numpy_are_settings_and_can_be_saved(rows, tmp_path):
+    given = {"gamma": np.float32(0.5), "l2": np.float64(2.0), "seed": np.int64(3)}
+    MarginRectifier(**given).fit(*rows).save(tmp_path / "a.safetensors")
+    loaded = MarginRectifier.load(tmp_path / "a.safetensors")
+    assert {name: getattr(loaded, name) for name in given} == given
+
+
+def test_only_a_linear_layer_is_folded_into(rows):
+    fitted = MarginRectifier().fit(*rows)
+    with pytest.raises(DataError, match="fold: a linear layer expected, got Conv2d"):
+        fitted.fold_(torch.nn.Conv2d(4, 4, 1))

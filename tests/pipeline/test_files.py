@@ -107,7 +107,9 @@ def test_a_folder_that_is_none_is_said_by_the_name_that_was_given(tmp_path, name
         replacing(tmp_path / name),
     ):
         pass
-    with pytest.raises(PipelineError, match="create the folder, make room or choose another -o"):
+    with pytest.raises(
+        PipelineError, match="create the folder, make room or choose another output"
+    ):
         check_writable(tmp_path / name)
 
 

@@ -55,7 +55,7 @@ def fit_disalign(inputs: FitInputs, settings: RectifySettings, context: FitConte
     if settings.optimizer == "newton":
         raise ConfigError(
             "optimizer: lbfgs or sgd expected for disalign, got newton, whose steps need a convex "
-            "loss; leave --optimizer out"
+            "loss; leave optimizer out"
         )
     problem, solution = minimize_or_follow(
         partial(build_confidence_problem, inputs, settings),

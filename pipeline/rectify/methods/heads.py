@@ -57,7 +57,7 @@ def fit_head(
     if settings.center != "zero":
         raise ConfigError(
             f"center: zero expected for {settings.method}, which starts from no head, got "
-            f"{settings.center}; leave --center out"
+            f"{settings.center}; leave center out"
         )
 
     def fresh(problem: HeadProblem) -> Tensor:

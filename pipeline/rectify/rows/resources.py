@@ -56,7 +56,7 @@ class Resources:
         if self.memory < thread_bytes:
             raise ConfigError(
                 f"memory: at least {-(-thread_bytes // 1024**2)}M expected, the buffers of one "
-                f"thread for these rows, got {self.memory / 1024**2:.3g}M; raise --memory"
+                f"thread for these rows, got {self.memory / 1024**2:.3g}M; raise memory"
             )
         return min(available, self.memory // thread_bytes)
 

@@ -164,7 +164,7 @@ def test_a_step_limit_says_how_far_it_came(inputs, monkeypatch):
     monkeypatch.setattr(lbfgs, "MAX_STEPS", 1)
     fit = fit_rectifier(inputs, disalign())
     assert fit.status is FitStatus.STEP_LIMIT
-    assert any("above --tolerance 1e-06" in warning for warning in fit.warnings)
+    assert any("above the tolerance of 1e-06" in warning for warning in fit.warnings)
 
 
 def test_newton_is_refused(inputs):

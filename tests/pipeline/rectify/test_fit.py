@@ -196,5 +196,5 @@ def test_separable_rows_without_a_ridge_are_unbounded(separable_inputs, method, 
     fit = fit_rectifier(separable_inputs, replace(settings, l2=0.0))
     assert fit.status is FitStatus.UNBOUNDED
     assert all(bool(each.isfinite().all()) for each in fit.rectifier.tensors().values())
-    assert any("give --l2" in warning for warning in fit.warnings)
+    assert any("give l2" in warning for warning in fit.warnings)
     assert fit_rectifier(separable_inputs, settings).status is FitStatus.CONVERGED

@@ -135,7 +135,7 @@ def test_too_little_memory_is_refused_with_what_would_do(source):
     rows = rows if source == "features" else StoredLogits(rows.block(slice(0, 20_000)))
     needed = Blocks(rows).thread_bytes()
     make_loss(rows, labels, resources=Resources(memory=needed))
-    with pytest.raises(ConfigError, match=r"at least \d+M expected.*got 1M; raise --memory"):
+    with pytest.raises(ConfigError, match=r"at least \d+M expected.*got 1M; raise memory"):
         make_loss(rows, labels, resources=Resources(memory=2**20))
 
 
