@@ -32,6 +32,7 @@ CHANGES: dict[str, str] = {
     "compare.*/fit_split": "A row says which split its method was fitted on.",
     "refuse.extract.stale/commands/*/said/0": "A cache names how its views were drawn.",
     "refuse.fit.seed/commands/0/said/0": "A seed has 64 bits.",
+    "refuse.fit.l2-infinite/commands/0/said/0": "An option of numbers is finite.",
     "refuse.no-argument/commands/*/said/0": "`inspect` takes rectifiers too.",
     "refuse.cache.*/commands/1/said/0": "`inspect` takes rectifiers too.",
 }
@@ -113,7 +114,7 @@ def are_alike(stored: Any, found: Any, field: str) -> bool:
 
 def in_new_fields(key: str) -> str:
     stem, dot, quantity = key.partition(".")
-    if stem in LABELS and dot and quantity != "safetensors":
+    if stem in LABELS and dot and quantity not in ("safetensors", "npz"):
         return f"{LABELS[stem]}.{quantity}"
     return RENAMED.get(key, key)
 
