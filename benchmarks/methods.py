@@ -51,22 +51,9 @@ def score(cached: Cache) -> dict[str, Scored]:
         )
         inputs, _ = fit_inputs(cached, settings)
         fit = fit_rectifier(inputs, settings, dataset=dataset)
-        scores = rows.scores(fit.rectifier)
-        averages = rows.averages(fit.rectifier, scores)
         name = trained_by(cached)
         key = "logit-adjustment" if name + suffix == "softmax + logit-adjustment" else name + suffix
-        found[key] = Scored(
-            method=method,
-            status=str(fit.status),
-            fit_split=None if fit.loss is None else settings.fit_split,
-            scores=scores,
-            facts={
-                "margin_correlation": averages.margin_correlation,
-                "logit_correlation": averages.logit_correlation,
-                "parameters": fit.num_parameters,
-                "seconds": fit.seconds,
-            },
-        )
+        found[key] = rows.scored(fit, settings)
     return found
 
 

@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
-from marr_pipeline.cache import Cache
+from marr_pipeline.cache import Cache, CacheError
 from marr_pipeline.errors import ConfigError, PipelineError
 from marr_pipeline.files import FileName, replacing
 from marr_pipeline.groups import shot_groups
@@ -20,21 +19,20 @@ from marr_pipeline.plots.save import svg_text
 from marr_pipeline.progress import Progress, silent
 from marr_pipeline.rectify.rectifier import Rectifier
 from marr_pipeline.rectify.settings import RectifySettings
-from marr_pipeline.report import checks
 from marr_pipeline.report.bootstrap import Bootstrap
 from marr_pipeline.report.checks import Finding
 from marr_pipeline.report.comparison import Scored, compare_methods
-from marr_pipeline.report.metrics import Metrics, confusion_counts, measure
+from marr_pipeline.report.metrics import confusion_counts, measure
 from marr_pipeline.report.page import Page, render, words
-from marr_pipeline.report.population import as_sampled, under_distribution
-from marr_pipeline.report.scores import SampleScores
+from marr_pipeline.report.population import as_sampled
+from marr_pipeline.report.priors import under_priors
 from marr_pipeline.workflows.cached import (
     CacheLike,
     EvaluationRows,
-    evaluation_rows,
     missing_needs,
     opened,
 )
+from marr_pipeline.workflows.checks import find
 from marr_pipeline.workflows.compare import fit_and_score
 from marr_pipeline.workflows.evaluate import Evaluation, evaluate
 from marr_pipeline.workflows.plot import FIGURES, draw
@@ -49,8 +47,6 @@ SLOW_FIGURES = ("gamma",)
 """Those that fit anew; the page's own sweep stands for it."""
 PRIOR_STEPS = tuple(round(1 - 0.1 * step, 1) for step in range(21))
 """Exponents t of test priors pi^t, from training's over uniform to its reverse."""
-COMPARED_ROWS = 2_000
-"""Of each view, to see whether views are copies."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,7 +126,7 @@ def write_report(
         bootstrap=Bootstrap(resamples=resamples, seed=0),
     )
     begin("checks")
-    findings = _findings(cached, shown, split)
+    findings = find(shown)
     begin("figures")
     figures, missing = _figures(shown)
     begin("priors")
@@ -214,93 +210,6 @@ def _scored_file(rows: EvaluationRows, rectifier: Rectifier) -> Scored:
     )
 
 
-def _findings(cached: Cache, shown: Evaluation, split: str) -> list[Finding]:
-    """Every check, in the order of their numbers."""
-    counts = cached.class_counts
-    test_labels = shown.rows.labels.numpy()
-    rectifiers = {key: one for key, one in shown.rectifiers.items() if key not in REFERENCES}
-    softmax = shown.rectifiers["softmax"]
-    found = [checks.absent_classes(counts)]
-    train = evaluation_rows(cached, "train") if "train" in cached.splits else None
-    on_train = None if train is None else train.scores(softmax)
-    if train is not None and on_train is not None:
-        prior = cached.head.prior_counts
-        found += [
-            checks.memorised_rows(on_train),
-            checks.contradicted_prior(
-                _mean_prediction(train, prior), on_train.labels, _known(prior, counts)
-            ),
-        ]
-    found += [
-        checks.unsolved_fits(
-            {key: str(one.metadata.get("status")) for key, one in rectifiers.items()}
-        ),
-        checks.negative_scales({key: one.scale.numpy() for key, one in rectifiers.items()}),
-        checks.imbalanced_test(counts, test_labels),
-        checks.small_groups(counts, test_labels),
-    ]
-    if train is not None and on_train is not None:
-        found.append(checks.at_chance(on_train, cached.num_classes))
-    found.append(
-        checks.probabilities_for_logits(shown.rows.logits[:COMPARED_ROWS].double().numpy())
-    )
-    if train is not None and on_train is not None:
-        before = _balanced_nll(on_train, counts)
-        gains = {
-            key: before - _balanced_nll(train.scores(one), counts)
-            for key, one in rectifiers.items()
-            if one.metadata.get("fit_split") == "train"
-        }
-        found.append(checks.worse_on_own_rows(gains))
-    tuned = {
-        key: {"tuned_on": "train"}
-        for key, one in rectifiers.items()
-        if (one.metadata.get("tuning") or {}).get("source") == "cross-validation"
-    }
-    found.append(checks.tuned_on_seen_rows(tuned))
-    if train is not None:
-        rows = cached.split("train")
-        stored = rows.logits if rows.logits is not None else rows.features
-        assert stored is not None
-        found.append(checks.copied_views([view[:COMPARED_ROWS] for view in stored], rows.views))
-        found.append(_shared(cached, split))
-    return [finding for finding in found if finding is not None]
-
-
-def _known(prior: Any, counts: Any) -> Any:
-    return counts.astype(np.float64) if prior is None else prior
-
-
-def _mean_prediction(train: EvaluationRows, prior: Any) -> Any:
-    """(K,) mean softmax of the clean training rows, taken from the prior said to training's."""
-    counts = train.class_counts.astype(np.float64)
-    said = _known(prior, train.class_counts)
-    shift = np.log(np.maximum(counts, 0.5)) - np.log(np.maximum(said, 0.5))
-    total = np.zeros(len(counts))
-    step = max(1, 2**22 // len(counts))
-    for start in range(0, len(train.labels), step):
-        logits = train.logits[start : start + step].double() + torch.from_numpy(shift)
-        total += logits.softmax(1).sum(0).numpy()
-    return total / len(train.labels)
-
-
-def _balanced_nll(scores: SampleScores, counts: Any) -> float:
-    rows = np.bincount(scores.labels, minlength=len(counts))
-    nll = np.bincount(scores.labels, weights=scores.nll, minlength=len(counts))
-    return float((nll[rows > 0] / rows[rows > 0]).mean())
-
-
-def _shared(cached: Cache, split: str) -> Finding | None:
-    train, test = cached.split("train"), cached.split(split)
-    if train.ids is not None and test.ids is not None:
-        return checks.shared_rows(np.asarray(train.ids), np.asarray(test.ids), what="ids")
-    if train.logits is None or test.logits is None:
-        return None
-    return checks.shared_rows(
-        train.logits[train.clean_view], test.logits[test.clean_view], what="logits"
-    )
-
-
 def _figures(shown: Evaluation) -> tuple[list[tuple[str, str]], dict[str, str]]:
     """Caption and SVG of each figure, and why others are not there."""
     found, missing = [], {}
@@ -309,7 +218,7 @@ def _figures(shown: Evaluation) -> tuple[list[tuple[str, str]], dict[str, str]]:
             continue
         try:
             svg = svg_text(draw(name, shown), prefix=name)
-        except (PipelineError, PlotError) as error:
+        except (PipelineError, CacheError, PlotError) as error:
             missing[f"figure {name}"] = str(error)
             continue
         found.append((str(function.__doc__).splitlines()[0], svg))
@@ -318,14 +227,12 @@ def _figures(shown: Evaluation) -> tuple[list[tuple[str, str]], dict[str, str]]:
 
 def _priors(cached: Cache, scored: Mapping[str, Scored]) -> dict[str, Any]:
     """Accuracy and NLL of every method under test priors pi^t."""
-    counts = np.maximum(cached.class_counts, 0.5)
-    table: dict[str, list[list[float]]] = {key: [] for key in scored}
-    for exponent in PRIOR_STEPS:
-        weights = np.exp(exponent * (np.log(counts) - np.log(counts).max()))
-        for key, one in scored.items():
-            population = under_distribution(one.scores.labels, weights / weights.sum())
-            found: Metrics = measure(one.scores, cached.class_counts, population=population)
-            table[key].append([round(100 * found.overall, 2), round(found.nll, 4)])
+    scores = {key: one.scores for key, one in scored.items()}
+    found = under_priors(scores, cached.class_counts, np.array(PRIOR_STEPS))
+    table = {
+        key: np.stack([100 * curve.accuracy, curve.nll], axis=1).round(4).tolist()
+        for key, curve in found.items()
+    }
     return {"exponents": PRIOR_STEPS, "methods": table}
 
 
