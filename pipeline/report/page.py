@@ -202,8 +202,13 @@ def _gain(standing: Standing, reference: str) -> str:
     """`+4.1 points over the softmax, 95 % between +3.2 and +5.0`."""
     found = standing.estimates[difference_key("overall", reference)]
     named = {"softmax": "the softmax", "logit-adjustment": "logit adjustment"}[reference]
-    text = f"{100 * found.value:+.1f} points against {named}"
+    text = f"{_points(found.value)} points against {named}"
     if found.interval is not None:
-        low, high = (100 * end for end in found.interval)
-        text += f", 95 % of resamples between {low:+.1f} and {high:+.1f}"
+        low, high = map(_points, found.interval)
+        text += f", 95 % of resamples between {low} and {high}"
     return text
+
+
+def _points(fraction: float) -> str:
+    """With its sign; what rounds to nothing is `+0.0`."""
+    return f"{round(100 * fraction, 1) + 0.0:+.1f}"
