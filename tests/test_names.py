@@ -30,7 +30,7 @@ def test_phase_two_registries():
     from marr_pipeline.rectify.methods import METHODS
     from marr_pipeline.rectify.methods.affine import SOLVERS
     from marr_pipeline.rectify.settings import PRESETS
-    from marr_pipeline.workflows.plot import FIGURES
+    from marr_pipeline.workflows.figures import FIGURES
 
     assert tuple(METHODS) == names.METHODS
     assert (*SOLVERS, "sgd") == names.OPTIMIZERS

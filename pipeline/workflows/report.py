@@ -35,7 +35,7 @@ from marr_pipeline.workflows.cached import (
 from marr_pipeline.workflows.checks import find
 from marr_pipeline.workflows.compare import fit_and_score
 from marr_pipeline.workflows.evaluate import Evaluation, evaluate
-from marr_pipeline.workflows.plot import FIGURES, draw
+from marr_pipeline.workflows.figures import FIGURES, draw
 from marr_pipeline.workflows.rectify import rectify_cache
 from marr_pipeline.workflows.sweep import sweep
 

@@ -2,7 +2,7 @@
 
 import csv
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import product
 from pathlib import Path
@@ -277,3 +277,33 @@ def read_sweep(path: Path) -> list[dict[str, str]]:
 def parse_rows(text: str) -> list[dict[str, str]]:
     """The rows of a CSV."""
     return list(csv.DictReader(text.splitlines()))
+
+
+def alike_but_for(
+    setting: str, rows: Iterable[Mapping[str, str]]
+) -> dict[str, list[Mapping[str, str]]]:
+    """Rows of a table, ascending in one of its settings, by what the others are.
+
+    Named by the settings that the groups do not share, by method and preset if they share all.
+    """
+    others = [name for name in (*SETTINGS, "views") if name != setting]
+    groups: dict[tuple[str, ...], list[Mapping[str, str]]] = {}
+    for row in rows:
+        if row[setting]:
+            groups.setdefault(tuple(row[name] for name in others), []).append(row)
+    varied = [
+        name
+        for name, values in zip(others, zip(*groups, strict=True), strict=False)
+        if len(set(values)) > 1
+    ]
+    found = {}
+    for points in groups.values():
+        first = points[0]
+        words = [
+            first[name] if name in ("method", "preset", "center") else f"{name} {first[name]}"
+            for name in varied
+            if first[name]
+        ]
+        name = ", ".join(words) or f"{first['method']} ({first['preset']})"
+        found[name] = sorted(points, key=lambda row: float(row[setting]))
+    return found

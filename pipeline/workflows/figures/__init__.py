@@ -1,0 +1,84 @@
+"""The figures: an evaluation in, a drawing and its numbers out."""
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from marr_pipeline.groups import shot_groups
+from marr_pipeline.names import REFERENCES
+from marr_pipeline.plots.class_axis import ClassAxis
+from marr_pipeline.plots.save import Drawing
+from marr_pipeline.plots.style import Width
+from marr_pipeline.rectify.rectifier import Rectifier
+from marr_pipeline.workflows.figures.classes import (
+    classwise,
+    confusion,
+    curves,
+    parameters,
+    reliability,
+)
+from marr_pipeline.workflows.figures.gamma import gamma
+from marr_pipeline.workflows.figures.geometry import geometry
+from marr_pipeline.workflows.figures.methods import forest, priors
+
+if TYPE_CHECKING:
+    from marr_pipeline.workflows.evaluate import Evaluation
+
+FIGURES: dict[str, Callable[..., Drawing]] = {
+    "curves": curves,
+    "confusion": confusion,
+    "classwise": classwise,
+    "gamma": gamma,
+    "priors": priors,
+    "geometry": geometry,
+    "reliability": reliability,
+    "parameters": parameters,
+    "forest": forest,
+}
+BESIDE_BOTH = ("gamma", "priors", "forest")
+"""Figures that show logit adjustment beside softmax whatever is asked for."""
+
+
+def draw(figure: str, evaluation: "Evaluation", *, width: Width = "page", **own: Any) -> Drawing:
+    """One of `FIGURES`.
+
+    Args:
+        figure: which.
+        evaluation: the references and rectifiers.
+        width: of the figure.
+        own: arguments that the figure alone has.
+    """
+    has_fits = any(key not in REFERENCES for key in evaluation.rectifiers)
+    is_beside_both = figure in BESIDE_BOTH or (figure == "geometry" and not has_fits)
+    beside = REFERENCES if is_beside_both else REFERENCES[:1]
+    shown = {
+        key: one
+        for key, one in evaluation.rectifiers.items()
+        if key in beside or key not in REFERENCES
+    }
+    evaluation = replace(evaluation, rectifiers=labelled(shown))
+    cached = evaluation.cached
+    axis = ClassAxis(
+        class_counts=cached.class_counts,
+        groups=shot_groups(cached.class_counts),
+        class_names=cached.class_names,
+    )
+    return FIGURES[figure](axis, evaluation, width, **own)
+
+
+def labelled(rectifiers: Mapping[str, Rectifier]) -> dict[str, Rectifier]:
+    """By the words of a legend: method and preset, `marr (default)`; alike ones by their key too.
+
+    Args:
+        rectifiers: by file stem, or by method if they are baselines.
+    """
+    names = {}
+    for key, rectifier in rectifiers.items():
+        preset = rectifier.metadata.get("preset")
+        names[key] = f"{rectifier.method} ({preset})" if preset else rectifier.method
+    times = Counter(names.values())
+    return {
+        name if times[name] == 1 or name == key else f"{key}: {name}": rectifiers[key]
+        for key, name in names.items()
+    }

@@ -1,0 +1,90 @@
+"""Figures that set methods against each other: which one for which prior, and by how much."""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from marr_pipeline.names import REFERENCES
+from marr_pipeline.plots.class_axis import ClassAxis
+from marr_pipeline.plots.forest import Difference, draw_forest
+from marr_pipeline.plots.priors import PriorValues, draw_priors
+from marr_pipeline.plots.save import Drawing
+from marr_pipeline.plots.style import Width
+from marr_pipeline.report.bootstrap import Bootstrap
+from marr_pipeline.report.comparison import Scored, Standing, compare_methods, difference_key
+from marr_pipeline.report.population import as_sampled, under_distribution
+from marr_pipeline.report.priors import tilted, under_priors
+from marr_pipeline.report.tables import SIGNIFICANT
+
+if TYPE_CHECKING:
+    from marr_pipeline.workflows.evaluate import Evaluation
+
+EXPONENTS = np.linspace(1.0, -1.0, 41).round(3)
+"""Priors pi^t, from training's over uniform to its reverse."""
+
+
+def priors(axis: ClassAxis, evaluation: "Evaluation", width: Width) -> Drawing:
+    """Accuracy and likelihood of each method under priors from training to its reverse."""
+    scores = {key: evaluation.rows.scores(one) for key, one in evaluation.rectifiers.items()}
+    curves = under_priors(scores, axis.class_counts, EXPONENTS)
+    values = {key: PriorValues(**vars(curve)) for key, curve in curves.items()}
+    ends = tilted(axis.class_counts, 1.0)
+    return draw_priors(EXPONENTS, float(ends.max() / ends.min()), values, width=width)
+
+
+def forest(axis: ClassAxis, evaluation: "Evaluation", width: Width) -> Drawing:
+    """Differences to softmax and logit adjustment in overall, balanced and few-shot accuracy.
+
+    As `compare` has them. Balanced accuracy is that of a split with every class as often, and
+    few-shot accuracy that of one with few-shot classes alone.
+    """
+    rows, counts = evaluation.rows, evaluation.cached.class_counts
+    scored = {
+        key: Scored(
+            method=rectifier.method,
+            status="",
+            fit_split=None,
+            scores=rows.scores(rectifier),
+            facts={},
+        )
+        for key, rectifier in evaluation.rectifiers.items()
+    }
+    labels = rows.labels.numpy()
+    populations = {"overall accuracy": as_sampled(labels, len(counts))}
+    balanced = under_distribution(labels, np.ones(len(counts)))
+    if balanced.is_as_sampled:
+        populations = {"overall and balanced accuracy": balanced}
+    else:
+        populations["balanced accuracy"] = balanced
+    few = axis.groups["few"].astype(np.float64)
+    if few[labels].any() and not few.all():
+        populations["few-shot accuracy"] = under_distribution(labels, few)
+    panels = {}
+    for name, population in populations.items():
+        found = compare_methods(scored, counts, population=population, bootstrap=Bootstrap())
+        panels[name] = {
+            key: _differences(standing) for key, standing in found.items() if key != REFERENCES[0]
+        }
+    return draw_forest(
+        panels,
+        marked=f"p < {SIGNIFICANT:g} (McNemar, Holm)",
+        interval="95 % interval",
+        width=width,
+    )
+
+
+def _differences(standing: Standing) -> dict[str, Difference]:
+    """Of overall accuracy to each reference but itself."""
+    found = {}
+    for reference in REFERENCES:
+        estimate = standing.estimates.get(difference_key("overall", reference))
+        if estimate is not None and estimate.interval is not None and estimate.p_holm is not None:
+            low, high = estimate.interval
+            found[reference] = Difference(
+                value=estimate.value,
+                low=low,
+                high=high,
+                p=estimate.p_holm,
+                is_marked=estimate.is_significant,
+            )
+    return found
