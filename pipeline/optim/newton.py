@@ -103,7 +103,7 @@ def inverse_hessian(hessian: Tensor) -> Preconditioner:
     if not bool(torch.isfinite(hessian).all()):
         raise FitError(
             "fit: a finite Hessian expected, got an overflow in float32; "
-            "scale these logits down, or give --l2 a larger value"
+            "scale these logits down, or give l2 a larger value"
         )
     identity = torch.eye(len(hessian), dtype=hessian.dtype)
     damping = FLATNESS * float(hessian.diagonal().mean())

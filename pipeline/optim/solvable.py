@@ -251,7 +251,7 @@ def conclude(
     if not point.is_finite:
         raise FitError(
             f"fit: a finite loss expected, got loss {point.value} and gradient norm "
-            f"{point.gradient_norm} after {steps} steps; try a larger --l2"
+            f"{point.gradient_norm} after {steps} steps; try a larger l2"
         )
     if problem.is_unbounded(point):
         status = FitStatus.UNBOUNDED

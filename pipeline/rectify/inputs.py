@@ -114,8 +114,16 @@ class FitInputs(HeadFacts):
         Where every class is drawn alike, a sample of class j is drawn in proportion to 1 / n_j, so
         its weight is U_j / n_j and the divisor the sum of these; with gamma 0 that is the weighted
         mean with gamma 1.
+
+        Raises:
+            DataError: no row has a weight.
         """
         weights = class_weights(self.class_counts, settings.gamma)
+        if not bool((self.class_counts[self.labels] > 0).any()):
+            raise DataError(
+                "labels: at least one of a class with training samples expected, got classes of "
+                "count 0 alone; are class_counts and labels in one order?"
+            )
         if sampling == "instance":
             return weights, settings.reduction
         drawn = torch.bincount(self.labels, minlength=self.num_classes)

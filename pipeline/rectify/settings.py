@@ -16,10 +16,12 @@ Reduction = Literal["plain", "weighted"]
 Sampling = Literal["instance", "class-balanced"]
 
 
+_MOST_L2 = 1e12
+"""With more, rounding in float64 hides the loss behind the ridge, and a fit cannot converge."""
 _FINITE = ("a finite number", math.isfinite)
 _NUMBERS: dict[str, tuple[str, Callable[[Any], bool]]] = {
-    "l2": ("a number >= 0", lambda value: 0 <= value < math.inf),
-    "scale_l2": ("a number > 0", lambda value: 0 < value < math.inf),
+    "l2": (f"a number from 0 to {_MOST_L2:g}", lambda value: 0 <= value <= _MOST_L2),
+    "scale_l2": (f"a number above 0, up to {_MOST_L2:g},", lambda value: 0 < value <= _MOST_L2),
     "tolerance": ("a number > 0", lambda value: value > 0),
     "gamma": _FINITE,
     "tau": _FINITE,

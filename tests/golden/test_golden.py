@@ -33,6 +33,7 @@ CHANGES: dict[str, str] = {
     "refuse.extract.stale/commands/*/said/0": "A cache names how its views were drawn.",
     "refuse.fit.seed/commands/0/said/0": "A seed has 64 bits.",
     "refuse.fit.l2-infinite/commands/0/said/0": "An option of numbers is finite.",
+    "refuse.sweep/commands/3/said/0": "A ridge has a largest strength.",
     "refuse.no-argument/commands/*/said/0": "`inspect` takes rectifiers too.",
     "refuse.cache.*/commands/1/said/0": "`inspect` takes rectifiers too.",
 }

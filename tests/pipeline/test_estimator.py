@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from scipy.sparse import csr_array
 from sklearn.base import clone
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import cross_val_score
@@ -131,6 +132,24 @@ def test_half_precision_goes_in_and_float32_comes_out(rows, dtype):
     rectified = fitted.transform(logits)
     assert rectified.dtype == torch.float32
     torch.testing.assert_close(rectified, expected.transform(logits.float()), rtol=1e-5, atol=1e-5)
+
+
+def test_tensors_of_any_layout_and_labels_of_any_precision(rows):
+    logits, labels = torch.from_numpy(rows[0]), torch.from_numpy(rows[1])
+    expected = MarginRectifier().fit(logits, labels)
+    for y in (labels.to(torch.bfloat16), labels.to(torch.uint8)):
+        fitted = MarginRectifier().fit(logits.to_sparse(), y)
+        assert torch.equal(fitted.rectifier_.scale, expected.rectifier_.scale)
+        assert torch.equal(fitted.predict(logits), expected.predict(logits).to(torch.float32))
+        assert torch.equal(fitted.transform(logits.to_sparse()), expected.transform(logits))
+
+
+def test_labels_that_bfloat16_has_rounded_are_refused():
+    """It has 8 bits: 257 has become 256 or 258 before we see it."""
+    logits, labels = torch.randn(900, 300), torch.arange(900) % 300
+    with pytest.raises(DataError, match=r"y: labels as integers .* up to 256, of 300 classes"):
+        MarginRectifier("logit-adjustment").fit(logits, labels.to(torch.bfloat16))
+    MarginRectifier("logit-adjustment").fit(logits, labels.to(torch.float16))
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
@@ -285,6 +304,9 @@ def test_folded_it_costs_nothing(rows, rng, method, has_bias):
         pytest.param({"class_counts": [9, 9, 9, 1e30]}, "class_counts: whole", id="count 1e30"),
         pytest.param({"class_counts": [0.9, 0.1, 0, 0]}, "class_counts: whole", id="count 0.9"),
         pytest.param({"class_counts": [0, 0, 0, 0]}, "class_counts: .* zeros alone", id="no image"),
+        pytest.param({"y": [0, 1] * 2 + [0], "class_counts": [0, 0, 5, 5]}, "count 0", id="absent"),
+        pytest.param({"X": csr_array(np.eye(5, 4))}, "X: a dense array", id="sparse array"),
+        pytest.param({"X": torch.eye(5, 4, device="meta")}, "X: a tensor of numbers", id="no data"),
         pytest.param({"prior_counts": [0, 0, 0, 0]}, "prior_counts: .* zeros alone", id="no prior"),
         pytest.param({"prior_counts": [1, 1, 1, -1]}, "prior_counts: finite", id="prior < 0"),
         pytest.param({"prior_counts": ["1", "1", "1", "1"]}, "prior_counts: numb", id="prior text"),
@@ -307,7 +329,8 @@ def test_what_does_not_fit_together_is_refused(change, message):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"l2": -1}, "l2: a number >= 0 expected, got -1"),
+        ({"l2": -1}, "l2: a number from 0 to 1e\\+12 expected, got -1"),
+        ({"l2": 1e308}, "l2: a number from 0 to 1e\\+12 expected, got 1e\\+308"),
         ({"gamma": "1.2"}, "gamma: a finite number expected, got '1.2'"),
         ({"gamma": [1.2]}, r"gamma: a finite number expected, got \[1.2\]"),
         ({"gamma": -1e300}, "gamma: a finite exponent expected"),

@@ -58,7 +58,7 @@ def test_what_is_no_rectifier_is_refused(tmp_path):
 @pytest.mark.parametrize(
     ("field", "value", "message"),
     [
-        ("l2", -1.0, "l2: a number >= 0 expected, got -1.0"),
+        ("l2", -1.0, "l2: a number from 0 to 1e.12 expected, got -1.0"),
         ("tolerance", 0.0, "tolerance: a number > 0 expected"),
         ("gamma", float("nan"), "gamma: a finite number expected, got nan"),
         ("method", "magic", "method: one of softmax, .* expected, got magic"),
