@@ -19,9 +19,9 @@ from harness import as_written, machine
 from marr_pipeline.cache import Cache, open_cache
 from marr_pipeline.rectify.fit import fit_rectifier, preset_settings
 from marr_pipeline.report.bootstrap import Bootstrap
+from marr_pipeline.report.compared import comparison_text
 from marr_pipeline.report.comparison import Scored, compare_methods
 from marr_pipeline.report.population import as_sampled
-from marr_pipeline.report.tables import comparison_text
 from marr_pipeline.workflows.cached import dataset_name, evaluation_rows, fit_inputs, with_fit_split
 
 RECTIFIERS = {"": "softmax", " + logit-adjustment": "logit-adjustment", " + marr": "marr"}
@@ -77,7 +77,7 @@ def main(caches: tuple[Path, ...], output: Path | None) -> None:
         bootstrap=Bootstrap(resamples=2_000, seed=0),
     )
     cells = {key: standing.cells() for key, standing in standings.items()}
-    print(comparison_text(cells, captions=("", ""), table_format="markdown"))
+    print(comparison_text(cells, table_format="markdown"))
     if output is not None:
         recipes = {trained_by(cached): cached.meta("config") for cached in opened}
         record = {

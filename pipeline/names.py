@@ -101,6 +101,11 @@ FIGURES = (
 )
 FIGURE_WIDTHS = ("page", "column")
 TABLE_FORMATS = ("terminal", "markdown", "latex", "csv")
+TABLE_COLUMNS = (
+    *("overall", "many", "medium", "few", "macro_f1", "harmonic_mean", "worst_class", "nll", "ece"),
+    *("vs_softmax", "vs_logit_adjustment", "margin_correlation", "logit_correlation"),
+    *("parameters", "seconds", "status"),
+)
 TUNE = ("auto", "off")
 TUNE_SCORES = ("nll", "accuracy")
 

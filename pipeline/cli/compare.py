@@ -7,6 +7,7 @@ import click
 from marr_pipeline import names
 from marr_pipeline.cli.command import command, note, print_json, warn
 from marr_pipeline.cli.options import (
+    ChoiceList,
     WordOrFile,
     check_output,
     input_type,
@@ -54,6 +55,21 @@ def _refuse_old_name(context: click.Context, parameter: click.Parameter, value: 
     type=click.Choice(names.TABLE_FORMATS),
     help="[default: by the suffix of -o, else terminal]",
 )
+@click.option(
+    "--columns",
+    type=ChoiceList(names.TABLE_COLUMNS),
+    metavar="KEY,...",
+    help=f"Of one table, instead of all columns in two: {', '.join(names.TABLE_COLUMNS)}.",
+)
+@click.option(
+    "--intervals/--no-intervals",
+    default=None,
+    help="With every number, or with none.  [default: with overall accuracy and gains]",
+)
+@click.option(
+    "--caption", default="", show_default=False, help="Of the table of --columns, in plain text."
+)
+@click.option("--label", default="", show_default=False, help="Of a LaTeX table: tab:methods.")
 @click.option("-o", "--output", type=output_type, help="Write the tables: .txt, .md, .tex or .csv.")
 @json_option
 def cli_command(
@@ -64,6 +80,10 @@ def cli_command(
     resamples: int,
     seed: int,
     table_format: str | None,
+    columns: tuple[str, ...] | None,
+    intervals: bool | None,
+    caption: str,
+    label: str,
     output: Path | None,
     as_json: bool,
 ) -> None:
@@ -72,10 +92,17 @@ def cli_command(
     One CACHE gives intervals and paired tests. Several, which must differ in their seeds alone,
     give means and standard deviations. Nothing is fitted or chosen on the split that is scored.
     """
-    from marr_pipeline.workflows.compare import compare
+    from marr_pipeline.workflows.compare import Layout, compare
 
+    layout = Layout(columns=columns, has_intervals=intervals, caption=caption, label=label)
     if output is not None:
         check_output(output, suffixes=() if table_format else tuple(FORMAT_OF_SUFFIX))
+        table_format = table_format or FORMAT_OF_SUFFIX[output.suffix]
+    if label and table_format != "latex":
+        raise click.UsageError(
+            f"--label: --format latex expected beside it, got {table_format or 'terminal'}; leave "
+            "it out"
+        )
     comparison = compare(
         caches,
         methods=None if methods == "all" else methods.split(","),
@@ -90,12 +117,13 @@ def cli_command(
     for key, reason in comparison.skipped.items():
         note(f"without {key}: it {reason}, which {_these(caches)} lack")
     if output is not None:
-        comparison.save(output, table_format or FORMAT_OF_SUFFIX[output.suffix])
+        comparison.save(output, table_format or "terminal", layout)
         note(f"wrote {output}")
     if as_json:
         print_json(comparison.document())
     else:
-        click.echo(comparison.text("terminal" if output else table_format or "terminal"))
+        shown = "terminal" if output else table_format or "terminal"
+        click.echo(comparison.text(shown, layout))
 
 
 def _these(caches: tuple[Path, ...]) -> str:

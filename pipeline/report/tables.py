@@ -1,13 +1,12 @@
-"""The tables of the commands: columns, rows of estimates, and four formats to write them in.
+"""The tables of the commands: columns, rows of estimates, and formats to write them in.
 
-A table has no format of its own: rows hold whatever is known, and columns pick from it. Three of
-the formats are for readers, CSV is for programs.
+A table has no format of its own: rows hold whatever is known, and columns pick from it. The
+terminal's and Markdown are for readers, as `report/latex.py` is; CSV is for programs.
 """
 
 import csv
 import io
 import math
-import re
 import textwrap
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -24,17 +23,6 @@ SIGNIFICANT = 0.05
 
 GAP = 2
 """Spaces between two columns of the terminal."""
-
-LATEX_SPECIAL = {
-    "\\": r"\textbackslash{}",
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-    "±": r"$\pm$",
-    "<": "$<$",
-    **{character: f"\\{character}" for character in "&%$#_{}"},
-}
-SIGN = re.compile(r"(?<![\w:])[+-](?=\d)")
-"""Of a number, which LaTeX sets in mathematics; the hyphen of a name is left alone."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,18 +85,23 @@ class Table:
         rows: cells of each row by key; what no column asks for is not shown, and a cell that is
             missing is a dash.
         caption: what the numbers are.
+        label: by which a paper refers to it; of LaTeX alone.
     """
 
     columns: Sequence[Column]
     rows: Mapping[str, Mapping[str, Cell]]
     caption: str = ""
+    label: str = ""
 
     def texts(self, name: str) -> list[str]:
         """The cells of a row as they are written."""
         return [cell_text(self.rows[name].get(column.key), column) for column in self.columns]
 
     def best_rows(self, column: Column) -> frozenset[str]:
-        """Rows whose value in a column reads like the best one; none where no value is best."""
+        """Rows whose value in a column reads like the best one; none where no value is best.
+
+        A difference is best only where it reads as a gain.
+        """
         values = {
             name: cell.value
             for name, cells in self.rows.items()
@@ -118,6 +111,8 @@ class Table:
             return frozenset()
         choose = max if column.best == "largest" else min
         best = number_text(choose(values.values()), column.notation)
+        if column.notation == "difference" and float(best) <= 0:
+            return frozenset()
         return frozenset(
             name for name, value in values.items() if number_text(value, column.notation) == best
         )
@@ -148,18 +143,18 @@ def cell_text(cell: Cell | None, column: Column) -> str:
 
 
 def number_text(value: float, notation: Notation) -> str:
-    """A value as it is written in a column; a dash where there is none."""
+    """A value as it is written in a column; a dash where there is none, no minus before 0."""
     if math.isnan(value):
         return NOTHING
     match notation:
         case "percent":
             return f"{100 * value:.1f}"
         case "difference":
-            return f"{100 * value:+.1f}"
+            return f"{100 * value:+z.1f}"
         case "decimal":
             return f"{value:.3f}"
         case "correlation":
-            return f"{value:+.2f}"
+            return f"{value:+z.2f}"
         case "seconds":
             return f"{value:.2f}"
         case "count":
@@ -213,37 +208,6 @@ def markdown_table(table: Table) -> str:
     return "\n".join([*lines, "", escaped(table.caption)] if table.caption else lines)
 
 
-def latex_table(table: Table) -> str:
-    """A `table` environment for the package booktabs; the best value of a column in bold."""
-
-    def line(texts: Iterable[str]) -> str:
-        return rf"{' & '.join(texts)} \\"
-
-    lines = [
-        r"\begin{table}",
-        r"\centering",
-        *([rf"\caption{{{_latex(table.caption)}}}"] if table.caption else []),
-        rf"\begin{{tabular}}{{l{'r' * len(table.columns)}}}",
-        r"\toprule",
-        line(["", *(_latex(column.heading) for column in table.columns)]),
-        r"\midrule",
-    ]
-    for name, cells in table.emphasised(_latex_cell, r"\textbf{{{}}}".format):
-        lines.append(line([_latex(name), *cells]))
-    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", r"\end{table}"])
-
-
-def _latex_cell(text: str) -> str:
-    if text == NOTHING:
-        return "--"
-    marked = SIGN.sub(lambda sign: f"${sign[0]}$", _latex(text))
-    return f"{marked.removesuffix('*')}$^*$" if marked.endswith("*") else marked
-
-
-def _latex(text: str) -> str:
-    return "".join(LATEX_SPECIAL.get(character, character) for character in text)
-
-
 def csv_table(table: Table) -> str:
     """Comma-separated values, nothing rounded: one line a row, empty where there is no value.
 
@@ -272,14 +236,6 @@ def _csv_parts(cell: Cell | None) -> dict[str, float | str]:
         for suffix, value in found.items()
         if value is not None
     }
-
-
-FORMATS: dict[str, Callable[[Table], str]] = {
-    "terminal": terminal_table,
-    "markdown": markdown_table,
-    "latex": latex_table,
-    "csv": csv_table,
-}
 
 
 METRIC_COLUMNS = (
@@ -316,23 +272,3 @@ def metrics_table(rows: Mapping[str, Metrics]) -> str:
         for name, metrics in rows.items()
     }
     return terminal_table(Table(columns=METRIC_COLUMNS, rows=cells), min_width=10)
-
-
-def comparison_text(
-    rows: Mapping[str, Mapping[str, Cell]], *, captions: tuple[str, str], table_format: str
-) -> str:
-    """The tables of `compare`: what every method is worth, and what it gains at what cost.
-
-    Args:
-        rows: of each method, by key.
-        captions: of the two tables; programs get both as one without.
-        table_format: of `FORMATS`.
-    """
-    parts = (COMPARED_METRICS, (*GAINS, *FACTS))
-    if table_format == "csv":
-        return csv_table(Table(columns=[*parts[0], *parts[1]], rows=rows))
-    tables = (
-        Table(columns=columns, rows=rows, caption=caption)
-        for columns, caption in zip(parts, captions, strict=True)
-    )
-    return "\n\n".join(map(FORMATS[table_format], tables))

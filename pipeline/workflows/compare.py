@@ -16,8 +16,10 @@ from marr_pipeline.names import REFERENCES
 from marr_pipeline.progress import Progress, silent
 from marr_pipeline.rectify.fit import fit_rectifier, method_keys, parse_method_key, preset_settings
 from marr_pipeline.report.bootstrap import Bootstrap
+from marr_pipeline.report.compared import EVERYTHING, Notes, comparison_text
+from marr_pipeline.report.compared import Layout as Layout
 from marr_pipeline.report.comparison import Scored, Standing, compare_methods, over_seeds
-from marr_pipeline.report.tables import SIGNIFICANT, comparison_text
+from marr_pipeline.report.tables import SIGNIFICANT
 from marr_pipeline.workflows.cached import (
     CacheLike,
     check_needs,
@@ -67,7 +69,7 @@ class Comparison:
     failed: Mapping[str, str]
     warnings: Sequence[str]
 
-    def text(self, table_format: str = "terminal") -> str:
+    def text(self, table_format: str = "terminal", layout: Layout = EVERYTHING) -> str:
         """The tables in one of `names.TABLE_FORMATS`, each with what its numbers are below it."""
         sizes = " or ".join(f"{size:,}" for size in dict.fromkeys(self.num_samples))
         if self.bootstrap is None:
@@ -79,19 +81,20 @@ class Comparison:
                 f" * p < {SIGNIFICANT:g}, McNemar's test{weighted}, Holm's correction over "
                 f"{len(self.reports) - 1} comparisons."
             )
-        captions = (
-            f"Split {self.split} {describe_distribution(self.class_distribution)}: {sizes} "
-            f"samples of {self.num_classes:,} classes. {spread}.",
-            f"Overall accuracy less the baseline's, in points.{mark} "
-            "rho: Spearman's, of training count and a class's mean margin or logit.",
+        notes = Notes(
+            rows=f"Split {self.split} {describe_distribution(self.class_distribution)}: {sizes} "
+            f"samples of {self.num_classes:,} classes.",
+            spread=f"{spread}.",
+            gains=f"Overall accuracy less the baseline's, in points.{mark}",
+            correlations="rho: Spearman's, of training count and a class's mean margin or logit.",
         )
         cells = {key: report.cells() for key, report in self.reports.items()}
-        return comparison_text(cells, captions=captions, table_format=table_format)
+        return comparison_text(cells, notes=notes, table_format=table_format, layout=layout)
 
-    def save(self, path: Path, table_format: str) -> None:
+    def save(self, path: Path, table_format: str, layout: Layout = EVERYTHING) -> None:
         """Write the tables, complete or not at all."""
         with replacing(path) as partial:
-            partial.write_text(self.text(table_format) + "\n", encoding="utf-8")
+            partial.write_text(self.text(table_format, layout) + "\n", encoding="utf-8")
 
     def document(self) -> dict[str, Any]:
         """The JSON document of `pipeline compare`."""

@@ -29,6 +29,7 @@ CHANGES: dict[str, str] = {
     "refuse.compare.options/commands/*/said/0": "`tempered` is a preset more.",
     "refuse.plot/commands/*/said/0": "There are more figures.",
     "plot.confusion.*/confusion.csv/series/*": "A figure calls a file by method and preset.",
+    "compare.latex/commands/0/out/*": "LaTeX calls methods by their proper names.",
     "compare.*/fit_split": "A row says which split its method was fitted on.",
     "refuse.extract.stale/commands/*/said/0": "A cache names how its views were drawn.",
     "refuse.fit.seed/commands/0/said/0": "A seed has 64 bits.",

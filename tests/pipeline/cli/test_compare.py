@@ -126,3 +126,31 @@ def test_a_cache_without_augmented_views_is_said(run, digits_cache, tmp_path):
     assert done.code == 0
     said = [text for text in done.document["warnings"] if "no augmented view" in text]
     assert said == [f"{cache}: split train has no augmented view, its clean one is fitted"]
+
+
+def test_a_table_for_a_paper(run, imported, tmp_path):
+    cache, table = imported(), tmp_path / "table.tex"
+    layout = ("--columns", "few,vs_softmax", "--no-intervals", "--label", "tab:tail")
+    done = run("compare", cache, *QUICK, *layout, "-o", table)
+    assert done.code == 0
+    text = table.read_text(encoding="utf-8")
+    assert text.count("\\label{tab:tail}") == text.count("\\begin{tabular}{lrr}") == 1
+    assert "MARR (paper) & " in text
+    assert "[" not in text + done.out
+    assert done.out.split()[:2] == ["few", "vs"]
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--columns", "speed"), "names out of overall, many"),
+        (("--caption", "Mine"), "caption: of one table expected"),
+        (("--columns", "nll", "--label", "tab:x"), "--label: --format latex expected"),
+        (("--columns", "nll", "--label", "a b", "-o", "x.tex"), "label: a name such as"),
+    ],
+)
+def test_a_layout_is_refused_before_the_first_fit(run, imported, options, said):
+    done = run("compare", imported(), "--methods", "marr", *options)
+    assert (done.code, done.out) == (2, "")
+    assert said in done.err
+    assert "comparing" not in done.err

@@ -6,15 +6,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from marr_pipeline.names import TABLE_FORMATS
+from marr_pipeline.errors import ConfigError
+from marr_pipeline.names import METHODS, TABLE_COLUMNS, TABLE_FORMATS
+from marr_pipeline.report.compared import COLUMNS, FORMATS, Layout, Notes, comparison_text
+from marr_pipeline.report.latex import PROPER_NAMES, latex_table, proper_name
 from marr_pipeline.report.tables import (
-    FORMATS,
     Column,
     Estimate,
     Table,
     cell_text,
     csv_table,
-    latex_table,
     markdown_table,
     number_text,
     terminal_table,
@@ -60,6 +61,8 @@ def column_of(values, **facts):
         ("difference", -0.2, "-20.0"),
         ("decimal", 1.23456, "1.235"),
         ("correlation", -0.876, "-0.88"),
+        ("difference", -0.0004, "+0.0"),
+        ("correlation", -0.001, "+0.00"),
         ("seconds", 0.0123, "0.01"),
         ("count", 16284.0, "16,284"),
         ("percent", NAN, "-"),
@@ -115,7 +118,7 @@ def test_latex_escapes_text_and_sets_signs_in_mathematics():
     text = latex_table(TABLE)
     assert r"\caption{Test: 50 \% of it, p $<$ 0.05.}" in text
     assert r"\begin{tabular}{lrrrr}" in text
-    assert r"softmax & 50.0 & \textbf{1.250} & -- & closed\_form \\" in text
+    assert r"Softmax & 50.0 & \textbf{1.250} & -- & closed\_form \\" in text
     assert r"\textbf{61.2 [59.0, 63.0]} & -- & $+$11.2 [$-$1.0, $+$20.0]$^*$ &" in text
     for rule in ("toprule", "midrule", "bottomrule"):
         assert text.count(f"\\{rule}\n") == 1
@@ -123,7 +126,7 @@ def test_latex_escapes_text_and_sets_signs_in_mathematics():
 
 def test_latex_leaves_the_hyphens_of_names_alone():
     text = latex_table(column_of({"tau-norm": 0.5}, std=0.01))
-    assert r"tau-norm & \textbf{50.0 $\pm$ 1.0} \\" in text
+    assert r"$\tau$-norm & \textbf{50.0 $\pm$ 1.0} \\" in text
 
 
 def test_csv_rounds_nothing_and_names_the_parts():
@@ -163,5 +166,85 @@ def test_the_best_reads_at_least_as_well_as_every_other(values):
     assert str(max(range(len(values)), key=values.__getitem__)) in best
 
 
-def test_every_format_has_its_writer():
+def test_every_format_and_column_has_its_name():
     assert tuple(FORMATS) == TABLE_FORMATS
+    assert tuple(COLUMNS) == TABLE_COLUMNS
+    assert tuple(PROPER_NAMES) == METHODS
+
+
+@pytest.mark.parametrize(
+    ("key", "name"),
+    [
+        ("logit-adjustment", "Logit adjustment"),
+        ("tau-norm", r"$\tau$-norm"),
+        ("marr:paper", "MARR (paper)"),
+        ("my_fit #2", r"my\_fit \#2"),
+        ("own:a&b", r"own:a\&b"),
+    ],
+)
+def test_methods_have_proper_names_in_print(key, name):
+    assert proper_name(key) == name
+
+
+@pytest.mark.parametrize(
+    ("values", "best"),
+    [({"a": 0.0004, "b": -0.1}, []), ({"a": -0.01}, []), ({"a": 0.02, "b": 0.01}, ["a"])],
+)
+def test_a_difference_is_best_only_where_it_is_a_gain(values, best):
+    gain = replace(GAIN, best="largest")
+    rows = {name: {"gain": Estimate(value=value)} for name, value in values.items()}
+    assert sorted(Table(columns=[gain], rows=rows).best_rows(gain)) == best
+
+
+COMPARED = {
+    "marr": {
+        "overall": Estimate(value=0.5, interval=(0.4, 0.6)),
+        "nll": Estimate(value=1.0, interval=(0.9, 1.1)),
+        "vs_softmax": Estimate(value=0.25, interval=(0.2, 0.3), p_holm=0.01),
+    }
+}
+
+
+def compared(**layout):
+    return comparison_text(
+        COMPARED,
+        notes=Notes(rows="Rows.", spread="Spread.", gains="Gains.", correlations="rho."),
+        table_format="latex",
+        layout=Layout(**layout),
+    )
+
+
+def test_a_table_of_chosen_columns_in_their_order():
+    text = compared(columns=("vs_softmax", "nll", "overall"), label="tab:c10")
+    assert text.count(r"\begin{table}") == 1
+    assert "\\caption{Rows. Spread. Gains.}\n\\label{tab:c10}\n" in text
+    cells = r"$+$25.0 [$+$20.0, $+$30.0]$^*$} & \textbf{1.000} & \textbf{50.0 [40.0, 60.0]} \\"
+    assert rf"MARR & \textbf{{{cells}" in text
+    assert r"\caption{Rows.}" in compared(columns=("nll",))
+    assert r"\caption{Mine \& yours}" in compared(columns=("nll",), caption="Mine & yours")
+
+
+def test_intervals_are_of_all_numbers_or_of_none():
+    columns = ("overall", "nll", "vs_softmax")
+    assert "1.000 [0.900, 1.100]" in compared(columns=columns, has_intervals=True)
+    bare = compared(has_intervals=False)
+    assert "[" not in bare
+    assert r"$+$25.0$^*$" in bare
+    spread = {"marr": {"overall": Estimate(value=0.5, std=0.01)}}
+    layout = Layout(columns=("overall",), has_intervals=False)
+    text = comparison_text(spread, table_format="csv", layout=layout)
+    assert text == "name,overall\nmarr,0.5"
+
+
+@pytest.mark.parametrize(
+    ("layout", "message"),
+    [
+        ({"columns": ("speed",)}, "columns: .*got speed"),
+        ({"caption": "Mine"}, "caption: of one table expected"),
+        ({"label": "tab:x"}, "label: of one table expected"),
+        ({"label": "tab:{x}", "columns": ("nll",)}, "label: a name such as"),
+    ],
+)
+def test_a_layout_that_cannot_be_is_refused(layout, message):
+    with pytest.raises(ConfigError, match=message):
+        Layout(**layout)
