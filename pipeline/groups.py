@@ -8,6 +8,8 @@ import numpy.typing as npt
 
 MANY_ABOVE = 100
 FEW_BELOW = 20
+ABSENT_CLASS_IMAGES = 0.5
+"""What a class without training images counts for in a prior."""
 
 
 def shot_groups(class_counts: npt.NDArray[np.int64]) -> dict[str, npt.NDArray[np.bool_]]:

@@ -10,10 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
+from marr_pipeline.groups import ABSENT_CLASS_IMAGES
 from marr_pipeline.losses.options import BelowOne
-
-ABSENT_PRIOR = 0.5
-"""Images that a class without any counts for in a prior, as in phase two."""
 
 
 class Loss(Protocol):
@@ -51,7 +49,7 @@ def softmax(
 
 def log_prior(class_counts: Tensor) -> Tensor:
     """(K,) log of the classes' shares, n_j / n; an absent class counts for half an image."""
-    counts = class_counts.clamp(min=ABSENT_PRIOR)
+    counts = class_counts.clamp(min=ABSENT_CLASS_IMAGES)
     return torch.log(counts / counts.sum())
 
 

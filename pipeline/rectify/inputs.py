@@ -10,14 +10,11 @@ import torch
 from torch import Tensor
 
 from marr_pipeline.errors import ConfigError, DataError
+from marr_pipeline.groups import ABSENT_CLASS_IMAGES
 from marr_pipeline.progress import Progress, silent
 from marr_pipeline.rectify.rows.resources import UNLIMITED, Resources
 from marr_pipeline.rectify.rows.source import FeatureLogits, Rows, StoredLogits
 from marr_pipeline.rectify.settings import RectifySettings, Reduction, Sampling
-
-ABSENT_CLASS_IMAGES = 0.5
-"""Images that a class without any is given in the prior, so that its logarithm exists; where the
-prior is of shares, as many of the smallest."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -219,7 +216,10 @@ def class_weights(class_counts: Tensor, gamma: float) -> Tensor:
 
 
 def log_prior(prior_counts: Tensor) -> Tensor:
-    """Logarithm of the class prior (K,) float64; an absent class counts half an image."""
+    """Logarithm of the class prior (K,) float64; an absent class counts half an image.
+
+    Where the prior is of shares, it counts half of the smallest.
+    """
     counts = prior_counts.double()
     unit = counts[counts > 0].min().clamp(max=1.0)
     counts = torch.where(counts > 0, counts, ABSENT_CLASS_IMAGES * unit)

@@ -15,10 +15,10 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from marr_pipeline.groups import ABSENT_CLASS_IMAGES
 from marr_pipeline.report.population import under_distribution
 from marr_pipeline.report.scores import SampleScores
 
-ABSENT_CLASS_IMAGES = 0.5
 QUANTILE = 1.96
 """Of the normal distribution, for 95 %."""
 

@@ -7,6 +7,7 @@ import numpy.typing as npt
 import torch
 
 from marr_pipeline.cache import Cache
+from marr_pipeline.groups import ABSENT_CLASS_IMAGES
 from marr_pipeline.names import REFERENCES
 from marr_pipeline.report import checks
 from marr_pipeline.report.checks import Finding
@@ -52,19 +53,24 @@ def find(shown: Evaluation) -> list[Finding]:
         checks.probabilities_for_logits(shown.rows.logits[:COMPARED_ROWS].double().numpy())
     )
     if train is not None and on_train is not None:
-        before = _balanced_nll(on_train, counts)
-        gains = {
-            key: before - _balanced_nll(train.scores(one), counts)
+        nll = {
+            key: _balanced_nll(train.scores(one), counts)
             for key, one in rectifiers.items()
             if one.metadata.get("fit_split") == "train"
         }
-        found.append(checks.worse_on_own_rows(gains))
-    tuned = {
-        key: {"tuned_on": "train"}
-        for key, one in rectifiers.items()
-        if (one.metadata.get("tuning") or {}).get("source") == "cross-validation"
-    }
-    found.append(checks.tuned_on_seen_rows(tuned))
+        before = _balanced_nll(on_train, counts)
+        found.append(
+            checks.worse_on_own_rows(nll, on_train, softmax=before, num_classes=cached.num_classes)
+        )
+    found.append(
+        checks.tuned_on_seen_rows(
+            [
+                key
+                for key, one in rectifiers.items()
+                if (one.metadata.get("tuning") or {}).get("source") == "cross-validation"
+            ]
+        )
+    )
     if train is not None:
         rows = cached.split("train")
         stored = rows.logits if rows.logits is not None else rows.features
@@ -82,7 +88,8 @@ def _mean_prediction(train: EvaluationRows, prior: npt.NDArray[Any] | None) -> F
     """(K,) mean softmax of the clean training rows, taken from the prior said to training's."""
     counts = train.class_counts.astype(np.float64)
     said = _known(prior, train.class_counts)
-    shift = np.log(np.maximum(counts, 0.5)) - np.log(np.maximum(said, 0.5))
+    shift = np.log(np.maximum(counts, ABSENT_CLASS_IMAGES))
+    shift -= np.log(np.maximum(said, ABSENT_CLASS_IMAGES))
     total = np.zeros(len(counts))
     step = max(1, 2**22 // len(counts))
     for start in range(0, len(train.labels), step):

@@ -20,6 +20,15 @@ def scored(share_right, labels=None):
     return SampleScores(labels, predicted, numbers, numbers, numbers)
 
 
+def own_rows(nll, share_right):
+    return checks.worse_on_own_rows(nll, scored(share_right), softmax=0.7, num_classes=5)
+
+
+def test_a_pull_may_make_memorised_rows_less_certain():
+    assert own_rows({"a": 0.8}, share_right=0.99) is None
+    assert "b by 0.300" in own_rows({"a": 0.8, "b": 1.0}, share_right=0.99).sentence
+
+
 def probabilities(rng):
     rows = rng.random((20, 5))
     return rows / rows.sum(1, keepdims=True)
@@ -39,8 +48,8 @@ FOUND = {
     "R07": lambda rng: checks.small_groups(COUNTS, np.repeat(np.arange(5), 60)),
     "R08": lambda rng: checks.at_chance(scored(0.1), 5),
     "R09": lambda rng: checks.probabilities_for_logits(probabilities(rng)),
-    "R10": lambda rng: checks.worse_on_own_rows({"a": 0.1, "b": -0.2}),
-    "R11": lambda rng: checks.tuned_on_seen_rows({"a": {"tuned_on": "train"}}),
+    "R10": lambda rng: own_rows({"a": 0.6, "b": 0.8}, share_right=0.8),
+    "R11": lambda rng: checks.tuned_on_seen_rows(["a"]),
     "R13": lambda rng: checks.copied_views(VIEWS, ("clean", "augmented", "augmented")),
     "R14": lambda rng: checks.shared_rows(VIEWS[0], VIEWS[0][1:], what="logits"),
 }
@@ -54,8 +63,8 @@ SILENT = {
     "R07": lambda rng: checks.small_groups(COUNTS, TEST),
     "R08": lambda rng: checks.at_chance(scored(0.6), 5),
     "R09": lambda rng: checks.probabilities_for_logits(rng.normal(size=(20, 5))),
-    "R10": lambda rng: checks.worse_on_own_rows({"a": 0.1}),
-    "R11": lambda rng: checks.tuned_on_seen_rows({"a": {"tuned_on": "tune"}}),
+    "R10": lambda rng: own_rows({"a": 0.6}, share_right=0.8),
+    "R11": lambda rng: checks.tuned_on_seen_rows([]),
     "R13": lambda rng: checks.copied_views(VIEWS[:2], ("clean", "augmented")),
     "R14": lambda rng: checks.shared_rows(np.array([1, 2]), np.array([3, 4]), what="ids"),
 }
