@@ -19,7 +19,9 @@ METHOD_STREAM = 5
 
 
 class NormalisedHead(nn.Linear):
-    """logits_j = (s / H) sum_h <z_h / |z_h|, W_jh / (|W_jh| + offset)> + b_j.
+    """logits_j = (s / H) sum_h <z_h / |z_h|, W_jh / (|W_jh| + offset)>.
+
+    It has the bias of any `nn.Linear`, whose place a checkpoint names; it stays zero.
 
     Args:
         num_features: D.
@@ -27,7 +29,6 @@ class NormalisedHead(nn.Linear):
         scale: s.
         parts: H, which divides D.
         offset: added to the length of a row's chunk, Tang et al. (2020); 0 for plain cosines.
-        has_bias: train b, from zero; it stays zero otherwise.
     """
 
     def __init__(
@@ -38,14 +39,13 @@ class NormalisedHead(nn.Linear):
         scale: float,
         parts: int = 1,
         offset: float = 0.0,
-        has_bias: bool = False,
     ) -> None:
         super().__init__(num_features, num_classes)
         self.scale = scale
         self.parts = parts
         self.offset = offset
         nn.init.zeros_(self.bias)
-        self.bias.requires_grad_(has_bias)
+        self.bias.requires_grad_(False)
 
     def normalised(self, features: Tensor) -> Tensor:
         """(N, D) to (N, D), every chunk of unit length; zeros stay zeros."""

@@ -30,7 +30,7 @@ def naive_logits(head, features):
 @pytest.mark.parametrize("offset", [0.0, 1 / 32])
 def test_logits_are_the_formulas_and_linear_in_what_is_normalised(parts, offset):
     torch.manual_seed(0)
-    head = NormalisedHead(6, 4, scale=16, parts=parts, offset=offset, has_bias=True).double()
+    head = NormalisedHead(6, 4, scale=16, parts=parts, offset=offset).double()
     head.bias.data.normal_()
     features = torch.randn(5, 6, dtype=torch.float64)
     normalised = head.normalised(features)
