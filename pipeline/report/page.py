@@ -41,6 +41,48 @@ HEADINGS = {
     "margin_correlation": "Spearman's correlation of a class's training count and mean margin",
     "logit_correlation": "the same with its mean logit",
 }
+SECTIONS = {
+    "methods": "Methods",
+    "checks": "Checks",
+    "figures": "Figures",
+    "priors": "Where it is used",
+    "sweep": "Gamma and pull",
+    "classes": "Classes",
+    "provenance": "Where this comes from",
+}
+FIGURE_WORDS = {
+    "curves": (
+        "From the commonest class to the rarest",
+        "A model without a bias has level lines; rho is the rank correlation with training counts.",
+    ),
+    "confusion": (
+        "What is taken for what",
+        "Each row is a true class. A dark column is a class that others are taken for.",
+    ),
+    "classwise": ("Each class before and after", "What the rare classes gain and the common pay."),
+    "priors": (
+        "Which method for which distribution of test classes",
+        "The strip below names the best; it is pale where chance could have made it so.",
+    ),
+    "geometry": (
+        "Hyperplanes before and after",
+        "The commonest and the rarest class, in the plane of their rows. The dots are an image "
+        "here; pipeline plot geometry writes them as vectors.",
+    ),
+    "reliability": (
+        "Is it as sure as it is right?",
+        "Below the diagonal the model is surer than it is right.",
+    ),
+    "parameters": (
+        "The numbers that were fitted",
+        "A scale above 1 stretches a class's logit; a larger shift favours the class.",
+    ),
+    "forest": (
+        "Differences and their intervals",
+        "A bar that crosses 0 cannot be told from no difference.",
+    ),
+}
+"""Title, and how to read it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +95,7 @@ class Page:
         main: key of the rectifier that the page is about.
         standings: every method, the references first.
         findings: of the checks.
-        figures: caption and SVG element of each.
+        figures: the SVG element of each, by name.
         classes: one record a class.
         priors: exponents, and per method [accuracy in per cent, NLL] at each.
         sweep: gammas, ridges and points [gamma, ridge, overall, many, medium, few, NLL]; or None.
@@ -67,7 +109,7 @@ class Page:
     main: str
     standings: Mapping[str, Standing]
     findings: Sequence[Finding]
-    figures: Sequence[tuple[str, str]]
+    figures: Mapping[str, str]
     classes: Sequence[Mapping[str, Any]]
     priors: Mapping[str, Any]
     sweep: Mapping[str, Any] | None
@@ -94,7 +136,9 @@ def render(page: Page) -> str:
             (key, [_cell(standing, column) for column in COLUMNS])
             for key, standing in page.standings.items()
         ],
-        figures=[(caption, Markup(svg)) for caption, svg in page.figures],
+        figures=[(*FIGURE_WORDS[name], Markup(svg)) for name, svg in page.figures.items()],
+        headline=_headline(page.standings["softmax"], page.standings[page.main]),
+        sections=[each for each in SECTIONS.items() if each[0] != "sweep" or page.sweep],
         data=Markup(script),
     )
 
@@ -131,16 +175,19 @@ def words(
         if members.any()
     ]
     first = (
+        f"As it is the model is right on {_percent(softmax, 'overall')} of the test rows of "
+        f"{dataset}; with {main} on {_percent(after, 'overall')}. {_rare(softmax, after)} "
+        f"{_advice(standings, main, findings)}"
+    )
+    second = (
         f"{dataset} has {len(class_counts):,} classes of {class_counts.max():,} to "
-        f"{present.min():,} training images ({', '.join(groups)}). As it is the model is right on "
-        f"{_percent(softmax, 'overall')} of the test rows; with {main} on "
-        f"{_percent(after, 'overall')}, {_gain(after, 'softmax')}. " + _rare(softmax, after)
+        f"{present.min():,} training images ({', '.join(groups)}). {main} is worth "
+        f"{_gain(after, 'softmax')}. "
     )
     adjusted = after.estimates.get(difference_key("overall", "logit-adjustment"))
-    second = ""
     if adjusted is not None:
         is_apart = adjusted.is_significant
-        second = (
+        second += (
             f"Logit adjustment, which fits nothing, is right on "
             f"{_percent(standings['logit-adjustment'], 'overall')}: {main} is "
             + (
@@ -154,7 +201,24 @@ def words(
         f"{softmax.estimates['nll'].value:.3f} of the softmax and "
         f"{standings['logit-adjustment'].estimates['nll'].value:.3f} of logit adjustment."
     )
-    return [first, second, _advice(standings, main, findings)]
+    return [first, second]
+
+
+def _headline(before: Standing, after: Standing) -> list[tuple[str, str, str]]:
+    """What the reader looks for first, before and after."""
+    rarest = [name for name in ("few", "medium") if after.estimates[name].exists][:1]
+    accuracies = [
+        (what, _percent(before, name), _percent(after, name))
+        for what, name in [
+            ("right overall", "overall"),
+            *((f"right in {name}-shot classes", name) for name in rarest),
+        ]
+    ]
+    likelihoods = [f"{one.estimates['nll'].value:.3f}" for one in (before, after)]
+    return [
+        *accuracies,
+        ("negative log likelihood (less is better)", likelihoods[0], likelihoods[1]),
+    ]
 
 
 def _rare(softmax: Standing, after: Standing) -> str:

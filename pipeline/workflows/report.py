@@ -1,7 +1,7 @@
 """`report`: one page of HTML that says what rectification did to a model, and what to do."""
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
@@ -43,6 +43,8 @@ METHODS = ("temperature", "lws", "tau-norm", "marr", "marr:paper", "crt")
 """Beside the references and the rectifiers given; those that a cache cannot carry are named."""
 GAMMAS = tuple(round(0.2 * step, 1) for step in range(9))
 RIDGES = (0.3, 3.0, 30.0)
+COARSE_ABOVE = 5_000_000
+"""Logits that are fitted, beyond which every other gamma is swept."""
 SLOW_FIGURES = ("gamma",)
 """Those that fit anew; the page's own sweep stands for it."""
 PRIOR_STEPS = tuple(round(1 - 0.1 * step, 1) for step in range(21))
@@ -112,8 +114,8 @@ def write_report(
         raise ConfigError(f"{output}: a name ending in .html expected, got {output.suffix!r}")
     parts = ("methods", "checks", "figures", "priors", "sweep", "page")
 
-    def begin(part: str) -> None:
-        progress(parts.index(part), len(parts), part)
+    def begin(part: str, note: str = "") -> None:
+        progress(parts.index(part), len(parts), f"{part}: {note}" if note else part)
 
     cached = opened(cache)
     shown = _shown(cached, rectifiers, split=split, any_head=any_head)
@@ -128,11 +130,11 @@ def write_report(
     begin("checks")
     findings = find(shown)
     begin("figures")
-    figures, missing = _figures(shown)
+    figures, missing = _figures(shown, lambda name: begin("figures", name))
     begin("priors")
     priors = _priors(cached, scored)
     begin("sweep")
-    swept = _swept(cached, split, passed_over)
+    swept = _swept(cached, split, passed_over, lambda note: begin("sweep", note))
     begin("page")
     main = next(key for key in shown.rectifiers if key not in REFERENCES)
     page = Page(
@@ -189,7 +191,13 @@ def _scored(
         if key not in REFERENCES
     }
     first = {key: scored.pop(key) for key in REFERENCES}
-    return {**first, **of_files, **scored}, passed_over
+    given = [one.scores.nll for one in of_files.values()]
+    others = {
+        key: one
+        for key, one in scored.items()
+        if not any(np.array_equal(one.scores.nll, nll) for nll in given)  # a file's, once more
+    }
+    return {**first, **of_files, **others}, passed_over
 
 
 def _scored_file(rows: EvaluationRows, rectifier: Rectifier) -> Scored:
@@ -210,18 +218,19 @@ def _scored_file(rows: EvaluationRows, rectifier: Rectifier) -> Scored:
     )
 
 
-def _figures(shown: Evaluation) -> tuple[list[tuple[str, str]], dict[str, str]]:
-    """Caption and SVG of each figure, and why others are not there."""
-    found, missing = [], {}
-    for name, function in FIGURES.items():
+def _figures(
+    shown: Evaluation, begin: Callable[[str], None]
+) -> tuple[dict[str, str], dict[str, str]]:
+    """The SVG of each figure by name, and why others are not there."""
+    found, missing = {}, {}
+    for name in FIGURES:
         if name in SLOW_FIGURES:
             continue
+        begin(name)
         try:
-            svg = svg_text(draw(name, shown), prefix=name)
+            found[name] = svg_text(draw(name, shown), prefix=name)
         except (PipelineError, CacheError, PlotError) as error:
             missing[f"figure {name}"] = str(error)
-            continue
-        found.append((str(function.__doc__).splitlines()[0], svg))
     return found, missing
 
 
@@ -236,10 +245,20 @@ def _priors(cached: Cache, scored: Mapping[str, Scored]) -> dict[str, Any]:
     return {"exponents": PRIOR_STEPS, "methods": table}
 
 
-def _swept(cached: Cache, split: str, passed_over: dict[str, str]) -> dict[str, Any] | None:
+def _swept(
+    cached: Cache, split: str, passed_over: dict[str, str], begin: Callable[[str], None]
+) -> dict[str, Any] | None:
     """Overall accuracy and NLL of MARR over gamma and the strength of its pull."""
+    num_logits = len(cached.split("train").labels) * cached.num_classes
+    gammas = GAMMAS if num_logits <= COARSE_ABOVE else GAMMAS[::2]
     try:
-        found = sweep(cached, RectifySettings(), {"gamma": GAMMAS, "l2": RIDGES}, eval_split=split)
+        found = sweep(
+            cached,
+            RectifySettings(),
+            {"gamma": gammas, "l2": RIDGES},
+            eval_split=split,
+            progress=lambda done, total, note="": begin(f"{done} of {total} fits"),
+        )
     except PipelineError as error:
         passed_over["sweep"] = str(error)
         return None
@@ -252,7 +271,7 @@ def _swept(cached: Cache, split: str, passed_over: dict[str, str]) -> dict[str, 
         ]
         for point in found.points
     ]
-    return {"gammas": GAMMAS, "ridges": RIDGES, "points": points}
+    return {"gammas": gammas, "ridges": RIDGES, "points": points}
 
 
 def _percent(value: float) -> float | None:

@@ -1,19 +1,16 @@
 """`pipeline report`: what the page says, and that it works in a browser."""
 
-import json
 import re
-import shutil
-import subprocess
 
 import numpy as np
 import pytest
+from browser import CHROMIUM, Browser
 from caches import write_splits
 
 from marr_pipeline.cache import SplitArrays
 from marr_pipeline.workflows.report import write_report
 
 NASTY = "</script><script>alert(1)</script> & <b>ibis</b>"
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 
 
 @pytest.fixture(scope="module")
@@ -68,65 +65,73 @@ def test_the_command_writes_it_and_lists_what_it_found(
     assert refused.code == 2
 
 
-ACTIONS = """
-<script>
-window.addEventListener("load", () => {
-  const told = {};
-  const texts = (id, at) => [...document.querySelectorAll(`#${id} tbody tr`)]
-    .filter(row => !row.hidden).map(row => row.cells[at].textContent);
-  const head = (id, at) => document.querySelectorAll(`#${id} thead button`)[at];
-  const move = (id, value) => {
-    const slider = document.getElementById(id);
-    slider.value = value; slider.dispatchEvent(new Event("input"));
-  };
-  head("table-methods", 1).click(); told.down = texts("table-methods", 1);
-  head("table-methods", 1).click(); told.up = texts("table-methods", 1);
-  head("table-classes", 0).click(); told.names = texts("table-classes", 0);
-  const search = document.getElementById("search");
-  search.value = "FO"; search.dispatchEvent(new Event("input"));
-  told.found = texts("table-classes", 0);
-  told.status = document.getElementById("found").textContent;
-  told.uniform = texts("table-priors", 1);
-  move("prior", 0); told.trained = texts("table-priors", 1);
-  told.prior = document.getElementById("prior-value").textContent;
-  move("gamma", 0); move("ridge", 2); told.swept = texts("table-sweep", 0);
-  told.wide = document.documentElement.scrollWidth - document.documentElement.clientWidth;
-  head("table-methods", 2).focus(); told.focused = document.activeElement.textContent;
-  const result = document.createElement("pre");
-  result.id = "told"; result.textContent = JSON.stringify(told); document.body.append(result);
-});
-</script>
-"""
+def column(name, at):
+    return (
+        f"[...document.querySelectorAll('#table-{name} tbody tr')].filter(row => !row.hidden)"
+        f".map(row => row.cells[{at}].textContent)"
+    )
+
+
+SEEN = (
+    "(style => style.outlineStyle + style.outlineWidth)(getComputedStyle(document.activeElement))"
+)
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="no chromium; `.ci/run` installs Debian's")
 @pytest.mark.parametrize("width", [390, 1280])
-def test_sorting_search_and_sliders_work_in_a_browser(page, width, tmp_path):
-    tried = tmp_path / "tried.html"
-    tried.write_text(page.html.replace("</body>", ACTIONS + "</body>"))
-    done = subprocess.run(
-        [
-            *(CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--dump-dom"),
-            *("--enable-logging=stderr", f"--user-data-dir={tmp_path / 'profile'}"),
-            *(f"--window-size={width},900", "--virtual-time-budget=4000", tried.as_uri()),
-        ],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=True,
-    )
-    assert "CONSOLE" not in done.stderr, done.stderr
-    told = json.loads(re.search(r'<pre id="told">(.*?)</pre>', done.stdout, re.S)[1])
-    values = [float(text.split()[0]) for text in told["down"]]
-    assert values == sorted(values, reverse=True)
-    assert [float(text.split()[0]) for text in told["up"]] == values[::-1]
-    assert told["names"][1:] == ['cat, "tabby"', "fox"]
-    assert (told["found"], told["status"]) == (["fox"], "1 found")
-    assert told["prior"] == "training's own"
-    assert told["trained"] != told["uniform"]
-    assert told["swept"] == ["0, 30"]
-    assert told["focused"] == "many"
-    assert told["wide"] <= 0
+def test_all_of_it_works_by_keyboard_alone(page, width, tmp_path):
+    with Browser(page.path.as_uri(), width=width, profile=tmp_path / "profile") as browser:
+        value, press = browser.value, browser.press
+        browser.tab_to("it.hash === '#classes'")
+        press("Enter")
+        assert value("location.hash") == "#classes"
+        browser.tab_to("it.id === 'search'")  # the next stop after the jump
+        assert value("document.getElementById('classes').getBoundingClientRect().top") < 900
+        assert value(SEEN) == "solid3px"
+        for letter in "fo":
+            press(letter)
+        assert value(column("classes", 0)) == ["fox"]
+        assert value("document.getElementById('found').textContent") == "1 found"
+
+        value("document.activeElement.blur(); scrollTo(0, 0); getSelection().removeAllRanges()")
+        browser.tab_to("it.closest('#table-methods th') && it.textContent === 'overall'")
+        assert value(SEEN) == "solid3px"
+        sort = "document.activeElement.closest('th').ariaSort"
+        press("Enter")
+        assert value(sort) == "descending"
+        overall = [float(text.split()[0]) for text in value(column("methods", 1))]
+        assert overall == sorted(overall, reverse=True)
+        press(" ")
+        assert value(sort) == "ascending"
+        assert [float(text.split()[0]) for text in value(column("methods", 1))] == overall[::-1]
+        assert value("document.querySelectorAll('#table-methods [aria-sort]').length") == 1
+
+        browser.tab_to("it.id === 'prior'")
+        uniform = value(column("priors", 1))
+        press("ArrowLeft", times=10)
+        assert value("document.activeElement.ariaValueText") == "training's own"
+        assert value("document.getElementById('prior-value').textContent") == "training's own"
+        assert value(column("priors", 1)) != uniform
+        browser.tab_to("it.id === 'gamma'")
+        press("Home")
+        browser.tab_to("it.id === 'ridge'")
+        press("End")
+        assert value(column("sweep", 0)) == ["0, 30"]
+        wide = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+        assert value(wide) <= 0
+        assert value("document.querySelectorAll('b, script').length") == value(
+            "document.querySelectorAll('dd > b, .finding b').length + 2"
+        )  # none of a class name's own
+        assert not browser.errors
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no chromium; `.ci/run` installs Debian's")
+def test_it_prints_without_what_paper_cannot_do(page, tmp_path):
+    with Browser(page.path.as_uri(), width=1280, profile=tmp_path / "profile") as browser:
+        browser.call("Emulation.setEmulatedMedia", media="print")
+        hidden = "[...document.querySelectorAll('nav, input')].every(it => !it.offsetParent)"
+        assert browser.value(hidden)
+        assert browser.call("Page.printToPDF")["data"].startswith("JVBERi")  # %PDF
 
 
 def luminance(colour):
