@@ -11,6 +11,7 @@ import mmap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from html import escape
 from os import PathLike
 from pathlib import Path
 from typing import Literal, TypeVar, cast
@@ -114,6 +115,14 @@ class Cache:
     def num_classes(self) -> int:
         """K."""
         return len(self.class_counts)
+
+    def _repr_html_(self) -> str:
+        """What is inside, for a notebook; this package stands alone, so in its own few words."""
+        facts = {"classes": f"{self.num_classes:,}", "fingerprint": self.fingerprint[:12]}
+        for name, each in self.splits.items():
+            facts[name] = f"{len(each.labels):,} rows, views {', '.join(each.views)}"
+        rows = (f"<tr><th>{escape(k)}</th><td>{escape(v)}</td></tr>" for k, v in facts.items())
+        return f"<table><caption>{escape(str(self.path))}</caption>{''.join(rows)}</table>"
 
     def split(self, name: str) -> CachedSplit:
         """The split of that name.

@@ -23,7 +23,9 @@ def ours(*names):
     return {f"marr_pipeline.{name}" for name in names}
 
 
-FOUNDATIONS = ours("names", "protocols", "errors", "groups", "labels", "progress", "files")
+FOUNDATIONS = ours(
+    "names", "protocols", "errors", "groups", "labels", "progress", "files", "notebook"
+)
 FOUNDATIONS |= ours("device", "distributed", "tensor_file")
 ROOMS = ours(
     "cache", "plots", "data", "losses", "backbone", "systems", "optim", "rectify", "report"
@@ -35,6 +37,7 @@ ALLOWED = {
     "marr_pipeline.errors": set(),
     "marr_pipeline.groups": set(),
     "marr_pipeline.labels": ours("errors"),
+    "marr_pipeline.notebook": set(),
     "marr_pipeline.progress": set(),
     "marr_pipeline.protocols": ours("names"),
     "marr_pipeline.files": ours("errors"),

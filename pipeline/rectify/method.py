@@ -7,6 +7,7 @@ from typing import Any, Literal, Self
 import torch
 from torch import Tensor
 
+from marr_pipeline.notebook import html_table
 from marr_pipeline.optim.solvable import FitStatus, Solution
 from marr_pipeline.rectify.affine import AffineFamily
 from marr_pipeline.rectify.inputs import FitContext, FitInputs, HeadFacts
@@ -50,6 +51,11 @@ class FitResult(Solution):
             "passes": self.passes,
             "seconds": self.seconds,
         }
+
+    def _repr_html_(self) -> str:
+        """How it ended, for a notebook."""
+        rows = {"method": self.rectifier.method, **self.record()}
+        return html_table(rows.items(), caption="\n".join(self.warnings))
 
     @classmethod
     def of(

@@ -16,6 +16,7 @@ import numpy.typing as npt
 from markupsafe import Markup
 
 from marr_pipeline.groups import shot_groups
+from marr_pipeline.names import REFERENCES
 from marr_pipeline.report.checks import Finding
 from marr_pipeline.report.comparison import Standing, difference_key
 from marr_pipeline.report.tables import (
@@ -238,7 +239,10 @@ def _advice(standings: Mapping[str, Standing], main: str, findings: Sequence[Fin
     best = max(standings, key=lambda key: standings[key].estimates["overall"].value)
     likeliest = min(standings, key=lambda key: standings[key].estimates["nll"].value)
     gain = standings[main].estimates[difference_key("overall", "softmax")]
-    if gain.is_significant and gain.value > 0:
+    against = standings[main].estimates.get(difference_key("overall", "logit-adjustment"))
+    if against is not None and against.is_significant and against.value < 0 < gain.value:
+        advice = f"Use logit adjustment, which fits nothing and is right more often than {main}."
+    elif gain.is_significant and gain.value > 0:
         advice = f"Use {main} where all classes matter alike"
         if likeliest != main:
             advice += f"; {likeliest} has the best likelihood here"
@@ -250,7 +254,7 @@ def _advice(standings: Mapping[str, Standing], main: str, findings: Sequence[Fin
         )
     else:
         advice = f"On these rows {main} changes too little to be told from chance."
-    if best not in (main, "softmax"):
+    if best not in (main, *REFERENCES):
         advice += f" The largest accuracy in the table is {best}'s, which was seen on these rows."
     if findings:
         codes = ", ".join(finding.code for finding in findings)

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from marr_pipeline.notebook import html_table
 from marr_pipeline.report.metrics import Metrics
 
 Notation = Literal["percent", "difference", "decimal", "correlation", "seconds", "count", "text"]
@@ -92,6 +93,14 @@ class Table:
     rows: Mapping[str, Mapping[str, Cell]]
     caption: str = ""
     label: str = ""
+
+    def html(self) -> str:
+        """For a notebook."""
+        return html_table(
+            [(name, *self.texts(name)) for name in self.rows],
+            headings=["", *(column.heading for column in self.columns)],
+            caption=self.caption,
+        )
 
     def texts(self, name: str) -> list[str]:
         """The cells of a row as they are written."""
@@ -265,10 +274,15 @@ FACTS = (
 )
 
 
-def metrics_table(rows: Mapping[str, Metrics]) -> str:
-    """One line a classifier; per cent but for NLL, a dash where there is nothing to average."""
+def table_of_metrics(rows: Mapping[str, Metrics], caption: str = "") -> Table:
+    """One row a classifier; per cent but for NLL, a dash where there is nothing to average."""
     cells = {
         name: {key: Estimate(value=value) for key, value in metrics.summaries().items()}
         for name, metrics in rows.items()
     }
-    return terminal_table(Table(columns=METRIC_COLUMNS, rows=cells), min_width=10)
+    return Table(columns=METRIC_COLUMNS, rows=cells, caption=caption)
+
+
+def metrics_table(rows: Mapping[str, Metrics]) -> str:
+    """`table_of_metrics` for a terminal."""
+    return terminal_table(table_of_metrics(rows), min_width=10)

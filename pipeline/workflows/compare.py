@@ -19,7 +19,7 @@ from marr_pipeline.report.bootstrap import Bootstrap
 from marr_pipeline.report.compared import EVERYTHING, Notes, comparison_text
 from marr_pipeline.report.compared import Layout as Layout
 from marr_pipeline.report.comparison import Scored, Standing, compare_methods, over_seeds
-from marr_pipeline.report.tables import SIGNIFICANT
+from marr_pipeline.report.tables import COMPARED_METRICS, GAINS, SIGNIFICANT, Table
 from marr_pipeline.workflows.cached import (
     CacheLike,
     check_needs,
@@ -90,6 +90,12 @@ class Comparison:
         )
         cells = {key: report.cells() for key, report in self.reports.items()}
         return comparison_text(cells, notes=notes, table_format=table_format, layout=layout)
+
+    def _repr_html_(self) -> str:
+        """Both tables in one, for a notebook."""
+        cells = {key: report.cells() for key, report in self.reports.items()}
+        caption = "\n".join((f"Split {self.split}", *self.warnings))
+        return Table(columns=(*COMPARED_METRICS, *GAINS), rows=cells, caption=caption).html()
 
     def save(self, path: Path, table_format: str, layout: Layout = EVERYTHING) -> None:
         """Write the tables, complete or not at all."""

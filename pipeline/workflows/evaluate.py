@@ -10,7 +10,7 @@ from marr_pipeline.errors import ConfigError
 from marr_pipeline.names import REFERENCES
 from marr_pipeline.rectify.rectifier import Rectifier
 from marr_pipeline.report.metrics import Metrics
-from marr_pipeline.report.tables import metrics_table
+from marr_pipeline.report.tables import metrics_table, table_of_metrics
 from marr_pipeline.workflows.cached import (
     CacheLike,
     EvaluationRows,
@@ -44,6 +44,10 @@ class Evaluation:
     def table(self) -> str:
         """The metrics, one line a key."""
         return metrics_table(self.metrics())
+
+    def _repr_html_(self) -> str:
+        """The metrics, for a notebook."""
+        return table_of_metrics(self.metrics(), caption=f"Split {self.split}").html()
 
     def document(self) -> dict[str, Any]:
         """The JSON document of `pipeline evaluate`."""

@@ -25,7 +25,7 @@ from marr_pipeline.rectify.settings import RectifySettings
 from marr_pipeline.rectify.tuning import TuningOptions
 from marr_pipeline.rectify.tuning.choice import Tuning
 from marr_pipeline.report.metrics import Metrics
-from marr_pipeline.report.tables import metrics_table
+from marr_pipeline.report.tables import metrics_table, table_of_metrics
 from marr_pipeline.workflows.cached import (
     CacheLike,
     closed_form,
@@ -76,6 +76,13 @@ class Rectification:
             return None
         names = ("softmax", "logit adjustment", f"after {self.settings.method}")
         return metrics_table(dict(zip(names, self.metrics.values(), strict=True)))
+
+    def _repr_html_(self) -> str:
+        """What was fitted, how it ended and what it is worth, for a notebook."""
+        names = ("softmax", "logit adjustment", f"after {self.settings.method}")
+        rows = dict(zip(names, self.metrics.values(), strict=True)) if self.metrics else {}
+        caption = "\n".join((*self.header(), self.certificate(), *self.warnings))
+        return table_of_metrics(rows, caption=caption).html()
 
     def certificate(self) -> str:
         """How the fit ended, in one line."""

@@ -30,6 +30,7 @@ from marr_pipeline.report.tables import (
     Table,
     csv_table,
     metrics_table,
+    table_of_metrics,
 )
 from marr_pipeline.workflows.cached import (
     CacheLike,
@@ -112,6 +113,12 @@ class Sweep:
     def table(self) -> str:
         """The metrics of each point under what makes it differ."""
         return metrics_table({**self.baselines, **{one.name: one.metrics for one in self.points}})
+
+    def _repr_html_(self) -> str:
+        """The metrics of each point, for a notebook."""
+        points = {one.name: one.metrics for one in self.points}
+        caption = "\n".join((f"{self.base.method} on split {self.eval_split}", *self.warnings))
+        return table_of_metrics({**self.baselines, **points}, caption=caption).html()
 
     def csv(self) -> str:
         """`COLUMNS` of the baselines and of every point, which only `standings` can fill."""
