@@ -151,7 +151,7 @@ def svg_text(drawing: Drawing, *, prefix: str) -> str:
         prefix: what its ids begin with, of its own in the page.
     """
     for line in drawing.figure.findobj(Line2D):
-        if line.get_linestyle() == "None" and len(line.get_xdata(orig=False)) > PAGE_DOTS:
+        if line.get_linestyle() == "None" and np.size(line.get_xdata(orig=False)) > PAGE_DOTS:
             line.set_rasterized(True)
     for text in drawing.figure.findobj(Text):
         text.set_path_effects([])  # a halo writes every letter's outline twice
