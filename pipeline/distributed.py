@@ -36,6 +36,10 @@ class LostRankError(PipelineError):
     """Another process of the run has ended; its own message says why."""
 
 
+class LostWorkerError(PipelineError):
+    """A process that works for this one has ended, such as one that decodes images."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Ranks:
     """This process among those of the run.
@@ -194,7 +198,8 @@ def lost_rank() -> Iterator[None]:
 def deferred_interrupt() -> Iterator[Callable[[], bool]]:
     """Within the block, Ctrl-C and SIGTERM are only noted; the yielded function tells of it.
 
-    So what is saved afterwards is a whole state.
+    So what is saved afterwards is a whole state. A signal that was sent to the whole process group
+    ends the processes that decode images too: that they are lost is then no error but the stop.
 
     A second Ctrl-C raises KeyboardInterrupt at once. A second SIGTERM does not: schedulers repeat
     it, and those who cannot wait send SIGKILL. Outside the main thread nothing changes: Python
@@ -213,6 +218,10 @@ def deferred_interrupt() -> Iterator[Callable[[], bool]]:
     previous = {number: signal.signal(number, note) for number in _SIGNALS}
     try:
         yield noted.is_set
+    except LostWorkerError as error:
+        if noted.is_set():
+            raise KeyboardInterrupt from error
+        raise
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)

@@ -30,7 +30,8 @@ from torchvision.transforms.v2 import functional
 
 from marr_pipeline.data.image_files import ImageFiles, open_image
 from marr_pipeline.data.views import Augmentation, Batch, ImageSplit, ViewPass
-from marr_pipeline.errors import DataError, PipelineError
+from marr_pipeline.distributed import LostWorkerError
+from marr_pipeline.errors import DataError
 
 NUM_TRIES = 10  # torchvision's, before it takes the centre
 AREA, RATIO = slice(0, NUM_TRIES), slice(NUM_TRIES, 2 * NUM_TRIES)
@@ -169,7 +170,7 @@ def _checked(replies: Iterator[_Reply]) -> Iterator[Tensor]:
             if isinstance(broken, RuntimeError) and not str(broken).startswith(WORKER_DIED):
                 raise
             reason = " ".join(str(broken).split()) or type(broken).__name__
-            raise PipelineError(
+            raise LostWorkerError(
                 f"image workers: all of them expected to live, got {reason}; give fewer "
                 "--workers, a smaller --batch-size or more shared memory (/dev/shm)"
             ) from broken

@@ -190,7 +190,7 @@ class ImageSplit(ABC):
         Raises:
             ConfigError: an augmentation for images of another kind.
             DataError: an image cannot be read; names it.
-            PipelineError: a process that decodes was killed, such as for want of shared memory.
+            LostWorkerError: a process that decodes was killed, such as for want of shared memory.
         """
         augmentation.check(self.image_shape[-1], is_streamed=self.is_streamed)
         return self._batches(passes, augmentation, device)

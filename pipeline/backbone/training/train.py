@@ -196,13 +196,14 @@ def train_backbone(
                 elif is_last and averaged is not None:
                     model.load_state_dict(averaged.state)
                 is_broken = ranks.any(batches.error is not None)
-                ends = ranks.any(interrupted()) or is_broken or is_last
+                is_stopped = ranks.any(interrupted())
+                ends = is_stopped or is_broken or is_last
                 if ends or ranks.any(reports.save_is_due()):
                     saved.save(done, selected, averaged)
                     reports.saved()
                 if ends:
                     ranks.meet()  # the first has saved
-                if is_broken:
+                if is_broken and not is_stopped:
                     raise batches.error or LostRankError(NO_IMAGES)
                 if ends and not is_last:
                     raise KeyboardInterrupt
