@@ -19,6 +19,7 @@ DATASETS = (
     "list",
 )
 ON_BAD_IMAGE = ("fail", "skip")
+VAL_IS = ("tune", "test")
 TORCHVISION_BACKBONES = ("resnet50", "resnet152", "resnext50_32x4d")
 BACKBONES = (
     "resnet8",

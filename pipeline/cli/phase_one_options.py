@@ -35,7 +35,7 @@ DATA_OPTIONS = [
         "--data-root",
         type=input_folder_type,
         help="Folder of the images: train/ and test/ class folders, torchvision's layout, or where "
-        "the paths of the lists begin.",
+        "the relative paths of the lists begin.",
     ),
     *(
         click.option(
@@ -60,6 +60,29 @@ DATA_OPTIONS = [
         default="fail",
         help="A missing or broken image ends the run, or is left out and listed; to find them, "
         "skip reads every image once before.",
+    ),
+    click.option(
+        "--val-is",
+        type=click.Choice(names.VAL_IS),
+        help="What a folder val/, valid/ or validation/ is for.  [default: tune beside a test "
+        "folder, and to be said without one]",
+    ),
+    click.option(
+        "--class-order",
+        type=input_type,
+        help="Text file with a class a line, label 0 first: of class folders, or of labels that "
+        "are names.  [default: sorted as text]",
+    ),
+    click.option(
+        "--exif",
+        is_flag=True,
+        help="Turn pictures as their EXIF tag says; else they are as stored.",
+    ),
+    click.option(
+        "--pixel-range",
+        metavar="LOW,HIGH|own",
+        help="Black and white of pictures of more than 8 bits; own is each one's least and largest "
+        "value.  [default: 0,65535 for 16 bits; those of 32 are refused]",
     ),
     click.option(
         "--imbalance-ratio",

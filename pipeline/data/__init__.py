@@ -15,17 +15,19 @@ from functools import partial
 from pathlib import Path
 
 from marr_pipeline.data.dataset import LongTailedDataset
+from marr_pipeline.data.folder import folder_source
 from marr_pipeline.data.listed import LISTED, OFFICIAL, listed_source
 from marr_pipeline.data.longtail import RowNumbers
-from marr_pipeline.data.normalise import NORMALISATIONS, Normalisation, channel_statistics
-from marr_pipeline.data.packaged import cifar_source, digits_source
-from marr_pipeline.data.resident import ResidentSplit
-from marr_pipeline.data.source import (
-    DatasetSource,
-    SourceRequest,
-    folder_source,
-    without_unreadable,
+from marr_pipeline.data.normalise import (
+    NORMALISATIONS,
+    UNMEASURED,
+    Normalisation,
+    channel_statistics,
 )
+from marr_pipeline.data.packaged import cifar_source, digits_source
+from marr_pipeline.data.picture import AS_STORED, Decoding
+from marr_pipeline.data.resident import ResidentSplit
+from marr_pipeline.data.source import DatasetSource, SourceRequest, without_unreadable
 from marr_pipeline.data.views import Augmentation
 from marr_pipeline.errors import ConfigError
 from marr_pipeline.progress import Progress, silent
@@ -42,6 +44,16 @@ DATASETS: dict[str, SourceFinder] = {
     "folder": folder_source,
     "list": partial(listed_source, "list"),
 }
+
+OF_FOLDERS = ("folder", "cifar10-lt", "cifar100-lt")
+OF_FILES = (*OF_FOLDERS, *LISTED)
+TAKES = {
+    "val_is": OF_FOLDERS,
+    "class_order": (*OF_FOLDERS, "list"),
+    "exif": OF_FILES,
+    "pixel_range": OF_FILES,
+}
+"""Options of reading, and the datasets that they are for."""
 
 _POLICY = Augmentation(crop=True, flip=True, autoaugment="torchvision", cutout=True)
 
@@ -72,6 +84,10 @@ def load_dataset(
     stored_skipped: Mapping[str, Sequence[str]] | None = None,
     network_size: int | None = None,
     normalisation: Normalisation | None = None,
+    val_is: str | None = None,
+    class_order: tuple[str, ...] | None = None,
+    decoding: Decoding = AS_STORED,
+    decodes: bool = True,
     progress: Progress = silent,
 ) -> LongTailedDataset:
     """A dataset's splits, its training images cut to a long tail; small images are decoded.
@@ -94,6 +110,12 @@ def load_dataset(
         stored_skipped: with `stored_rows`, the images that were left out then.
         network_size: side that the network was made for, taken before that of a dataset of files.
         normalisation: of the pixels; None takes the dataset's.
+        val_is: `tune` or `test`, what a folder `val/` is for; None asks for it without a test
+            folder.
+        class_order: K names, label 0 first; None sorts the names of folders, or of labels.
+        decoding: how pictures in files become pixels.
+        decodes: false leaves all images in their files: those of small ones have shapes alone,
+            none is looked for that cannot be read, and their own statistics are `UNMEASURED`.
         progress: told how far decoding is.
 
     Raises:
@@ -109,6 +131,19 @@ def load_dataset(
             f"--list-train, --list-tune, --list-test, --path-prefix: none expected for {name}, "
             f"got some; they are for {', '.join(LISTED)}"
         )
+    reading: dict[str, object] = {
+        "val_is": val_is,
+        "class_order": class_order is not None,
+        "exif": decoding.exif,
+        "pixel_range": decoding.pixel_range,
+    }
+    reading = {option: value for option, value in reading.items() if value}
+    for option in reading:
+        if name not in TAKES[option]:
+            raise ConfigError(
+                f"--{option.replace('_', '-')}: none expected for {name}, got one; it is for "
+                f"{', '.join(TAKES[option])}"
+            )
     request = SourceRequest(
         data_root=data_root,
         data_seed=data_seed,
@@ -118,12 +153,16 @@ def load_dataset(
         workers=workers,
         progress=progress,
         network_size=network_size,
+        val_is=val_is,
+        class_order=class_order,
+        decoding=decoding,
+        decodes=decodes,
     )
     source = DATASETS[name](request)
     if stored_rows is not None:
         skipped = {split: tuple(ids) for split, ids in (stored_skipped or {}).items()}
         source = replace(source, skipped=skipped)
-    elif skip_unreadable:
+    elif skip_unreadable and decodes:
         source = without_unreadable(source)
     protocol = PROTOCOLS[name]
     ratio = protocol.imbalance_ratio if imbalance_ratio is None else imbalance_ratio
@@ -145,7 +184,7 @@ def load_dataset(
         used = NORMALISATIONS[defaults.normalisation]
     else:
         assert isinstance(train, ResidentSplit), "the normalisation of large images is stated"
-        used = channel_statistics(train.images)
+        used = UNMEASURED if train.images.is_meta else channel_statistics(train.images)
     return LongTailedDataset(
         name=name,
         class_names=source.class_names,
@@ -159,4 +198,7 @@ def load_dataset(
         tune_fraction=tune_fraction,
         data_seed=data_seed,
         skipped=source.skipped,
+        notes=source.notes,
+        source_warnings=source.warnings,
+        reading=reading,
     )

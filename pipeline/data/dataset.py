@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from marr_pipeline.data.longtail import RowNumbers
-from marr_pipeline.data.normalise import Normalisation
+from marr_pipeline.data.normalise import UNMEASURED, Normalisation
 from marr_pipeline.data.views import ImageSplit
 from marr_pipeline.errors import DataError
 from marr_pipeline.groups import shot_groups
@@ -37,6 +37,9 @@ class LongTailedDataset:
         tune_fraction: the part of every training class that was held out as `tune`.
         data_seed: seed of every draw that chose images.
         skipped: per split, the ids of the images that could not be read and were left out.
+        notes: what a user should know of how classes and files were read.
+        source_warnings: what a user should look at in the files.
+        reading: what was asked of the reading of files beyond the defaults, as JSON values.
     """
 
     name: str
@@ -51,6 +54,9 @@ class LongTailedDataset:
     data_seed: int
     own_normalisation: bool = True
     skipped: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    source_warnings: tuple[str, ...] = ()
+    reading: Mapping[str, object] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for split, images in self.splits.items():
@@ -82,20 +88,37 @@ class LongTailedDataset:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What a user should know of the images: that they are not the published ones."""
+        """What a user should look at in the images, such as that they are not the published."""
         figures = protocol_of(self.name).figures.get(self.imbalance_ratio)
         if figures is None or self.tune_fraction:
-            return ()
+            return self.source_warnings
         sizes = {name: len(split) for name, split in self.splits.items()}
         different = differences_from_published(
             figures, class_counts=self.class_counts, split_sizes=sizes
         )
         if not different:
-            return ()
+            return self.source_warnings
         return (
+            *self.source_warnings,
             f"{self.name}: not the published data: {'; '.join(different)}; results cannot be set "
             "beside published ones",
         )
+
+    @property
+    def normalised_by(self) -> str:
+        """MEAN/STD, or where it would come from if the images were decoded."""
+        is_unmeasured = self.normalisation is UNMEASURED
+        return "the images' own statistics" if is_unmeasured else self.normalisation.text
+
+    def remarks(self, split: str) -> dict[str, list[str]]:
+        """Ids of the images in which Pillow found something, by what it was."""
+        images = self.splits[split]
+        if not images.remarks.rows or images.ids is None:
+            return {}
+        ids = dict(zip(images.source_indices.tolist(), images.ids, strict=True))
+        return {
+            kind: [ids[row] for row in sorted(rows)] for kind, rows in images.remarks.rows.items()
+        }
 
     def source_rows(self) -> dict[str, RowNumbers]:
         """Rows (N,) int64 that each split took from its source: enough to draw it again."""
@@ -114,6 +137,7 @@ class LongTailedDataset:
             "class_names": list(self.class_names),
             "class_counts": self.class_counts.tolist(),
             "normalisation": self.normalisation.record(),
+            **self.reading,
         }
         if not self.own_normalisation:
             record["own_normalisation"] = False

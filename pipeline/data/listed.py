@@ -5,16 +5,22 @@ The lists of ImageNet-LT and Places-LT exist with two sets of paths for the same
 `data_256/<letter>/<class>/FILE` and `val_256/FILE` (LADE, Hong et al., 2021). Which one a list
 has and which one a disk has are independent, so every list is tried in every layout, unless the
 user maps beginnings of paths.
+
+A listed path begins at the data root; an absolute one is taken as it is, and counts as the same
+path if it lies below the root. Where paths have no suffix, the one that the files have is taken.
 """
 
+import os
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path, PurePosixPath
 
 import numpy as np
 import numpy.typing as npt
 
-from marr_pipeline.data.image_files import ImageFiles
-from marr_pipeline.data.list_file import ListFile, check_classes, class_names_of, read_list
+from marr_pipeline.data.class_order import named
+from marr_pipeline.data.image_files import SUFFIXES, ImageFiles
+from marr_pipeline.data.list_file import ListFile, check_classes, class_names_of, read_lists
 from marr_pipeline.data.source import DatasetSource, FileSource, SourceRequest, SplitSource
 from marr_pipeline.errors import ConfigError, DataError
 from marr_pipeline.names import SPLITS
@@ -46,7 +52,11 @@ def listed_source(name: str, request: SourceRequest) -> DatasetSource:
     protocol = PROTOCOLS[name]
     root = request.root(f"the folder that the paths of {name} begin at")
     paths = _list_paths(name, root, protocol, request.lists)
-    lists = {split: read_list(path) for split, path in paths.items()}
+    lists = read_lists(
+        paths,
+        on_disk=partial(_below, roots=_spellings(root), prefixes=request.path_prefixes),
+        class_order=request.class_order,
+    )
     num_classes = check_classes(lists, at_most=protocol.num_classes)
     _check_apart(lists)
     image_size = request.side(protocol.image_size)
@@ -65,6 +75,7 @@ def listed_source(name: str, request: SourceRequest) -> DatasetSource:
         name=name,
         class_names=class_names_of(lists["train"], folders, num_classes),
         splits=splits,
+        notes=_notes(lists, is_ordered=request.class_order is not None),
     )
 
 
@@ -86,14 +97,66 @@ def _list_paths(
 def _files(
     root: Path, listed: ListFile, folders: Mapping[int, str], request: SourceRequest
 ) -> ImageFiles:
-    paths = [replace_prefix(path, request.path_prefixes) for path in listed.image_paths]
+    paths: Sequence[str] = listed.image_paths
     if not request.path_prefixes:
         layout = choose_layout(root, paths, listed.labels, folders)
         paths = [
             layout(path, folders.get(label, ""))
             for path, label in zip(paths, listed.labels.tolist(), strict=True)
         ]
-    return ImageFiles(root, tuple(paths), listed.path, listed.lines)
+    suffix = _missing_suffix(root, paths)
+    ids = tuple(path + suffix for path in paths) if suffix else tuple(paths)
+    return ImageFiles(root, ids, listed.path, listed.lines, request.decoding)
+
+
+def _missing_suffix(root: Path, paths: Sequence[str]) -> str:
+    """The suffix that most of some listed paths lack, as tables of ids do; else none."""
+    sample = [paths[row] for row in _sample(len(paths))]
+    if any(PurePosixPath(path).suffix.lower() in SUFFIXES for path in sample):
+        return ""
+
+    def num_found(suffix: str) -> int:
+        return sum((root / f"{path}{suffix}").is_file() for path in sample)
+
+    tried = sorted(SUFFIXES)
+    return max(["", *tried, *map(str.upper, tried)], key=num_found)
+
+
+def _sample(num_paths: int) -> list[int]:
+    """Some rows, evenly spread."""
+    rows = np.unique(np.linspace(0, num_paths - 1, NUM_TRIED).round().astype(int))
+    return [int(row) for row in rows]
+
+
+def _spellings(root: Path) -> tuple[str, ...]:
+    """How absolute paths below the root may begin."""
+    ways = {os.path.abspath(root), os.path.realpath(root)}  # noqa: PTH100 - links stay as they are
+    return tuple(f"{way.rstrip('/')}/" for way in sorted(ways))
+
+
+def _below(path: str, *, roots: Sequence[str], prefixes: Sequence[tuple[str, str]]) -> str:
+    """A listed path with its beginning mapped, and relative to the data root if it lies there."""
+    path = replace_prefix(path, prefixes)
+    if path.startswith("/"):
+        for root in roots:
+            if path.startswith(root):
+                return path.removeprefix(root)
+    return path
+
+
+def _notes(lists: Mapping[str, ListFile], *, is_ordered: bool) -> tuple[str, ...]:
+    """Which columns were taken, and which names the labels got."""
+    notes = [
+        f"{listed.path}: read by its columns {', '.join(listed.columns)}"
+        for listed in lists.values()
+        if listed.columns
+    ]
+    train = lists["train"]
+    if train.has_names:
+        pairs = [f"{label} {name}" for label, name in sorted(train.class_names.items())]
+        rule = "by --class-order" if is_ordered else "in sorted order"
+        notes.append(f"{train.path}: labels are names, numbered {rule}: {named(pairs)}")
+    return tuple(notes)
 
 
 def _check_apart(lists: Mapping[str, ListFile]) -> None:
@@ -161,7 +224,7 @@ def choose_layout(
         labels: (M,) int64.
         folders: name of each class's folder; a class without one is tried as listed only.
     """
-    sample = np.unique(np.linspace(0, len(paths) - 1, NUM_TRIED).round().astype(int)).tolist()
+    sample = _sample(len(paths))
 
     def num_found(layout: Layout) -> int:
         places = (layout(paths[row], folders.get(int(labels[row]), "")) for row in sample)

@@ -69,6 +69,12 @@ NORMALISATIONS = {name: Normalisation(*each) for name, each in protocols.NORMALI
 """By the names of `names.NORMALISATIONS`."""
 
 
+UNMEASURED = Normalisation((0.0,) * 3, (1.0,) * 3)
+"""Stands for the own statistics of images that are not decoded."""
+
+IMAGES_PER_HISTOGRAM = 256
+
+
 def normalise(images: Tensor, normalisation: Normalisation) -> Tensor:
     """Network input of `images` (N, C, H, W) uint8: float32, channels-last, on their device."""
     factor, shift = _factor_and_shift(normalisation, images.device)
@@ -119,7 +125,12 @@ def channel_statistics(images: Tensor) -> Normalisation:
     values = torch.arange(256, dtype=torch.float64) / 255.0
     means, deviations = [], []
     for channel in images.unbind(1):
-        share = torch.bincount(channel.flatten().int(), minlength=256).double() / channel.numel()
+        # In parts: as integers, pixels take four to eight times their bytes.
+        counts = torch.zeros(256, dtype=torch.int64)
+        for start in range(0, len(channel), IMAGES_PER_HISTOGRAM):
+            part = channel[start : start + IMAGES_PER_HISTOGRAM]
+            counts += torch.bincount(part.flatten().int(), minlength=256)
+        share = counts.double() / channel.numel()
         mean = float(share @ values)
         means.append(mean)
         is_constant = int((share > 0).sum()) == 1

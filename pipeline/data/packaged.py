@@ -22,8 +22,10 @@ import torch
 from sklearn.datasets import load_digits
 from torchvision.datasets import CIFAR10, CIFAR100
 
+from marr_pipeline.data.folder import folder_source
 from marr_pipeline.data.longtail import select_rows
-from marr_pipeline.data.source import ArraySource, DatasetSource, SourceRequest, folder_source
+from marr_pipeline.data.picture import AS_STORED
+from marr_pipeline.data.source import ArraySource, DatasetSource, SourceRequest
 from marr_pipeline.errors import ConfigError, DataError
 from marr_pipeline.progress import Progress
 from marr_pipeline.protocols import PROTOCOLS
@@ -84,6 +86,11 @@ def cifar_source(name: str, request: SourceRequest) -> DatasetSource:
                 f"got {len(found.class_names)}; is this another dataset?"
             )
         return replace(found, name=name)
+    if request.val_is or request.class_order or request.decoding != AS_STORED:
+        raise ConfigError(
+            f"--val-is, --class-order, --exif, --pixel-range: image folders in {data_root} "
+            f"expected beside them, got torchvision's {name}; leave them out"
+        )
     return _original_source(name, data_root, request.progress)
 
 

@@ -8,7 +8,7 @@ normalisation; Cutout's holes are therefore black, AutoAugment's empty pixels gr
 """
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import ClassVar
 
@@ -19,6 +19,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from marr_pipeline.data.autoaugment import STYLES, autoaugment
+from marr_pipeline.data.picture import Remarks
 from marr_pipeline.data.views import Augmentation, Batch, ImageSplit, ViewPass
 
 CROP_Y, CROP_X, FLIP, POLICY, CUT_Y, CUT_X = range(6)
@@ -32,13 +33,16 @@ class ResidentSplit(ImageSplit):
     """One split, decoded and in memory; views are drawn on the device.
 
     Attributes:
-        images: (N, C, H, W) uint8, contiguous.
+        images: (N, C, H, W) uint8, contiguous; on the device `meta`, which has shapes alone, if
+            they are not decoded.
+        remarks: of Pillow, by row of the source.
     """
 
     images: Tensor
     labels: Tensor
     source_indices: Tensor
     ids: tuple[str, ...] | None = None
+    remarks: Remarks = field(default_factory=Remarks)
     is_streamed: ClassVar[bool] = False
 
     @property

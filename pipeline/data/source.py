@@ -1,4 +1,4 @@
-"""Where the images of a dataset are, before any is chosen or read; the plain case is a folder.
+"""Where the images of a dataset are, before any is chosen or read.
 
 A subset of a large folder decodes the subset alone. Small images of files are read into memory,
 large ones when they are needed: 115,846 images of 64 x 64 pixels take 1.4 GB as bytes, of 224 x 224
@@ -16,15 +16,14 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from marr_pipeline.data.image_files import SUFFIXES, ImageFiles, find_unreadable, read_images
+from marr_pipeline.data.image_files import ImageFiles, find_unreadable, read_images
 from marr_pipeline.data.longtail import RowNumbers, hold_out, long_tail_counts, select_rows
+from marr_pipeline.data.picture import AS_STORED, Decoding
 from marr_pipeline.data.resident import ResidentSplit
-from marr_pipeline.data.streamed import StreamedSplit
+from marr_pipeline.data.streamed import CHANNELS, StreamedSplit
 from marr_pipeline.data.views import ImageSplit
 from marr_pipeline.errors import ConfigError, DataError
-from marr_pipeline.names import SPLITS
 from marr_pipeline.progress import Progress, silent
-from marr_pipeline.protocols import PROTOCOLS
 
 RESIDENT_UP_TO = 64  # pixels a side; larger images stay in their files
 SMALLEST_SIZE = 8
@@ -48,6 +47,10 @@ class SourceRequest:
     workers: int | None = None
     progress: Progress = silent
     network_size: int | None = None
+    val_is: str | None = None
+    class_order: tuple[str, ...] | None = None
+    decoding: Decoding = AS_STORED
+    decodes: bool = True
 
     def root(self, expected: str) -> Path:
         """The data root, without which a ConfigError says what was `expected` there."""
@@ -122,7 +125,7 @@ class FileSource(SplitSource):
             )
 
     def load(self, rows: RowNumbers) -> ImageSplit:
-        """The images of `rows` (N,).
+        """The images of `rows` (N,); small ones have no pixels where the request decodes none.
 
         Raises:
             DataError: a file is missing, or one that is read now is broken.
@@ -138,20 +141,27 @@ class FileSource(SplitSource):
                 image_size=self.image_size,
                 workers=min(MOST_PROCESSES, num_cores()) if workers is None else workers,
             )
-        images = read_images(
-            [self.files.path(row) for row in rows],
+        ids = tuple(self.files.ids[row] for row in rows)
+        if not self.request.decodes:
+            shape = (len(rows), CHANNELS, self.image_size, self.image_size)
+            images = torch.empty(shape, dtype=torch.uint8, device="meta")
+            return ResidentSplit(images, labels, indices, ids)
+        images, remarks = read_images(
+            self.files,
+            rows,
             self.image_size,
             threads=self._threads,
             progress=self.request.progress,
             note=f"{self.name} images",
         )
-        return ResidentSplit(images, labels, indices, tuple(self.files.ids[row] for row in rows))
+        return ResidentSplit(images, labels, indices, ids, remarks)
 
     def unreadable(self) -> RowNumbers:
         """Those of the split's rows whose file is missing or broken; every file is decoded."""
         rows = self.rows
         is_bad = find_unreadable(
-            [self.files.path(row) for row in rows],
+            self.files,
+            rows,
             threads=self._threads,
             progress=self.request.progress,
             note=f"{self.name} images checked",
@@ -172,12 +182,16 @@ class DatasetSource:
         class_names: K names in label order.
         splits: by name.
         skipped: per split, the ids of its unreadable images, which are no candidates.
+        notes: what a user should know of how classes and files were read.
+        warnings: what a user should look at.
     """
 
     name: str
     class_names: tuple[str, ...]
     splits: Mapping[str, SplitSource]
     skipped: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
 
     def draw_rows(
         self, imbalance_ratio: float | None, *, tune_fraction: float, data_seed: int
@@ -216,70 +230,6 @@ class DatasetSource:
                 )
             loaded[name] = split.load(np.asarray(own, dtype=np.int64))
         return loaded
-
-
-def folder_source(request: SourceRequest) -> DatasetSource:
-    """List the images of the data root; nothing is decoded and nothing drawn yet.
-
-    Raises:
-        ConfigError: no root was given, or the image size is below 8.
-        DataError: the root has no `train` folder, a class folder is empty, or the classes of
-            another split are not those of `train`.
-    """
-    data_root = request.root("a folder with train/ and test/")
-    image_size = request.side(PROTOCOLS["folder"].image_size)
-    if not (data_root / "train").is_dir():
-        raise DataError(
-            f"{data_root}: a folder train/ with one folder a class expected, got none; "
-            "move the training images there"
-        )
-    class_names = _class_folders(data_root / "train")
-    splits = {}
-    for split in SPLITS:
-        if not (data_root / split).is_dir():
-            continue
-        labels, files = _list_split(data_root, split, class_names)
-        splits[split] = FileSource(
-            labels=labels, files=files, image_size=image_size, name=split, request=request
-        )
-    return DatasetSource(name="folder", class_names=class_names, splits=splits)
-
-
-def _list_split(
-    root: Path, split: str, class_names: tuple[str, ...]
-) -> tuple[npt.NDArray[np.int64], ImageFiles]:
-    found = _class_folders(root / split)
-    if found != class_names:
-        missing, extra = (
-            sorted(set(class_names) - set(found)),
-            sorted(set(found) - set(class_names)),
-        )
-        raise DataError(
-            f"{root / split}: the class folders of train expected, got {len(missing)} missing "
-            f"({', '.join(missing) or 'none'}) and {len(extra)} unknown "
-            f"({', '.join(extra) or 'none'}); give both splits the same classes"
-        )
-    paths: list[Path] = []
-    sizes: list[int] = []
-    for name in class_names:
-        files = sorted(
-            path for path in (root / split / name).rglob("*") if path.suffix.lower() in SUFFIXES
-        )
-        if not files:
-            raise DataError(
-                f"{root / split / name}: at least one image expected, got an empty class folder; "
-                f"add images ({' '.join(sorted(SUFFIXES))}) or remove the folder"
-            )
-        paths += files
-        sizes.append(len(files))
-    labels = np.repeat(np.arange(len(class_names)), sizes)
-    return labels, ImageFiles(root, tuple(path.relative_to(root).as_posix() for path in paths))
-
-
-def _class_folders(split: Path) -> tuple[str, ...]:
-    return tuple(
-        sorted(path.name for path in split.iterdir() if path.is_dir() and path.name[0] != ".")
-    )
 
 
 def without_unreadable(source: DatasetSource) -> DatasetSource:

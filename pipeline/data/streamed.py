@@ -15,7 +15,7 @@ import multiprocessing
 import signal
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise, permutations
 from multiprocessing.context import BaseContext
 from typing import Any, ClassVar
@@ -28,7 +28,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms.v2 import functional
 
-from marr_pipeline.data.image_files import ImageFiles, open_image
+from marr_pipeline.data.image_files import ImageFiles
+from marr_pipeline.data.picture import Remarks
 from marr_pipeline.data.views import Augmentation, Batch, ImageSplit, ViewPass
 from marr_pipeline.distributed import LostWorkerError
 from marr_pipeline.errors import DataError
@@ -60,8 +61,9 @@ BATCHES_AHEAD = 2
 _BatchRequest = tuple[npt.NDArray[np.int64], npt.NDArray[np.float64] | None]
 """B images of one view: their rows, and their rows of uniform numbers unless clean."""
 
-_Reply = tuple[Tensor | None, str]
-"""Images (B, C, H, W) uint8, or None and what is wrong: exceptions come with a traceback."""
+_Reply = tuple[Tensor | None, str, dict[str, set[int]]]
+"""Images (B, C, H, W) uint8, or None and what is wrong, as exceptions come with a traceback; and
+what Pillow remarked."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,6 +74,7 @@ class StreamedSplit(ImageSplit):
         files: of the whole source.
         image_size: side in pixels.
         workers: processes, which live as long as an iterator of batches; 0 decodes in this one.
+        remarks: of Pillow, on the images that were read until now.
     """
 
     files: ImageFiles
@@ -79,6 +82,7 @@ class StreamedSplit(ImageSplit):
     source_indices: Tensor
     image_size: int
     workers: int
+    remarks: Remarks = field(default_factory=Remarks)
     is_streamed: ClassVar[bool] = True
 
     @property
@@ -112,7 +116,7 @@ class StreamedSplit(ImageSplit):
                     yield [(sources[start:stop].numpy(), own)]
 
         replies = self._loader(requests(), augmentation, pinned=device.type == "cuda")
-        for images in _checked(iter(replies)):
+        for images in _checked(iter(replies), self.remarks):
             labels = wanted.popleft()
             yield images.to(device, non_blocking=True), labels.to(device, non_blocking=True)
 
@@ -148,21 +152,23 @@ class _Decoder(Dataset[_Reply]):
     def __getitems__(self, requests: list[_BatchRequest]) -> _Reply:
         """The reply to the one request of the list."""
         ((rows, uniforms),) = requests
-        images = []
-        for place, row in enumerate(rows):
-            try:
-                image = open_image(self.files.path(row))
-            except DataError as error:
-                return None, str(error)
-            draws = None if uniforms is None else torch.from_numpy(uniforms[place])
-            images.append(large_view(image, draws, self.augmentation, size=self.image_size))
-        return torch.stack(images), ""
+        images, remarks = [], Remarks()
+        with remarks.gathered():
+            for place, row in enumerate(rows.tolist()):
+                remarks.at(row)
+                try:
+                    image = self.files.open(row)
+                except DataError as error:
+                    return None, str(error), remarks.rows
+                draws = None if uniforms is None else torch.from_numpy(uniforms[place])
+                images.append(large_view(image, draws, self.augmentation, size=self.image_size))
+        return torch.stack(images), "", remarks.rows
 
 
-def _checked(replies: Iterator[_Reply]) -> Iterator[Tensor]:
+def _checked(replies: Iterator[_Reply], remarks: Remarks) -> Iterator[Tensor]:
     while True:
         try:
-            images, error = next(replies)
+            images, error, found = next(replies)
         except StopIteration:
             return
         # A batch that a dead worker still holds fails as a broken connection.
@@ -174,6 +180,7 @@ def _checked(replies: Iterator[_Reply]) -> Iterator[Tensor]:
                 f"image workers: all of them expected to live, got {reason}; give fewer "
                 "--workers, a smaller --batch-size or more shared memory (/dev/shm)"
             ) from broken
+        remarks.add(found)
         if images is None:
             raise DataError(error)
         yield images

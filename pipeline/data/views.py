@@ -15,6 +15,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from marr_pipeline.data.picture import Remarks
 from marr_pipeline.errors import ConfigError
 
 Batch = tuple[Tensor, Tensor]
@@ -147,11 +148,13 @@ class ImageSplit(ABC):
     Attributes:
         labels: (N,) int64.
         source_indices: (N,) int64, the row of each image in its source's own order.
+        remarks: what Pillow warned of in its images until now, by row of the source.
         is_streamed: whether images stay in their files until they are wanted.
     """
 
     labels: Tensor
     source_indices: Tensor
+    remarks: Remarks
     is_streamed: ClassVar[bool]
 
     @property

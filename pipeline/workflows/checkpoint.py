@@ -56,14 +56,22 @@ OF_TRAINING = (
 )
 """Fields of a request that say nothing of a network that is trained already."""
 
+OF_READING: dict[str, object] = {"val_is": None, "exif": False, "pixel_range": None}
+"""Fields that say how image files are read, as they are where a checkpoint does not tell them."""
+
 
 def checkpoint_network(
-    request: PhaseOneRequest, *, ranks: Ranks = ALONE, listener: Listener = NOBODY
+    request: PhaseOneRequest,
+    *,
+    is_dry: bool = False,
+    ranks: Ranks = ALONE,
+    listener: Listener = NOBODY,
 ) -> Network:
     """The network of the request's checkpoint, and its images; the first process comes first.
 
     For a checkpoint of ours these are the very images whose rows it stores, for a foreign one
-    those that `request` names. Nothing that the request says may contradict the checkpoint.
+    those that `request` names. Nothing that the request says may contradict the checkpoint. A dry
+    run decodes no image.
 
     Raises:
         ConfigError: a foreign checkpoint's backbone is unknown or does not take the images.
@@ -76,14 +84,18 @@ def checkpoint_network(
         content = read_tensor_file(request.checkpoint)
         if is_checkpoint(content):
             stored = parse_checkpoint(content, where=where)
-            network = _own_network(stored, request, where=where, listener=listener)
+            network = _own_network(stored, request, is_dry=is_dry, where=where, listener=listener)
         else:
-            network = _foreign_network(content, request, where=where, listener=listener)
+            network = _foreign_network(
+                content, request, is_dry=is_dry, where=where, listener=listener
+            )
     images = network.dataset
     listener.say(
         f"{network.config['backbone']} on {network.device}; {images.name} at "
-        f"{images.train.image_shape[-1]} pixels, normalised by {images.normalisation.text}"
+        f"{images.train.image_shape[-1]} pixels, normalised by {images.normalised_by}"
     )
+    for note in images.notes:
+        listener.say(note)
     for warning in (*images.warnings, *network.warnings):
         listener.say(f"warning: {warning}")
     return network
@@ -93,6 +105,7 @@ def _own_network(
     stored: Checkpoint,
     request: PhaseOneRequest,
     *,
+    is_dry: bool,
     where: str,
     listener: Listener,
 ) -> Network:
@@ -123,6 +136,7 @@ def _own_network(
         "precision": config["precision"],
         "epochs": _epochs(recipe),
         "image_size": trained_on["image_size"][0],
+        **{field: trained_on.get(field, unsaid) for field, unsaid in OF_READING.items()},
     }
     for field, value in fixed.items():
         asked = getattr(request, field)
@@ -144,9 +158,11 @@ def _own_network(
             f"{where}: a finished training expected, got one stopped at step {stored.step}; "
             "give the command that made it once more, it goes on from there"
         )
-    of_data = ("imbalance_ratio", "data_seed", "tune_fraction", "image_size")
+    of_data = ("imbalance_ratio", "data_seed", "tune_fraction", "image_size", *OF_READING)
     as_trained = replace(request, **{field: fixed[field] for field in of_data})
-    dataset = requested_dataset(as_trained, trained_on=stored.record, listener=listener)
+    dataset = requested_dataset(
+        as_trained, trained_on=stored.record, is_dry=is_dry, listener=listener
+    )
     check_same_dataset(stored.record, dataset, where=where)
     prior, warnings = method_prior(method, dataset)
     return Network(
@@ -185,6 +201,7 @@ def _foreign_network(
     content: object,
     request: PhaseOneRequest,
     *,
+    is_dry: bool,
     where: str,
     listener: Listener,
 ) -> Network:
@@ -197,7 +214,9 @@ def _foreign_network(
             )
     tensors = foreign_tensors(content, where=where)
     backbone = request.backbone or detect_backbone(tensors, where=where)
-    dataset = requested_dataset(replace(request, backbone=backbone), listener=listener)
+    dataset = requested_dataset(
+        replace(request, backbone=backbone), is_dry=is_dry, listener=listener
+    )
     shape = dataset.train.image_shape
     model = build_backbone(backbone, dataset.num_classes, in_channels=shape[0], seed=request.seed)
     matched = match_tensors(

@@ -70,7 +70,7 @@ class Estimate:
 def estimate_training(
     request: PhaseOneRequest, *, ranks: Ranks = ALONE, listener: Listener = NOBODY
 ) -> Estimate:
-    """What `train` would take; it loads the images, and no weights from elsewhere.
+    """What `train` would take; it lists the images and decodes none, and loads no weights.
 
     Raises:
         ConfigError, DataError: as `train` before its first step.
@@ -99,7 +99,8 @@ def estimate_extraction(
         network, num_images = _planned(request, ranks, listener)
     else:
         listener = listener if ranks.is_first else NOBODY
-        network, num_images = checkpoint_network(request, ranks=ranks, listener=listener), 0
+        network = checkpoint_network(request, is_dry=True, ranks=ranks, listener=listener)
+        num_images = 0
     splits = network.dataset.splits.values()
     num_rows = sum(len(split) for split in splits) + views * len(network.dataset.train)
     num_classes, num_features = network.model.head.weight.shape

@@ -32,7 +32,7 @@ from marr_pipeline.workflows.phase_one import (
     Network,
     PhaseOneRequest,
     Store,
-    describe_skipped,
+    describe_pictures,
     threads_for,
 )
 from marr_pipeline.workflows.train import (
@@ -134,7 +134,7 @@ def extract(
         with threads_for(network.dataset):
             _write(writer, network, ranks, listener)
         is_new, num_rows_kept = True, writer.num_rows_kept
-    for line in describe_skipped(network.dataset):
+    for line in describe_pictures(network.dataset):
         listener.say(line)
     return Extraction(
         path=output,

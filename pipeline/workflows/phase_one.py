@@ -6,7 +6,7 @@ trained here, or comes from a checkpoint of ours or of another program.
 
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,9 +21,11 @@ from marr_pipeline.backbone.networks.classifier import Backbone
 from marr_pipeline.backbone.networks.libraries import NetworkInput
 from marr_pipeline.backbone.training.method import LossMethod, TrainingMethod
 from marr_pipeline.data import load_dataset
+from marr_pipeline.data.class_order import named, read_class_order
 from marr_pipeline.data.dataset import LongTailedDataset
 from marr_pipeline.data.listed import parse_prefixes
 from marr_pipeline.data.normalise import Normalisation, parse_normalisation
+from marr_pipeline.data.picture import Decoding
 from marr_pipeline.device import num_threads
 from marr_pipeline.errors import ConfigError
 from marr_pipeline.names import MAX_SEED, OF_DATASET, SPLITS
@@ -37,7 +39,6 @@ ONE_THREAD_UP_TO = 16
 """Side in pixels."""
 ONE_OF_TWO_UP_TO = 32
 """The same, where there are but two threads."""
-MOST_NAMED = 5
 
 
 @dataclass(frozen=True)
@@ -76,6 +77,10 @@ class PhaseOneRequest:
     list_test: Path | None = None
     path_prefixes: tuple[str, ...] = ()
     on_bad_image: str = "fail"
+    val_is: str | None = None
+    class_order: Path | None = None
+    exif: bool = False
+    pixel_range: str | None = None
     seed: int = 0
     backbone: str | None = None
     checkpoint: Path | None = None
@@ -180,6 +185,7 @@ def requested_dataset(
     request: PhaseOneRequest,
     *,
     trained_on: TrainingRecord | None = None,
+    is_dry: bool = False,
     listener: Listener = NOBODY,
 ) -> LongTailedDataset:
     """The images that a request speaks of.
@@ -188,6 +194,7 @@ def requested_dataset(
         request: its fields about data, and the backbone, which may ask for images of its own.
         trained_on: what a checkpoint keeps; its rows and its normalisation are taken and nothing
             is drawn.
+        is_dry: decode no image; see `load_dataset`.
         listener: told how far decoding is.
 
     Raises:
@@ -198,7 +205,12 @@ def requested_dataset(
     stored = config.get("dataset", {})
     known = None if request.backbone is None else network_input(request.backbone)
     lists = zip(SPLITS, (request.list_train, request.list_tune, request.list_test), strict=True)
-    return load_dataset(
+    class_order = None
+    if request.class_order is not None:
+        class_order = read_class_order(request.class_order)
+    elif stored.get("class_order"):
+        class_order = tuple(stored["class_names"])
+    dataset = load_dataset(
         request.dataset,
         data_root=request.data_root,
         imbalance_ratio=request.imbalance_ratio,
@@ -217,8 +229,20 @@ def requested_dataset(
             if trained_on is None
             else stored_normalisation(stored)
         ),
+        val_is=request.val_is,
+        class_order=class_order,
+        decoding=Decoding(exif=request.exif, pixel_range=request.pixel_range),
+        decodes=not is_dry,
         progress=listener.progress("reading images"),
     )
+    if is_dry and trained_on is not None:
+        # What the images' own statistics are is told by the checkpoint alone.
+        return replace(
+            dataset,
+            normalisation=Normalisation.from_record(stored["normalisation"]),
+            own_normalisation=stored_normalisation(stored) is None,
+        )
+    return dataset
 
 
 def _asked_normalisation(said: str | None, known: NetworkInput | None) -> Normalisation | None:
@@ -235,13 +259,19 @@ def stored_normalisation(dataset: Mapping[str, Any]) -> Normalisation | None:
     return Normalisation.from_record(dataset["normalisation"])
 
 
-def describe_skipped(dataset: LongTailedDataset) -> list[str]:
-    """A line for each split of which unreadable images were left out."""
-    return [
-        f"{dataset.name}, split {split}: left out as unreadable: {', '.join(ids[:MOST_NAMED])}"
-        + (f" and {len(ids) - MOST_NAMED:,} more" if len(ids) > MOST_NAMED else "")
+def describe_pictures(dataset: LongTailedDataset) -> list[str]:
+    """Lines on images that were left out as unreadable, and on those that Pillow remarked on."""
+    lines = [
+        f"{dataset.name}, split {split}: left out as unreadable: {named(ids)}"
         for split, ids in dataset.skipped.items()
     ]
+    for split in dataset.splits:
+        lines += [
+            f"warning: {dataset.name}, split {split}: read, but of {len(ids):,} "
+            f"{'image' if len(ids) == 1 else 'images'} Pillow says '{kind}': {named(ids)}"
+            for kind, ids in dataset.remarks(split).items()
+        ]
+    return lines
 
 
 def threads_for(dataset: LongTailedDataset) -> AbstractContextManager[None]:

@@ -29,7 +29,7 @@ from marr_pipeline.workflows.phase_one import (
     Listener,
     Network,
     PhaseOneRequest,
-    describe_skipped,
+    describe_pictures,
     method_prior,
     requested_dataset,
     threads_for,
@@ -59,7 +59,7 @@ def train(
     request = after_first_stage(request, Path(output), ranks=ranks, listener=listener)
     plan = plan_training(request, ranks=ranks, listener=listener)
     trained = train_or_resume(plan, Path(output), request, ranks=ranks, listener=listener)
-    for line in describe_skipped(plan.dataset):
+    for line in describe_pictures(plan.dataset):
         listener.say(line)
     return trained
 
@@ -77,7 +77,8 @@ def plan_training(
         request: images, network and recipe.
         ranks: the processes that will train.
         listener: told what will be trained, in a few lines.
-        is_dry: leave published weights where they are; the plan then draws all weights.
+        is_dry: decode no image and leave published weights where they are; the plan then draws
+            all weights.
 
     Raises:
         ConfigError: a setting is out of range.
@@ -86,7 +87,7 @@ def plan_training(
     device = resolve_device(request.device)
     has_common_norms = request.sync_bn and device.type == "cuda"  # torch has none for CPUs
     with ranks.in_turn():
-        dataset = requested_dataset(request, listener=listener)
+        dataset = requested_dataset(request, is_dry=is_dry, listener=listener)
         terms = protocol_of(dataset.name).recipes[request.recipe]
         backbone = request.backbone or dataset.defaults.backbone
         plan = TrainingPlan(
@@ -253,6 +254,7 @@ def _describe_plan(plan: TrainingPlan, device: torch.device, ranks: Ranks) -> li
         f"{recipe.augmentation}; seed {plan.seed}{pixels}",
         *_describe_method(plan),
         *slow,
+        *dataset.notes,
         *(f"warning: {warning}" for warning in dataset.warnings),
     ]
 

@@ -1,4 +1,4 @@
-"""SIGTERM to the whole process group, as `timeout` and SLURM send it, with image workers at work."""
+"""SIGTERM to the whole process group, as `timeout` and SLURM send it, with workers at work."""
 
 import os
 import signal

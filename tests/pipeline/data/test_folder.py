@@ -3,7 +3,8 @@ import pytest
 from PIL import Image
 
 from marr_pipeline.data import load_dataset
-from marr_pipeline.data.image_files import read_image
+from marr_pipeline.data.image_files import fitted
+from marr_pipeline.data.picture import open_image
 from marr_pipeline.errors import ConfigError, DataError
 
 
@@ -70,7 +71,7 @@ def test_an_empty_class_folder_is_named(folder):
 
 def test_other_test_classes_are_listed(folder):
     (folder / "test" / "a").rename(folder / "test" / "z")
-    with pytest.raises(DataError, match=r"1 missing \(a\) and 1 unknown \(z\)"):
+    with pytest.raises(DataError, match=r"1 unknown \(z\), and 1 missing \(a\)"):
         load_dataset("folder", data_root=folder)
 
 
@@ -78,14 +79,14 @@ def test_another_size_is_scaled_by_its_short_side_and_cut_at_the_centre(tmp_path
     wide = np.zeros((64, 192, 3), dtype=np.uint8)
     wide[:, 64:128] = 200
     Image.fromarray(wide).save(tmp_path / "wide.png")
-    image = read_image(tmp_path / "wide.png", 32)
+    image = fitted(open_image(tmp_path / "wide.png"), 32)
     assert image.shape == (32, 32, 3)
     assert (image[:, 1:-1] == 200).all()
 
 
 def test_grey_images_become_three_equal_channels(tmp_path):
     Image.new("L", (40, 32), 77).save(tmp_path / "grey.png")
-    assert (read_image(tmp_path / "grey.png", 32) == 77).all()
+    assert (fitted(open_image(tmp_path / "grey.png"), 32) == 77).all()
 
 
 def test_progress_reaches_the_end(folder):

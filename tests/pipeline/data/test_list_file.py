@@ -3,10 +3,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from marr_pipeline.data.list_file import read_list
+from marr_pipeline.data.list_file import read_lists
 from marr_pipeline.errors import DataError
 
 names = st.text(st.characters(codec="utf-8", categories=["L", "N"]), min_size=1, max_size=8)
+
+
+def read_list(path):
+    return read_lists({"train": path})["train"]
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -55,20 +59,20 @@ def test_a_byte_order_mark_and_backslashes_are_read(tmp_path):
     [
         (["a.jpg 0", "my b.jpg 1"], r"line 2: a path without blanks .* 3 fields: 'my b.jpg 1'"),
         (["a.jpg"], r"line 1: a path without blanks and a label expected, got 1 fields"),
-        (["a.jpg cat"], r"line 1: a label from 0 expected, got 'cat'"),
-        (["a.jpg 1.0"], r"line 1: a label from 0 expected, got '1\.0'"),
+        (["a.jpg cat", "b.jpg 0"], r"line 1: a label from 0 expected, got 'cat'"),
+        (["a.jpg 1.5"], r"line 1: a label from 0 expected, got '1\.5'"),
         (["a.jpg 1_0"], r"line 1: a label from 0 expected, got '1_0'"),
         (["a.jpg 0", "b.jpg -1"], r"line 2: .* got '-1'; -1 marks open-set images, leave them out"),
         (["a.jpg 0", "b.jpg 1", "a.jpg 1"], r"line 3: every image once .* a.jpg as in line 1"),
         (["a.jpg 0", "./a.jpg 0"], r"line 2: every image once"),
         ([""], r"train.txt: lines `path label`.* expected, got no image"),
         (["path,label"], r"got no image; is this the right file"),
-        (["path,class", "a.jpg,0"], r"line 1: columns path and label expected, got path, class"),
-        (["path,label", "a.jpg,0,0"], r"line 2: 2 fields expected as in the header, got 3"),
+        (["path,kind", "a.jpg,0"], r"line 1: columns path and label expected, got path, kind"),
+        (["path,label", "a.jpg,0,0"], r"line 2: 2 fields as in the header expected, got 3"),
         (["path,label", ",0"], r"line 2: a path expected, got none"),
         (
             ["path,label,class", "a.jpg,0,cat", "b.jpg,0,dog"],
-            r"line 3: class 'cat' expected for label 0 .* got 'dog'",
+            r"line 3: class 'cat' for label 0 .* expected, got 'dog'",
         ),
     ],
 )

@@ -12,7 +12,7 @@ from PIL import Image, ImageEnhance, ImageOps
 from torchvision.transforms import v2
 
 from marr_pipeline.data import AUGMENTATIONS, load_dataset
-from marr_pipeline.data.image_files import open_image
+from marr_pipeline.data.picture import open_image
 from marr_pipeline.data.streamed import (
     AREA,
     FLIP,
