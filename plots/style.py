@@ -86,7 +86,7 @@ LOOK: dict[str, object] = {
 
 NUM_COLORS = 256
 PAPER = np.array([100.0, 0.0, 0.0])  # L, a, b
-DEEP = np.array([18.0, 3.0, -36.0])  # dark blue, inside sRGB
+DEEP = np.array([18.0, 6.0, -30.0])  # dark blue, inside sRGB
 WHITE_POINT = np.array([0.95047, 1.0, 1.08883])  # X, Y, Z of D65
 XYZ_TO_RGB = np.array(
     [

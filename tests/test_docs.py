@@ -47,5 +47,22 @@ def test_the_page_of_phase_one_has_every_method_and_its_options():
             assert f"`{option}`" in told, (name, option)
 
 
+def test_the_page_of_figures_draws_each_with_options_that_exist():
+    from marr_pipeline import names
+    from marr_pipeline.cli.plot import cli_command
+
+    page = (ROOT / "docs" / "figures.md").read_text(encoding="utf-8")
+    commands = re.findall(r"^    pipeline plot (\S+) (.*)$", page, re.MULTILINE)
+    assert sorted(figure for figure, _ in commands) == sorted(names.FIGURES)
+    options = {option for parameter in cli_command.params for option in parameter.opts}
+    for figure, words in commands:
+        assert set(re.findall(r"(?<= )--?[a-z]+", words)) <= options, figure
+    pictures = re.findall(r"]\((figures/\S+\.png)\)", page)
+    assert {f"figures/{words.split()[-1]}" for _, words in commands} >= set(pictures)
+    assert all((ROOT / "docs" / picture).exists() for picture in pictures)
+    in_folder = (ROOT / "docs" / "figures").glob("*.png")
+    assert sum(picture.stat().st_size for picture in in_folder) < 1e6
+
+
 def test_the_walks_name_their_files():
     assert len(PATHS) > 50
