@@ -6,7 +6,13 @@ import click
 
 from marr_pipeline import names
 from marr_pipeline.cli.command import command, note, print_json, warn
-from marr_pipeline.cli.options import check_output, input_type, json_option, output_type
+from marr_pipeline.cli.options import (
+    check_output,
+    input_type,
+    json_option,
+    output_type,
+    scale_option,
+)
 
 
 @command("import")
@@ -14,9 +20,10 @@ from marr_pipeline.cli.options import check_output, input_type, json_option, out
     "--train",
     type=input_type,
     required=True,
-    help="Logits and labels as .npz, .csv, .safetensors, .pt or .pth, or logits as .npy.",
+    help="Logits and labels as .npz, .csv, .parquet, .safetensors, .pt or .pth, or logits alone as "
+    ".npy or .pt.",
 )
-@click.option("--train-labels", type=input_type, help="Labels as .npy, beside logits as .npy.")
+@click.option("--train-labels", type=input_type, help="Labels as .npy or .pt, beside logits alone.")
 @click.option("--tune", type=input_type, help="As --train, for choosing settings.")
 @click.option("--tune-labels", type=input_type, help="As --train-labels.")
 @click.option("--test", type=input_type, help="As --train, for scoring.")
@@ -27,18 +34,25 @@ from marr_pipeline.cli.options import check_output, input_type, json_option, out
     help=".npz, .safetensors or state dict: weight [, bias] or weight_norm "
     "[, class_counts, prior_counts, class_names].",
 )
+@scale_option
 @click.option("-o", "--output", type=output_type, required=True, help="Cache, .h5.")
 @click.option("--overwrite", is_flag=True, help="Replace an existing cache.")
 @json_option
 def cli_command(
-    head: Path | None, output: Path, overwrite: bool, as_json: bool, **given: Path | None
+    head: Path | None,
+    scale: str | None,
+    output: Path,
+    overwrite: bool,
+    as_json: bool,
+    **given: Path | None,
 ) -> None:
     """Write a cache from logits (N, K) or (V, N, K) and labels (N,) of your own model.
 
     Optional arrays: features, ids, one a sample, views, "clean" or "augmented", and class_names.
-    A .csv has a header row: a column label, if wanted id, and one of logits for each class, in
-    class order. Logits larger than memory come as .npy or .safetensors. Several views of the test
-    split: the clean one is scored, or else the first.
+    A table has a column label, if wanted id, and one of logits for each class, in class order; no
+    others. Scores (N,) of a binary classifier are those of its second class. Logits larger than
+    memory come as .npy or .safetensors. Several views of the test split: the clean one is scored,
+    or else the first.
     """
     from marr_pipeline.workflows.import_logits import SplitFiles, import_logits
 
@@ -49,7 +63,7 @@ def cli_command(
         _check_labels_option(name, rows, labels)
         if rows is not None:
             files[name] = SplitFiles(rows=rows, labels=labels)
-    imported = import_logits(files, output, head=head, overwrite=overwrite)
+    imported = import_logits(files, output, head=head, scale=scale, overwrite=overwrite)
     warn(imported.warnings)
     if as_json:
         print_json(imported.document())
@@ -57,19 +71,20 @@ def cli_command(
 
 
 def _check_labels_option(name: str, rows: Path | None, labels: Path | None) -> None:
-    """Labels stand in a file of their own exactly beside logits as `.npy`.
+    """Labels stand in a file of their own exactly beside logits alone.
 
     Raises:
         click.UsageError: they do not.
     """
-    is_single_array = rows is not None and rows.suffix == ".npy"
-    if is_single_array and labels is None:
+    if rows is not None and rows.suffix == ".npy" and labels is None:
         raise click.UsageError(
             f"--{name} {rows}: --{name}-labels with an .npy of labels expected beside an .npy of "
             "logits, got none; add it"
         )
-    if labels is not None and not (is_single_array and labels.suffix == ".npy"):
+    single = (".npy", ".pt", ".pth")
+    is_pair = rows is not None and rows.suffix in single
+    if labels is not None and not (is_pair and labels.suffix in single):
         raise click.UsageError(
-            f"--{name}-labels {labels}: an .npy beside logits as .npy expected, got --{name} "
-            f"{rows}; every other kind of file holds its own labels"
+            f"--{name}-labels {labels}: an .npy or .pt beside logits alone, as .npy or .pt, "
+            f"expected, got --{name} {rows}; every other kind of file holds its own labels"
         )

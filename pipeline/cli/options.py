@@ -28,6 +28,14 @@ any_head_option = click.option(
 )
 
 
+scale_option = click.option(
+    "--scale",
+    type=click.Choice(names.SCALES),
+    help="What the scores in files are; of probabilities the logarithm is taken.  [default: "
+    "logits, and what looks like another is refused]",
+)
+
+
 class OutputPath(click.Path):
     """A path to write to, which has a name; the rest is `check_output`'s matter."""
 

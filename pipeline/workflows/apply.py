@@ -1,20 +1,54 @@
-"""Rectified logits and predictions, of a cache's split or of logits in an `.npz`."""
+"""Rectified logits, probabilities and predictions, of a cache's split or of rows of others."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import Tensor
 
 from marr_pipeline.cache import open_cache
-from marr_pipeline.errors import DataError
+from marr_pipeline.errors import ConfigError, DataError
 from marr_pipeline.files import FileName, replacing
+from marr_pipeline.labels import shown
+from marr_pipeline.names import SCALES
+from marr_pipeline.rectify.rectifier import Rectifier
 from marr_pipeline.rectify.rectifier_file import load_rectifier
-from marr_pipeline.workflows.arrays import read_logits
+from marr_pipeline.rectify.settings import check_choice
+from marr_pipeline.workflows.arrays import ROW_SUFFIXES, SplitFiles, read_split
+from marr_pipeline.workflows.arrays.rows import as_strings, unlabelled_logits
+from marr_pipeline.workflows.arrays.table import TABLES, write_table
 from marr_pipeline.workflows.cached import evaluation_rows, rectifier_for
 
 Arrays = dict[str, npt.NDArray[Any]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Source:
+    """Rows to rectify, and what is passed on of them."""
+
+    rectifier: Rectifier
+    logits: Tensor
+    features: Tensor | None
+    kept: Arrays
+    class_names: list[str] | None
+    warnings: list[str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Applied:
+    """What a rectifier made of rows.
+
+    Attributes:
+        arrays: `logits` as given in shape and `probabilities`, float32; `predictions` without the
+            last axis, int64; `labels` and `ids` where the source has them; `class_names` (K,).
+        warnings: what of the rows needs a look.
+    """
+
+    arrays: Arrays
+    warnings: list[str]
 
 
 def apply(
@@ -22,54 +56,141 @@ def apply(
     rectifier: FileName,
     *,
     split: str = "test",
+    scale: str | None = None,
     any_head: bool = False,
     output: FileName | None = None,
-) -> Arrays:
-    """Rectified arrays of a cache's split or of an `.npz` with `logits`.
+) -> Applied:
+    """Rectified rows of a cache's split, or of a file that `import` reads, labelled or not.
 
     Args:
-        source: cache, or `.npz` with logits (N, K) or (V, N, K), features where the rectifier needs
+        source: cache; or rows with logits (N, K) or (V, N, K), features where the rectifier needs
             them, and whatever else.
         rectifier: written by `rectify`.
         split: of a cache; its clean view is taken.
+        scale: of a file's scores, see `import_logits`.
         any_head: accept a rectifier that was fitted on another head.
-        output: where the arrays go, `.npz`.
-
-    Returns:
-        `logits` as given in shape, float32, and `predictions` without the last axis, int64;
-        `labels` and `ids` where the source has them.
+        output: where the arrays go: `.npz`, or a table, `.csv` or `.parquet`, with a column of
+            logits and one of probabilities for each class.
 
     Raises:
         CacheError: the source is invalid or lacks the split.
-        DataError: the rectifier is invalid, of another head or another number of classes.
+        ConfigError: a scale for a cache, or the library that a file needs is not installed.
+        DataError: the rectifier is invalid, of another head, or of other classes; the rows are
+            unfit, or several views would go into a table.
         PipelineError: `output` cannot be written.
     """
     source, rectifier = Path(source), Path(rectifier)
-    arrays: Arrays = {}
-    if source.suffix == ".npz":
-        found = load_rectifier(rectifier)
-        arrays = read_logits(source)
-        logits, given = torch.from_numpy(arrays["logits"]), arrays.pop("features", None)
-        features = None if given is None else torch.from_numpy(given)
-        if logits.shape[-1] != found.num_classes:
-            raise DataError(
-                f"{source}: logits of {found.num_classes} classes expected, as in {rectifier}, "
-                f"got {logits.shape[-1]}"
-            )
+    check_choice("scale", scale, (*SCALES, None))
+    if source.suffix.lower() in ROW_SUFFIXES:
+        found = _rows(source, rectifier, split=split, scale=scale)
     else:
-        cached = open_cache(source)
-        found = rectifier_for(cached, rectifier, any_head=any_head)
-        rows, ids = evaluation_rows(cached, split), cached.split(split).ids
-        logits, features = rows.logits, rows.features
-        arrays["labels"] = rows.labels.numpy()
-        if ids is not None:
-            arrays["ids"] = np.asarray(ids)
-    rectified = found.apply(logits, features)
-    arrays |= {
+        if scale is not None:
+            raise ConfigError(
+                f"scale: none expected for {source}, a cache, which holds logits, got {scale}"
+            )
+        found = _cached_rows(source, rectifier, split=split, any_head=any_head)
+    rectified = found.rectifier.apply(found.logits, found.features)
+    arrays = found.kept | {
         "logits": rectified.float().numpy(),
+        "probabilities": rectified.softmax(-1).float().numpy(),
         "predictions": rectified.argmax(-1).numpy(),
     }
+    if found.class_names is not None:
+        arrays["class_names"] = np.array(found.class_names)
     if output is not None:
-        with replacing(Path(output)) as partial, partial.open("wb") as file:
+        _write(arrays, Path(output))
+    return Applied(arrays=arrays, warnings=found.warnings)
+
+
+def _rows(source: Path, path: Path, *, split: str, scale: str | None) -> _Source:
+    """Of a file of rows."""
+    rectifier = load_rectifier(path)
+    given = read_split(split, SplitFiles(rows=source), is_labelled=False)
+    views, warnings = unlabelled_logits(given, where=str(source), scale=scale)
+    logits = torch.from_numpy(
+        np.ascontiguousarray(views if given["logits"].ndim == 3 else views[0])
+    )
+    if logits.shape[-1] != rectifier.num_classes:
+        raise DataError(
+            f"{source}: logits of {rectifier.num_classes} classes expected, as in {path}, "
+            f"got {logits.shape[-1]}"
+        )
+    fitted_on = rectifier.metadata.get("scores", "logits")
+    if (fitted_on == "logits") != (scale in (None, "logits")) and bool(rectifier.scale.std() > 0):
+        warnings.append(
+            f"{path} was fitted on {fitted_on}, and scales each class by itself: other results on "
+            f"{scale or 'logits'} are to be expected; fit and apply on one kind of scores"
+        )
+    fitted = rectifier.metadata.get("class_names")
+    named = None
+    if "class_names" in given:
+        named = as_strings(given["class_names"], where=f"{source}: class_names")
+    if named is not None and fitted is not None and named != fitted:
+        raise DataError(
+            f"{source}: the classes of {path} in its order expected, {shown(fitted)}, got "
+            f"{shown(named)}; sort the columns so"
+        )
+    features = given.get("features")
+    if features is not None and features.shape[:-1] != tuple(logits.shape[:-1]):
+        raise DataError(
+            f"{source}: features of the rows of logits {tuple(logits.shape)} expected, got "
+            f"{features.shape}"
+        )
+    return _Source(
+        rectifier=rectifier,
+        logits=logits,
+        features=None if features is None else torch.from_numpy(features),
+        kept={name: given[name] for name in ("labels", "ids") if name in given},
+        class_names=named or fitted,
+        warnings=warnings,
+    )
+
+
+def _cached_rows(source: Path, path: Path, *, split: str, any_head: bool) -> _Source:
+    """Of a cache's split."""
+    cached = open_cache(source)
+    rectifier = rectifier_for(cached, path, any_head=any_head)
+    rows, ids = evaluation_rows(cached, split), cached.split(split).ids
+    kept = {"labels": rows.labels.numpy()}
+    if ids is not None:
+        kept["ids"] = np.asarray(ids)
+    return _Source(
+        rectifier=rectifier,
+        logits=rows.logits,
+        features=rows.features,
+        kept=kept,
+        class_names=None if cached.class_names is None else list(cached.class_names),
+        warnings=[],
+    )
+
+
+def _write(arrays: Arrays, output: Path) -> None:
+    suffix = output.suffix.lower()
+    if suffix not in TABLES:
+        with replacing(output) as partial, partial.open("wb") as file:
             np.savez(file, **arrays)  # type: ignore[arg-type]
-    return arrays
+        return
+    if arrays["logits"].ndim != 2:
+        raise DataError(
+            f"{output}: rows of one view expected in a table, got logits {arrays['logits'].shape}; "
+            "write .npz, or give one view"
+        )
+    with replacing(output) as partial:
+        write_table(partial, _columns(arrays), suffix=suffix)
+
+
+def _columns(arrays: Arrays) -> Arrays:
+    """Of a table: ids, labels and predictions, by name where there are names; then scores."""
+    names = arrays.get("class_names")
+    num_classes = arrays["logits"].shape[1]
+    columns = {key.removesuffix("s"): arrays[key] for key in ("ids", "labels") if key in arrays}
+    columns["prediction"] = arrays["predictions"]
+    for key in ("label", "prediction"):
+        if names is not None and columns.get(key, np.empty(0)).dtype.kind in "iu":
+            columns[key] = names[columns[key]]
+    for key in ("logits", "probabilities"):
+        word = "logit" if key == "logits" else "probability"
+        for place in range(num_classes):
+            name = place if names is None else names[place]
+            columns[f"{word}_{name}"] = arrays[key][:, place]
+    return columns

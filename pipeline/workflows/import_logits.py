@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import numpy.typing as npt
 
-from marr_pipeline import cache
+from marr_pipeline import cache, names
 from marr_pipeline.errors import DataError
 from marr_pipeline.files import FileName
+from marr_pipeline.labels import shown
+from marr_pipeline.rectify.settings import check_choice
 from marr_pipeline.workflows import CREATOR, library_versions
 from marr_pipeline.workflows.arrays import SplitFiles as SplitFiles
 from marr_pipeline.workflows.arrays import read_split
@@ -20,7 +21,7 @@ from marr_pipeline.workflows.arrays.head import (
     class_counts,
     read_head,
 )
-from marr_pipeline.workflows.arrays.rows import as_strings, split_arrays
+from marr_pipeline.workflows.arrays.rows import CheckedSplit, as_strings, split_arrays
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,6 +56,7 @@ def import_logits(
     output: FileName,
     *,
     head: FileName | None = None,
+    scale: str | None = None,
     overwrite: bool = False,
 ) -> ImportedCache:
     """Write a cache from files of logits and labels.
@@ -65,6 +67,8 @@ def import_logits(
         given_files: by split name, `train` among them; a path is a file with its own labels.
         output: the cache.
         head: file with weight and bias, or weight_norm, and counts; None if the head is unknown.
+        scale: one of `names.SCALES`: probabilities become their logarithms, in memory. None takes
+            logits, and refuses what looks like another.
         overwrite: replace an existing cache.
 
     Raises:
@@ -77,57 +81,61 @@ def import_logits(
         name: found if isinstance(found, SplitFiles) else SplitFiles(rows=Path(found))
         for name, found in given_files.items()
     }
-    raw = {name: read_split(name, found) for name, found in files.items()}
-    splits = {name: split_arrays(arrays, where=str(files[name])) for name, arrays in raw.items()}
+    check_choice("scale", scale, (*names.SCALES, None))
+    given = {} if head is None else read_head(head)
+    where, known = str(head), None
+    if "class_names" in given:
+        known = as_strings(given["class_names"], where=f"{where}: class_names")
+    checked = _checked_splits(files, scale=scale, class_names=known)
+    splits = {name: checked[name].arrays for name in files}
     num_classes = splits["train"].logits.shape[2]
-    for name, arrays in splits.items():
-        if arrays.logits.shape[2] != num_classes:
+    for name, rows in splits.items():
+        if rows.logits.shape[2] != num_classes:
             raise DataError(
                 f"{files[name]}: logits of {num_classes} classes expected, as in train, got "
-                f"{arrays.logits.shape[2]}; give splits of one model"
+                f"{rows.logits.shape[2]}; give splits of one model"
             )
-    warnings = []
+    warnings = [note for found in checked.values() for note in found.notes]
     if head is None:
         given = {"weight_norm": np.ones(num_classes)}
         warnings.append("no head given: every weight norm is 1, and marr is vector scaling")
-    else:
-        given = read_head(head)
-    where = str(head)
     built = build_head(given, num_classes=num_classes, where=where)
     counts, notes = class_counts(
         given, splits["train"].labels, num_classes=num_classes, where=where
     )
     for name, arrays in splits.items():
         check_head_makes_logits(built, arrays, where=f"{files[name]}, {head}")
-    names = _class_names(
-        [(where, given), *((str(files[name]), raw[name]) for name in raw)], num_classes=num_classes
-    )
+    stated = {where: known}
+    stated |= {str(files[name]): found.class_names for name, found in checked.items()}
+    class_names = _class_names(stated, num_classes=num_classes)
     dtype = _stored_dtype(splits)
     plan = cache.CachePlan(
         class_counts=counts,
         head=built,
         splits={name: arrays.plan for name, arrays in splits.items()},
         dtype=dtype,
-        class_names=names,
+        class_names=class_names,
         parts={
             "splits": {name: _digests(arrays, dtype) for name, arrays in splits.items()},
             "head": built.fingerprint(),
             "class_counts": cache.digest(counts),
-            "classes": names,
+            "classes": class_names,
         },
         meta={
             "files": {
                 **{name: found.rows.name for name, found in files.items()},
                 "head": None if head is None else head.name,
-            }
+            },
+            **({} if scale in (None, "logits") else {"scale": scale}),
         },
         creator=CREATOR,
         libraries=library_versions(),
     )
     cache.write_arrays(output, plan, splits, overwrite=overwrite)
-    absent = int((counts == 0).sum())
+    absent = np.flatnonzero(counts == 0).tolist()
     if absent:
-        warnings.append(f"{absent} of {num_classes} classes have no training image")
+        told = shown(absent if class_names is None else [class_names[place] for place in absent])
+        warnings.append(f"{len(absent)} of {num_classes} classes have no training sample ({told})")
     return ImportedCache(
         path=output,
         fingerprint=cache.open_cache(output).fingerprint,
@@ -136,27 +144,53 @@ def import_logits(
     )
 
 
+def _checked_splits(
+    files: Mapping[str, SplitFiles], *, scale: str | None, class_names: Sequence[str] | None
+) -> dict[str, CheckedSplit]:
+    """Every split, `train` first: its labels name the classes of others, which may lack some."""
+    checked: dict[str, CheckedSplit] = {}
+    for name in sorted(files, key=names.SPLITS.index):
+        where = str(files[name])
+        arrays = read_split(name, files[name])
+        found = split_arrays(arrays, where=where, scale=scale, class_names=class_names)
+        if name == "train" and class_names is None and arrays["labels"].dtype.kind == "U":
+            _check_every_class_is_named(found, where=where)
+        class_names = class_names or found.class_names
+        checked[name] = found
+    return checked
+
+
+def _check_every_class_is_named(train: CheckedSplit, *, where: str) -> None:
+    """Raise a DataError if no row has a column's name as its label: it may be no class's."""
+    if train.class_names is None:
+        return
+    counts = np.bincount(train.arrays.labels, minlength=len(train.class_names))
+    unnamed = [name for name, count in zip(train.class_names, counts, strict=False) if not count]
+    if unnamed:
+        raise DataError(
+            f"{where}: rows labelled with every class expected, as labels are text, got none for "
+            f"{shown([repr(name) for name in unnamed])}; leave out columns that are no class's, or "
+            "give a --head with class_names if some classes have no rows"
+        )
+
+
 def _class_names(
-    sources: Sequence[tuple[str, Mapping[str, npt.NDArray[Any]]]], *, num_classes: int
-) -> list[str] | None:
+    stated: Mapping[str, Sequence[str] | None], *, num_classes: int
+) -> Sequence[str] | None:
     """The one list of K class names that the files give, or None.
 
     Raises:
-        DataError: no strings, another number of them, or two files disagree.
+        DataError: another number of them, or two files disagree.
     """
-    found = [
-        (where, as_strings(arrays["class_names"], where=f"{where}: class_names"))
-        for where, arrays in sources
-        if "class_names" in arrays
-    ]
-    for where, names in found:
+    found = [(where, each) for where, each in stated.items() if each is not None]
+    for where, each in found:
         first, expected = found[0]
-        if len(names) != num_classes:
+        if len(each) != num_classes:
             raise DataError(
                 f"{where}: class_names of {num_classes} classes expected, as in the logits, got "
-                f"{len(names)}; give one for each"
+                f"{len(each)}; give one for each"
             )
-        if names != expected:
+        if list(each) != list(expected):
             raise DataError(
                 f"{where}: the class names of {first} expected, got others; "
                 "are the classes in one order?"

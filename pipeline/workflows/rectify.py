@@ -221,6 +221,8 @@ def rectify_cache(
         metadata={
             "cache_fingerprint": cached.fingerprint,
             "head_fingerprint": cached.head_fingerprint,
+            **({} if cached.class_names is None else {"class_names": list(cached.class_names)}),
+            **({"scores": cached.meta("scale")} if "scale" in cached.documents else {}),
             "tuning": None if tuning is None else tuning.summary(),
             "versions": {"marr-pipeline": __version__, "torch": str(torch.__version__)},
         },

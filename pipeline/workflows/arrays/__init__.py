@@ -1,14 +1,11 @@
-"""Arrays of others as users have them: `.npy`, `.npz`, text tables, torch and safetensors.
+"""Arrays of others as users have them: `.npy`, `.npz`, tables, torch and safetensors.
 
 Read here, unchecked; `rows` and `head` check what they hold before it becomes a cache. No pickled
 object is ever loaded.
 """
 
-import csv
-import re
 import zipfile
 import zlib
-from array import array
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,13 +18,11 @@ from torch import Tensor
 
 from marr_pipeline.errors import DataError, first_line
 from marr_pipeline.tensor_file import read_tensor_file
+from marr_pipeline.workflows.arrays.table import TABLES, read_table
 
 _TENSOR_SUFFIXES = (".safetensors", ".pt", ".pth")
+ROW_SUFFIXES = (".npz", ".npy", *TABLES, *_TENSOR_SUFFIXES)
 _NUMPY_FLOATS = (torch.float16, torch.float32, torch.float64)
-_LABEL, _ID = "label", "id"
-_COUNTING = re.compile(r"(?:logits?|class)?[ _.]?(\d+)", re.IGNORECASE)
-_SHOWN_COLUMNS = 6
-_ADVICE = "write a column 'label', if wanted 'id', and one of logits for each class, in class order"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,9 +30,9 @@ class SplitFiles:
     """Where the rows of one split are.
 
     Attributes:
-        rows: `.npz`, `.csv`, `.safetensors`, `.pt` or `.pth` with logits and labels, or `.npy`
-            with the logits alone.
-        labels: `.npy` with the labels, beside an `.npy` of logits.
+        rows: `.npz`, `.csv`, `.parquet`, `.safetensors`, `.pt` or `.pth` with logits and labels, or
+            `.npy`, `.pt` or `.pth` with the logits alone.
+        labels: `.npy`, `.pt` or `.pth` with the labels, beside logits alone.
     """
 
     rows: Path
@@ -47,58 +42,44 @@ class SplitFiles:
         return str(self.rows) if self.labels is None else f"{self.rows}, {self.labels}"
 
 
-def read_split(name: str, files: SplitFiles) -> dict[str, npt.NDArray[Any]]:
+def read_split(
+    name: str, files: SplitFiles, *, is_labelled: bool = True
+) -> dict[str, npt.NDArray[Any]]:
     """The arrays of a split's files, by name and unchecked.
 
     In a single file for all splits they carry the split's name, `train/logits`.
 
+    Args:
+        name: of the split.
+        files: where its rows are.
+        is_labelled: whether rows without labels are refused already here, as those of a table.
+
     Raises:
         DataError: a file is of no known kind, not of its kind, or damaged.
+        ConfigError: the library that reads it is not installed.
     """
-    suffix = files.rows.suffix
-    if suffix == ".npy" and files.labels is not None:
-        return {"logits": map_npy(files.rows), "labels": map_npy(files.labels)}
-    if suffix == ".csv":
-        return read_csv(files.rows)
+    suffix = files.rows.suffix.lower()
+    if files.labels is not None:
+        return {"logits": _read_single(files.rows), "labels": _read_single(files.labels)}
+    if suffix in TABLES:
+        return read_table(files.rows, is_labelled=is_labelled)
+    if suffix == ".npy" and not is_labelled:
+        return {"logits": map_npy(files.rows)}
     if suffix == ".npz":
         arrays = read_npz(files.rows)
     elif suffix in _TENSOR_SUFFIXES:
-        arrays = read_tensors(files.rows)
+        arrays = _named(read_tensor_file(files.rows, mapped=True), where=files.rows)
     else:
         raise DataError(
-            f"{files.rows}: logits and labels as .npz, .csv, {', '.join(_TENSOR_SUFFIXES)} or a "
-            f"pair of .npy expected, got '{suffix}'; save them so"
+            f"{files.rows}: logits and labels as .npz, {', '.join(TABLES[:2])}, "
+            f"{', '.join(_TENSOR_SUFFIXES)} or a pair of .npy expected, got '{suffix}'; save them "
+            "so"
         )
     if "logits" in arrays:
         return arrays
     prefix = f"{name}/"
     own = {key.removeprefix(prefix): arrays[key] for key in arrays if key.startswith(prefix)}
     return own or arrays
-
-
-def read_logits(path: Path) -> dict[str, npt.NDArray[Any]]:
-    """`logits` (..., K) of an `.npz`, with `labels`, `ids` and `features` where they are there.
-
-    Raises:
-        DataError: not an `.npz`, damaged, or it holds objects; no logits in it, or logits that are
-            not finite numbers, or features of others.
-    """
-    found = read_npz(path)
-    wanted = ("logits", "labels", "ids", "features")
-    arrays = {name: found[name] for name in found if name in wanted}
-    logits = arrays.get("logits")
-    if logits is None or logits.ndim < 2 or logits.dtype.kind != "f" or not logits.size:
-        got = "none" if logits is None else f"{logits.shape} {logits.dtype}"
-        raise DataError(f"{path}: floating-point 'logits' (N, K) expected, got {got}")
-    if not np.isfinite(logits).all():
-        row = np.argwhere(~np.isfinite(logits))[0].tolist()
-        raise DataError(f"{path}: finite logits expected, got {logits[tuple(row)]} at {row}")
-    features = arrays.get("features")
-    if features is not None and features.shape[:-1] != logits.shape[:-1]:
-        raise DataError(
-            f"{path}: features of the rows of logits {logits.shape} expected, got {features.shape}"
-        )
-    return arrays
 
 
 def map_npy(path: Path) -> npt.NDArray[Any]:
@@ -155,109 +136,91 @@ def read_tensors(path: Path) -> dict[str, npt.NDArray[Any]]:
     """
     content = read_tensor_file(path, mapped=True)
     if not isinstance(content, Mapping):
+        raise _no_dict(content, path)
+    return _named(content, where=path)
+
+
+def _named(content: object, *, where: Path) -> dict[str, npt.NDArray[Any]]:
+    """Arrays of what torch.save wrote: of a dict, or logits and labels as loops collect them.
+
+    That is a tensor of logits, a list of batches, a pair (logits, labels), or a list of such pairs;
+    batches are joined.
+
+    Raises:
+        DataError: anything else.
+    """
+    if isinstance(content, Mapping):
+        found = {str(name): _array(value) for name, value in content.items()}
+        return {name: array for name, array in found.items() if array is not None}
+    if isinstance(content, list | tuple):
+        pairs = [content] if _is_pair(content) else content
+        if all(map(_is_pair, pairs)) and pairs:
+            columns = [_array([pair[place] for pair in pairs]) for place in (0, 1)]
+            if columns[0] is not None and columns[1] is not None:
+                return {"logits": columns[0], "labels": columns[1]}
+    if not isinstance(content, tuple):  # one of two arrays of one kind may be train and test
+        logits = _array(content)
+        if logits is not None and logits.dtype.kind == "f":
+            return {"logits": logits}
+    raise _no_dict(content, where)
+
+
+def _array(value: object) -> npt.NDArray[Any] | None:
+    """A tensor, a list of strings or integers, or batches joined; None of anything else."""
+    if isinstance(value, Tensor):
+        is_other_float = value.is_floating_point() and value.dtype not in _NUMPY_FLOATS
+        return (value.float() if is_other_float else value).detach().numpy()
+    if not isinstance(value, list | tuple):
+        return None
+    if {type(item) for item in value} in (set(), {str}, {int}):
+        return np.array(value)
+    batches = [item for item in value if isinstance(item, Tensor) and item.ndim]
+    shapes = {(item.dtype, item.shape[1:]) for item in batches}
+    return _array(torch.cat(batches)) if len(batches) == len(value) and len(shapes) == 1 else None
+
+
+def _is_pair(value: object) -> bool:
+    """Whether it is (logits, labels) of one batch."""
+    return (
+        isinstance(value, list | tuple)
+        and [type(item) for item in value] == [Tensor, Tensor]
+        and value[0].is_floating_point()
+        and not value[1].is_floating_point()
+        and value[0].shape[:1] == value[1].shape
+    )
+
+
+def _read_single(path: Path) -> npt.NDArray[Any]:
+    """The one array of an `.npy` or torch file; batches in a list are joined.
+
+    Raises:
+        DataError: anything else.
+    """
+    if path.suffix.lower() == ".npy":
+        return map_npy(path)
+    content = read_tensor_file(path, mapped=True)
+    found = None if isinstance(content, Mapping) else _array(content)
+    if found is None:
         raise DataError(
-            f"{path}: a dict of tensors as .safetensors or by torch.save expected, got: "
-            f"a {type(content).__name__}; save plain tensors, no objects"
+            f"{path}: one tensor, or a list of batches of one width, expected, got "
+            f"{_described(content)}; leave the file of labels out, or save the tensor alone"
         )
-    found: dict[str, npt.NDArray[Any]] = {}
-    for name, value in content.items():
-        if isinstance(value, Tensor):
-            is_other_float = value.is_floating_point() and value.dtype not in _NUMPY_FLOATS
-            found[str(name)] = (value.float() if is_other_float else value).detach().numpy()
-        elif isinstance(value, list | tuple) and {type(item) for item in value} in (
-            set(),
-            {str},
-            {int},
-        ):
-            found[str(name)] = np.array(value)
     return found
 
 
-def read_csv(path: Path) -> dict[str, npt.NDArray[Any]]:
-    """`labels` (N,), `logits` (N, K) float32 and, if there, `ids` and `class_names`.
-
-        id,label,cat,dog,owl
-        img_1.png,0,3.25,-1.5,0.75
-
-    `label` is the class id, `id` may be left out, and every other column holds the logits of one
-    class, in class order. Their names become the class names, unless they only count: `0`, `1`,
-    ... or `logit_0`, `logit_1`, ...
-
-    Raises:
-        DataError: no such header, or a cell that is no number; it names line and column.
-    """
-
-    def unlike(found: str) -> DataError:
-        expected = "a table of comma-separated UTF-8 text expected"
-        return DataError(f"{path}: {expected}, got {found}; {_ADVICE}")
-
-    values, ids = array("f"), []
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            lines = csv.reader(file)
-            columns = [name.strip() for name in next(lines, [])]
-            classes, class_names = _columns_of_logits(columns, where=str(path))
-            for cells in filter(None, lines):
-                if len(cells) != len(columns):
-                    line = f"line {lines.line_num} under {len(columns)} names"
-                    raise unlike(f"{len(cells)} columns in {line}")
-                if _ID in columns:
-                    place = columns.index(_ID)
-                    ids.append(cells[place].strip())
-                    cells[place] = "0"
-                try:
-                    values.extend(map(float, cells))
-                except ValueError:
-                    place = len(values) % len(columns)
-                    line = f"line {lines.line_num}, column {columns[place]!r}"
-                    raise unlike(f"{cells[place]!r} in {line}") from None
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise unlike(first_line(error)) from error
-    if not values:
-        raise DataError(f"{path}: at least one row below the header expected, got none; add rows")
-    numbers = np.frombuffer(values, dtype=np.float32).reshape(-1, len(columns))
-    labels = numbers[:, columns.index(_LABEL)]
-    is_whole = np.isfinite(labels) & (labels == np.round(labels))
-    arrays = {
-        # Others are refused as they are, like those of any other file.
-        "labels": labels.astype(np.int64) if is_whole.all() else labels,
-        "logits": numbers[:, classes],
-    }
-    if ids:
-        arrays["ids"] = np.array([int(i) for i in ids] if all(map(_is_whole, ids)) else ids)
-    if class_names is not None:
-        arrays["class_names"] = np.array(class_names)
-    return arrays
+def _no_dict(content: object, path: Path) -> DataError:
+    return DataError(
+        f"{path}: a dict of tensors as .safetensors or by torch.save expected, got: "
+        f"{_described(content)}; save plain tensors as "
+        "torch.save({'logits': logits, 'labels': labels}, path)"
+    )
 
 
-def _columns_of_logits(columns: list[str], *, where: str) -> tuple[list[int], list[str] | None]:
-    """Their places, and their names unless they only count, and in the right order.
-
-    Raises:
-        DataError: no header of this kind, or columns that count in another order.
-    """
-    if columns.count(_LABEL) != 1 or len(set(columns)) < len(columns):
-        more = ", ..." if len(columns) > _SHOWN_COLUMNS else ""
-        shown = ", ".join(columns[:_SHOWN_COLUMNS]) + more
-        raise DataError(
-            f"{where}: a header row with one column 'label' and a name of its own for each other "
-            f"column expected, got {shown or 'nothing'}; {_ADVICE}"
-        )
-    places = [place for place, name in enumerate(columns) if name not in (_LABEL, _ID)]
-    names = [columns[place] for place in places]
-    matches = [_COUNTING.fullmatch(name) for name in names]
-    numbers = [int(match[1]) for match in matches if match is not None]
-    if not names or len(numbers) < len(names):
-        return places, names
-    for place, number in enumerate(numbers, start=min(numbers[0], 1)):
-        if number != place:
-            raise DataError(
-                f"{where}: columns of logits in class order expected, got column {number} where "
-                f"{place} was due; sort them by number"
-            )
-    return places, None
-
-
-def _is_whole(text: str) -> bool:
-    """Whether it is an int64 as Python writes it, so that nothing is lost: not 007."""
-    return text.lstrip("-").isdecimal() and len(text) < 19 and str(int(text)) == text
+def _described(content: object) -> str:
+    """What an object is, and what is in it, in a few words."""
+    if isinstance(content, Tensor):
+        return f"a tensor {str(content.dtype).removeprefix('torch.')} {tuple(content.shape)}"
+    if isinstance(content, list | tuple):
+        inner = ", ".join(map(_described, content[:3])) + (", ..." if len(content) > 3 else "")
+        return f"a {type(content).__name__} of {inner or 'nothing'}"
+    return f"a {type(content).__name__}"

@@ -1,40 +1,54 @@
 """The rows of a split, checked and brought into the cache's form.
 
-V views, N samples, K classes, D features. Probabilities, percentages and one-hot rows in place of
-logits go through a fit without an error and give a wrong answer, so they are refused. Each is
-recognised only if every row is so: logits of a real network that sum to 1 in each row and are
-nowhere negative do not occur.
+V views, N samples, K classes, D features.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from marr_pipeline.cache import (
-    SplitArrays,
-    check_labels,
-    check_views,
-    first_not_finite,
-    row_ranges,
-)
+from marr_pipeline.cache import SplitArrays, check_labels, check_views
 from marr_pipeline.errors import DataError
-
-_STORED_AS_IS = (np.float16, np.float32)
-# Probabilities stored as float16 still sum to 1 within this.
-_SUM_TOLERANCE = 1e-3
+from marr_pipeline.labels import columns_of_labels, shown
+from marr_pipeline.workflows.arrays.scale import as_logits, finite_blocks
 
 
-def split_arrays(arrays: Mapping[str, npt.NDArray[Any]], *, where: str) -> SplitArrays:
+@dataclass(frozen=True, kw_only=True)
+class CheckedSplit:
+    """What a file holds of a split.
+
+    Attributes:
+        arrays: in the cache's form.
+        class_names: K of them, if the file or its labels name the classes.
+        notes: what needs a look.
+    """
+
+    arrays: SplitArrays
+    class_names: list[str] | None
+    notes: list[str]
+
+
+def split_arrays(
+    arrays: Mapping[str, npt.NDArray[Any]],
+    *,
+    where: str,
+    scale: str | None = None,
+    class_names: Sequence[str] | None = None,
+) -> CheckedSplit:
     """Check what a file holds of a split; large arrays are read block by block.
 
-    Log-probabilities are logits too; probabilities are not.
+    Labels that are text are names of classes: those of the file, else those given, else their own,
+    sorted.
 
     Args:
         arrays: `logits` (N, K) or (V, N, K), `labels` (N,) and, if there, `features` (N, D) or
-            (V, N, D), `ids` (N,) and `views` (V,); others are left alone.
+            (V, N, D), `ids` (N,), `views` (V,) and `class_names` (K,); others are left alone.
         where: how errors name the file.
+        scale: of the logits, see `as_logits`.
+        class_names: K of them, where they are known from elsewhere.
 
     Raises:
         DataError: an array is missing, misshapen or unfit; it names the row.
@@ -47,14 +61,19 @@ def split_arrays(arrays: Mapping[str, npt.NDArray[Any]], *, where: str) -> Split
             f"save {' and '.join(missing)} under that name"
         )
     logits = _as_views(arrays["logits"], where=f"{where}: logits")
+    # Before probabilities are told from logits, since a transposed matrix is neither.
+    labels = _one_a_row(arrays["labels"], logits, where=f"{where}: labels")
+    logits, notes = as_logits(logits, scale=scale, where=f"{where}: logits")
     num_views, num_samples, num_classes = logits.shape
-    if num_classes < 2:
-        raise DataError(
-            f"{where}: logits: at least 2 classes expected, got 1; check the axes, and give one "
-            "number for each class, not the predicted class"
+    names = None
+    if "class_names" in arrays:
+        names = as_strings(arrays["class_names"], where=f"{where}: class_names")
+    if labels.dtype.kind in "US":
+        labels, names, told = _of_names(
+            labels, num_classes, names or class_names, where=f"{where}: labels"
         )
-    labels = _as_labels(arrays["labels"], num_samples, num_classes, where=f"{where}: labels")
-    _check_are_logits(_finite_blocks(logits, where=f"{where}: logits"), where=f"{where}: logits")
+        notes = [*notes, *told]
+    labels = check_labels(labels.astype(np.int64), num_classes, where=f"{where}: labels")
     features = None
     if "features" in arrays:
         features = _as_views(arrays["features"], where=f"{where}: features")
@@ -63,9 +82,9 @@ def split_arrays(arrays: Mapping[str, npt.NDArray[Any]], *, where: str) -> Split
                 f"{where}: features of {num_views} views and {num_samples} rows, as the logits "
                 f"have, expected, got {features.shape[0]} and {features.shape[1]}; save both alike"
             )
-        for _ in _finite_blocks(features, where=f"{where}: features"):
+        for _ in finite_blocks(features, where=f"{where}: features"):
             pass  # reading it is the check
-    return SplitArrays(
+    rows = SplitArrays(
         logits=logits,
         labels=labels,
         features=features,
@@ -74,30 +93,29 @@ def split_arrays(arrays: Mapping[str, npt.NDArray[Any]], *, where: str) -> Split
         if "views" in arrays
         else None,
     )
+    return CheckedSplit(arrays=rows, class_names=names, notes=notes)
 
 
-def _finite_blocks(
-    values: npt.NDArray[np.floating], *, where: str
-) -> Iterator[npt.NDArray[np.floating]]:
-    """Blocks (B, W) of rows (V, N, W), as they would be stored: float32 or float16, all finite."""
-    stored = values.dtype if values.dtype in _STORED_AS_IS else np.dtype(np.float32)
-    for view, rows in enumerate(values):
-        for start, stop in row_ranges(len(rows), rows[0].nbytes):
-            with np.errstate(over="ignore"):  # what overflows is refused here
-                block = rows[start:stop].astype(stored, copy=False)
-            place = first_not_finite(block)
-            if place is not None:
-                row, column = place
-                raise DataError(
-                    f"{where}: finite {stored.name} expected, got {block[row, column]} in row "
-                    f"{start + row}{f' of view {view}' if len(values) > 1 else ''}; "
-                    "remove or repair such rows"
-                )
-            yield block
+def unlabelled_logits(
+    arrays: Mapping[str, npt.NDArray[Any]], *, where: str, scale: str | None = None
+) -> tuple[npt.NDArray[np.floating], list[str]]:
+    """Logits (V, N, K) of rows that may have no labels, and what of them needs a look.
+
+    Arguments and errors as for `split_arrays`.
+    """
+    if "logits" not in arrays:
+        raise DataError(
+            f"{where}: floating-point 'logits' (N, K) expected, got {', '.join(arrays) or 'none'}; "
+            "save logits under that name"
+        )
+    logits = _as_views(arrays["logits"], where=f"{where}: logits")
+    return as_logits(logits, scale=scale, where=f"{where}: logits")
 
 
 def _as_views(array: npt.NDArray[Any], *, where: str) -> npt.NDArray[np.floating]:
-    """(N, W) or (V, N, W) -> (V, N, W), floating, without a copy."""
+    """(N,), (N, W) or (V, N, W) -> (V, N, W), floating, without a copy; (N,) has W = 1."""
+    if array.ndim == 1 and array.size:
+        array = array[:, None]
     if array.ndim not in (2, 3) or array.size == 0:
         raise DataError(
             f"{where}: shape (samples, width) or (views, samples, width) without an empty axis "
@@ -108,22 +126,45 @@ def _as_views(array: npt.NDArray[Any], *, where: str) -> npt.NDArray[np.floating
     return array if array.ndim == 3 else array[None]
 
 
-def _as_labels(
-    array: npt.NDArray[Any], num_samples: int, num_classes: int, *, where: str
-) -> npt.NDArray[np.int64]:
+def _one_a_row(
+    array: npt.NDArray[Any], logits: npt.NDArray[np.floating], *, where: str
+) -> npt.NDArray[Any]:
+    """Labels (N,): whole numbers or text, one for each row of logits (V, N, W)."""
+    _, num_samples, width = logits.shape
     if array.shape != (num_samples,):
         advice = "save both alike"
-        if array.shape == (num_samples, num_classes):
+        if array.shape == (num_samples, width):
             advice = "these look like one-hot rows: save labels.argmax(1)"
-        elif array.shape == (num_classes,):
+        elif array.shape == (width,):
             advice = "the logits look transposed: save them as (samples, classes)"
         raise DataError(
             f"{where}: shape ({num_samples},), one for each row of logits, expected, "
             f"got {array.shape}; {advice}"
         )
-    if array.dtype.kind not in "iu":
+    if array.dtype.kind not in "iuUS":
         raise DataError(f"{where}: integers expected, got {array.dtype}; save class ids")
-    return check_labels(array.astype(np.int64), num_classes, where=where)
+    return array
+
+
+def _of_names(
+    labels: npt.NDArray[Any], num_classes: int, known: Sequence[str] | None, *, where: str
+) -> tuple[npt.NDArray[np.int64], list[str] | None, list[str]]:
+    """Class ids (N,) of labels that are text, the K names, and a note where they were sorted."""
+    texts = as_strings(labels, where=where)
+    if known is None and all(map(str.isdecimal, texts)):  # sorted, 10 would come before 2
+        return np.array([int(text) for text in texts]), None, []
+    ids, found = columns_of_labels(
+        np.array(texts),
+        num_classes,
+        classes=known,
+        where=where,
+        remedy="name the columns as the labels, or save class_names",
+    )
+    names = [str(name) for name in found.tolist()]
+    if known is not None:
+        return ids, names, []
+    order = [f"{index} {name}" for index, name in enumerate(names)]
+    return ids, names, [f"{where}: text, sorted into classes: {shown(order)}"]
 
 
 def _as_ids(
@@ -172,37 +213,3 @@ def _as_kinds(array: npt.NDArray[Any], num_views: int, *, where: str) -> tuple[s
         )
     check_views(kinds, where=where)
     return tuple(kinds)
-
-
-def _check_are_logits(blocks: Iterable[npt.NDArray[np.floating]], *, where: str) -> None:
-    """Raise if all rows of the blocks (B, K) are of a known other kind; it says of which.
-
-    Raises:
-        DataError: they are, or a block is not finite.
-    """
-    low, high, is_binary = np.inf, -np.inf, True
-    low_sum, high_sum = np.inf, -np.inf
-    for rows in blocks:
-        if low < 0:
-            continue  # one negative number settles it
-        low, high = min(low, float(rows.min())), max(high, float(rows.max()))
-        sums = rows.sum(axis=1, dtype=np.float64)
-        low_sum, high_sum = min(low_sum, float(sums.min())), max(high_sum, float(sums.max()))
-        is_binary = is_binary and bool(((rows == 0) | (rows == 1)).all())
-
-    def sums_to(total: float) -> bool:
-        error = max(abs(low_sum - total), abs(high_sum - total))
-        return low >= 0 and error <= _SUM_TOLERANCE * total
-
-    if is_binary and sums_to(1):
-        found = "one-hot rows (a single 1 in each)"
-    elif high <= 1 and sums_to(1):
-        found = "probabilities (all within 0..1, every row sums to 1)"
-    elif high <= 100 and sums_to(100):
-        found = "percentages (all within 0..100, every row sums to 100)"
-    else:
-        return
-    raise DataError(
-        f"{where}: logits expected, got what looks like {found}; give the values before "
-        "the softmax, or log-probabilities"
-    )

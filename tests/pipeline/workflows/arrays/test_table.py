@@ -8,8 +8,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from marr_pipeline.errors import DataError
-from marr_pipeline.workflows.arrays import read_csv
 from marr_pipeline.workflows.arrays.rows import split_arrays
+from marr_pipeline.workflows.arrays.table import read_table
 
 TABLE = "id,label,cat,dog,owl\nimg_1.png,0,3.25,-1.5,0.75\nimg_2.png,2,1e-3,2,-3\n"
 
@@ -25,7 +25,7 @@ def table(tmp_path):
 
 
 def test_the_documented_example(table):
-    found = read_csv(table(TABLE))
+    found = read_table(table(TABLE))
     assert found["labels"].tolist() == [0, 2]
     assert found["labels"].dtype == np.int64
     np.testing.assert_array_equal(
@@ -47,14 +47,14 @@ def test_the_documented_example(table):
     ids=["windows", "byte order mark", "no last newline", "quotes", "spaces"],
 )
 def test_dialects(table, text):
-    plain, found = read_csv(table(TABLE)), read_csv(table(text))
+    plain, found = read_table(table(TABLE)), read_table(table(text))
     assert plain.keys() == found.keys()
     for name, array in plain.items():
         np.testing.assert_array_equal(found[name], array)
 
 
 def test_label_and_id_may_stand_anywhere(table):
-    found = read_csv(table("a,label,b,id\n1,0,2,x\n3,1,4,y\n"))
+    found = read_table(table("a,label,b,id\n1,0,2,x\n3,1,4,y\n"))
     assert found["logits"].tolist() == [[1, 2], [3, 4]]
     assert found["labels"].tolist() == [0, 1]
     assert found["ids"].tolist() == ["x", "y"]
@@ -71,14 +71,23 @@ def test_label_and_id_may_stand_anywhere(table):
 )
 def test_ids_are_numbers_only_if_nothing_is_lost(table, ids, expected):
     rows = "".join(f'"{name}",0,1,2\n' for name in ids)
-    assert read_csv(table("id,label,a,b\n" + rows))["ids"].tolist() == expected
+    assert read_table(table("id,label,a,b\n" + rows))["ids"].tolist() == expected
 
 
 @pytest.mark.parametrize(
-    "names", ["0,1", "logit_0,logit_1", "class 1,class 2", "Logits.0,Logits.1"]
+    ("names", "first"),
+    [
+        ("0,1", 0),
+        ("logit_0,logit_1", 0),
+        ("X1,X2", 1),
+        ("prob[0],prob[1]", 0),
+        ("Class 1,Class 2", 1),
+    ],
 )
-def test_columns_that_only_count_name_no_classes(table, names):
-    assert "class_names" not in read_csv(table(f"label,{names}\n0,1,2\n"))
+def test_columns_that_only_count_name_no_classes_and_labels_count_as_they_do(table, names, first):
+    found = read_table(table(f"label,{names}\n{first},1,2\n{first + 1},3,4\n"))
+    assert "class_names" not in found
+    assert found["labels"].tolist() == [0, 1]
 
 
 FLOATS = st.floats(width=32, allow_nan=False, allow_infinity=False)
@@ -90,7 +99,7 @@ def test_any_float32_comes_back(tmp_path, rows):
     path = tmp_path / "any.csv"
     with path.open("w", newline="") as file:
         csv.writer(file).writerows([["label", "a", "b", "c"], *rows])
-    found = read_csv(path)
+    found = read_table(path)
     np.testing.assert_array_equal(found["labels"], [row[0] for row in rows])
     np.testing.assert_array_equal(found["logits"], np.array([row[1:] for row in rows], np.float32))
 
@@ -106,7 +115,11 @@ def test_any_float32_comes_back(tmp_path, rows):
         ("label,a,b\n", "at least one row below the header expected, got none"),
         ("label,a,b\n0,1,2\n1,x,2\n", "got 'x' in line 3, column 'a'"),
         ("label,a,b\n0,1,2\n1,,2\n", "got '' in line 3, column 'a'"),
-        ("label,a,b\n0,1,2\ncat,1,2\n", "got 'cat' in line 3, column 'label'"),
+        ("label,a,b\n0,1,2\ncat,1,2\n", "got 'cat' beside labels that are numbers in line 3"),
+        ("label,a,b\ncat,1,2\n,1,2\n", "got '' in line 3, column 'label'"),
+        ("label,Label,a,b\n0,1,2,3\n", "one column 'label' .* got label, Label, a, b"),
+        ("id,ID,label,a\n0,1,2,3\n", "one column 'label' .* got id, ID"),
+        ("label,1,2\n0,1,2\n", "labels that count from 1, as the columns do, expected, got 0"),
         ("label,a,b\n0,1,2\n1,2\n", "got 2 columns in line 3 under 3 names"),
         ("label,a,b\n0,1,2,3\n1,1,2,3\n", "got 4 columns in line 2 under 3 names"),
         ("label,a,b\n0,1;5,2\n", "got '1;5' in line 2, column 'a'"),
@@ -116,7 +129,7 @@ def test_any_float32_comes_back(tmp_path, rows):
 def test_what_is_no_such_table(table, text, message):
     path = table(text)
     with pytest.raises(DataError, match=message) as caught:
-        read_csv(path)
+        read_table(path)
     assert str(caught.value).startswith(f"{path}: ")
     assert "\n" not in str(caught.value)
 
@@ -124,11 +137,11 @@ def test_what_is_no_such_table(table, text, message):
 @pytest.mark.parametrize("encoding", ["utf-16", "latin-1"])
 def test_another_encoding(table, encoding):
     with pytest.raises(DataError, match="comma-separated UTF-8 text expected"):
-        read_csv(table(TABLE.replace("cat", "dög"), encoding))
+        read_table(table(TABLE.replace("cat", "dög"), encoding))
 
 
-@pytest.mark.parametrize(("label", "got"), [("0.5", "float32"), ("nan", "float32")])
+@pytest.mark.parametrize(("label", "got"), [("0.5", "float64"), ("nan", "float64")])
 def test_a_label_that_is_no_class_id_is_refused_as_in_any_file(table, label, got):
-    arrays = read_csv(table(f"label,a,b\n0,1,2\n{label},3,4\n"))
+    arrays = read_table(table(f"label,a,b\n0,1,2\n{label},3,4\n"))
     with pytest.raises(DataError, match=f"labels: integers expected, got {got}"):
         split_arrays(arrays, where="t.csv")
