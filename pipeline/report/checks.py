@@ -1,8 +1,9 @@
 """Numbered checks of a cache and its rectifiers: what may be wrong, and what to do about it.
 
-A check is a function of arrays to a `Finding` or None. Thresholds are such that a sound cache of a
-long tail with a thousand classes raises none. R12, caches of one experiment that differ in more
-than their seeds, is told by `compare`, which alone sees several.
+A check is a function of arrays to a `Finding` or None; those of rows alone are in `rows`.
+Thresholds are such that a sound cache of a long tail with a thousand classes raises none. R12,
+caches of one experiment that differ in more than their seeds, is told by `compare`, which alone
+sees several.
 """
 
 from collections.abc import Mapping, Sequence
@@ -30,6 +31,8 @@ SAME_NLL = 0.01
 """Within which a fit's likelihood is as good as another's."""
 MEMORISED_LOSS = 0.1
 """Of log K: 0.037 was a sound default's on memorised digits, 2.29 that of scales pulled to 0."""
+FEWEST_ROWS = 100
+"""Of a split, below which an accuracy says nothing."""
 NAMED = 5
 
 
@@ -38,7 +41,7 @@ class Finding:
     """What a check found.
 
     Attributes:
-        code: `R01` to `R14`.
+        code: `R01` to `R17`.
         sentence: what is so.
         remedy: what to do.
     """
@@ -173,29 +176,51 @@ def small_groups(class_counts: Counts, test_labels: Counts) -> Finding | None:
     )
 
 
-def at_chance(fitted: SampleScores, num_classes: int) -> Finding | None:
-    """R08: training rows are not recognised."""
-    accuracy = float((fitted.predicted == fitted.labels).mean())
-    largest = float(np.bincount(fitted.labels).max()) / len(fitted.labels)
-    # What a network gets that always says one class; chance for labels in another order.
-    if accuracy >= max(1.5 / num_classes, 0.5 * largest):
+def at_chance(labels: Counts, predicted: Counts, num_classes: int) -> Finding | None:
+    """R08: training rows (N,) are not recognised, each class counting alike.
+
+    Three standard errors above 1 / K are within chance; fewer than 100 rows tell nothing.
+    """
+    rows = np.bincount(labels, minlength=num_classes)
+    right = np.bincount(labels[predicted == labels], minlength=num_classes)
+    present = rows > 0
+    rate = right[present] / rows[present]
+    chance = 1 / num_classes
+    error = np.sqrt(chance * (1 - chance) * (1 / rows[present]).mean() / present.sum())
+    if len(labels) < FEWEST_ROWS or rate.mean() > chance + 3 * error:
         return None
     return Finding(
         "R08",
-        f"On training rows {100 * accuracy:.1f} % are right, which is chance for {num_classes:,} "
-        "classes.",
+        f"On training rows {100 * rate.mean():.1f} % are right, each class counting alike, which "
+        f"is chance for {num_classes:,} classes.",
         "Are labels and the columns of the logits in the same order? Is the head the trained one?",
     )
 
 
-def probabilities_for_logits(sample: Floats) -> Finding | None:
-    """R09: rows (N, K) that were given as logits are probabilities."""
-    if (sample < 0).any() or np.abs(sample.sum(1) - 1).max() > 1e-3:
+def other_order(labels: Counts, predicted: Counts) -> Finding | None:
+    """R15: training rows (N,) of several classes are recognised as other classes.
+
+    Class j is moved if most of its rows are given to p, and most of the rows of p, in turn, to a
+    class that is not p; a network that only prefers common classes does not do so.
+    """
+    width = int(max(labels.max(), predicted.max())) + 1
+    rows = np.bincount(labels, minlength=width)
+    pairs, counts = np.unique(labels * width + predicted, return_counts=True)
+    of, given = np.divmod(pairs, width)
+    is_most = counts > rows[of] / 2 + np.sqrt(rows[of])  # a half, and two standard errors of it
+    most = np.full(width, -1)
+    most[of[is_most]] = given[is_most]
+    is_moved = (most >= 0) & (most != np.arange(width))
+    moved = np.flatnonzero(is_moved & is_moved[most])
+    if len(moved) < 2:
         return None
+    told = [f"{one} as {most[one]}" for one in moved.tolist()]
     return Finding(
-        "R09",
-        "The logits are probabilities: no row has a negative number, and each adds up to 1.",
-        "Import them with --scale probabilities, which takes their logarithm.",
+        "R15",
+        f"Most training rows of {len(moved):,} classes are recognised as another class "
+        f"({_listed(told)}), whose own rows are not.",
+        "The columns of the logits are in another order than the labels; sorted as text, 10 comes "
+        "before 2.",
     )
 
 
@@ -236,56 +261,6 @@ def tuned_on_seen_rows(names: Sequence[str]) -> Finding | None:
         "R11",
         f"Tuned on training rows, which the network has seen: {', '.join(names)}.",
         "Their likelihood there is better than on new rows; hold a tune split out.",
-    )
-
-
-def copied_views(views: Sequence[npt.NDArray[Any]], kinds: Sequence[str]) -> Finding | None:
-    """R13: views of training rows that are each other's copies.
-
-    Args:
-        views: of some rows, one array a view.
-        kinds: `clean` or `augmented`, by view.
-    """
-    copies = [
-        (first, second)
-        for second in range(len(views))
-        for first in range(second)
-        if np.array_equal(views[first], views[second])
-    ]
-    if not copies:
-        return None
-    told = ", ".join(
-        f"{second} ({kinds[second]}) of {first} ({kinds[first]})" for first, second in copies
-    )
-    return Finding(
-        "R13",
-        f"Views of the training rows are copies: {told}.",
-        "Was augmentation on when they were made? Copies only cost time.",
-    )
-
-
-def shared_rows(train: npt.NDArray[Any], test: npt.NDArray[Any], *, what: str) -> Finding | None:
-    """R14: rows that are in both splits.
-
-    Args:
-        train: (N,) ids, or (N, K) rows.
-        test: (M,) or (M, K) likewise.
-        what: what is compared, `ids` or `logits`.
-    """
-    known = set(_keys(train))
-    count = sum(key in known for key in _keys(test))
-    if not count:
-        return None
-    return Finding(
-        "R14",
-        f"{count:,} of {len(test):,} test rows are training rows too, by their {what}.",
-        "Their accuracy is that of memory; take them out of one of the splits.",
-    )
-
-
-def _keys(rows: npt.NDArray[Any]) -> list[Any]:
-    return (
-        rows.tolist() if rows.ndim == 1 else [row.tobytes() for row in np.ascontiguousarray(rows)]
     )
 
 

@@ -110,6 +110,12 @@ def _rows(source: Path, path: Path, *, split: str, scale: str | None) -> _Source
     logits = torch.from_numpy(
         np.ascontiguousarray(views if given["logits"].ndim == 3 else views[0])
     )
+    features = given.get("features")
+    if features is not None and features.shape[:-1] != tuple(logits.shape[:-1]):
+        raise DataError(
+            f"{source}: features of the rows of logits {tuple(logits.shape)} expected, got "
+            f"{features.shape}"
+        )
     if logits.shape[-1] != rectifier.num_classes:
         raise DataError(
             f"{source}: logits of {rectifier.num_classes} classes expected, as in {path}, "
@@ -129,12 +135,6 @@ def _rows(source: Path, path: Path, *, split: str, scale: str | None) -> _Source
         raise DataError(
             f"{source}: the classes of {path} in its order expected, {shown(fitted)}, got "
             f"{shown(named)}; sort the columns so"
-        )
-    features = given.get("features")
-    if features is not None and features.shape[:-1] != tuple(logits.shape[:-1]):
-        raise DataError(
-            f"{source}: features of the rows of logits {tuple(logits.shape)} expected, got "
-            f"{features.shape}"
         )
     return _Source(
         rectifier=rectifier,

@@ -10,10 +10,12 @@ from marr_pipeline.cache import Cache
 from marr_pipeline.groups import ABSENT_CLASS_IMAGES
 from marr_pipeline.names import REFERENCES
 from marr_pipeline.report import checks
+from marr_pipeline.report import rows as row_checks
 from marr_pipeline.report.checks import Finding
 from marr_pipeline.report.scores import SampleScores
 from marr_pipeline.workflows.cached import EvaluationRows, evaluation_rows
 from marr_pipeline.workflows.evaluate import Evaluation
+from marr_pipeline.workflows.last_look import order_finding
 
 COMPARED_ROWS = 2_000
 """Of each view, to see whether views are copies."""
@@ -48,9 +50,9 @@ def find(shown: Evaluation) -> list[Finding]:
         checks.small_groups(counts, test_labels),
     ]
     if train is not None and on_train is not None:
-        found.append(checks.at_chance(on_train, cached.num_classes))
+        found.append(order_finding(on_train.labels, on_train.predicted, cached.num_classes))
     found.append(
-        checks.probabilities_for_logits(shown.rows.logits[:COMPARED_ROWS].double().numpy())
+        row_checks.probabilities_for_logits(shown.rows.logits[:COMPARED_ROWS].double().numpy())
     )
     if train is not None and on_train is not None:
         nll = {
@@ -75,8 +77,10 @@ def find(shown: Evaluation) -> list[Finding]:
         rows = cached.split("train")
         stored = rows.logits if rows.logits is not None else rows.features
         assert stored is not None
-        found.append(checks.copied_views([view[:COMPARED_ROWS] for view in stored], rows.views))
+        found.append(row_checks.copied_views([view[:COMPARED_ROWS] for view in stored], rows.views))
         found.append(_shared(cached, split))
+        shared = stored[rows.clean_view]
+        found += [row_checks.constant_rows(shared), row_checks.one_vector(shared)]
     return [finding for finding in found if finding is not None]
 
 
@@ -107,9 +111,9 @@ def _balanced_nll(scores: SampleScores, counts: Counts) -> float:
 def _shared(cached: Cache, split: str) -> Finding | None:
     train, test = cached.split("train"), cached.split(split)
     if train.ids is not None and test.ids is not None:
-        return checks.shared_rows(np.asarray(train.ids), np.asarray(test.ids), what="ids")
+        return row_checks.shared_rows(np.asarray(train.ids), np.asarray(test.ids), what="ids")
     if train.logits is None or test.logits is None:
         return None
-    return checks.shared_rows(
+    return row_checks.shared_rows(
         train.logits[train.clean_view], test.logits[test.clean_view], what="logits"
     )

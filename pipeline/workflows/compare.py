@@ -244,6 +244,7 @@ def check_seeds(caches: Sequence[Cache]) -> list[str]:
                 f"{cached.path}: {expected}; only caches of one experiment with other seeds have a "
                 "mean, compare others one by one"
             )
+        warnings += _unrecorded(first, cached)
         shared = [
             name for name in DOCUMENTS if name in first.documents and name in cached.documents
         ]
@@ -254,6 +255,27 @@ def check_seeds(caches: Sequence[Cache]) -> list[str]:
                 f"{cached.path} differs from {first.path} in more than its seed: {'; '.join(lines)}"
             )
     return warnings
+
+
+def _unrecorded(first: Cache, cached: Cache) -> list[str]:
+    """A warning where no record tells that two caches are of one network with other seeds."""
+    lacking = [one for one in (first, cached) if "config" not in one.documents]
+    if not lacking:
+        return []
+    widths = [one.head.num_features or _width(one) for one in (first, cached)]
+    seen = ""
+    if None not in widths and widths[0] != widths[1]:
+        seen = f", and their features differ in width ({widths[0]} and {widths[1]})"
+    return [
+        f"{' and '.join(str(one.path) for one in lacking)} without a record of the network{seen}: "
+        f"that {cached.path} and {first.path} differ in their seeds alone is taken on trust"
+    ]
+
+
+def _width(cached: Cache) -> int | None:
+    """D of the features, if there are some."""
+    features = next(iter(cached.splits.values())).features
+    return None if features is None else features.shape[2]
 
 
 def _training_method(cached: Cache) -> str | None:

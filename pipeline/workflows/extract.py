@@ -25,6 +25,7 @@ from marr_pipeline.files import FileName
 from marr_pipeline.progress import Forecast
 from marr_pipeline.workflows import CREATOR, library_versions
 from marr_pipeline.workflows.checkpoint import checkpoint_network
+from marr_pipeline.workflows.last_look import last_look
 from marr_pipeline.workflows.phase_one import (
     NOBODY,
     Dtype,
@@ -134,6 +135,9 @@ def extract(
         with threads_for(network.dataset):
             _write(writer, network, ranks, listener)
         is_new, num_rows_kept = True, writer.num_rows_kept
+    looked = tuple(last_look(cache.open_cache(output))) if is_new and ranks.is_first else ()
+    for warning in looked:
+        listener.say(f"warning: {warning}")
     for line in describe_pictures(network.dataset):
         listener.say(line)
     return Extraction(
@@ -141,7 +145,7 @@ def extract(
         is_new=is_new,
         num_rows=writer.num_rows,
         num_rows_kept=num_rows_kept,
-        warnings=network.warnings,
+        warnings=(*network.warnings, *looked),
     )
 
 

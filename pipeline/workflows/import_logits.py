@@ -22,6 +22,7 @@ from marr_pipeline.workflows.arrays.head import (
     read_head,
 )
 from marr_pipeline.workflows.arrays.rows import CheckedSplit, as_strings, split_arrays
+from marr_pipeline.workflows.last_look import last_look
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,11 +137,12 @@ def import_logits(
     if absent:
         told = shown(absent if class_names is None else [class_names[place] for place in absent])
         warnings.append(f"{len(absent)} of {num_classes} classes have no training sample ({told})")
+    written = cache.open_cache(output)
     return ImportedCache(
         path=output,
-        fingerprint=cache.open_cache(output).fingerprint,
+        fingerprint=written.fingerprint,
         num_samples={name: len(arrays.labels) for name, arrays in splits.items()},
-        warnings=warnings + notes,
+        warnings=[*warnings, *notes, *last_look(written)],
     )
 
 

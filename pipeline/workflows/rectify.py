@@ -35,6 +35,7 @@ from marr_pipeline.workflows.cached import (
     opened,
     with_fit_split,
 )
+from marr_pipeline.workflows.last_look import last_look
 from marr_pipeline.workflows.tuning import describe_tuning, tune_on_cache
 
 SCORED = ("before", "logit_adjustment", "after")
@@ -243,6 +244,8 @@ def rectify_cache(
     path = None if output is None else Path(output)
     if path is not None and ranks.is_first:
         save_rectifier(fit.rectifier, path)
+    if ranks.is_first:
+        warnings += last_look(cached)
     return Rectification(
         cache=cached.path,
         settings=settings,

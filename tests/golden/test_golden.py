@@ -37,6 +37,23 @@ CHANGES: dict[str, str] = {
     "refuse.sweep/commands/3/said/0": "A ridge has a largest strength.",
     "refuse.no-argument/commands/*/said/0": "`inspect` takes rectifiers too.",
     "refuse.cache.*/commands/1/said/0": "`inspect` takes rectifiers too.",
+    "*/header/class_names": "A rectifier keeps the names of its classes.",
+    "*/applied.npz/class_names": "What is applied names its classes.",
+    **dict.fromkeys(
+        (
+            f"refuse.rows.bad-{name}/commands/0/said/0"
+            for name in ("probabilities.npz", "percentages.npz", "one-hot.npz")
+        ),
+        "Scores are judged by the share of rows, and the remedy is `--scale`.",
+    ),
+    "refuse.rows.bad-predictions.npz/commands/0/said/0": "One column may be a binary score.",
+    "refuse.rows.bad-one-class.csv/commands/0/said/0": "One column may be a binary score.",
+    "refuse.rows.bad-tuple.pt/commands/0/said/0": "It says what is in the tuple.",
+    "refuse.rows.bad-kind.txt/commands/0/said/0": "Tables as `.parquet` are read.",
+    "refuse.import.labels/commands/*/said/0": "Logits alone may be a torch file.",
+    "refuse.apply/commands/0/*": "`apply` writes tables.",
+    "refuse.apply/files/applied.csv": "`apply` writes tables.",
+    "refuse.apply/commands/[45]/said/0": "`apply` reads rows as `import` does.",
 }
 """Deliberate changes: a glob of `case` or `case/field`, and the reason in a sentence.
 

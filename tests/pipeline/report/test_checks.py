@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from marr_pipeline.report import checks
+from marr_pipeline.report import checks, rows
 from marr_pipeline.report.scores import SampleScores
 
 COUNTS = np.array([1000, 300, 90, 30, 10])
@@ -46,12 +46,17 @@ FOUND = {
     "R05": lambda rng: checks.negative_scales({"a": np.array([1.0, -0.1])}),
     "R06": lambda rng: checks.imbalanced_test(COUNTS, LABELS[::2]),
     "R07": lambda rng: checks.small_groups(COUNTS, np.repeat(np.arange(5), 60)),
-    "R08": lambda rng: checks.at_chance(scored(0.1), 5),
-    "R09": lambda rng: checks.probabilities_for_logits(probabilities(rng)),
+    "R08": lambda rng: checks.at_chance(LABELS, rng.integers(5, size=len(LABELS)), 5),
+    "R09": lambda rng: rows.probabilities_for_logits(probabilities(rng)),
     "R10": lambda rng: own_rows({"a": 0.6, "b": 0.8}, share_right=0.8),
     "R11": lambda rng: checks.tuned_on_seen_rows(["a"]),
-    "R13": lambda rng: checks.copied_views(VIEWS, ("clean", "augmented", "augmented")),
-    "R14": lambda rng: checks.shared_rows(VIEWS[0], VIEWS[0][1:], what="logits"),
+    "R13": lambda rng: rows.copied_views(VIEWS, ("clean", "augmented", "augmented")),
+    "R14": lambda rng: rows.shared_rows(VIEWS[0], VIEWS[0][1:], what="logits"),
+    "R15": lambda rng: checks.other_order(
+        LABELS, np.array([0, 3, 2, 1, 4])[scored(0.95).predicted]
+    ),
+    "R16": lambda rng: rows.constant_rows(np.vstack([rng.normal(size=(9, 5)), np.zeros(5)])),
+    "R17": lambda rng: rows.one_vector(rng.normal(size=(999, 5))[np.maximum(np.arange(999), 25)]),
 }
 SILENT = {
     "R01": lambda rng: checks.absent_classes(COUNTS),
@@ -61,12 +66,15 @@ SILENT = {
     "R05": lambda rng: checks.negative_scales({"a": np.array([1.0, 0.0])}),
     "R06": lambda rng: checks.imbalanced_test(COUNTS, TEST),
     "R07": lambda rng: checks.small_groups(COUNTS, TEST),
-    "R08": lambda rng: checks.at_chance(scored(0.6), 5),
-    "R09": lambda rng: checks.probabilities_for_logits(rng.normal(size=(20, 5))),
+    "R08": lambda rng: checks.at_chance(LABELS, scored(0.6).predicted, 5),
+    "R09": lambda rng: rows.probabilities_for_logits(rng.normal(size=(20, 5))),
     "R10": lambda rng: own_rows({"a": 0.6}, share_right=0.8),
     "R11": lambda rng: checks.tuned_on_seen_rows([]),
-    "R13": lambda rng: checks.copied_views(VIEWS[:2], ("clean", "augmented")),
-    "R14": lambda rng: checks.shared_rows(np.array([1, 2]), np.array([3, 4]), what="ids"),
+    "R13": lambda rng: rows.copied_views(VIEWS[:2], ("clean", "augmented")),
+    "R14": lambda rng: rows.shared_rows(np.array([1, 2]), np.array([3, 4]), what="ids"),
+    "R15": lambda rng: checks.other_order(LABELS, np.minimum(LABELS, 2)),
+    "R16": lambda rng: rows.constant_rows(rng.normal(size=(99, 3))[:, [0, 1, 2, 0]]),
+    "R17": lambda rng: rows.one_vector(rng.normal(size=(999, 5))[np.arange(1999) % 999]),
 }
 
 

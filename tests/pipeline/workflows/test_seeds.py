@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from caches import write_splits
 
-from marr_pipeline.cache import SplitArrays, open_cache
+from marr_pipeline.cache import Head, SplitArrays, open_cache
 from marr_pipeline.errors import ConfigError, DataError
 from marr_pipeline.workflows.compare import check_seeds, compare
 
@@ -15,13 +15,14 @@ CONFIG = {"seed": 0, "dataset": {"data_seed": 0}, "recipe": {"weight_decay": 5e-
 
 @pytest.fixture
 def make_cache(tmp_path):
-    def make(name, *, seed=0, counts=(6, 3), class_names=("cat", "dog"), config=CONFIG):
+    def make(name, *, seed=0, counts=(6, 3), class_names=("cat", "dog"), config=CONFIG, width=4):
         labels = np.repeat(np.arange(len(counts)), counts)
         logits = np.random.default_rng(seed).normal(size=(1, len(labels), len(counts)))
         path = tmp_path / name
         write_splits(
             path,
             {"train": SplitArrays(logits=logits.astype(np.float32), labels=labels)},
+            head=Head.from_linear(np.ones((len(counts), width)), None),
             class_counts=np.array(counts),
             class_names=class_names,
             parts={"seed": seed, "name": name},
@@ -67,9 +68,16 @@ def test_networks_trained_elsewhere_are_by_no_known_method(make_cache):
     assert "config.method.name: added" in warning
 
 
-def test_imported_caches_have_nothing_to_compare(make_cache):
+def test_of_imported_caches_nothing_tells_that_only_seeds_differ(make_cache):
     caches = [make_cache("a.h5"), make_cache("b.h5", seed=1, config=None)]
-    assert check_seeds(caches) == []
+    (warning,) = check_seeds(caches)
+    assert re.search(r"b.h5 without a record of the network: that \S+ .* taken on trust", warning)
+
+
+def test_networks_of_other_widths_without_a_record_are_named(make_cache):
+    caches = [make_cache("a.h5", width=8), make_cache("b.h5", seed=1, config=None, width=16)]
+    (warning,) = check_seeds(caches)
+    assert "their features differ in width (8 and 16)" in warning
 
 
 def test_the_same_contents_are_no_second_seed(make_cache):

@@ -1,0 +1,115 @@
+"""Numbered checks of rows themselves, whatever their labels are: R09, R13, R14, R16 and R17.
+
+N rows of W numbers each, logits or features; see `checks` for the others.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from marr_pipeline.report.checks import Finding
+
+Rows = npt.NDArray[Any]
+
+SHARED_ROWS, SHARED_SHARE = 20, 0.01
+"""Rows with one vector that are worth a word, and their share."""
+
+
+def probabilities_for_logits(sample: Rows) -> Finding | None:
+    """R09: rows (N, K) that were given as logits are probabilities, most of them."""
+    if ((sample < 0).any(axis=1) | (np.abs(sample.sum(1) - 1) > 0.05)).mean() > 0.5:
+        return None
+    return Finding(
+        "R09",
+        "The logits are probabilities: no row has a negative number, and each adds up to 1.",
+        "Import them with --scale probabilities, which takes their logarithm.",
+    )
+
+
+def copied_views(views: Sequence[Rows], kinds: Sequence[str]) -> Finding | None:
+    """R13: views of training rows that are each other's copies.
+
+    Args:
+        views: of some rows, one array a view.
+        kinds: `clean` or `augmented`, by view.
+    """
+    copies = [
+        (first, second)
+        for second in range(len(views))
+        for first in range(second)
+        if np.array_equal(views[first], views[second])
+    ]
+    if not copies:
+        return None
+    told = ", ".join(
+        f"{second} ({kinds[second]}) of {first} ({kinds[first]})" for first, second in copies
+    )
+    return Finding(
+        "R13",
+        f"Views of the training rows are copies: {told}.",
+        "Was augmentation on when they were made? Copies only cost time.",
+    )
+
+
+def shared_rows(train: Rows, test: Rows, *, what: str) -> Finding | None:
+    """R14: rows that are in both splits.
+
+    Args:
+        train: (N,) ids, or (N, K) rows.
+        test: (M,) or (M, K) likewise.
+        what: what is compared, `ids` or `logits`.
+    """
+    known = set(_keys(train))
+    count = sum(key in known for key in _keys(test))
+    if not count:
+        return None
+    return Finding(
+        "R14",
+        f"{count:,} of {len(test):,} test rows are training rows too, by their {what}.",
+        "Their accuracy is that of memory; take them out of one of the splits.",
+    )
+
+
+def constant_rows(rows: Rows) -> Finding | None:
+    """R16: rows (N, W) with one and the same number throughout."""
+    first = rows[:, 0]
+    # Next to no row of a network passes this, and reading all of every row would take long.
+    places = np.flatnonzero(first == rows[:, -1])
+    constant = [row for row in places.tolist() if (rows[row] == first[row]).all()]
+    if not constant or rows.shape[1] == 1:
+        return None
+    return Finding(
+        "R16",
+        f"{len(constant):,} training rows have one and the same number for every column (first: "
+        f"row {constant[0]:,}, {float(first[constant[0]]):g}).",
+        "They tell nothing of any class: was a sample empty or unreadable? Leave them out.",
+    )
+
+
+def one_vector(rows: Rows) -> Finding | None:
+    """R17: many training rows (N, W) that are identical."""
+    fewest = max(SHARED_ROWS, SHARED_SHARE * len(rows))
+    # Alike in rows that are; the few others that are alike in it, too, are told apart below.
+    keys = rows[:, 0].astype(np.float64) + np.sqrt(2) * rows[:, -1]
+    _, group, counts = np.unique(keys, return_inverse=True, return_counts=True)
+    for place in np.flatnonzero(counts >= fewest).tolist():
+        alike = np.flatnonzero(group == place)
+        model = rows[alike[0]]
+        count = int((rows[alike] == model).all(axis=1).sum())
+        if count >= fewest and not (model == model[0]).all():
+            return Finding(
+                "R17",
+                f"{count:,} of {len(rows):,} training rows are identical (first: row "
+                f"{alike[0]:,}).",
+                "Was one sample repeated, or did the network see the same input again and again? "
+                "Check the loop that made them.",
+            )
+    return None
+
+
+def _keys(rows: Rows) -> list[Any]:
+    return (
+        rows.tolist() if rows.ndim == 1 else [row.tobytes() for row in np.ascontiguousarray(rows)]
+    )
