@@ -29,7 +29,7 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms.v2 import functional
 
 from marr_pipeline.data.image_files import ImageFiles
-from marr_pipeline.data.picture import Remarks
+from marr_pipeline.data.picture import AS_STORED, Remarks
 from marr_pipeline.data.views import Augmentation, Batch, ImageSplit, ViewPass
 from marr_pipeline.distributed import LostWorkerError
 from marr_pipeline.errors import DataError
@@ -96,9 +96,15 @@ class StreamedSplit(ImageSplit):
         return CHANNELS, self.image_size, self.image_size
 
     def content(self) -> npt.NDArray[np.uint8]:
-        """The size, and names and lengths of the files: to read them all would take an epoch."""
-        size = np.frombuffer(f"{self.image_size} pixels\n".encode(), dtype=np.uint8)
-        return np.concatenate([size, self.files.content(self.source_indices.numpy())])
+        """How files are read, and their names and lengths: to read them all would take an epoch."""
+        decoding = self.files.decoding
+        how = f"{self.image_size} pixels\n" + (f"{decoding}\n" if decoding != AS_STORED else "")
+        return np.concatenate(
+            [
+                np.frombuffer(how.encode(), dtype=np.uint8),
+                self.files.content(self.source_indices.numpy()),
+            ]
+        )
 
     def _batches(
         self, passes: Iterable[ViewPass], augmentation: Augmentation, device: torch.device

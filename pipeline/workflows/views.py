@@ -41,6 +41,8 @@ def views(
         DataError: images are missing or cannot be read.
     """
     dataset = requested_dataset(request, listener=listener)
+    for line in (*dataset.notes, *(f"warning: {warning}" for warning in dataset.warnings)):
+        listener.say(line)
     chosen = augmentation or dataset.defaults.augmentation
     shown = rows_head_to_tail(dataset, rows)
     images = draw_views(dataset, shown, num_views=columns, augmentation=chosen, seed=request.seed)

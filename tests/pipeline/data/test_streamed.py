@@ -12,7 +12,7 @@ from PIL import Image, ImageEnhance, ImageOps
 from torchvision.transforms import v2
 
 from marr_pipeline.data import AUGMENTATIONS, load_dataset
-from marr_pipeline.data.picture import open_image
+from marr_pipeline.data.picture import Decoding, open_image
 from marr_pipeline.data.streamed import (
     AREA,
     FLIP,
@@ -138,6 +138,8 @@ def test_the_content_tells_other_files_but_not_another_place(split, tmp_path):
     before = split.content().tobytes()
     assert before == replace(split, workers=3).content().tobytes()
     assert before != replace(split, image_size=SIZE + 1).content().tobytes()
+    turned = replace(split.files, decoding=Decoding(exif=True))
+    assert before != replace(split, files=turned).content().tobytes()
     path = tmp_path / split.ids[0]
     path.write_bytes(path.read_bytes() + b"\0")
     assert split.content().tobytes() != before
