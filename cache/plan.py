@@ -213,7 +213,7 @@ def check_class_counts(
     if class_counts.min() < 0:
         raise CacheError(
             f"{where}: at least 0 expected, got {class_counts.min()} for class "
-            f"{class_counts.argmin()}; count the training images of each class"
+            f"{class_counts.argmin()}; count the training samples of each class"
         )
 
 

@@ -5,6 +5,8 @@ the things themselves; a test checks that their keys equal the tuples here.
 """
 
 MAX_SEED = 2**64 - 1
+MAX_ITERATIONS = 10**9
+"""Of a training: at a thousand steps a second, twelve days."""
 MAX_POINTS = 10_000
 """Of a range of numbers, and of a sweep."""
 

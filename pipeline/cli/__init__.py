@@ -9,6 +9,7 @@ import signal
 import sys
 import traceback
 from collections.abc import Sequence
+from difflib import get_close_matches
 from importlib import import_module
 from types import FrameType
 
@@ -67,6 +68,17 @@ class LazyGroup(click.Group):
         found = import_module(COMMANDS[name]).cli_command
         assert isinstance(found, click.Command)
         return found
+
+    def resolve_command(
+        self, context: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """The command that is asked for; an unknown one is answered with the one that is meant."""
+        name = args[0]
+        if name not in COMMANDS and not name.startswith("-"):
+            close = get_close_matches(name, COMMANDS, n=1)
+            known = f"did you mean '{close[0]}'?" if close else f"known: {', '.join(COMMANDS)}"
+            raise click.UsageError(f"No such command '{name}'; {known}", context)
+        return super().resolve_command(context, args)
 
 
 @click.command("pipeline", cls=LazyGroup, context_settings=CONTEXT_SETTINGS)

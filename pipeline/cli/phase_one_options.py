@@ -160,9 +160,13 @@ OPTIONS = [
         "the tune split.",
     ),
     click.option(
-        "--iterations", type=click.IntRange(min=1), help="Optimiser steps.  [default: the recipe's]"
+        "--iterations",
+        type=click.IntRange(1, names.MAX_ITERATIONS),
+        help="Optimiser steps.  [default: the recipe's]",
     ),
-    click.option("--epochs", type=click.IntRange(min=1), help="In place of --iterations."),
+    click.option(
+        "--epochs", type=click.IntRange(1, names.MAX_ITERATIONS), help="In place of --iterations."
+    ),
     click.option(
         "--batch-size", type=click.IntRange(min=1), help="Images a step.  [default: the recipe's]"
     ),

@@ -41,7 +41,7 @@ def cli_command(
         with ranks.in_turn():
             check_output(output, is_dry=dry_run)
         if dry_run:
-            estimate = estimate_training(request, ranks=ranks, listener=listener)
+            estimate = estimate_training(request, output=output, ranks=ranks, listener=listener)
         else:
             trained = train(request, output=output, ranks=ranks, listener=listener)
     if not ranks.is_first:

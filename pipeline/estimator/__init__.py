@@ -42,7 +42,7 @@ Array = npt.NDArray[Any]
 
 
 class RectifierWarning(UserWarning):
-    """A fit that stands but needs a look: a step limit, no minimum, classes without images."""
+    """A fit that stands but needs a look: a step limit, no minimum, classes without samples."""
 
 
 class MarginRectifier(ClassifierMixin, TransformerMixin, BaseEstimator):  # type: ignore[misc]

@@ -75,7 +75,7 @@ class FitInputs(HeadFacts):
                 raise DataError(f"{name}: finite numbers >= 0 expected, got {found:g}")
         for name in ("class_counts", "prior_counts"):
             if not bool(getattr(self, name).any()):
-                raise DataError(f"{name}: images of at least one class expected, got zeros alone")
+                raise DataError(f"{name}: samples of at least one class expected, got zeros alone")
         if self.bias is not None:
             _check_shape(self.bias, classes, "bias")
         if self.features is not None and self.features.shape[:2] != (views, samples):
@@ -134,8 +134,7 @@ class FitInputs(HeadFacts):
         """
         if self.features is None:
             raise DataError(
-                f"features: those of every row expected for {method}, got none; extract or import "
-                "them too"
+                f"features: those of every row expected for {method}, got none; give them too"
             )
         return self.features.flatten(0, 1)
 
@@ -154,8 +153,8 @@ class FitInputs(HeadFacts):
         """
         if not 1 <= count <= self.num_views:
             raise DataError(
-                f"views: 1 to {self.num_views}, as in the cache, expected, got {count}; extract "
-                "with more --views or ask for fewer"
+                f"views: 1 to {self.num_views}, as in the cache, expected, got {count}; ask "
+                "for fewer"
             )
         features = None if self.features is None else self.features[:count]
         if isinstance(self.logits, Tensor):
@@ -168,8 +167,8 @@ class FitInputs(HeadFacts):
         absent = torch.nonzero(self.prior_counts == 0)[:, 0].tolist()
         if absent:
             found.append(
-                f"{len(absent)} of {self.num_classes} classes have no training image (first: "
-                f"{absent[0]}); they get no loss weight and a prior of half an image"
+                f"{len(absent)} of {self.num_classes} classes have no training sample (first: "
+                f"{absent[0]}); they get no loss weight and a prior of half a sample"
             )
         without_norm = int((self.weight_norm == 0).sum())
         if without_norm:

@@ -198,7 +198,7 @@ def _known_features(features: Tensor | None, num_features: int) -> Tensor:
     if features is None:
         raise DataError(
             "features: those of every sample expected, since this rectifier is made of more than "
-            "logits, got none; extract or import them too"
+            "logits, got none; give them too"
         )
     if features.shape[-1] != num_features:
         raise DataError(

@@ -62,10 +62,10 @@ def absent_classes(class_counts: Counts) -> Finding | None:
         return None
     return Finding(
         "R01",
-        f"{len(absent):,} of {len(class_counts):,} classes have no training images "
+        f"{len(absent):,} of {len(class_counts):,} classes have no training samples "
         f"({_listed(absent.tolist())}).",
-        "No method can learn them from these rows; their prior counts as half an image. Leave them "
-        "out, or get images.",
+        "No method can learn them from these rows; their prior counts as half a sample. Leave them "
+        "out, or get some.",
     )
 
 
@@ -77,7 +77,7 @@ def memorised_rows(fitted: SampleScores) -> Finding | None:
     return Finding(
         "R02",
         f"The network is right on {100 * share:.1f} % of the rows that are fitted: it has "
-        "memorised them, and fits on them learn little about test images.",
+        "memorised them, and fits on them learn little about test samples.",
         "Hold a split out before training (--tune-fraction) and fit or tune on it; on memorised "
         "rows logit adjustment, which fits nothing, is hard to beat.",
     )

@@ -136,7 +136,8 @@ def split_inputs(
     if not chosen:
         raise CacheError(
             f"{cached.path}: split {split} has the views {', '.join(rows.views)}, got "
-            f"--fit-views {views}; choose others or extract with --views"
+            f"--fit-views {views}; choose others or "
+            f"{'import them' if is_imported(cached) else 'extract with --views'}"
         )
     # Views of a kind stand together, so this is a slice and no copy.
     chosen_views = slice(chosen[0], chosen[-1] + 1)
@@ -186,7 +187,7 @@ def fit_inputs(
     if settings.fit_split == "test":
         raise LeakError(
             "--fit-split: a split for fitting expected, got test; what is fitted on the test "
-            "images cannot be scored on them"
+            "samples cannot be scored on them"
         )
     check_needs(cached, settings.method, split=settings.fit_split)
     return split_inputs(
@@ -214,7 +215,7 @@ def check_needs(cached: Cache, method: str, *, split: str = "train") -> None:
     if missing:
         raise CacheError(
             f"{cached.path}: {' and '.join(missing)} expected for {method}, got a cache without; "
-            "extract with --store both or import them too"
+            f"{'import them too' if is_imported(cached) else 'extract with --store both'}"
         )
 
 
@@ -272,6 +273,11 @@ def head_facts(cached: Cache) -> HeadFacts:
         prior_counts=torch.from_numpy(counts if head.prior_counts is None else head.prior_counts),
         bias=None if head.bias is None else torch.from_numpy(head.bias),
     )
+
+
+def is_imported(cached: Cache) -> bool:
+    """Whether it was made of arrays, and its owner knows no images."""
+    return "files" in cached.documents
 
 
 def dataset_name(cached: Cache) -> str | None:

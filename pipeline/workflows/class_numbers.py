@@ -105,7 +105,7 @@ def prior_counts(
         Path(said),
         len(class_counts),
         keys=PRIOR_COUNT_KEYS,
-        remedy="count the images that the network was trained on",
+        remedy="count the samples that the network was trained on",
     )
 
 

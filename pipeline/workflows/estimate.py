@@ -8,12 +8,14 @@ factor of two or so; what comes on top, such as decoding and augmentation, is no
 
 import time
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from marr_pipeline.backbone.checkpoints.checkpoint import load_checkpoint, load_checkpoint_of
 from marr_pipeline.backbone.networks.classifier import Backbone, forward_of_shapes
 from marr_pipeline.distributed import ALONE, Ranks
 from marr_pipeline.progress import duration
@@ -68,14 +70,24 @@ class Estimate:
 
 
 def estimate_training(
-    request: PhaseOneRequest, *, ranks: Ranks = ALONE, listener: Listener = NOBODY
+    request: PhaseOneRequest,
+    *,
+    output: Path | None = None,
+    ranks: Ranks = ALONE,
+    listener: Listener = NOBODY,
 ) -> Estimate:
     """What `train` would take; it lists the images and decodes none, and loads no weights.
+
+    Args:
+        request: images, network and recipe.
+        output: the checkpoint; one that is there must be of this training, as for `train`.
+        ranks: the processes that would train.
+        listener: told what would be trained.
 
     Raises:
         ConfigError, DataError: as `train` before its first step.
     """
-    network, num_images = _planned(request, ranks, listener)
+    network, num_images = _planned(request, ranks, listener, output=output)
     # Weights and as many momenta, float32.
     num_bytes = 2 * 4 * sum(parameter.numel() for parameter in network.model.parameters())
     return _estimate(network, num_bytes, num_images * TRAINING_PASSES / ranks.size)
@@ -109,10 +121,18 @@ def estimate_extraction(
     return _estimate(network, num_bytes, (num_images * TRAINING_PASSES + num_rows) / ranks.size)
 
 
-def _planned(request: PhaseOneRequest, ranks: Ranks, listener: Listener) -> tuple[Network, int]:
+def _planned(
+    request: PhaseOneRequest, ranks: Ranks, listener: Listener, *, output: Path | None = None
+) -> tuple[Network, int]:
     """An untrained network, and how many images its training would go through."""
     listener = listener if ranks.is_first else NOBODY
     plan = plan_training(request, ranks=ranks, listener=listener, is_dry=True)
+    if output is not None and output.exists() and request.resume and not request.overwrite:
+        asked = plan.record()
+        stored = load_checkpoint(output).record.config
+        if plan.initial is None and "initial" in stored:  # a dry run draws all weights
+            asked.config["initial"] = stored["initial"]
+        load_checkpoint_of(output, asked)
     network = planned_network(plan, plan.initial_model(), request)
     is_twice = plan.method.has_first_stage and request.checkpoint is None
     batches_a_step = len(plan.method.streams) + is_twice

@@ -82,6 +82,9 @@ def _cache_document(path: Path) -> Document:
         "num_classes": cached.num_classes,
         "class_counts": counts.tolist(),
         "class_names": cached.class_names,
+        "prior_counts": None
+        if cached.head.prior_counts is None
+        else cached.head.prior_counts.tolist(),
         "imbalance_ratio": float(counts.max() / counts.min()) if counts.min() else None,
         "groups": groups,
         "splits": {name: _split_document(rows) for name, rows in cached.splits.items()},
@@ -127,6 +130,8 @@ def _cache_lines(document: Document) -> list[str]:
     ]
     if document["class_names"]:
         lines.insert(2, f"names        {_first(document['class_names'])}")
+    if document["prior_counts"] not in (None, document["class_counts"]):
+        lines.insert(-1, f"prior        {_first([f'{n:g}' for n in document['prior_counts']])}")
     for name, split in document["splits"].items():
         views = split["views"]
         kinds = ", ".join(f"{views.count(kind)} {kind}" for kind in dict.fromkeys(views))

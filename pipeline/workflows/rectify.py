@@ -263,6 +263,6 @@ def _summary(cached: Cache, num_views: int, num_samples: int) -> str:
     groups = [f"{name} {members.sum()}" for name, members in shot_groups(counts).items()]
     return (
         f"{cached.path}: {cached.num_classes} classes of {counts.max():,} to {counts.min():,} "
-        f"images ({', '.join(groups)}); {num_views} x {num_samples:,} rows; "
+        f"samples ({', '.join(groups)}); {num_views} x {num_samples:,} rows; "
         f"cache {cached.fingerprint[:12]}"
     )

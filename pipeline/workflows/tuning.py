@@ -15,7 +15,7 @@ from marr_pipeline.rectify.settings import RectifySettings
 from marr_pipeline.rectify.tuning import TuningOptions, tune
 from marr_pipeline.rectify.tuning.choice import TUNED, Tuning
 from marr_pipeline.rectify.tuning.held_out import Score, sample_scores
-from marr_pipeline.workflows.cached import split_inputs
+from marr_pipeline.workflows.cached import is_imported, split_inputs
 
 MEMORISED = 0.95
 """Share of fitted rows that phase one has right, from which cross-validation over them misleads:
@@ -90,16 +90,17 @@ def tune_on_cache(
         resources=resources,
     )
     if not has_tune:
+        option = "import --tune" if is_imported(cached) else "extract --tune-fraction"
         warnings.append(
             f"tuned by cross-validation over split {split.name}, scores on rows that phase one "
-            "trained on: the network is surer of them than of new images; a tune split would be "
-            "free of that (extract --tune-fraction)"
+            "trained on: the network is surer of them than of new samples; a tune split would be "
+            f"free of that ({option})"
         )
         share = _share_right(scored, resources)
         if share >= MEMORISED:
             warnings.append(
                 f"phase one has {100 * share:.1f} % of these rows right: memorised rows ask for "
-                "confidence that new images do not bear out, so prefer the preset (--tune off) or "
+                "confidence that new samples do not bear out, so prefer the preset (--tune off) or "
                 "a tune split"
             )
     if tuning.unscored_classes:

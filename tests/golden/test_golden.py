@@ -54,6 +54,8 @@ CHANGES: dict[str, str] = {
     "refuse.apply/commands/0/*": "`apply` writes tables.",
     "refuse.apply/files/applied.csv": "`apply` writes tables.",
     "refuse.apply/commands/[45]/said/0": "`apply` reads rows as `import` does.",
+    "inspect.*/commands/0/out/prior_counts": "`inspect` shows prior counts.",
+    "refuse.command/commands/*/said/0": "An unknown command is told a known one.",
 }
 """Deliberate changes: a glob of `case` or `case/field`, and the reason in a sentence.
 
@@ -144,8 +146,20 @@ REWORDED = {
     "leave --center out": "leave center out",
     "leave --optimizer out": "leave optimizer out",
     "choose another -o": "choose another output",
+    " images (many": " samples (many",
+    "no training image (": "no training sample (",
+    "half an image": "half a sample",
+    "new images": "new samples",
+    "test images cannot": "test samples cannot",
+    "count the training images": "count the training samples",
+    "count the images": "count the samples",
+    "extract or import them too": "give them too",
+    "extract with more --views or ask": "ask",
+    "extract with --store both or import them too": "import them too",
+    "choose others or extract with --views": "choose others or import them",
 }
-"""Advice that Python's callers read too names the setting and not the option."""
+"""Advice that Python's callers read too names the setting and not the option; that on a table of
+logits speaks of no images."""
 
 
 def in_new_words(text: str) -> str:

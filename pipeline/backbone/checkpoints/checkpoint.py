@@ -250,6 +250,23 @@ def check_same_dataset(stored: TrainingRecord, dataset: LongTailedDataset, *, wh
         )
 
 
+def load_checkpoint_of(path: Path, asked: TrainingRecord) -> Checkpoint:
+    """The checkpoint of a run that can go on.
+
+    Raises:
+        DataError: it is of another run, or no checkpoint.
+    """
+    stored = load_checkpoint(path)
+    differences = record_differences(stored.record, asked)
+    if differences:
+        raise DataError(
+            f"{path}: a checkpoint of this very run expected, got one with "
+            f"{'; '.join(differences)}; give another -o, or --overwrite or --no-resume to "
+            "train anew"
+        )
+    return stored
+
+
 def record_differences(stored: TrainingRecord, asked: TrainingRecord) -> list[str]:
     """One phrase for each difference, such as `recipe.iterations 13000, asked 200`."""
     found = _differences(stored.config, asked.config, "")

@@ -26,6 +26,7 @@ from marr_pipeline.data.views import DRAWS
 from marr_pipeline.device import dtype_name
 from marr_pipeline.distributed import ALONE, Ranks
 from marr_pipeline.errors import ConfigError
+from marr_pipeline.names import MAX_ITERATIONS
 from marr_pipeline.protocols import PhaseOneDefaults, RecipeTerms
 
 WARMUP_SHARE = 0.06
@@ -151,6 +152,10 @@ def plan_recipe(
     own = terms.iterations if terms.epochs is None else terms.epochs * loader_length
     length = _first(iterations, asked, defaults.iterations, own)
     _at_least("iterations", length, 1)
+    if length > MAX_ITERATIONS:
+        raise ConfigError(
+            f"recipe {name}: iterations up to {MAX_ITERATIONS:,} expected, got {length:,}"
+        )
     warmup = min(terms.warmup_iterations, int(WARMUP_SHARE * length))
     steps_per_epoch = loader_length
     if terms.by_epoch:

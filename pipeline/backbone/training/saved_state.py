@@ -15,9 +15,8 @@ import torch
 from marr_pipeline.backbone.checkpoints.checkpoint import (
     Checkpoint,
     Selected,
-    load_checkpoint,
+    load_checkpoint_of,
     provenance,
-    record_differences,
     write_checkpoint,
 )
 from marr_pipeline.backbone.extract import extract_split, plan_blocks
@@ -28,7 +27,7 @@ from marr_pipeline.backbone.training.step import TrainingStep
 from marr_pipeline.data.normalise import Normalisation
 from marr_pipeline.data.views import ImageSplit
 from marr_pipeline.distributed import ALONE, Ranks
-from marr_pipeline.errors import DataError, PipelineError, TrainingError
+from marr_pipeline.errors import PipelineError, TrainingError
 
 
 class SavedState:
@@ -122,14 +121,7 @@ class SavedState:
         return first, selected
 
     def _restore(self, averaged: AveragedWeights | None) -> Selected | None:
-        stored = load_checkpoint(self._path)
-        differences = record_differences(stored.record, self._record)
-        if differences:
-            raise DataError(
-                f"{self._path}: a checkpoint of this very run expected, got one with "
-                f"{'; '.join(differences)}; give another -o, or --overwrite or --no-resume to "
-                "train anew"
-            )
+        stored = load_checkpoint_of(self._path, self._record)
         self._model.load_state_dict(stored.model)
         self._training.optimizer.load_state_dict(stored.optimizer)
         if stored.scaler is not None:

@@ -48,9 +48,7 @@ def mean_direction(features: Tensor) -> tuple[Tensor, float]:
 
 def _fit(inputs: FitInputs, settings: RectifySettings, context: FitContext) -> FitResult:
     if inputs.weight is None:
-        raise DataError(
-            "weight: that of the head expected for tde, got none; extract or import it too"
-        )
+        raise DataError("weight: that of the head expected for tde, got none; give it too")
     weight = inputs.weight.double()
     direction, cosine = mean_direction(inputs.feature_rows("tde"))
     alpha = settings.alpha

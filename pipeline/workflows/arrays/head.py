@@ -122,7 +122,7 @@ def class_counts(
     if not is_count.all():
         raise DataError(
             f"{where}: class_counts as whole numbers of at least 0 expected, got "
-            f"{stored[~is_count][0]}; count the training images"
+            f"{stored[~is_count][0]}; count the training samples"
         )
     counts = stored.astype(np.int64)
     is_impossible = (counts == 0) & (rows > 0)

@@ -1,9 +1,11 @@
 """Every bad input: one clear line, the documented exit code, and nothing lost."""
 
+import re
 import shlex
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 from marr_pipeline.rectify.rectifier_file import load_rectifier
@@ -114,3 +116,45 @@ def test_exit_codes_of_a_real_process(tmp_path):
         done = subprocess.run([*PIPELINE, "inspect", cache], capture_output=True, text=True)
         assert done.returncode == code, done.stderr
         assert "Traceback" not in done.stderr
+
+
+def test_an_unknown_command_is_answered_with_the_one_that_is_meant(run):
+    for typed, meant in (("rectfy", "did you mean 'rectify'?"), ("bench", "known: demo, views,")):
+        done = run(typed)
+        assert (done.code, done.out) == (2, "")
+        assert f"No such command '{typed}'; {meant}" in done.error
+
+
+def test_iterations_have_an_end(run, tmp_path):
+    options = ["--dataset", "digits-lt", "--dry-run", "-o", tmp_path / "net.pt"]
+    for asked in (("--iterations", 2**63), ("--epochs", 2**63), ("--epochs", 10**9)):
+        done = run("train", *options, *asked)
+        assert (done.code, done.out) == (2, "")
+        assert "1000000000" in done.error or "up to 1,000,000,000 expected" in done.error
+
+
+def test_a_dry_run_refuses_what_the_run_would_refuse(run, digits_cache, tmp_path):
+    other = tmp_path / "net.pt"
+    other.write_bytes(digits_cache.with_suffix(".pt").read_bytes())
+    options = ["--dataset", "digits-lt", "--batch-size", 64, "-o", other]
+    dry, real = (run("train", *options, "--iterations", 61, *more) for more in (["--dry-run"], []))
+    assert (dry.code, dry.error) == (real.code, real.error)
+    assert "recipe.iterations 60, asked 61" in dry.error
+    for agreed in (["--iterations", 60], ["--iterations", 61, "--overwrite"]):
+        assert run("train", *options, *agreed, "--dry-run").code == 0
+
+
+def test_imported_rows_are_no_images(run, tmp_path):
+    """What is said to someone with a table names what `import` takes."""
+    labels = np.repeat([0, 1, 2], [40, 30, 10])
+    rng = np.random.default_rng(0)
+    logits = rng.standard_normal((80, 4)) + 2 * np.eye(4)[labels]
+    np.savez(tmp_path / "t.npz", logits=logits, labels=labels)
+    cache = tmp_path / "own.h5"
+    said = [run("import", "--train", tmp_path / "t.npz", "-o", cache).err]
+    said += [
+        run("rectify", cache, *options.split()).err
+        for options in ("", "--method crt", "--method tde", "--fit-views clean", "--tune auto")
+    ]
+    for text in said:
+        assert not re.search(r"image|extract|--store", text.replace(str(tmp_path), ""))

@@ -113,3 +113,13 @@ def test_inspect_shows_a_rectifier(run, digits_cache, digits_rectifier):
     for part in ("marr: 10 classes", "scale        10: ", "status = converged", "gamma = 1.2"):
         assert part in text
     assert max(map(len, text.splitlines())) < 300
+
+
+def test_inspect_shows_the_prior_where_it_is_not_the_training_counts(run, tmp_path):
+    rows = SplitArrays(logits=np.eye(3)[None], labels=np.arange(3))
+    for name, prior, line in (("a.h5", [9, 0.5, 3], "prior        9, 0.5, 3"), ("b.h5", None, "")):
+        head = Head(weight_norm=np.ones(3), prior_counts=prior and np.array(prior, float))
+        write_splits(tmp_path / name, {"train": rows}, head=head)
+        lines = run("inspect", tmp_path / name).out.splitlines()
+        assert (line in lines) == bool(line)
+        assert run("inspect", tmp_path / name, "--json").document["prior_counts"] == prior
