@@ -36,7 +36,7 @@ def geometry(
         missing = "features" if rows.features is None else "the head's weight"
         raise CacheError(
             f"{cached.path}: features and the head's weight expected for geometry, got a cache "
-            f"without {missing}; extract with --store both or import them too"
+            f"without {missing}; put both into it"
         )
     labels = rows.labels.numpy()
     pair = list(_class_pair(axis, np.bincount(labels, minlength=axis.num_classes), classes))
