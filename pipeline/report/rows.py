@@ -103,8 +103,8 @@ def one_vector(rows: Rows) -> Finding | None:
                 "R17",
                 f"{count:,} of {len(rows):,} training rows are identical (first: row "
                 f"{alike[0]:,}).",
-                "Was one sample repeated, or did the network see the same input again and again? "
-                "Check the loop that made them.",
+                "Was one sample repeated, were scores rounded, or did the network see the same "
+                "input again and again? Check the loop that made them.",
             )
     return None
 
