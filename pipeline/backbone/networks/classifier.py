@@ -3,20 +3,25 @@
 A `Backbone` gives features and one linear layer that makes logits of them. Another classifier
 becomes one by being cut before its last linear layer; which layer that is, is observed: in a
 forward pass on shapes alone, the network's output must be the very tensor that a plain linear layer
-returned. N images of C channels and H x W pixels, K classes, D features.
+returned, or that layers which pass it on made of it. N images of C channels and H x W pixels, K classes, D features.
 """
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import linear
 
 from marr_pipeline.backbone.networks.heads import NormalisedHead
-from marr_pipeline.errors import ConfigError
+from marr_pipeline.errors import ConfigError, first_line
 
 PROBE_SIZE = 224
 """Side in pixels; every classifier of torchvision takes it, those of one fixed size included."""
+
+PASSING = (nn.Identity, nn.Flatten, nn.Dropout)
+"""Layers that give logits (N, K) back as they are in evaluation."""
 
 
 class Backbone(nn.Module):
@@ -105,6 +110,8 @@ def cut_classifier(
 ) -> Classifier:
     """Take the last linear layer out of a network; one without a bias gets one of zeros.
 
+    A convolution of one pixel is a linear layer.
+
     Args:
         network: from images (N, C, H, W) to logits (N, K); changed in place.
         image_shape: (C, H, W) of an image that the network takes.
@@ -114,13 +121,9 @@ def cut_classifier(
         ConfigError: the network does not end in one plain linear layer.
     """
     path = _last_linear(network, image_shape, name)
-    head = network.get_submodule(path)
-    assert isinstance(head, nn.Linear)
+    layer = network.get_submodule(path)
     network.set_submodule(path, nn.Identity())
-    if "bias" not in dict(head.named_parameters()):
-        zeros = torch.zeros(head.out_features, device=head.weight.device, dtype=head.weight.dtype)
-        head.bias = nn.Parameter(zeros)
-    return Classifier(network, head, head_path=path)
+    return Classifier(network, _as_linear(layer), head_path=path)
 
 
 def check_images(model: Backbone, image_shape: tuple[int, int, int], *, name: str) -> None:
@@ -137,39 +140,103 @@ def check_images(model: Backbone, image_shape: tuple[int, int, int], *, name: st
 
 
 def _last_linear(network: nn.Module, image_shape: tuple[int, int, int], name: str) -> str:
-    """Path of the one linear layer (N, D) -> (N, K) whose result is the network's."""
-    results: list[tuple[str, Tensor]] = []  # in the order of the calls
+    """Path of the one linear layer (N, D) -> (N, K) whose result is the network's.
+
+    What changes nothing in evaluation may come after it, see `PASSING`.
+    """
+    calls: list[tuple[str, tuple[object, ...], object]] = []  # in their order
     handles = [
         module.register_forward_hook(
-            lambda module, given, result, path=path: results.append((path, result))
+            lambda module, given, result, path=path: calls.append((path, given, result))
         )
         for path, module in network.named_modules()
         if not list(module.children())
     ]
     try:
         output = forward_of_shapes(network, image_shape)
+    except Exception as error:  # a library's network fails in its own ways
+        raise ConfigError(
+            f"{name}: a network that takes an image {image_shape} expected, got one that fails on "
+            f"it ({type(error).__name__}: {first_line(error)}); choose another backbone"
+        ) from error
     finally:
         for handle in handles:
             handle.remove()
-    made_output = [path for path, result in results if result is output]
-    last = made_output[-1] if made_output else results[-1][0]
-    layer = network.get_submodule(last)
-    num_calls = [path for path, _ in results].count(last)
-    is_head = type(layer) is nn.Linear and isinstance(output, Tensor) and output.ndim == 2
-    if not made_output or not is_head or num_calls != 1:
+    wanted, last = output, ""
+    for path, given, result in reversed(calls):
+        if result is wanted:
+            last = path
+            if not isinstance(network.get_submodule(path), PASSING):
+                break
+            wanted = given[0]
+    is_matrix = isinstance(output, Tensor) and output.ndim == 2
+    given = [arguments[0] for path, arguments, _ in calls if path == last]
+    is_head = len(given) == 1 and _is_linear(network.get_submodule(last), given[0])
+    if not is_head or not is_matrix:
         raise ConfigError(
             f"{name}: a network whose logits are one linear layer on its features expected, got "
-            f"one that ends in '{last}' ({type(layer).__name__}"
-            f"{'' if made_output else ' and more computation'}); choose another backbone"
+            f"one that ends in {_ending(network, last, calls, output)}; choose another backbone"
         )
     return last
+
+
+def _is_linear(layer: nn.Module, given: object) -> bool:
+    """Whether what a layer makes of its input is x @ weight.T + bias, a class derived from such a
+    layer included, which may compute something else.
+    """
+    if not isinstance(layer, nn.Linear | nn.Conv2d) or not isinstance(given, Tensor):
+        return False
+    if given.ndim != layer.weight.ndim or math.prod(given.shape) != math.prod(layer.weight.shape[1:]):
+        return False  # a matrix (1, D) or one pixel (1, D, 1, 1), whole
+    generator = torch.Generator().manual_seed(0)
+    values = {
+        name: torch.randn(parameter.shape, generator=generator, device="cpu")
+        for name, parameter in layer.named_parameters()
+    }
+    x = torch.randn(given.shape, generator=generator, device="cpu")
+    with torch.no_grad():
+        made = torch.func.functional_call(layer, values, (x,)).flatten(1)
+        expected = linear(x.flatten(1), values["weight"].flatten(1), values.get("bias"))
+    return made.shape == expected.shape and torch.allclose(made, expected, rtol=1e-3, atol=1e-3)
+
+
+def _as_linear(layer: nn.Module) -> nn.Linear:
+    """The linear layer of one that `_is_linear`, with a bias."""
+    assert isinstance(layer, nn.Linear | nn.Conv2d)
+    if type(layer) is nn.Linear and layer.bias is not None:
+        return layer
+    weight = layer.weight.detach().flatten(1)
+    head = nn.Linear(*weight.T.shape, device="meta")  # draws nothing
+    head.weight = nn.Parameter(weight)
+    zeros = torch.zeros(len(weight), device=weight.device, dtype=weight.dtype)
+    head.bias = nn.Parameter(zeros if layer.bias is None else layer.bias.detach())
+    return head
+
+
+def _ending(
+    network: nn.Module, last: str, calls: Sequence[tuple[str, object, object]], output: object
+) -> str:
+    """What makes a network's output where it is no linear layer alone."""
+    shape = getattr(output, "shape", None)
+    heads = [
+        path
+        for path, _, result in calls
+        if isinstance(network.get_submodule(path), nn.Linear)
+        and getattr(result, "shape", None) == shape
+    ]
+    if not last and len(set(heads)) > 1:
+        return f"{len(heads)} heads ({', '.join(heads)}) and a sum of them"
+    shown = last or calls[-1][0]
+    kind = type(network.get_submodule(shown)).__name__
+    return f"'{shown}' ({kind}{'' if last else ' and more computation'})"
 
 
 def forward_of_shapes(network: nn.Module, image_shape: tuple[int, int, int]) -> object:
     """The network in eval mode on one image, with shapes in place of numbers."""
     modes = {module: module.training for module in network.modules()}
     state = {
-        name: torch.empty_like(value, device="meta") for name, value in network.state_dict().items()
+        name: torch.empty_like(value, device="meta")
+        for name, value in (*network.named_parameters(), *network.named_buffers())
     }
     image = torch.empty(1, *image_shape, device="meta")
     try:

@@ -85,6 +85,41 @@ def test_a_head_without_a_bias_gets_one_of_zeros():
     assert features.shape == (5, 4)
 
 
+class OfAnotherClass(nn.Linear):
+    """Plain, though of another class, as timm's own for mixed precision."""
+
+    def forward(self, x):
+        return nn.functional.linear(x, self.weight, self.bias)
+
+
+@pytest.mark.parametrize(
+    "network",
+    [
+        nn.Sequential(nn.Flatten(), OfAnotherClass(12, 3)),
+        nn.Sequential(nn.Flatten(), nn.Linear(12, 3), nn.Dropout(0.5), nn.Identity()),
+        nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Conv2d(3, 3, 1), nn.Flatten()),
+        nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Conv2d(3, 3, 1, bias=False), nn.Flatten()),
+    ],
+)
+def test_what_is_a_linear_layer_in_effect_is_taken(network):
+    images, state = torch.randn(2, 3, 2, 2), torch.random.get_rng_state()
+    before = network.eval()(images)
+    model = cut_classifier(network, (3, 2, 2), name="net")
+    logits, features = model(images)
+    torch.testing.assert_close(logits, before)
+    torch.testing.assert_close(logits, features @ model.head.weight.T + model.head.bias)
+    assert torch.equal(torch.random.get_rng_state(), state)
+
+
+class TwoHeads(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.one, self.other = nn.Linear(12, 3), nn.Linear(12, 3)
+
+    def forward(self, images):
+        return self.one(images.flatten(1)) + self.other(images.flatten(1))
+
+
 class Twice(nn.Module):
     def __init__(self, *, doubled=False):
         super().__init__()
@@ -106,10 +141,12 @@ class Cosine(nn.Linear):
     ("network", "ending"),
     [
         (nn.Sequential(nn.Flatten(), nn.Linear(12, 3), nn.Softmax(1)), r"'2' \(Softmax\)"),
-        (nn.Sequential(nn.Conv2d(3, 4, 1), nn.Flatten()), r"'1' \(Flatten\)"),
+        (nn.Sequential(nn.Conv2d(3, 4, 1), nn.Flatten()), r"'0' \(Conv2d\)"),
+        (nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Conv2d(3, 4, 1)), r"'1' \(Conv2d\)"),
         (nn.Sequential(nn.Flatten(), Cosine(12, 3)), r"'1' \(Cosine\)"),
         (nn.Sequential(nn.Flatten(2), nn.Linear(4, 3)), r"'1' \(Linear\)"),
         (Twice(), r"'fc' \(Linear\)"),
+        (TwoHeads(), r"2 heads \(one, other\) and a sum of them"),
         (Twice(doubled=True), r"'fc' \(Linear and more computation\)"),
     ],
 )

@@ -42,7 +42,7 @@ def test_the_first_layer_fits_the_channels(timm):
     ("name", "message"),
     [
         ("resnt18", "got resnt18; did you mean resnet18"),
-        ("deit_tiny_distilled_patch16_224", "ends in 'head_dist'"),
+        ("deit_tiny_distilled_patch16_224", r"ends in 2 heads \(head, head_dist\)"),
     ],
 )
 def test_networks_that_cannot_be_built(timm, name, message):
