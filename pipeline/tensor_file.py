@@ -1,17 +1,75 @@
-"""Files by torch.save and `.safetensors` files, read without running any code in them."""
+"""Files by torch.save and `.safetensors` files, read without running any code in them.
+
+Their content tells what they are, whatever their suffix. Beside tensors and plain values a file by
+torch.save may hold what timm, torchvision and common programs put there: an `argparse.Namespace`,
+NumPy scalars, a `PosixPath`, a `defaultdict`. Nothing else is ever made of it.
+"""
 
 import pickle
 import re
 import warnings
 import zipfile
-from pathlib import Path
+from argparse import Namespace
+from pathlib import Path, PurePosixPath
 
+import numpy as np
 import torch
 from safetensors.torch import load_file
 
-from marr_pipeline.errors import DataError
+from marr_pipeline.errors import DataError, first_line
 
 _CLASS = re.compile(r"GLOBAL (\S+)")
+_NOT_TENSORS = (
+    (
+        b"version https://git-lfs",
+        "a Git LFS pointer in its place",
+        "fetch the file itself: git lfs pull",
+    ),
+    *(
+        (opening, "a web page in its place", "download the file itself; it may ask for a login")
+        for opening in (b"<!doctype html", b"<html")
+    ),
+    (b"\x89hdf", "an HDF5 file", "give the network's own checkpoint"),
+)
+"""First bytes in lower case, what they tell, and what to do."""
+
+_TO_STATE_DICT = (
+    "f = lambda v: v if torch.is_tensor(v) else {k: f(w) for k, w in "
+    "getattr(v, 'state_dict', lambda: v)().items() "
+    "if torch.is_tensor(w) or isinstance(w, dict) or hasattr(w, 'state_dict')}"
+)
+"""Python: of anything that holds tensors, the dicts of tensors."""
+
+
+def _number_type(code: str, align: bool = False, copy: bool = True) -> np.dtype[np.generic]:
+    """For a pickle's `numpy.dtype`: a new one always, so that none of NumPy's own is changed."""
+    found = np.dtype(code, align=False, copy=True)
+    if found.kind not in "biufcU":
+        raise pickle.UnpicklingError(f"Unsupported global: GLOBAL numpy.dtype[{code}]")
+    return found
+
+
+def _plain_dict(factory: object = None) -> dict[object, object]:
+    """For a pickle's `defaultdict`, whose factory is of no use to a reader."""
+    return {}
+
+
+def _no_factory(*arguments: object) -> None:
+    """For what a `defaultdict` may name as its factory."""
+
+
+_SAFE = [
+    Namespace,
+    *((PurePosixPath, f"{module}.PosixPath") for module in ("pathlib", "pathlib._local")),
+    (_plain_dict, "collections.defaultdict"),
+    *((_no_factory, f"builtins.{name}") for name in ("dict", "float", "int", "list", "str")),
+    (_number_type, "numpy.dtype"),
+    *{type(np.dtype(code)) for code in (*np.typecodes["AllInteger"], *"?efdFDU")},
+    *(
+        (np.float64(0).__reduce__()[0], f"numpy.{core}.multiarray.scalar")
+        for core in ("core", "_core")
+    ),
+]
 
 
 def read_tensor_file(path: Path, *, mapped: bool = False) -> object:
@@ -22,14 +80,18 @@ def read_tensor_file(path: Path, *, mapped: bool = False) -> object:
         mapped: leave tensors in the file until they are used, where the format allows it.
 
     Raises:
-        DataError: no such file, damaged, or it would need pickled code.
+        DataError: no such file, damaged, of another kind, or it would need pickled code; it says
+            what to do in each case.
     """
     try:
-        if path.suffix == ".safetensors":
+        with path.open("rb") as file:
+            opening = file.read(64)
+        _check_kind(opening, path)
+        if opening[8:9] == b"{":  # after the length of its JSON
             return load_file(path)
         # Files older than torch 1.6 are no zip and cannot be mapped.
         is_mappable = mapped and zipfile.is_zipfile(path)
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), torch.serialization.safe_globals(_SAFE):
             # What torch warns of, it then refuses; the one line of that error is enough.
             warnings.simplefilter("ignore")
             content: object = torch.load(
@@ -38,15 +100,49 @@ def read_tensor_file(path: Path, *, mapped: bool = False) -> object:
     except pickle.UnpicklingError as error:
         # Its text is a page long and advises to run the code.
         found = _CLASS.search(str(error))
+        code = f"c = torch.load({str(path)!r}, 'cpu', weights_only=False); {_TO_STATE_DICT}"
         raise DataError(
             f"{path}: a dict of tensors as .safetensors or by torch.save expected, got pickled "
-            f"{f'objects ({found[1]})' if found else 'data of another kind'}; "
-            "save plain tensors, no objects"
+            f"{f'objects ({found[1]})' if found else 'data of another kind'}; save plain tensors, "
+            "no objects: only if you trust whoever made the file, since this runs its code, by "
+            + _python(code, "f(c)")
         ) from error
+    except DataError:
+        raise
     except Exception as error:  # torch's reader meets a damaged byte with almost any of them
+        if _is_torchscript(path):
+            code = f"m = torch.jit.load({str(path)!r}, 'cpu')"
+            raise DataError(
+                f"{path}: a dict of tensors as .safetensors or by torch.save expected, got a "
+                f"TorchScript program; save its tensors by {_python(code, 'm.state_dict()')}"
+            ) from error
         raise DataError(
             f"{path}: a dict of tensors as .safetensors or by torch.save expected, got no file, or "
             f"one that is cut short or of another kind ({type(error).__name__}: "
-            f"{next(iter(str(error).splitlines()), 'no more is said')}); copy it again"
+            f"{first_line(error)}); copy it again"
         ) from error
     return content
+
+
+def _check_kind(opening: bytes, path: Path) -> None:
+    """Raise a DataError if the first bytes are those of a known other kind."""
+    begun = opening.lstrip().lower()
+    for first, got, remedy in _NOT_TENSORS:
+        if begun.startswith(first):
+            raise DataError(
+                f"{path}: a dict of tensors as .safetensors or by torch.save expected, got {got}; "
+                f"{remedy}"
+            )
+
+
+def _is_torchscript(path: Path) -> bool:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return any(name.endswith("/constants.pkl") for name in archive.namelist())
+    except (OSError, zipfile.BadZipFile):
+        return False
+
+
+def _python(code: str, value: str) -> str:
+    """The line for a shell that runs `code` and saves `value`."""
+    return f"""python -c "import torch; {code}; torch.save({value}, 'weights.pt')\""""

@@ -3,10 +3,11 @@
 A `Backbone` gives features and one linear layer that makes logits of them. Another classifier
 becomes one by being cut before its last linear layer; which layer that is, is observed: in a
 forward pass on shapes alone, the network's output must be the very tensor that a plain linear layer
-returned, or that layers which pass it on made of it. N images of C channels and H x W pixels, K classes, D features.
+returned, or what such layers as change nothing made of it. N images of C channels and H x W pixels,
+K classes, D features.
 """
 
-import math
+import copy
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
@@ -145,23 +146,19 @@ def _last_linear(network: nn.Module, image_shape: tuple[int, int, int], name: st
     What changes nothing in evaluation may come after it, see `PASSING`.
     """
     calls: list[tuple[str, tuple[object, ...], object]] = []  # in their order
-    handles = [
-        module.register_forward_hook(
-            lambda module, given, result, path=path: calls.append((path, given, result))
-        )
-        for path, module in network.named_modules()
-        if not list(module.children())
-    ]
+    observed = _on_shapes(network)
+    for path, module in observed.named_modules():
+        if not list(module.children()):
+            module.register_forward_hook(
+                lambda module, given, result, path=path: calls.append((path, given, result))
+            )
     try:
-        output = forward_of_shapes(network, image_shape)
+        output = _run_on_shapes(observed, image_shape)
     except Exception as error:  # a library's network fails in its own ways
         raise ConfigError(
             f"{name}: a network that takes an image {image_shape} expected, got one that fails on "
             f"it ({type(error).__name__}: {first_line(error)}); choose another backbone"
         ) from error
-    finally:
-        for handle in handles:
-            handle.remove()
     wanted, last = output, ""
     for path, given, result in reversed(calls):
         if result is wanted:
@@ -186,8 +183,8 @@ def _is_linear(layer: nn.Module, given: object) -> bool:
     """
     if not isinstance(layer, nn.Linear | nn.Conv2d) or not isinstance(given, Tensor):
         return False
-    if given.ndim != layer.weight.ndim or math.prod(given.shape) != math.prod(layer.weight.shape[1:]):
-        return False  # a matrix (1, D) or one pixel (1, D, 1, 1), whole
+    if given.shape != (1, *layer.weight.shape[1:]):
+        return False  # more than a matrix (1, D) or one pixel (1, D, 1, 1)
     generator = torch.Generator().manual_seed(0)
     values = {
         name: torch.randn(parameter.shape, generator=generator, device="cpu")
@@ -233,16 +230,23 @@ def _ending(
 
 def forward_of_shapes(network: nn.Module, image_shape: tuple[int, int, int]) -> object:
     """The network in eval mode on one image, with shapes in place of numbers."""
-    modes = {module: module.training for module in network.modules()}
-    state = {
-        name: torch.empty_like(value, device="meta")
-        for name, value in (*network.named_parameters(), *network.named_buffers())
+    return _run_on_shapes(_on_shapes(network), image_shape)
+
+
+def _on_shapes(network: nn.Module) -> nn.Module:
+    """A copy in eval mode whose parameters and buffers, registered anywhere, are shapes alone.
+
+    `torch.func.functional_call` would do without a copy, but gives a module that stands at two
+    places the shapes for good.
+    """
+    shapes = {
+        id(value): torch.empty_like(value, device="meta")
+        for value in (*network.parameters(), *network.buffers())
     }
-    image = torch.empty(1, *image_shape, device="meta")
-    try:
-        with torch.no_grad():
-            result: object = torch.func.functional_call(network.eval(), state, (image,))
-    finally:
-        for module, training in modes.items():
-            module.training = training
+    return copy.deepcopy(network, shapes).eval()
+
+
+def _run_on_shapes(network: nn.Module, image_shape: tuple[int, int, int]) -> object:
+    with torch.no_grad():
+        result: object = network(torch.empty(1, *image_shape, device="meta"))
     return result

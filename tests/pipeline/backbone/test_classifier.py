@@ -168,6 +168,28 @@ def test_the_probe_leaves_weights_statistics_and_modes_alone():
         assert torch.equal(model.body.state_dict()[name], before[name])
 
 
+class Shared(nn.Module):
+    """One layer at two places, as in CoaT, and a buffer that no state dict has, as in Swin."""
+
+    def __init__(self):
+        super().__init__()
+        layer = nn.Linear(12, 12)
+        self.first, self.again, self.fc = layer, nn.Sequential(layer), nn.Linear(12, 3)
+        self.register_buffer("shift", torch.ones(12), persistent=False)
+
+    def forward(self, images):
+        return self.fc(self.again(self.first(images.flatten(1)) + self.shift))
+
+
+def test_the_probe_leaves_shared_layers_and_hidden_buffers_alone():
+    network, images = Shared(), torch.randn(2, 3, 2, 2)
+    before = network(images)
+    model = cut_classifier(network, (3, 2, 2), name="net")
+    assert torch.equal(model(images)[0], before)
+    check_images(model, (3, 2, 2), name="net")
+    assert torch.equal(model(images)[0], before)
+
+
 def test_images_of_a_size_that_the_network_does_not_take_are_refused():
     model = cut_classifier(tiny_vit(), (3, 32, 32), name="vit")
     check_images(model, (3, 32, 32), name="vit")
