@@ -10,7 +10,9 @@ import re
 import warnings
 import zipfile
 from argparse import Namespace
+from collections.abc import Callable
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import numpy as np
 import torch
@@ -58,17 +60,16 @@ def _no_factory(*arguments: object) -> None:
     """For what a `defaultdict` may name as its factory."""
 
 
-_SAFE = [
+_numpy_scalar: Any = np.float64(0).__reduce__()[0]
+
+_SAFE: list[Callable[..., Any] | tuple[Callable[..., Any], str]] = [
     Namespace,
     *((PurePosixPath, f"{module}.PosixPath") for module in ("pathlib", "pathlib._local")),
     (_plain_dict, "collections.defaultdict"),
     *((_no_factory, f"builtins.{name}") for name in ("dict", "float", "int", "list", "str")),
     (_number_type, "numpy.dtype"),
     *{type(np.dtype(code)) for code in (*np.typecodes["AllInteger"], *"?efdFDU")},
-    *(
-        (np.float64(0).__reduce__()[0], f"numpy.{core}.multiarray.scalar")
-        for core in ("core", "_core")
-    ),
+    *((_numpy_scalar, f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")),
 ]
 
 

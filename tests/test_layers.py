@@ -26,7 +26,7 @@ def ours(*names):
 FOUNDATIONS = ours(
     "names", "protocols", "errors", "groups", "labels", "progress", "files", "notebook"
 )
-FOUNDATIONS |= ours("device", "distributed", "tensor_file")
+FOUNDATIONS |= ours("device", "distributed", "tensor_file", "state_dict")
 ROOMS = ours(
     "cache", "plots", "data", "losses", "backbone", "systems", "optim", "rectify", "report"
 )
@@ -44,6 +44,7 @@ ALLOWED = {
     "marr_pipeline.device": ours("names", "errors"),
     "marr_pipeline.distributed": ours("errors"),
     "marr_pipeline.tensor_file": ours("errors"),
+    "marr_pipeline.state_dict": ours("errors"),
     "marr_pipeline.data": FOUNDATIONS,
     "marr_pipeline.losses": FOUNDATIONS | ours("data"),
     "marr_pipeline.backbone": FOUNDATIONS | ours("data", "losses"),

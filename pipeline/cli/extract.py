@@ -32,6 +32,12 @@ from marr_pipeline.cli.phase_one_options import given_options, phase_one_options
     default="eval",
     help="Normalise by the statistics of training, or by each block's own as the released code.",
 )
+@click.option(
+    "--extract-batch-size",
+    type=click.IntRange(min=1),
+    default=128,
+    help="Images that the network takes at once; --batch-size is the training's.",
+)
 @click.option("--store", type=click.Choice(names.STORES), default="both")
 @click.option("--dtype", type=click.Choice(names.DTYPES), default="float32")
 @click.option("-o", "--output", type=output_type, required=True, help="Cache, .h5.")
@@ -42,6 +48,7 @@ def cli_command(
     /,
     views: int,
     batch_norm: Any,
+    extract_batch_size: int,
     store: Any,
     dtype: Any,
     output: Path,
@@ -70,7 +77,7 @@ def cli_command(
         if dry_run:
             estimate = estimate_extraction(request, **rows, ranks=ranks, listener=listener)
         else:
-            rows["batch_norm"] = batch_norm
+            rows |= {"batch_norm": batch_norm, "batch_size": extract_batch_size}
             done = extract(request, output=output, **rows, ranks=ranks, listener=listener)
     if not ranks.is_first:
         return

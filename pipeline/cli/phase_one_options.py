@@ -136,6 +136,12 @@ OPTIONS = [
         "for places-lt alone]",
     ),
     click.option(
+        "--weights",
+        metavar="KEY",
+        help="Which of several networks in another program's --checkpoint: a key above it, such as "
+        "state_dict.  [default: averaged ones (ema), else the first]",
+    ),
+    click.option(
         "--new-head", is_flag=True, help="Take all of --checkpoint but its head; begin a fresh one."
     ),
     click.option(

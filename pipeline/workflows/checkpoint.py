@@ -14,16 +14,17 @@ from marr_pipeline.backbone.checkpoints.checkpoint import (
 )
 from marr_pipeline.backbone.checkpoints.foreign import (
     detect_backbone,
-    foreign_tensors,
     tensors_digest,
+    trained_image_size,
 )
 from marr_pipeline.backbone.checkpoints.matching import match_tensors
 from marr_pipeline.backbone.networks.classifier import check_images
 from marr_pipeline.data.normalise import Normalisation, parse_normalisation
 from marr_pipeline.device import resolve_device
 from marr_pipeline.distributed import ALONE, Ranks
-from marr_pipeline.errors import DataError
+from marr_pipeline.errors import ConfigError, DataError
 from marr_pipeline.names import OF_DATASET
+from marr_pipeline.state_dict import named_tensors
 from marr_pipeline.systems import recorded_method, with_options
 from marr_pipeline.tensor_file import read_tensor_file
 from marr_pipeline.workflows.class_numbers import TRAIN, UNIFORM, prior_counts
@@ -109,11 +110,11 @@ def _own_network(
     where: str,
     listener: Listener,
 ) -> Network:
-    for field in ("new_head", "prior_counts"):
+    for field in ("new_head", "prior_counts", "weights"):
         if getattr(request, field):
             raise DataError(
                 f"{_option(field)}: a checkpoint of another program expected, got {where}, whose "
-                "head and counts are known; leave the option out"
+                "weights, head and counts are known; leave the option out"
             )
     config: dict[str, Any] = stored.record.config
     trained_on, recipe = config["dataset"], config["recipe"]
@@ -143,7 +144,7 @@ def _own_network(
         if request.says(field) and asked != value:
             raise DataError(
                 f"{_option(field)}: {'none' if value is None else value} expected, with which "
-                f"{where} was trained, got {asked}; leave the option out"
+                f"{where} was trained, got {asked}; leave the option out{_of_extraction(field)}"
             )
     if with_options(method, request.method_options) != method:
         options = ", ".join(f"{name}={value}" for name, value in method.options.items())
@@ -208,14 +209,17 @@ def _foreign_network(
     """The checkpoint's tensors in the network that was asked for, or else that they fit."""
     for field in OF_TRAINING:
         if request.says(field):
-            raise DataError(
+            raise ConfigError(
                 f"{_option(field)}: a training to come expected, got {where}, whose "
-                "training is over; leave the option out"
+                f"training is over; leave the option out{_of_extraction(field)}"
             )
-    tensors = foreign_tensors(content, where=where)
+    tensors = named_tensors(content, where=where, weights=request.weights)
     backbone = request.backbone or detect_backbone(tensors, where=where)
     dataset = requested_dataset(
-        replace(request, backbone=backbone), is_dry=is_dry, listener=listener
+        replace(request, backbone=backbone),
+        trained_size=trained_image_size(content),
+        is_dry=is_dry,
+        listener=listener,
     )
     shape = dataset.train.image_shape
     model = build_backbone(backbone, dataset.num_classes, in_channels=shape[0], seed=request.seed)
@@ -237,6 +241,7 @@ def _foreign_network(
             f"{where}: the class counts that it was trained on are not known, and logit "
             f"adjustment takes those of {dataset.name} for them; say --prior-counts"
         )
+    warnings += [f"{where}: {note}" for note in matched.notes]
     if matched.has_head and not matched.has_bias:
         warnings.append(f"{where}: its head has no bias; zeros stand for it")
     return Network(
@@ -247,7 +252,7 @@ def _foreign_network(
             "backbone": backbone,
             "checkpoint": {
                 "origin": "foreign checkpoint",
-                "sha256": tensors_digest(tensors),
+                "sha256": tensors_digest(matched.tensors),
                 "new_head": request.new_head,
             },
             "prior_counts": "unknown" if said is None else kind,
@@ -259,6 +264,11 @@ def _foreign_network(
         device=resolve_device(request.device),
         warnings=tuple(warnings),
     )
+
+
+def _of_extraction(field: str) -> str:
+    """What to give in place of a training's option, if extraction has one of its own."""
+    return ", or give --extract-batch-size" if field == "batch_size" else ""
 
 
 def _option(field: str) -> str:

@@ -14,6 +14,7 @@ import numpy as np
 
 from marr_pipeline import cache
 from marr_pipeline.backbone.extract import (
+    DEFAULT_BATCH_SIZE,
     BatchNorm,
     extract_split,
     head_arrays,
@@ -83,6 +84,7 @@ def extract(
     store: Store = "both",
     dtype: Dtype = "float32",
     batch_norm: BatchNorm = "eval",
+    batch_size: int = DEFAULT_BATCH_SIZE,
     ranks: Ranks = ALONE,
     listener: Listener = NOBODY,
 ) -> Extraction:
@@ -101,6 +103,7 @@ def extract(
         store: which of logits and features.
         dtype: of what is stored.
         batch_norm: whose statistics normalise.
+        batch_size: images that the network takes at once.
         ranks: the processes that share the rows; each calls this with the same arguments.
         listener: told what is made, how far it is and what is left of a stopped run.
 
@@ -117,7 +120,7 @@ def extract(
         network = _trained_network(request, output, ranks, listener)
     else:
         network = checkpoint_network(request, ranks=ranks, listener=listener)
-    network = replace(network, batch_norm=batch_norm)
+    network = replace(network, batch_norm=batch_norm, batch_size=batch_size)
     writer = cache.CacheWriter(
         output,
         _cache_plan(network, num_views=views, store=store, dtype=dtype),
@@ -190,6 +193,7 @@ def _cache_plan(network: Network, *, num_views: int, store: Store, dtype: Dtype)
             normalisation=dataset.normalisation,
             seed=network.seed,
             batch_norm=network.batch_norm,
+            batch_size=network.batch_size,
         )
         for name, plan in plans.items()
     }
@@ -282,7 +286,9 @@ def _write_blocks(
     missing = [
         (name, block)
         for name, plan in splits.items()
-        for block in plan_blocks(plan.num_samples, num_views=len(plan.views))
+        for block in plan_blocks(
+            plan.num_samples, num_views=len(plan.views), batch_size=network.batch_size
+        )
         if not writer.has_block(name, view=block.view, start=block.start, stop=block.stop)
     ]
     own = ranks.share(missing)
@@ -308,6 +314,7 @@ def _write_blocks(
                 seed=network.seed,
                 device=network.device,
                 batch_norm=network.batch_norm,
+                batch_size=network.batch_size,
                 blocks=[block for _, block in group],
             ):
                 writer.write_block(

@@ -16,7 +16,7 @@ import torch
 
 from marr_pipeline.backbone import network_input
 from marr_pipeline.backbone.checkpoints.checkpoint import TrainingRecord
-from marr_pipeline.backbone.extract import BatchNorm
+from marr_pipeline.backbone.extract import DEFAULT_BATCH_SIZE, BatchNorm
 from marr_pipeline.backbone.networks.classifier import Backbone
 from marr_pipeline.backbone.networks.libraries import NetworkInput
 from marr_pipeline.backbone.training.method import LossMethod, TrainingMethod
@@ -84,6 +84,7 @@ class PhaseOneRequest:
     seed: int = 0
     backbone: str | None = None
     checkpoint: Path | None = None
+    weights: str | None = None
     new_head: bool = False
     pretrained: bool | None = None
     prior_counts: str | None = None
@@ -125,6 +126,7 @@ class PhaseOneRequest:
                 f"--method-option {twice[0]}: one value expected, got {len(twice)}; leave one"
             )
         for option, is_given in (
+            ("--weights", self.weights is not None),
             ("--new-head", self.new_head),
             ("--prior-counts", self.prior_counts is not None),
         ):
@@ -152,6 +154,7 @@ class Network:
         seed: of that.
         device: where it runs.
         batch_norm: whose statistics normalise.
+        batch_size: images that extraction runs at once.
         warnings: what the user should look at.
     """
 
@@ -163,6 +166,7 @@ class Network:
     seed: int
     device: torch.device
     batch_norm: BatchNorm = "eval"
+    batch_size: int = DEFAULT_BATCH_SIZE
     warnings: tuple[str, ...] = ()
 
 
@@ -186,6 +190,7 @@ def requested_dataset(
     *,
     trained_on: TrainingRecord | None = None,
     is_dry: bool = False,
+    trained_size: int | None = None,
     listener: Listener = NOBODY,
 ) -> LongTailedDataset:
     """The images that a request speaks of.
@@ -195,6 +200,8 @@ def requested_dataset(
         trained_on: what a checkpoint keeps; its rows and its normalisation are taken and nothing
             is drawn.
         is_dry: decode no image; see `load_dataset`.
+        trained_size: side that a foreign checkpoint was trained at, if it is known; taken before
+            the one that its network was made for.
         listener: told how far decoding is.
 
     Raises:
@@ -223,7 +230,7 @@ def requested_dataset(
         workers=request.workers,
         stored_rows=None if trained_on is None else trained_on.rows,
         stored_skipped=stored.get("skipped"),
-        network_size=None if known is None else known.image_size,
+        network_size=trained_size or (None if known is None else known.image_size),
         normalisation=(
             _asked_normalisation(request.normalisation, known)
             if trained_on is None

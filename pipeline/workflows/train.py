@@ -225,6 +225,7 @@ def _initial_weights(
         num_classes=num_classes,
         in_channels=channels,
         new_head=request.new_head,
+        weights=request.weights,
     )
 
 
@@ -256,6 +257,7 @@ def _describe_plan(plan: TrainingPlan, device: torch.device, ranks: Ranks) -> li
         *slow,
         *dataset.notes,
         *(f"warning: {warning}" for warning in dataset.warnings),
+        *(f"checkpoint: {note}" for note in (plan.initial.matched.notes if plan.initial else ())),
     ]
 
 

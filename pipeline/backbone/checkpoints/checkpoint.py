@@ -38,6 +38,7 @@ from marr_pipeline.data.dataset import LongTailedDataset
 from marr_pipeline.errors import ConfigError, DataError
 from marr_pipeline.files import replacing, unwritable
 from marr_pipeline.names import canonical_backbone
+from marr_pipeline.state_dict import named_tensors
 from marr_pipeline.tensor_file import read_tensor_file
 
 if TYPE_CHECKING:
@@ -224,7 +225,8 @@ def restore_backbone(
             "install what it needs or train again"
         ) from error
     if method is None:
-        matched = match_tensors(checkpoint.model, model, new_head=False, where=where, backbone=name)
+        tensors = named_tensors(checkpoint.model, where=where)
+        matched = match_tensors(tensors, model, new_head=False, where=where, backbone=name)
         matched.load_into(model)
         return model
     try:

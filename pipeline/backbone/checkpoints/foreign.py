@@ -1,6 +1,7 @@
 """Weights that others trained: a checkpoint's, whatever it is packed in, and torchvision's."""
 
 import hashlib
+from argparse import Namespace
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import product
@@ -10,20 +11,23 @@ import torch
 from torch import Tensor
 
 from marr_pipeline.backbone import BACKBONES, build_backbone
-from marr_pipeline.backbone.checkpoints.matching import MatchedTensors, match_tensors
+from marr_pipeline.backbone.checkpoints.checkpoint import is_checkpoint
+from marr_pipeline.backbone.checkpoints.matching import (
+    MatchedTensors,
+    find_networks,
+    match_tensors,
+)
 from marr_pipeline.backbone.networks.libraries import classifier_names, torchvision_weights
 from marr_pipeline.errors import ConfigError, DataError
+from marr_pipeline.state_dict import named_tensors
 from marr_pipeline.tensor_file import read_tensor_file
-
-CONTAINERS = ("state_dict", "model_state_dict", "model", "net", "network", "state_dict_best")
-"""Keys under which programs keep a state dict, first choice first: the last iterate before the
-one that scored best, since the split it scored best on is often test."""
-
-PARTS = ("feat_model", "classifier", "backbone", "encoder", "head", "fc", "linear")
-"""Keys of state dicts that are one network together, as feature extractor and classifier."""
 
 NUM_CHANNELS = (3, 1)
 """Of colour images and of grey ones."""
+
+_OPTIONS = ("args", "hyper_parameters", "config")
+_IMAGE_SIZES = ("img_size", "image_size", "input_size", "train_crop_size")
+"""Where programs keep what they were called with, and what they call the side of their images."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,33 +41,6 @@ class InitialWeights:
 
     matched: MatchedTensors
     record: dict[str, object]
-
-
-def foreign_tensors(content: object, *, where: str) -> dict[str, Tensor]:
-    """The state dict in the content of a file; of parts, with their keys as prefixes.
-
-    Args:
-        content: as `read_tensor_file` gives it.
-        where: how errors name the file.
-
-    Raises:
-        DataError: there is no state dict in it, or it has values that are not finite.
-    """
-    found = _flat(_state_dict(content))
-    if not found:
-        keys = ", ".join(map(str, content)) if isinstance(content, Mapping) else ""
-        raise DataError(
-            f"{where}: a state dict, or one under {', '.join(CONTAINERS)}, expected, got "
-            f"{f'the keys {keys}' if keys else f'a {type(content).__name__}'}; "
-            "save model.state_dict()"
-        )
-    for name, tensor in found.items():
-        if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
-            raise DataError(
-                f"{where}: finite weights expected, got others in {name}; "
-                "was the network trained to its end?"
-            )
-    return found
 
 
 def tensors_digest(tensors: Mapping[str, Tensor]) -> str:
@@ -91,7 +68,7 @@ def detect_backbone(tensors: Mapping[str, Tensor], *, where: str) -> str:
         try:
             with torch.device("meta"):
                 model = build(1, in_channels=in_channels, seed=0)
-            match_tensors(tensors, model, new_head=True, where=where, backbone=name)
+            find_networks(tensors, model, where=where, backbone=name)
         except (ConfigError, DataError):
             continue  # not this one: the question, and no fault
         return name
@@ -132,19 +109,27 @@ def torchvision_name(backbone: str) -> str:
 
 
 def weights_of_checkpoint(
-    path: Path, backbone: str, *, num_classes: int, in_channels: int, new_head: bool
+    path: Path,
+    backbone: str,
+    *,
+    num_classes: int,
+    in_channels: int,
+    new_head: bool,
+    weights: str | None = None,
 ) -> InitialWeights:
     """The weights of a checkpoint, of this program or of another.
 
     Raises:
-        ConfigError: the backbone is unknown or does not take the images.
+        ConfigError: the backbone is unknown or does not take the images; there is no such key.
         DataError: the file cannot be read, or holds the tensors of another network.
     """
-    tensors = foreign_tensors(read_tensor_file(path), where=str(path))
+    content = read_tensor_file(path)
+    own = {"model": content["model"]} if is_checkpoint(content) else content
+    tensors = named_tensors(own, where=str(path), weights=weights)
     matched = _matched(
         tensors, backbone, num_classes, in_channels, new_head=new_head, where=str(path)
     )
-    record: dict[str, object] = {"sha256": tensors_digest(tensors), "new_head": new_head}
+    record: dict[str, object] = {"sha256": tensors_digest(matched.tensors), "new_head": new_head}
     return InitialWeights(matched, record)
 
 
@@ -161,23 +146,19 @@ def _matched(
     return match_tensors(tensors, model, new_head=new_head, where=where, backbone=backbone)
 
 
-def _state_dict(content: object) -> object:
-    """The innermost container; of a dict of parts and other things, the parts."""
-    if not isinstance(content, Mapping):
-        return {}
-    for key in CONTAINERS:
-        if _flat(content.get(key)):
-            return _state_dict(content[key])
-    parts = {key: content[key] for key in PARTS if isinstance(content.get(key), Mapping)}
-    return parts or {key: value for key, value in content.items() if isinstance(value, Tensor)}
+def trained_image_size(content: object) -> int | None:
+    """Side in pixels of the images that a checkpoint says it was trained at, if it says it.
 
-
-def _flat(content: object) -> dict[str, Tensor]:
-    """Every tensor of nested dicts, names joined by dots."""
-    found: dict[str, Tensor] = {}
-    for name, value in content.items() if isinstance(content, Mapping) else ():
-        if isinstance(value, Tensor):
-            found[str(name)] = value
-        else:
-            found |= {f"{name}.{inner}": tensor for inner, tensor in _flat(value).items()}
-    return found
+    Args:
+        content: of a file; timm, torchvision and Lightning keep their options in it.
+    """
+    options = vars(content) if isinstance(content, Namespace) else content
+    if not isinstance(options, Mapping):
+        return None
+    for key in _IMAGE_SIZES:
+        value = options.get(key)
+        side = value[-1] if isinstance(value, list | tuple) and value else value
+        if isinstance(side, int) and side > 1:
+            return side
+    inner = (trained_image_size(options.get(key)) for key in _OPTIONS)
+    return next((side for side in inner if side is not None), None)

@@ -167,8 +167,8 @@ def _last_linear(network: nn.Module, image_shape: tuple[int, int, int], name: st
                 break
             wanted = given[0]
     is_matrix = isinstance(output, Tensor) and output.ndim == 2
-    given = [arguments[0] for path, arguments, _ in calls if path == last]
-    is_head = len(given) == 1 and _is_linear(network.get_submodule(last), given[0])
+    inputs = [arguments[0] for path, arguments, _ in calls if path == last]
+    is_head = len(inputs) == 1 and _is_linear(network.get_submodule(last), inputs[0])
     if not is_head or not is_matrix:
         raise ConfigError(
             f"{name}: a network whose logits are one linear layer on its features expected, got "
@@ -203,7 +203,7 @@ def _as_linear(layer: nn.Module) -> nn.Linear:
     if type(layer) is nn.Linear and layer.bias is not None:
         return layer
     weight = layer.weight.detach().flatten(1)
-    head = nn.Linear(*weight.T.shape, device="meta")  # draws nothing
+    head = nn.Linear(weight.shape[1], weight.shape[0], device="meta")  # draws nothing
     head.weight = nn.Parameter(weight)
     zeros = torch.zeros(len(weight), device=weight.device, dtype=weight.dtype)
     head.bias = nn.Parameter(zeros if layer.bias is None else layer.bias.detach())

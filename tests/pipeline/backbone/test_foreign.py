@@ -9,14 +9,10 @@ from torch import nn
 from torch.nn.functional import avg_pool2d, batch_norm, conv2d, linear, pad, relu
 
 from marr_pipeline.backbone import build_backbone
-from marr_pipeline.backbone.checkpoints.foreign import (
-    CONTAINERS,
-    detect_backbone,
-    foreign_tensors,
-    tensors_digest,
-)
-from marr_pipeline.backbone.checkpoints.matching import HEAD_NAMES, WRAPPERS, match_tensors
+from marr_pipeline.backbone.checkpoints.foreign import detect_backbone, tensors_digest
+from marr_pipeline.backbone.checkpoints.matching import match_tensors
 from marr_pipeline.errors import DataError
+from marr_pipeline.state_dict import WRAPPERS, named_tensors
 from marr_pipeline.tensor_file import read_tensor_file
 
 NUM_CLASSES = 5
@@ -46,7 +42,7 @@ def split_state(part="", head="fc"):
 
 def read_back(content, **options):
     """What a fresh network becomes with the tensors of a file of that content."""
-    tensors = foreign_tensors(content, where="theirs.pt")
+    tensors = named_tensors(content, where="theirs.pt")
     model = build_backbone("resnet8", NUM_CLASSES, in_channels=1, seed=99)
     matched = match_tensors(
         tensors, model, where="theirs.pt", backbone="resnet8", **{"new_head": False, **options}
@@ -104,9 +100,9 @@ def test_half_precision_becomes_single():
 
 @settings(max_examples=40)
 @given(
-    wrappers=st.lists(st.sampled_from(sorted(WRAPPERS)), max_size=3),
-    head=st.sampled_from(HEAD_NAMES),
-    container=st.sampled_from((None, *CONTAINERS)),
+    wrappers=st.lists(st.sampled_from((*sorted(WRAPPERS), "model", "anything")), max_size=3),
+    head=st.sampled_from(("head", "fc", "linear", "head.fc", "any.1")),
+    container=st.sampled_from((None, "state_dict", "net", "whatever")),
 )
 def test_any_prefixes_any_head_and_any_container(wrappers, head, container):
     state = make_state(head=head, prefix="".join(f"{wrapper}." for wrapper in wrappers))
@@ -117,16 +113,14 @@ def test_any_prefixes_any_head_and_any_container(wrappers, head, container):
     ("content", "message"),
     [
         ({}, "got a dict; save model.state_dict"),
-        ({"epoch": 3, "optimizer": {"m": torch.ones(2)}}, "got the keys epoch, optimizer; save"),
-        ([torch.ones(2)], "got a list; save"),
-        (torch.ones(2), "got a Tensor; save"),
+        ({"epoch": 3, "optimizer": {0: torch.ones(2)}}, "got the keys epoch, optimizer; save"),
+        ([1, 2], "got a list; save"),
         ({"state_dict": {"epoch": 2}}, "got the keys state_dict; save"),
-        ({"fc.weight": torch.tensor([1.0, float("nan")])}, "finite weights .* in fc.weight; was"),
     ],
 )
 def test_content_without_a_network_is_refused(content, message):
     with pytest.raises(DataError, match=r"theirs\.pt: .*" + message):
-        foreign_tensors(content, where="theirs.pt")
+        named_tensors(content, where="theirs.pt")
 
 
 def test_digest_depends_on_names_types_shapes_and_values_and_not_on_order():
@@ -192,7 +186,7 @@ def public_resnet32(num_classes):
 def test_public_cifar_resnet32_gives_the_logits_of_its_definition():
     state = public_resnet32(10)
     content = {"state_dict": {f"module.{name}": value for name, value in state.items()}}
-    tensors = foreign_tensors(content, where="theirs.pt")
+    tensors = named_tensors(content, where="theirs.pt")
     assert detect_backbone(tensors, where="theirs.pt") == "resnet32"
     model = build_backbone("resnet32", 10, in_channels=3, seed=0).eval()
     matched = match_tensors(tensors, model, new_head=False, where="theirs.pt", backbone="resnet32")

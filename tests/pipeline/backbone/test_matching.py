@@ -7,8 +7,9 @@ from hypothesis import strategies as st
 
 from marr_pipeline.backbone import BACKBONES, build_backbone
 from marr_pipeline.backbone.checkpoints.foreign import detect_backbone
-from marr_pipeline.backbone.checkpoints.matching import MAX_LISTED, match_tensors
+from marr_pipeline.backbone.checkpoints.matching import match_tensors
 from marr_pipeline.errors import DataError
+from marr_pipeline.state_dict import MAX_LISTED, named_tensors
 
 WHERE = "theirs.pt"
 
@@ -49,10 +50,12 @@ def test_every_other_shape_is_told_with_both(name):
 
 
 def test_all_three_kinds_stand_in_one_line():
-    tensors = {**STATE, "bn1.weight": torch.zeros(2), "more": torch.zeros(1)}
+    tensors = {**STATE, "bn1.weight": torch.zeros(2), "layer1.more": torch.zeros(1)}
     del tensors["conv1.weight"]
     message = refusal(tensors)
-    assert "1 missing (conv1.weight); 1 unexpected (more); 1 of another shape (bn1.w" in message
+    assert (
+        "1 missing (conv1.weight); 1 unexpected (layer1.more); 1 of another shape (bn1.w" in message
+    )
     assert "\n" not in message
 
 
@@ -63,8 +66,9 @@ def test_a_long_list_is_cut_and_counted():
 
 
 def test_two_networks_in_one_file_are_refused():
-    message = refusal({**STATE, "module.bn1.bias": STATE["bn1.bias"]})
-    assert "one tensor for bn1.bias expected, got bn1.bias and module.bn1.bias" in message
+    tensors = {**STATE, "module.bn1.bias": STATE["bn1.bias"]}
+    with pytest.raises(DataError, match=r"one tensor for bn1.bias .* bn1.bias and module.bn1.bias"):
+        named_tensors(tensors, where=WHERE)
 
 
 def test_counts_of_batches_may_be_missing():
@@ -89,7 +93,7 @@ def test_a_head_of_other_classes_needs_a_new_one():
 
 def test_features_without_a_head_need_a_new_one():
     tensors = {name: STATE[name] for name in BODY}
-    assert "a head under one of the names head, fc, linear" in refusal(tensors)
+    assert "one head, a matrix (5, 64) called weight, expected, got none" in refusal(tensors)
     assert not match(tensors, new_head=True).has_head
 
 
@@ -115,7 +119,9 @@ def test_heads_that_only_training_has_are_left_out():
         "aux1.conv.conv.weight": torch.zeros(1),
         "module.aux2.fc2.bias": torch.zeros(1),
     }
-    matched = match_tensors(state, model, new_head=False, where=WHERE, backbone="googlenet")
+    tensors = named_tensors(state, where=WHERE)
+    matched = match_tensors(tensors, model, new_head=False, where=WHERE, backbone="googlenet")
+    assert matched.notes == ("left out, as no part of the googlenet: aux1.*, aux2.*",)
     assert matched.tensors.keys() == model.state_dict().keys()
 
 
@@ -124,7 +130,8 @@ def test_a_network_whose_layers_bear_the_names_of_wrappers_is_matched():
     model = build_backbone("torchvision:swin_t", 3, in_channels=3, seed=0)
     state = {f"module.{name}": value for name, value in model.body.state_dict().items()}
     state |= {"module.head.weight": model.head.weight, "module.head.bias": model.head.bias}
-    matched = match_tensors(state, model, new_head=False, where=WHERE, backbone="swin_t")
+    tensors = named_tensors(state, where=WHERE)
+    matched = match_tensors(tensors, model, new_head=False, where=WHERE, backbone="swin_t")
     assert matched.tensors.keys() == model.state_dict().keys()
 
 

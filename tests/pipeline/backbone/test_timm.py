@@ -1,4 +1,11 @@
+"""Networks of timm; by MARR_TIMM=all the smallest of every family, which takes minutes.
+
+`timm_families.txt` is the survey of timm 1.0.31: family, its smallest network, how it ends.
+"""
+
+import os
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -48,3 +55,43 @@ def test_the_first_layer_fits_the_channels(timm):
 def test_networks_that_cannot_be_built(timm, name, message):
     with pytest.raises(ConfigError, match=message):
         build_backbone(f"timm:{name}", 3, in_channels=3, seed=0)
+
+
+FAMILIES = {
+    family: (name, ending)
+    for family, name, ending in (
+        line.split() for line in Path(__file__).with_name("timm_families.txt").open()
+    )
+}
+SAMPLE = ("coat", "crossvit", "dla", "eva", "mambaout", "resnetv2", "vision_transformer")
+
+
+def test_most_families_are_taken():
+    assert sum(ending == "linear" for _, ending in FAMILIES.values()) >= 87
+    assert set(SAMPLE) < set(FAMILIES)
+
+
+def test_every_family_is_in_the_survey(timm):
+    if timm.__version__ != "1.0.31":
+        pytest.skip("the survey is of timm 1.0.31")
+    assert set(timm.list_modules()) == set(FAMILIES)
+
+
+@pytest.mark.parametrize("family", FAMILIES if os.environ.get("MARR_TIMM") == "all" else SAMPLE)
+def test_a_family_gives_its_own_logits_or_is_refused(timm, family):
+    name, ending = FAMILIES[family]
+    if ending == "heads":
+        with pytest.raises(ConfigError, match=rf"timm:{name}: .* ends in .*head.*; choose another"):
+            build_backbone(f"timm:{name}", 11, in_channels=3, seed=0)
+        return
+    model = build_backbone(f"timm:{name}", 11, in_channels=3, seed=0).eval()
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        theirs = timm.create_model(name, num_classes=11).eval()
+    images = torch.randn(1, *timm.get_pretrained_cfg(name).input_size)
+    with torch.no_grad():
+        logits, features = model(images)
+        expected = theirs(images)
+    torch.testing.assert_close(logits, expected, rtol=1e-4, atol=1e-5)
+    made = features @ model.head.weight.T + model.head.bias
+    torch.testing.assert_close(logits, made, rtol=1e-4, atol=1e-5)

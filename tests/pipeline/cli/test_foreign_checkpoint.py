@@ -55,6 +55,29 @@ def test_its_origin_is_recorded(run, theirs, tmp_path):
     assert open_cache(tmp_path / "b.h5").fingerprint == open_cache(tmp_path / "a.h5").fingerprint
 
 
+def test_extraction_has_a_batch_size_of_its_own(run, theirs, tmp_path):
+    assert extract(run, theirs, tmp_path / "a.h5").code == 0
+    assert extract(run, theirs, tmp_path / "b.h5", "--extract-batch-size", "7").code == 0
+    one, other = open_cache(tmp_path / "a.h5"), open_cache(tmp_path / "b.h5")
+    np.testing.assert_allclose(one.split("test").logits, other.split("test").logits, atol=1e-4)
+    assert other.meta("transforms")["test"]["batch_size"] == 7
+
+
+def test_of_several_networks_the_choice_is_said(run, theirs, tmp_path):
+    state = torch.load(theirs)["state_dict"]
+    drawn = {name: value + 0.01 for name, value in state.items()}
+    torch.save({"state_dict": drawn, "state_dict_ema": state}, tmp_path / "two.pt")
+    done = extract(run, tmp_path / "two.pt", tmp_path / "a.h5", "--prior-counts", "train")
+    assert "state_dict_ema is taken and state_dict left; --weights chooses" in done.err
+    assert extract(run, theirs, tmp_path / "b.h5", "--prior-counts", "train").code == 0
+    one, other = open_cache(tmp_path / "a.h5"), open_cache(tmp_path / "b.h5")
+    assert one.fingerprint == other.fingerprint
+    chosen = [tmp_path / "two.pt", tmp_path / "c.h5", "--weights"]
+    assert extract(run, *chosen, "state_dict").code == 0
+    assert open_cache(tmp_path / "c.h5").fingerprint != one.fingerprint
+    assert extract(run, *chosen, "averages").code == 2
+
+
 def test_prior_counts_from_a_file(run, theirs, tmp_path):
     counts = [7, 6, 5, 4, 3, 2.5, 2, 1, 1, 0]
     (tmp_path / "counts.json").write_text(json.dumps(counts))
@@ -114,12 +137,13 @@ def test_a_head_without_a_bias_is_told(run, tmp_path):
 
 def test_what_does_not_match_is_one_line_and_exit_3(run, tmp_path):
     path = save(tmp_path / "theirs.pt", num_classes=7)
-    for options, message in (
-        ([], "got fc.weight of 7"),
-        (["--iterations", "5"], "--iterations: a training to come expected"),
+    for options, message, code in (
+        ([], "got fc.weight of 7", 3),
+        (["--iterations", "5"], "--iterations: a training to come expected", 2),
+        (["--batch-size", "5"], "leave the option out, or give --extract-batch-size", 2),
     ):
         done = extract(run, path, tmp_path / "a.h5", *options)
-        assert done.code == 3
+        assert done.code == code
         assert message in done.error
         assert str(path) in done.error
     assert not (tmp_path / "a.h5").exists()
