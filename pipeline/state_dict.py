@@ -7,7 +7,7 @@ stand below one prefix. K classes, D features.
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TypeVar
+from typing import Any, TypeGuard
 
 import torch
 from torch import Tensor
@@ -27,7 +27,13 @@ _AVERAGED = frozenset({"ema", "swa", "averaged"})
 _WORDS = re.compile(r"[a-z]+")
 MAX_LISTED = 8
 
-Value = TypeVar("Value")
+FORMAT = "marr-checkpoint"
+"""Of this program's own checkpoints, whose network is under `model`."""
+
+
+def is_checkpoint(content: object) -> TypeGuard[Mapping[str, Any]]:
+    """Whether a file of this content was written by this program."""
+    return isinstance(content, Mapping) and content.get("format") == FORMAT
 
 
 def named_tensors(content: object, *, where: str, weights: str | None = None) -> dict[str, Tensor]:
@@ -42,6 +48,8 @@ def named_tensors(content: object, *, where: str, weights: str | None = None) ->
         ConfigError: nothing stands under `weights`.
         DataError: there is no tensor under a name, or there are two under one.
     """
+    if is_checkpoint(content):
+        content = {"model": content["model"]}
     found: dict[str, Tensor] = {}
     origin: dict[str, str] = {}
     for name, tensor in _walk(content, ""):

@@ -35,11 +35,17 @@ from marr_pipeline.cli.options import (
     "[, class_counts, prior_counts, class_names].",
 )
 @scale_option
+@click.option(
+    "--weights",
+    metavar="KEY",
+    help="Which of several networks in the file of --head, by a key above it, such as state_dict.",
+)
 @click.option("-o", "--output", type=output_type, required=True, help="Cache, .h5.")
 @click.option("--overwrite", is_flag=True, help="Replace an existing cache.")
 @json_option
 def cli_command(
     head: Path | None,
+    weights: str | None,
     scale: str | None,
     output: Path,
     overwrite: bool,
@@ -63,7 +69,9 @@ def cli_command(
         _check_labels_option(name, rows, labels)
         if rows is not None:
             files[name] = SplitFiles(rows=rows, labels=labels)
-    imported = import_logits(files, output, head=head, scale=scale, overwrite=overwrite)
+    imported = import_logits(
+        files, output, head=head, weights=weights, scale=scale, overwrite=overwrite
+    )
     warn(imported.warnings)
     if as_json:
         print_json(imported.document())

@@ -8,7 +8,6 @@ from marr_pipeline.backbone import build_backbone
 from marr_pipeline.backbone.checkpoints.checkpoint import (
     Checkpoint,
     check_same_dataset,
-    is_checkpoint,
     parse_checkpoint,
     restore_backbone,
 )
@@ -24,7 +23,7 @@ from marr_pipeline.device import resolve_device
 from marr_pipeline.distributed import ALONE, Ranks
 from marr_pipeline.errors import ConfigError, DataError
 from marr_pipeline.names import OF_DATASET
-from marr_pipeline.state_dict import named_tensors
+from marr_pipeline.state_dict import is_checkpoint, named_tensors
 from marr_pipeline.systems import recorded_method, with_options
 from marr_pipeline.tensor_file import read_tensor_file
 from marr_pipeline.workflows.class_numbers import TRAIN, UNIFORM, prior_counts

@@ -19,6 +19,7 @@ from marr_pipeline.workflows.arrays.head import (
     build_head,
     check_head_makes_logits,
     class_counts,
+    network_head,
     read_head,
 )
 from marr_pipeline.workflows.arrays.rows import CheckedSplit, as_strings, split_arrays
@@ -57,6 +58,7 @@ def import_logits(
     output: FileName,
     *,
     head: FileName | None = None,
+    weights: str | None = None,
     scale: str | None = None,
     overwrite: bool = False,
 ) -> ImportedCache:
@@ -68,6 +70,7 @@ def import_logits(
         given_files: by split name, `train` among them; a path is a file with its own labels.
         output: the cache.
         head: file with weight and bias, or weight_norm, and counts; None if the head is unknown.
+        weights: which of several networks in the head's file, by a key above it.
         scale: one of `names.SCALES`: probabilities become their logarithms, in memory. None takes
             logits, and refuses what looks like another.
         overwrite: replace an existing cache.
@@ -100,6 +103,14 @@ def import_logits(
     if head is None:
         given = {"weight_norm": np.ones(num_classes)}
         warnings.append("no head given: every weight norm is 1, and marr is vector scaling")
+    elif not {"weight", "weight_norm"} & set(given):
+        features = splits["train"].features
+        num_features = None if features is None else features.shape[2]
+        found, chosen = network_head(
+            head, num_classes=num_classes, num_features=num_features, weights=weights
+        )
+        given |= found
+        warnings += chosen
     built = build_head(given, num_classes=num_classes, where=where)
     counts, notes = class_counts(
         given, splits["train"].labels, num_classes=num_classes, where=where

@@ -24,7 +24,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeGuard
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -38,13 +38,12 @@ from marr_pipeline.data.dataset import LongTailedDataset
 from marr_pipeline.errors import ConfigError, DataError
 from marr_pipeline.files import replacing, unwritable
 from marr_pipeline.names import canonical_backbone
-from marr_pipeline.state_dict import named_tensors
+from marr_pipeline.state_dict import FORMAT, is_checkpoint, named_tensors
 from marr_pipeline.tensor_file import read_tensor_file
 
 if TYPE_CHECKING:
     from marr_pipeline.backbone.training.method import TrainingMethod
 
-FORMAT = "marr-checkpoint"
 FORMAT_VERSION = "1.0"
 FORMER_DRAWS = "philox4x32-10"
 """Of the images' random views, where a record does not say which."""
@@ -146,11 +145,6 @@ def load_checkpoint(path: Path) -> Checkpoint:
             "those written by `pipeline train` and `pipeline extract` know how to go on"
         )
     return parse_checkpoint(content, where=str(path))
-
-
-def is_checkpoint(content: object) -> TypeGuard[Mapping[str, Any]]:
-    """Whether a file of this content was written by this program."""
-    return isinstance(content, Mapping) and content.get("format") == FORMAT
 
 
 def parse_checkpoint(content: Mapping[str, Any], *, where: str) -> Checkpoint:

@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 
 from marr_pipeline.backbone import BACKBONES, build_backbone
-from marr_pipeline.backbone.checkpoints.checkpoint import is_checkpoint
 from marr_pipeline.backbone.checkpoints.matching import (
     MatchedTensors,
     find_networks,
@@ -123,9 +122,7 @@ def weights_of_checkpoint(
         ConfigError: the backbone is unknown or does not take the images; there is no such key.
         DataError: the file cannot be read, or holds the tensors of another network.
     """
-    content = read_tensor_file(path)
-    own = {"model": content["model"]} if is_checkpoint(content) else content
-    tensors = named_tensors(own, where=str(path), weights=weights)
+    tensors = named_tensors(read_tensor_file(path), where=str(path), weights=weights)
     matched = _matched(
         tensors, backbone, num_classes, in_channels, new_head=new_head, where=str(path)
     )

@@ -11,9 +11,12 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
 from marr_pipeline import cache
 from marr_pipeline.errors import DataError
+from marr_pipeline.state_dict import heads, listed, named_tensors, preferred
+from marr_pipeline.tensor_file import read_tensor_file
 from marr_pipeline.workflows.arrays import read_npz, read_tensors
 
 HEAD_ARRAYS = ("weight", "bias", "weight_norm", "class_counts", "prior_counts", "class_names")
@@ -29,31 +32,65 @@ _Matrix = npt.NDArray[np.float64]
 
 
 def read_head(path: Path) -> dict[str, npt.NDArray[Any]]:
-    """Arrays named in `HEAD_ARRAYS` of an `.npz`, `.safetensors` or torch state dict.
+    """Arrays named in `HEAD_ARRAYS` of an `.npz`, `.safetensors` or torch file.
 
-    In a state dict the names may carry a prefix, as in `fc.weight`, if that is the only one; in a
-    single file for everything they carry `head/`.
+    In a single file for everything they carry `head/`. Where neither `weight` nor `weight_norm` is
+    among them, `network_head` looks for the weight.
 
     Raises:
-        DataError: unreadable, it holds objects, or neither `weight` nor `weight_norm` in it.
+        DataError: unreadable, or it holds objects.
     """
     arrays = read_npz(path) if path.suffix == ".npz" else read_tensors(path)
     named = {name.removeprefix(_GROUP): array for name, array in arrays.items()}
-    found = {name: named[name] for name in HEAD_ARRAYS if name in named}
-    prefixes = {name.rpartition(".")[0] for name in arrays if name.endswith(".weight")}
-    if not {"weight", "weight_norm"} & set(found) and len(prefixes) == 1:
-        (prefix,) = prefixes
-        found |= {
-            name: arrays[f"{prefix}.{name}"]
-            for name in ("weight", "bias")
-            if f"{prefix}.{name}" in arrays
+    return {name: named[name] for name in HEAD_ARRAYS if name in named}
+
+
+def network_head(
+    path: Path, *, num_classes: int, num_features: int | None, weights: str | None = None
+) -> tuple[dict[str, npt.NDArray[Any]], list[str]]:
+    """`weight` (K, D) and, if there, `bias` (K,) of a network's state dict, and what was chosen.
+
+    The one matrix of that shape called weight is the head, whatever it is packed in.
+
+    Args:
+        path: an `.npz`, `.safetensors` or torch file.
+        num_classes: K.
+        num_features: D, if it is known.
+        weights: as `named_tensors` takes it.
+
+    Raises:
+        ConfigError: no such key.
+        DataError: no such matrix, or several that are not one layer's.
+    """
+    where = str(path)
+    content: object = (
+        read_tensor_file(path)
+        if path.suffix != ".npz"
+        else {
+            name: torch.from_numpy(array)
+            for name, array in read_npz(path).items()
+            if array.dtype.kind in "fiu"
         }
-    if not {"weight", "weight_norm"} & set(found):
+    )
+    tensors = named_tensors(content, where=where, weights=weights)
+    shapes = {name: value.shape for name, value in tensors.items()}
+    found = heads(shapes, num_classes=num_classes, num_features=num_features)
+    found = preferred(found or heads(shapes, num_classes=None))
+    if len({tuple(name.split(".")[-2:]) for name in found}) != 1:
         raise DataError(
-            f"{path}: an array 'weight' (K, D) or 'weight_norm' (K,) expected, got "
-            f"{', '.join(sorted(arrays)) or 'nothing'}; rename the head's"
+            f"{where}: an array 'weight' (K, D) of K = {num_classes} or 'weight_norm' (K,) "
+            f"expected, got {listed(found or sorted(tensors))}; rename the head's"
         )
-    return found
+    taken, *left = found
+    bias = tensors.get(taken.removesuffix("weight") + "bias")
+    arrays = {"weight": tensors[taken].flatten(1), **({} if bias is None else {"bias": bias})}
+    notes = (
+        [f"{where}: {taken} is taken and {listed(left)} left; --weights chooses"] if left else []
+    )
+    return {
+        name: (value.float() if value.dtype is torch.bfloat16 else value).detach().numpy()
+        for name, value in arrays.items()
+    }, notes
 
 
 def build_head(

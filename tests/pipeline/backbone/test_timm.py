@@ -60,7 +60,8 @@ def test_networks_that_cannot_be_built(timm, name, message):
 FAMILIES = {
     family: (name, ending)
     for family, name, ending in (
-        line.split() for line in Path(__file__).with_name("timm_families.txt").open()
+        line.split()
+        for line in Path(__file__).with_name("timm_families.txt").read_text("utf-8").splitlines()
     )
 }
 SAMPLE = ("coat", "crossvit", "dla", "eva", "mambaout", "resnetv2", "vision_transformer")
