@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from safetensors.torch import load_file
 
-from marr_pipeline.errors import DataError, first_line
+from marr_pipeline.errors import DataError
 
 _CLASS = re.compile(r"GLOBAL (\S+)")
 _NOT_TENSORS = (
@@ -100,13 +100,17 @@ def read_tensor_file(path: Path, *, mapped: bool = False) -> object:
             )
     except pickle.UnpicklingError as error:
         # Its text is a page long and advises to run the code.
-        found = _CLASS.search(str(error))
-        code = f"c = torch.load({str(path)!r}, 'cpu', weights_only=False); {_TO_STATE_DICT}"
+        found, way = _CLASS.search(str(error)), ""
+        if found:
+            code = f"c = torch.load({str(path)!r}, 'cpu', weights_only=False); {_TO_STATE_DICT}"
+            way = (
+                ": only if you trust whoever made the file, since this runs its code, by "
+                + _python(code, "f(c)")
+            )
         raise DataError(
             f"{path}: a dict of tensors as .safetensors or by torch.save expected, got pickled "
-            f"{f'objects ({found[1]})' if found else 'data of another kind'}; save plain tensors, "
-            "no objects: only if you trust whoever made the file, since this runs its code, by "
-            + _python(code, "f(c)")
+            f"{f'objects ({found[1]})' if found else 'data of another kind'}; "
+            f"save plain tensors, no objects{way}"
         ) from error
     except DataError:
         raise
@@ -120,7 +124,7 @@ def read_tensor_file(path: Path, *, mapped: bool = False) -> object:
         raise DataError(
             f"{path}: a dict of tensors as .safetensors or by torch.save expected, got no file, or "
             f"one that is cut short or of another kind ({type(error).__name__}: "
-            f"{first_line(error)}); copy it again"
+            f"{next(iter(str(error).splitlines()), 'no more is said')}); copy it again"
         ) from error
     return content
 

@@ -207,6 +207,7 @@ def _misfits(
         if prefix + name in found and found[prefix + name].shape != own[place].shape
     ]
     has_own = any("." not in name for name in places)  # parameters of no layer, as a token's
+    is_other = not any(prefix + name in found for name in places)
     below = [name.removeprefix(prefix) for name in found if name.startswith(prefix)]
     unexpected = [
         prefix + name
@@ -214,7 +215,7 @@ def _misfits(
         if name not in places
         and not name.endswith(_STEPS)
         and not any(name.startswith(f"{head}.") for head in layout.heads)
-        and (name.partition(".")[0] in layout.layers or ("." not in name and has_own))
+        and (is_other or name.partition(".")[0] in layout.layers or ("." not in name and has_own))
     ]
     kinds = (("missing", missing), ("unexpected", unexpected), ("of another shape", reshaped))
     return "; ".join(f"{len(names)} {kind} ({listed(names)})" for kind, names in kinds if names)

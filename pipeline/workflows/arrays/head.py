@@ -78,8 +78,8 @@ def network_head(
     found = preferred(found or heads(shapes, num_classes=None))
     if len({tuple(name.split(".")[-2:]) for name in found}) != 1:
         raise DataError(
-            f"{where}: an array 'weight' (K, D) of K = {num_classes} or 'weight_norm' (K,) "
-            f"expected, got {listed(found or sorted(tensors))}; rename the head's"
+            f"{where}: an array 'weight' (K, D) or 'weight_norm' (K,) expected, got "
+            f"{listed(found or sorted(tensors))}; rename the head's"
         )
     taken, *left = found
     bias = tensors.get(taken.removesuffix("weight") + "bias")
