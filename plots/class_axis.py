@@ -9,6 +9,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from heapq import nlargest
 from itertools import groupby, pairwise
 from typing import Literal
 
@@ -18,13 +19,16 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, NullLocator
 
 from marr_pipeline.plots import PlotError
+from marr_pipeline.plots.smoothing import smoothing_window
 from marr_pipeline.plots.style import BAND, FADED, PALE, SMALL, SPINE, shorten, text_width
 
-SMOOTHED_SHARE = 0.05  # of the classes, in one window
 NAME_LENGTH = 14  # characters of a class name that a tick has room for
 MAX_SINGLE_CLASSES = 50  # beyond it markers touch, and a running mean carries the eye
 LABEL_GAP = 4.0  # points kept free between two labels
-MAX_NAMED_CLASSES = 16  # that many upright names of 7 points fit side by side under a panel
+MAX_UNBANDED_CLASSES = 200  # beyond it lines of single classes run together to hatching
+MAX_NAMED_CLASSES = 40  # that have their names along the axis unless it is asked otherwise
+MAX_NUMBERED_CLASSES = 16  # the same of ids, where there are no names
+NAME_PITCH = 8.0  # points from one upright name of 7 points to the next
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +48,8 @@ class ClassAxis:
         class_counts: (K,) int64 training images per class id.
         groups: name to members (K,) bool; every class is in exactly one, a group may be empty.
         class_names: K names by class id, or None.
+        is_named: whether they, or ids in their place, stand along the axis; None for up to 40
+            names or 16 ids.
 
     Raises:
         PlotError: a shape, a type or the partition into groups is wrong.
@@ -52,6 +58,7 @@ class ClassAxis:
     class_counts: npt.NDArray[np.int64]
     groups: Mapping[str, npt.NDArray[np.bool_]]
     class_names: Sequence[str] | None = None
+    is_named: bool | None = None
 
     def __post_init__(self) -> None:
         counts = self.class_counts
@@ -126,6 +133,21 @@ class ClassAxis:
         return self.num_classes > MAX_SINGLE_CLASSES
 
     @property
+    def is_banded(self) -> bool:
+        """Whether curves show quartiles in place of single classes."""
+        return self.num_classes > MAX_UNBANDED_CLASSES
+
+    @property
+    def shows_names(self) -> bool:
+        """Whether names or ids of classes stand along the axis."""
+        most = MAX_NUMBERED_CLASSES if self.class_names is None else MAX_NAMED_CLASSES
+        return self.num_classes <= most if self.is_named is None else self.is_named
+
+    def is_crowded(self, length: float) -> bool:
+        """Whether `length` points are too short for the names that are to stand along them."""
+        return self.shows_names and self.num_classes * NAME_PITCH > length
+
+    @property
     def names(self) -> Sequence[str]:
         """K names by class id, empty ones where there are none."""
         return self.class_names or [""] * self.num_classes
@@ -134,32 +156,6 @@ class ClassAxis:
         """K short labels from head to tail: the names, or the class ids where there are none."""
         labels = self.class_names or [str(class_id) for class_id in range(self.num_classes)]
         return [shorten(labels[class_id], length=NAME_LENGTH) for class_id in self.order]
-
-
-def known_mean(values: npt.NDArray[np.floating]) -> float:
-    """Mean of the values that are not NaN; NaN where all are."""
-    known = values[~np.isnan(values)]
-    return float(known.mean()) if len(known) else float("nan")
-
-
-def smoothing_window(num_classes: int) -> int:
-    """Classes in one running mean: 5 % of them, odd, at least 3."""
-    return 2 * max(1, round(SMOOTHED_SHARE * num_classes / 2)) + 1
-
-
-def running_mean(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Mean (K,) of the `smoothing_window` values around each one, without those that are NaN.
-
-    At both ends the window is cut off; it never looks beyond them. NaN where it holds no value.
-    """
-    window = np.ones(smoothing_window(len(values)))
-    is_known = ~np.isnan(values)
-    middle = slice(len(window) // 2, len(window) // 2 + len(values))
-    sums = np.convolve(np.where(is_known, values, 0.0), window)[middle]
-    num_known = np.convolve(is_known.astype(np.float64), window)[middle]
-    means = np.full(len(values), np.nan)
-    np.divide(sums, num_known, out=means, where=num_known > 0.5)
-    return means
 
 
 def spread_labels(
@@ -303,14 +299,17 @@ def draw_foot(
     else:
         axes.tick_params(labelleft=False)
     axes.set_xlim(-0.5, axis.num_classes - 0.5)
-    if axis.num_classes <= MAX_NAMED_CLASSES:
-        name_classes(axes, axis, length=length)
-        axes.set_xlabel("class id, head to tail" if axis.class_names is None else "")
+    window = smoothing_window(axis.num_classes)
+    note = f"\n{means_are}: mean of {window} ranks" if axis.is_smoothed else ""
+    note += "\nband: their quartiles" if axis.is_banded else ""
+    if axis.shows_names:
+        naming = name_classes(axes, axis, length=length)
+        is_said = naming or note or axis.class_names is None
+        what = "class id" if axis.class_names is None else "class"
+        axes.set_xlabel(f"{what}, head to tail{naming}{note}" if is_said else "")
         return
     ranks = round_ranks(axis.num_classes)
     axes.set_xticks([rank - 1 for rank in ranks], [str(rank) for rank in ranks])
-    window = smoothing_window(axis.num_classes)
-    note = f"\n{means_are}: mean of {window} ranks" if axis.is_smoothed else ""
     axes.set_xlabel(f"class rank, head to tail{note}")
 
 
@@ -319,12 +318,42 @@ def _short_count(value: float, _position: int | None) -> str:
     return f"{value / 1000:.0f}k" if value >= 1000 else f"{value:.0f}"
 
 
-def name_classes(axes: Axes, axis: ClassAxis, *, length: float) -> None:
-    """The name or id of every class under its place on `length` points, upright if too wide."""
+def readable(places: Sequence[float] | npt.NDArray[np.floating]) -> list[int]:
+    """Indices of ascending places in points, from the first, at which upright names stay apart."""
+    found: list[int] = []
+    for i, place in enumerate(places):
+        if not found or place - places[found[-1]] >= NAME_PITCH:
+            found.append(i)
+    return found
+
+
+def naming_note(num_named: int, num_classes: int) -> str:
+    """`, 50 of 100 named`, for the label of the axis; nothing where all are."""
+    return f", {num_named} of {num_classes:,} named" if num_named < num_classes else ""
+
+
+def name_classes(
+    axes: Axes, axis: ClassAxis, *, length: float, side: Literal["bottom", "left"] = "bottom"
+) -> str:
+    """The names or ids of the classes along `length` points, as many as can be read.
+
+    Under the axis they are upright if they are too wide. Returns what `naming_note` says of them.
+    """
     labels = axis.tick_labels()
-    widest = max(text_width(label, size=SMALL) for label in labels)
-    is_upright = widest > 0.9 * length / axis.num_classes
-    axes.set_xticks(range(axis.num_classes), labels, rotation=90 if is_upright else 0)
+    ranks = readable(np.arange(axis.num_classes) * length / axis.num_classes)
+    shown = [labels[rank] for rank in ranks]
+    if side == "left":
+        axes.set_yticks(ranks, shown)
+    else:
+        is_upright = names_width(axis) > 0.9 * length / axis.num_classes
+        axes.set_xticks(ranks, shown, rotation=90 if is_upright else 0)
+    return naming_note(len(ranks), axis.num_classes)
+
+
+def names_width(axis: ClassAxis) -> float:
+    """Points of the widest of the `tick_labels`, of many the longest; call inside `look()`."""
+    longest = nlargest(MAX_NAMED_CLASSES, axis.tick_labels(), key=len)
+    return max(text_width(label, size=SMALL) for label in longest)
 
 
 def round_ranks(num_classes: int) -> list[int]:

@@ -8,8 +8,9 @@ import numpy as np
 import numpy.typing as npt
 
 from marr_pipeline.plots import PlotError
-from marr_pipeline.plots.class_axis import ClassAxis, running_mean
+from marr_pipeline.plots.class_axis import ClassAxis
 from marr_pipeline.plots.save import Column, Table
+from marr_pipeline.plots.smoothing import running_mean, running_quartiles
 from marr_pipeline.plots.style import MAX_SERIES
 
 Values = npt.NDArray[np.floating]
@@ -79,7 +80,8 @@ def class_table(axis: ClassAxis, series: Mapping[str, ClassValues]) -> Table:
 
     class_id, class_name (empty without names), class_count, rank (from 1) and group; then for each
     series S and each field F of it the column S.F. Beyond 50 classes an array's running mean
-    S.smooth_F follows it; a single number is the same in every row.
+    S.smooth_F follows it, and beyond 200 classes its running quartiles S.low_F and S.high_F; a
+    single number is the same in every row.
     """
     table: dict[str, Column] = {
         "class_id": axis.order,
@@ -97,4 +99,7 @@ def class_table(axis: ClassAxis, series: Mapping[str, ClassValues]) -> Table:
             table[f"{name}.{field}"] = values
             if axis.is_smoothed:
                 table[f"{name}.smooth_{field}"] = running_mean(values)
+            if axis.is_banded:
+                low, high = running_quartiles(values)
+                table |= {f"{name}.low_{field}": low, f"{name}.high_{field}": high}
     return table

@@ -18,7 +18,7 @@ from marr_pipeline.plots.class_axis import (
     ClassAxis,
     draw_foot,
     draw_groups,
-    running_mean,
+    names_width,
     spread_labels,
     write_above,
 )
@@ -30,9 +30,11 @@ from marr_pipeline.plots.class_values import (
     class_table,
 )
 from marr_pipeline.plots.save import Drawing
+from marr_pipeline.plots.smoothing import running_mean, running_quartiles
 from marr_pipeline.plots.style import (
     COLUMN_WIDTH,
     PALE,
+    PAPER_WIDTH,
     POINTS_PER_INCH,
     SERIES_COLORS,
     SMALL,
@@ -45,7 +47,8 @@ from marr_pipeline.plots.style import (
     series_mark,
 )
 
-LENGTH = {"page": 0.355 * TEXT_WIDTH, "column": 0.70 * COLUMN_WIDTH}  # inches of a panel, nearly
+SIDE_BY_SIDE = 0.355 * TEXT_WIDTH  # inches of a panel, nearly
+STACKED = {"page": 0.85 * TEXT_WIDTH, "column": 0.70 * COLUMN_WIDTH}
 PANEL, FOOT, STRIP = 1.6, 0.24, 0.5  # inches: height of a panel, of the counts; width of the means
 SPREAD = 0.62  # of a class's width, over which its marks stand side by side
 NUMBER_HEIGHT = 8.0  # points from one mean to the next
@@ -84,7 +87,7 @@ PANELS = (
     _Panel("accuracy", "class accuracy (%)", "overall", "overall"),
     _Panel("f1", "class F1 (%)", "macro_f1", "macro-F1"),
 )
-MOSAIC = {"page": "AaFf;c.d.", "column": "Aa;Ff;c."}
+ACROSS, DOWN = "AaFf;c.d.", "Aa;Ff;c."
 """Accuracy and F1, the strip of means beside each, and the counts at the foot."""
 
 
@@ -95,10 +98,12 @@ def draw_classwise(
 
     Up to 50 classes the methods stand side by side over each class, joined by a line from one to
     the next; beyond, each is a running mean (`running_mean`) through the faint dots of the single
-    classes. A strip at the foot shows the training images per class.
+    classes, and beyond 200 through the band between their running quartiles. A strip at the foot
+    shows the training images per class. The panels stand one below the other where the names of
+    the classes need the length.
 
     Args:
-        axis: the K classes; their names are shown where they fit (up to 16 classes).
+        axis: the K classes.
         scores: name of a method to its scores, 1 to 8 of them, the one before first.
         width: of both columns of a paper with the panels side by side, or of one with F1 below.
 
@@ -109,9 +114,11 @@ def draw_classwise(
         PlotError: shapes differ, or there is no series or too many to tell apart.
     """
     check_series("scores", scores, axis)
-    length = LENGTH[width] * POINTS_PER_INCH
+    is_stacked = width == "column" or axis.is_crowded(SIDE_BY_SIDE * POINTS_PER_INCH)
+    inches = STACKED[width] if is_stacked else SIDE_BY_SIDE
+    length = inches * POINTS_PER_INCH
     with look():
-        figure, places = _lay_out(list(scores), width, is_smoothed=axis.is_smoothed)
+        figure, places = _lay_out(list(scores), axis, width, inches, is_stacked=is_stacked)
         for panel, main, strip in zip(PANELS, "AF", "af", strict=True):
             values = [100 * series.by_rank(panel.quantity, axis) for series in scores.values()]
             draw_groups(places[main], axis, length=length)
@@ -119,24 +126,26 @@ def draw_classwise(
             places[main].set_ylabel(panel.label)
             means = [100 * getattr(series, panel.mean) for series in scores.values()]
             _draw_means(places[strip], means, label=panel.mean_label)
-        for foot in "cd" if width == "page" else "c":
+        for foot in "c" if is_stacked else "cd":
             draw_foot(places[foot], axis, length=length, means_are="lines", is_labelled=foot == "c")
-        figure.align_ylabels([places[name] for name in ("Ac" if width == "page" else "AFc")])
+        figure.align_ylabels([places[name] for name in ("AFc" if is_stacked else "Ac")])
     return Drawing(figure, class_table(axis, scores))
 
 
 def _lay_out(
-    names: list[str], width: Width, *, is_smoothed: bool
+    names: list[str], axis: ClassAxis, width: Width, length: float, *, is_stacked: bool
 ) -> tuple[Figure, dict[str, Axes]]:
-    """The paper with its legend, and the axes by their letter in `MOSAIC`."""
-    paper, height = (TEXT_WIDTH, 2.45) if width == "page" else (COLUMN_WIDTH, 4.1)
-    marks = [(name, series_mark(i, is_line=is_smoothed)) for i, name in enumerate(names)]
-    figure = legend_figure(paper, height, marks, handle=2.6 if is_smoothed else 1.0)
-    num_panels = {"page": (1, 2), "column": (2, 1)}[width]  # down, across
+    """The paper with its legend, and the axes by their letter in `ACROSS` or `DOWN`."""
+    height = 4.1 if is_stacked else 2.45
+    if axis.is_crowded(length * POINTS_PER_INCH) or (is_stacked and width == "page"):
+        height += names_width(axis) / POINTS_PER_INCH
+    is_line = axis.is_smoothed
+    marks = [(name, series_mark(i, is_line=is_line)) for i, name in enumerate(names)]
+    figure = legend_figure(PAPER_WIDTH[width], height, marks, handle=2.6 if is_line else 1.0)
     places = figure.subplot_mosaic(
-        MOSAIC[width],
-        height_ratios=[*[PANEL] * num_panels[0], FOOT],
-        width_ratios=[LENGTH[width], STRIP] * num_panels[1],
+        DOWN if is_stacked else ACROSS,
+        height_ratios=[PANEL, PANEL, FOOT] if is_stacked else [PANEL, FOOT],
+        width_ratios=[length, STRIP] * (1 if is_stacked else 2),
     )
     for main in "AF":
         places[main].tick_params(axis="x", bottom=False, labelbottom=False)
@@ -155,7 +164,12 @@ def _draw_classes(
     if axis.is_smoothed:
         step = max(1, axis.num_classes // 7)
         for i, series in enumerate(values):
-            axes.scatter(ranks, series, s=4.0, color=SERIES_COLORS[i], alpha=0.35, linewidths=0)
+            color = SERIES_COLORS[i]
+            if axis.is_banded:
+                band = running_quartiles(series)
+                axes.fill_between(ranks, *band, color=color, alpha=0.18, linewidth=0)
+            else:
+                axes.scatter(ranks, series, s=4.0, color=color, alpha=0.35, linewidths=0)
             axes.plot(
                 ranks,
                 running_mean(series),

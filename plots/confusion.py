@@ -17,13 +17,15 @@ from matplotlib.patheffects import withStroke
 
 from marr_pipeline.plots import PlotError
 from marr_pipeline.plots.class_axis import (
+    NAME_PITCH,
     ClassAxis,
-    known_mean,
     label_groups,
     name_classes,
+    names_width,
     rule_groups,
 )
 from marr_pipeline.plots.save import Drawing, Table
+from marr_pipeline.plots.smoothing import known_mean
 from marr_pipeline.plots.style import (
     BAND,
     COLUMN_WIDTH,
@@ -43,11 +45,12 @@ from marr_pipeline.plots.style import (
 )
 
 MAX_MATRICES = 4
-MAX_WRITTEN_CLASSES = 20  # up to it a cell holds its number and a tick its name
+MAX_WRITTEN_CLASSES = 20  # up to it a cell holds its number
 MAX_DENSE_CLASSES = 100  # beyond it the table lists only the cells that are not zero
 GAMMA = 0.5  # of the colours of a large matrix: 1 % of a row is still seen
-FINE_GAMMA = 0.35  # of one whose cells are about a printed dot, averaged with their neighbours
 MAX_VISIBLE_CELLS = 200  # classes whose cells are two dots or more
+NUM_BLOCKS = 100  # at most, of neighbouring classes, that are cells in their place beyond it
+MAX_HEIGHT = 12.5  # inches of a figure with a matrix a row, so that all names can be read
 FULL_CELL = 14.5  # points; a cell as wide holds "100"
 LINE = 10.5  # points of one line of text and its gap
 Counts = npt.NDArray[np.int64]
@@ -57,11 +60,13 @@ def draw_confusion(axis: ClassAxis, counts: Mapping[str, Counts]) -> Drawing:
     """One row-normalised matrix per series with a common colour bar.
 
     Up to 20 classes each cell holds its per cent (narrow cells only from 0.5 on); beyond, the
-    colours follow a root of the share (`GAMMA`), and lines part the groups. Below each matrix
-    stands its accuracy by group.
+    colours follow a root of the share (`GAMMA`), and lines part the groups. Beyond 200 classes a
+    cell is a block of neighbours: the share of the images of its rows that went to its columns.
+    Below each matrix stands its accuracy by group. Matrices stand one below the other where that
+    lets all names be read.
 
     Args:
-        axis: the K classes; their names are shown up to 20 classes.
+        axis: the K classes.
         counts: name of a method to its images (K, K) by true and predicted class, 1 to 4 of them.
 
     Returns:
@@ -75,8 +80,9 @@ def draw_confusion(axis: ClassAxis, counts: Mapping[str, Counts]) -> Drawing:
     """
     _check(axis, counts)
     is_written = axis.num_classes <= MAX_WRITTEN_CLASSES
-    gamma = GAMMA if axis.num_classes <= MAX_VISIBLE_CELLS else FINE_GAMMA
-    norm = Normalize(0, 100) if is_written else PowerNorm(gamma, 0, 100)
+    norm = Normalize(0, 100) if is_written else PowerNorm(GAMMA, 0, 100)
+    block = block_size(axis.num_classes)
+    blocks = f", blocks of {block}" if block > 1 else ""
     with look():
         layout = _layout(axis, num_matrices=len(counts))
         figure = new_figure(layout.width, layout.height, layout="compressed")
@@ -84,14 +90,18 @@ def draw_confusion(axis: ClassAxis, counts: Mapping[str, Counts]) -> Drawing:
         grid = figure.subplots(layout.num_rows, layout.num_columns, squeeze=False)
         for i, (axes, (name, matrix)) in enumerate(zip(grid.flat, counts.items(), strict=False)):
             _draw_matrix(axes, matrix, axis, norm=norm, cell=layout.side / axis.num_classes)
-            _mark_classes(axes, axis, length=layout.side, is_first=i % layout.num_columns == 0)
-            axes.set_title(shorten(name, length=title_length), pad=12 if is_written else 5)
+            note = blocks + _mark_classes(axes, axis, length=layout.side)
+            is_first = i % layout.num_columns == 0
+            axes.set_ylabel(f"true class{note}" if is_first else "")
+            axes.tick_params(labelleft=is_first)
+            axes.set_title(shorten(name, length=title_length), pad=12 if axis.shows_names else 5)
             caption = _caption(matrix, axis, length=layout.side)
-            axes.set_xlabel(f"predicted class\n{caption}")
+            axes.set_xlabel(f"predicted class{note}\n{caption}")
         for axes in grid.flat[len(counts) :]:
             axes.set_axis_off()
         bar = figure.colorbar(grid[0, 0].images[0], ax=grid, fraction=0.05, aspect=30, pad=0.02)
-        bar.set_label("share of the true class (%)")
+        whole = "block of classes" if block > 1 else "class"
+        bar.set_label(f"share of the true {whole} (%)")
         bar.outline.set_visible(False)
     return Drawing(figure, _table(axis, counts))
 
@@ -132,6 +142,17 @@ def _check(axis: ClassAxis, counts: Mapping[str, Counts]) -> None:
             )
 
 
+def block_size(num_classes: int) -> int:
+    """Classes in one row of cells: one where single classes are still seen."""
+    return 1 if num_classes <= MAX_VISIBLE_CELLS else -(-num_classes // NUM_BLOCKS)
+
+
+def in_blocks(matrix: Counts, size: int) -> Counts:
+    """Sums (B, B) over blocks of `size` neighbouring rows and columns, the last maybe smaller."""
+    starts = np.arange(0, len(matrix), size)
+    return np.asarray(np.add.reduceat(np.add.reduceat(matrix, starts, axis=0), starts, axis=1))
+
+
 def row_shares(matrix: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
     """Share (K, K) of each row's images in each of its cells; NaN in a row without images."""
     totals = matrix.sum(axis=1, keepdims=True)
@@ -156,26 +177,34 @@ def _layout(axis: ClassAxis, *, num_matrices: int) -> _Layout:
     is_written = num_classes <= MAX_WRITTEN_CLASSES
     has_three = num_matrices == 3 and (num_classes <= 12 or not is_written)
     num_columns = 3 if has_three else min(num_matrices, 2)
-    num_rows = -(-num_matrices // num_columns)
     width = TEXT_WIDTH if num_columns > 1 else COLUMN_WIDTH * (1.25 if is_written else 1.0)
-    names_width = LINE
-    if is_written:
-        names_width = max(text_width(label, size=SMALL) for label in axis.tick_labels()) + 4.0
-    bar_width = 4.0 * LINE
-    page = width * POINTS_PER_INCH
-    side = (page - names_width - 1.5 * LINE - bar_width) / num_columns - 13.0
-    is_upright = is_written and names_width > side / num_classes
-    names_height = names_width if is_upright else LINE
-    row = (2.5 if is_written else 1.5) * LINE + side + names_height + 2.6 * LINE
-    height = num_rows * row + (LINE if num_columns == 3 else 0.0)
-    return _Layout(num_rows, num_columns, width, height / POINTS_PER_INCH, side)
+    names = names_width(axis) + 4.0 if axis.shows_names else LINE
+    beside = names + 1.5 * LINE + 4.0 * LINE  # with the label of the rows, and the colour bar
+    side = (width * POINTS_PER_INCH - beside) / num_columns - 13.0
+
+    def of(num_columns: int, width: float, side: float) -> _Layout:
+        num_rows = -(-num_matrices // num_columns)
+        under = names if axis.shows_names and names > side / num_classes else LINE
+        row = (2.5 if axis.shows_names else 1.5) * LINE + side + under + 2.6 * LINE
+        height = num_rows * row + (LINE if num_columns == 3 else 0.0)
+        return _Layout(num_rows, num_columns, width, height / POINTS_PER_INCH, side)
+
+    if axis.is_crowded(side):
+        stacked = min(TEXT_WIDTH * POINTS_PER_INCH - beside - 13.0, NAME_PITCH * num_classes)
+        alone = of(1, (stacked + beside + 13.0) / POINTS_PER_INCH, stacked)
+        if alone.height <= MAX_HEIGHT:
+            return alone
+    return of(num_columns, width, side)
 
 
 def _draw_matrix(
     axes: Axes, matrix: Counts, axis: ClassAxis, *, norm: Normalize, cell: float
 ) -> None:
     cmap = share_colormap()
-    percents = 100 * row_shares(matrix[np.ix_(axis.order, axis.order)])
+    size = block_size(axis.num_classes)
+    shares = row_shares(in_blocks(matrix[np.ix_(axis.order, axis.order)], size))
+    of_rank = np.arange(axis.num_classes) // size
+    percents = 100 * shares[np.ix_(of_rank, of_rank)]
     axes.imshow(np.ma.masked_invalid(percents), cmap=cmap, norm=norm)
     axes.spines[:].set_visible(True)
     rule_groups(axes, axis)
@@ -205,16 +234,15 @@ def _hatch_rows(axes: Axes, is_absent: npt.NDArray[np.bool_]) -> None:
             axes.add_patch(patch)
 
 
-def _mark_classes(axes: Axes, axis: ClassAxis, *, length: float, is_first: bool) -> None:
-    if axis.num_classes > MAX_WRITTEN_CLASSES:
+def _mark_classes(axes: Axes, axis: ClassAxis, *, length: float) -> str:
+    """The groups, and the names of classes if they are shown; what the labels say of those."""
+    if not axis.shows_names:
         label_groups(axes, axis, side="bottom", length=length)
         label_groups(axes, axis, side="left", length=length)
-    else:
-        label_groups(axes, axis, side="top", length=length)
-        name_classes(axes, axis, length=length)
-        axes.set_yticks(range(axis.num_classes), axis.tick_labels())
-    axes.set_ylabel("true class" if is_first else "")
-    axes.tick_params(labelleft=is_first)
+        return ""
+    label_groups(axes, axis, side="top", length=length)
+    name_classes(axes, axis, length=length, side="left")
+    return name_classes(axes, axis, length=length)
 
 
 def _caption(matrix: Counts, axis: ClassAxis, *, length: float) -> str:

@@ -19,8 +19,7 @@ from marr_pipeline.plots.class_axis import (
     ClassAxis,
     draw_foot,
     draw_groups,
-    known_mean,
-    running_mean,
+    names_width,
 )
 from marr_pipeline.plots.class_values import (
     FRACTION,
@@ -30,19 +29,23 @@ from marr_pipeline.plots.class_values import (
     class_table,
 )
 from marr_pipeline.plots.save import Drawing
+from marr_pipeline.plots.smoothing import known_mean, running_mean, running_quartiles
 from marr_pipeline.plots.style import (
     POINTS_PER_INCH,
     SERIES_COLORS,
     SERIES_DASHES,
     SERIES_MARKERS,
     TEXT_WIDTH,
+    legend_columns,
     look,
     new_figure,
     percent,
     shorten,
 )
 
-PANEL_LENGTH = 0.26 * TEXT_WIDTH * POINTS_PER_INCH  # of one panel's class axis, nearly
+PAGE = TEXT_WIDTH * POINTS_PER_INCH
+PANEL_LENGTH, STACKED_LENGTH = 0.26 * PAGE, 0.9 * PAGE  # of one panel's class axis, nearly
+PANEL, FOOT = 1.15, 0.25  # inches: height of a stacked panel, and of its foot with its label
 CORRELATION = (-1.0 - 1e-9, 1.0 + 1e-9)  # a perfect one may be computed as 1 + 2e-16
 LEGEND_LINE = 10.5  # points
 LEGEND_FOOT = 11.0  # points above the panel, over the names of the groups
@@ -92,11 +95,13 @@ PANELS = (
 def draw_curves(axis: ClassAxis, curves: Mapping[str, ClassCurves]) -> Drawing:
     """Three panels over the classes from head to tail: average logit, average margin, accuracy.
 
-    A strip below each panel shows the training images per class. Beyond 50 classes each line is a
-    running mean (`running_mean`) over the faint line of the single classes.
+    A strip below them shows the training images per class. Beyond 50 classes each line is a running
+    mean (`running_mean`) over the faint line of the single classes, beyond 200 over the band
+    between their running quartiles. Panels side by side stand one below the other where the names
+    of the classes need the length.
 
     Args:
-        axis: the K classes; their names are shown where they fit (up to 16 classes).
+        axis: the K classes.
         curves: name of a method to its curves, 1 to 8 of them.
 
     Returns:
@@ -107,24 +112,27 @@ def draw_curves(axis: ClassAxis, curves: Mapping[str, ClassCurves]) -> Drawing:
     """
     check_series("curves", curves, axis)
     with look():
-        height = 2.35 + len(curves) * LEGEND_LINE / POINTS_PER_INCH
+        is_stacked = axis.is_crowded(PANEL_LENGTH)
+        length = STACKED_LENGTH if is_stacked else PANEL_LENGTH
+        legend = (LEGEND_FOOT + len(curves) * LEGEND_LINE) / POINTS_PER_INCH
+        height = 2.35 - LEGEND_FOOT / POINTS_PER_INCH + legend
+        if is_stacked:
+            height = 3 * (PANEL + legend) + 2 * FOOT + names_width(axis) / POINTS_PER_INCH
         figure = new_figure(TEXT_WIDTH, height, layout="constrained")
-        grid = figure.subplots(
-            2, 3, sharex="col", squeeze=False, gridspec_kw={"height_ratios": (6.0, 1.0)}
-        )
-        for panel, axes, foot in zip(PANELS, *grid, strict=True):
-            draw_groups(axes, axis, length=PANEL_LENGTH)
+        if is_stacked:
+            column = figure.subplots(4, 1, sharex=True, height_ratios=(PANEL, PANEL, PANEL, FOOT))
+            mains, feet = column[:3], column[3:]
+        else:
+            mains, feet = figure.subplots(2, 3, sharex="col", height_ratios=(6.0, 1.0))
+        for panel, axes in zip(PANELS, mains, strict=True):
+            draw_groups(axes, axis, length=length)
             _draw_lines(axes, axis, panel, curves)
-            _add_legend(figure, axes)
-            draw_foot(
-                foot,
-                axis,
-                length=PANEL_LENGTH,
-                means_are="bold",
-                is_labelled=panel is PANELS[0],
-            )
-        grid[0, 2].set_ylim(-3.0, 103.0)
-        figure.align_ylabels(grid[:, 0])
+            _add_legend(figure, axes, length=length)
+            axes.tick_params(axis="x", bottom=False)
+        for foot in feet:
+            draw_foot(foot, axis, length=length, means_are="bold", is_labelled=foot is feet[0])
+        mains[2].set_ylim(-3.0, 103.0)
+        figure.align_ylabels([*mains, feet[0]] if is_stacked else [mains[0], feet[0]])
     return Drawing(figure, class_table(axis, curves))
 
 
@@ -141,7 +149,10 @@ def _draw_lines(
             values = 100 * values
         else:
             summary = _rho(getattr(series, panel.correlation))
-        if axis.is_smoothed:
+        if axis.is_banded:
+            band = running_quartiles(values)
+            axes.fill_between(ranks, *band, color=SERIES_COLORS[i], alpha=0.18, linewidth=0)
+        elif axis.is_smoothed:
             # More classes in the same width: each must be fainter for the means to stand out.
             alpha = 0.3 * (MAX_SINGLE_CLASSES / axis.num_classes) ** 0.3
             axes.plot(ranks, values, color=SERIES_COLORS[i], linewidth=0.5, alpha=alpha, zorder=1.5)
@@ -160,11 +171,13 @@ def _draw_lines(
     axes.set_ylabel(panel.label)
 
 
-def _add_legend(figure: Figure, axes: Axes) -> None:
-    """The labelled lines, over the names of the groups."""
+def _add_legend(figure: Figure, axes: Axes, *, length: float) -> None:
+    """The labelled lines, over the names of the groups of a panel of `length` points."""
+    labels = [str(label) for label in axes.get_legend_handles_labels()[1]]
     lift = ScaledTranslation(0.0, LEGEND_FOOT / POINTS_PER_INCH, figure.dpi_scale_trans)
     axes.legend(
         loc="lower left",
+        ncols=legend_columns(labels, handle=2.4, length=length),
         bbox_to_anchor=(0.0, 1.0),
         bbox_transform=axes.transAxes + lift,
         borderaxespad=0.0,

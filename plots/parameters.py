@@ -14,7 +14,13 @@ import numpy.typing as npt
 from matplotlib.axes import Axes
 
 from marr_pipeline.plots import PlotError
-from marr_pipeline.plots.class_axis import ClassAxis, draw_groups
+from marr_pipeline.plots.class_axis import (
+    ClassAxis,
+    draw_groups,
+    names_width,
+    naming_note,
+    readable,
+)
 from marr_pipeline.plots.class_values import ClassValues, Values, check_series, class_table
 from marr_pipeline.plots.save import Drawing
 from marr_pipeline.plots.style import (
@@ -32,8 +38,8 @@ from marr_pipeline.plots.style import (
 
 REFERENCE = "logit adjustment"
 IDENTITY = "identity"
-HEIGHT = {"page": 2.35, "column": 3.85}  # inches, without the legend
-LENGTH = {"page": 0.42, "column": 0.82}  # of the paper's width, that a panel is long, nearly
+HEIGHT = {1: 3.85, 2: 2.35}  # inches, without the legend and the names of classes
+LENGTH = {1: 0.82, 2: 0.42}  # of the paper's width, that a panel is long, nearly, by panels across
 BINS_PER_DECADE = 6  # of training images, whose classes are averaged where they are many
 MARGIN = 0.06  # of the axis, beyond the first and the last class
 MAX_TICKS = 6
@@ -83,7 +89,9 @@ def draw_parameters(
 
     Up to 50 classes a line leads from class to class; beyond, through the means of the classes in
     bins of equal width (6 a decade) over the faint dots of the single ones. Classes without
-    training images have no place on the axis and stand in the table alone.
+    training images have no place on the axis and stand in the table alone. Where the classes have
+    their names, these stand with their counts in place of round numbers, and the panels one below
+    the other if the names need the length.
 
     Args:
         axis: the K classes.
@@ -113,13 +121,17 @@ def draw_parameters(
             (REFERENCE, {"color": INK, "linewidth": 0.9}),
             (IDENTITY, {"color": SPINE, "linewidth": 0.9, "linestyle": ":"}),
         ]
-        figure = legend_figure(paper, HEIGHT[width], marks, gap=0.03)
-        across = 2 if width == "page" else 1
+        side_by_side = LENGTH[2] * paper * POINTS_PER_INCH
+        across = 1 if width == "column" or axis.is_crowded(side_by_side) else 2
+        length = LENGTH[across] * paper * POINTS_PER_INCH
+        height = HEIGHT[across]
+        if _is_named(axis):
+            height += names_width(axis) / POINTS_PER_INCH
+        figure = legend_figure(paper, height, marks, gap=0.03)
         grid = figure.subplots(2 // across, across, sharex=True, squeeze=False)
-        length = LENGTH[width] * paper * POINTS_PER_INCH
         panels = zip(grid.flat, reference.LABELS.items(), strict=True)
         for axes, (quantity, label) in panels:
-            _lay_out(axes, axis, length=length)
+            label_of_x = _lay_out(axes, axis, length=length)
             axes.axhline(
                 float(quantity in ("omega", "scale")), color=SPINE, linewidth=0.9, linestyle=":"
             )
@@ -129,9 +141,15 @@ def draw_parameters(
                 _draw_series(axes, axis, series.by_rank(quantity, axis), i)
             axes.set_ylabel(label)
         for axes in grid[-1]:
-            axes.set_xlabel("training images of the class")
+            axes.set_xlabel(label_of_x)
+            axes.tick_params(labelbottom=True)
         figure.align_ylabels(list(grid[:, 0]))
     return Drawing(figure, class_table(axis, {**parameters, REFERENCE: reference}))
+
+
+def _is_named(axis: ClassAxis) -> bool:
+    """Ids, beside counts, have to be asked for."""
+    return axis.shows_names and bool(axis.is_named or axis.class_names)
 
 
 def _places(axis: ClassAxis) -> npt.NDArray[np.float64]:
@@ -140,8 +158,8 @@ def _places(axis: ClassAxis) -> npt.NDArray[np.float64]:
     return -np.log10(counts[counts > 0])
 
 
-def _lay_out(axes: Axes, axis: ClassAxis, *, length: float) -> None:
-    """The axis of counts, the commonest class left, and the groups behind and over it."""
+def _lay_out(axes: Axes, axis: ClassAxis, *, length: float) -> str:
+    """The axis of counts, the commonest class left, and the groups over it; what it is called."""
     x = _places(axis)
     margin = MARGIN * max(float(np.ptp(x)), 0.5)
     left, right = float(x[0]) - margin, float(x[-1]) + margin
@@ -151,10 +169,16 @@ def _lay_out(axes: Axes, axis: ClassAxis, *, length: float) -> None:
     ]
     draw_groups(axes, axis, length=length, edges=[left, *inner, right])
     axes.set_xlim(left, right)
+    axes.grid(color=PALE, linewidth=0.3)
+    if _is_named(axis):
+        ranks = readable((x - left) / (right - left) * length)
+        names, counts = axis.tick_labels(), axis.class_counts[axis.order]
+        labels = [f"{names[rank]}  {counts[rank]:,}" for rank in ranks]
+        axes.set_xticks(x[ranks], labels, rotation=90)
+        return f"class and its training images{naming_note(len(ranks), axis.num_classes)}"
     ticks = _round_counts(10 ** -float(x[-1]), 10 ** -float(x[0]))
     axes.set_xticks([-np.log10(tick) for tick in ticks], [f"{tick:,}" for tick in ticks])
-    axes.tick_params(labelbottom=True)
-    axes.grid(color=PALE, linewidth=0.3)
+    return "training images of the class"
 
 
 def _round_counts(low: float, high: float) -> list[int]:

@@ -41,8 +41,8 @@ SERIES_DASHES = (
 MAX_SERIES = len(SERIES_COLORS)
 
 LEGEND_LENGTH = 28  # characters of a method's name that a legend has room for
-LEGEND_HANDLE = 34.0  # points of the legend's mark and of the gap after a name
 LEGEND_LINE = 10.5  # points
+LEGEND_GAPS = 2.1  # letters around a name: blanks, and what parts two columns
 
 INK, FADED, SPINE, PALE, BAND = "#262626", "#595959", "#8C8C8C", "#C9C9C9", "#F3F3F3"
 
@@ -147,8 +147,7 @@ def legend_figure(
         layout: as of `new_figure`.
     """
     names = [shorten(name, length=LEGEND_LENGTH) for name, _ in marks]
-    entry = max(text_width(name, size=SMALL) for name in names) + LEGEND_HANDLE
-    num_columns = max(1, min(len(names), int(width * POINTS_PER_INCH / entry)))
+    num_columns = legend_columns(names, handle=handle, length=width * POINTS_PER_INCH)
     legend = -(-len(names) // num_columns) * LEGEND_LINE / POINTS_PER_INCH
     figure = new_figure(width, height + legend, layout=layout)
     figure.set_layout_engine(layout, w_pad=0.02, h_pad=0.02, wspace=gap, hspace=gap)
@@ -167,6 +166,21 @@ def legend_figure(
         columnspacing=1.4,
     )
     return figure
+
+
+def legend_columns(names: Sequence[str], *, handle: float, length: float) -> int:
+    """In how many columns names and lines of `handle` letters take the fewest rows.
+
+    Each column is as wide as its own longest name. Call inside `look()`.
+    """
+    beside = (handle + LEGEND_GAPS) * SMALL
+    entries = [text_width(name, size=SMALL) + beside for name in names]
+    for num_rows in range(1, len(names)):
+        num_columns = -(-len(names) // num_rows)
+        columns = np.array_split(entries, num_columns)
+        if sum(column.max() for column in columns) <= length:
+            return num_columns
+    return 1
 
 
 def text_width(text: str, *, size: float) -> float:

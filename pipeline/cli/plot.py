@@ -44,6 +44,13 @@ from marr_pipeline.progress import ProgressLine
     "--dpi", type=click.IntRange(50, 2_400), help="Dots per inch of a .png.  [default: 200]"
 )
 @click.option("--title", default="", show_default=False, help="Over the figure.")
+@click.option(
+    "--names/--no-names",
+    "is_named",
+    default=None,
+    show_default=False,
+    help="Of classes along the axis, as many as can be read.  [default: up to 40 classes]",
+)
 @click.option("-o", "--output", type=output_type, required=True, help="Figure: .png, .pdf, .svg.")
 def cli_command(
     figure: str,
@@ -56,6 +63,7 @@ def cli_command(
     classes: str | None,
     dpi: int | None,
     title: str,
+    is_named: bool | None,
     output: Path,
 ) -> None:
     """Draw FIGURE of CACHE before and after RECTIFIERS; its numbers go beside it as .csv."""
@@ -72,6 +80,7 @@ def cli_command(
         width=width,
         dpi=dpi,
         title=title,
+        is_named=is_named,
         swept=swept,
         classes=classes,
         progress=ProgressLine("sweep", unit=" fits"),

@@ -16,7 +16,7 @@ from marr_pipeline.rectify.rectifier import Rectifier
 from marr_pipeline.rectify.settings import RectifySettings
 from marr_pipeline.workflows.cached import CacheLike, dataset_name
 from marr_pipeline.workflows.evaluate import Evaluation, evaluate
-from marr_pipeline.workflows.figures import FIGURES, draw, labelled
+from marr_pipeline.workflows.figures import FIGURES, OF_CLASSES, draw, labelled
 from marr_pipeline.workflows.figures.gamma import SweptGamma
 from marr_pipeline.workflows.sweep import alike_but_for, parse_rows, read_sweep, sweep
 
@@ -37,6 +37,7 @@ def plot(
     width: Width = "page",
     dpi: int | None = None,
     title: str = "",
+    is_named: bool | None = None,
     swept: Path | None = None,
     classes: str | None = None,
     progress: Progress = silent,
@@ -53,6 +54,8 @@ def plot(
         width: of a paper's two columns or, for `classwise`, of one.
         dpi: dots per inch of a `.png`; None for 200.
         title: over the figure.
+        is_named: whether names, or ids where there are none, stand along the classes of a figure;
+            None for up to 40 names.
         swept: for `gamma`, a table that `sweep` wrote; None to sweep now.
         classes: for `geometry`, two names or ids with a comma; None for the commonest and rarest.
         progress: told the fits of `gamma`.
@@ -67,16 +70,23 @@ def plot(
     """
     if figure not in FIGURES:
         raise ConfigError(f"figure: one of {', '.join(FIGURES)} expected, got {figure}")
-    for owner, option, value in (("gamma", "--sweep", swept), ("geometry", "--classes", classes)):
-        if value is not None and figure != owner:
-            raise ConfigError(f"{option}: the figure {owner} expected, got {figure}; leave it out")
+    for owners, option, value in (
+        (("gamma",), "--sweep", swept),
+        (("geometry",), "--classes", classes),
+        (OF_CLASSES, "--no-names" if is_named is False else "--names", is_named),
+    ):
+        if value is not None and figure not in owners:
+            expected = " or ".join(owners)
+            raise ConfigError(
+                f"{option}: the figure {expected} expected, got {figure}; leave it out"
+            )
     evaluation = evaluate(cache, rectifiers, split=split, any_head=any_head)
     own: dict[str, Any] = {}
     if figure == "gamma":
         own = {"swept": _swept(evaluation, swept, progress)}
     elif figure == "geometry":
         own = {"classes": classes}
-    drawing = draw(figure, evaluation, width=width, **own)
+    drawing = draw(figure, evaluation, width=width, is_named=is_named, **own)
     return list(save_drawing(drawing, output, dpi=dpi, title=title))
 
 

@@ -1,3 +1,6 @@
+from dataclasses import replace
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -6,13 +9,14 @@ from hypothesis import strategies as st
 from marr_pipeline.plots import PlotError
 from marr_pipeline.plots.class_axis import (
     LABEL_GAP,
+    NAME_PITCH,
     ClassAxis,
     GroupSpan,
+    readable,
     round_ranks,
-    running_mean,
-    smoothing_window,
     spread_labels,
 )
+from marr_pipeline.plots.smoothing import running_mean, running_quartiles, smoothing_window
 
 
 def axis_of(counts: list[int], *, cut: int = 10, names: list[str] | None = None) -> ClassAxis:
@@ -134,3 +138,40 @@ def test_marked_ranks_are_few_and_evenly_spaced(num_classes):
     assert ranks[-1] <= num_classes
     assert 1 <= len(ranks) <= 6
     assert len(set(np.diff([0, *ranks[1:]]))) <= 1
+
+
+@pytest.mark.parametrize(
+    ("num_classes", "has_names", "asked", "is_shown"),
+    [
+        (40, True, None, True),
+        (41, True, None, False),
+        (16, False, None, True),
+        (17, False, None, False),
+        (1000, True, True, True),
+        (2, True, False, False),
+    ],
+)
+def test_names_stand_along_up_to_40_classes_or_as_asked(num_classes, has_names, asked, is_shown):
+    names = [f"class {i}" for i in range(num_classes)] if has_names else None
+    axis = replace(axis_of([1] * num_classes, names=names), is_named=asked)
+    assert axis.shows_names == is_shown
+
+
+@given(st.lists(st.floats(0, 500), min_size=1, max_size=60))
+def test_readable_names_stay_apart_and_none_is_left_out_without_need(places):
+    places = sorted(places)
+    found = readable(places)
+    assert all(places[j] - places[i] >= NAME_PITCH for i, j in pairwise(found))
+    near = [max(place for place in np.array(places)[found] if place <= p) for p in places]
+    assert all(i in found or places[i] - place < NAME_PITCH for i, place in enumerate(near))
+
+
+def test_quartiles_agree_with_those_of_each_slice_and_leave_gaps():
+    values = np.random.default_rng(0).normal(size=240)
+    values[100:140] = np.nan
+    reach = smoothing_window(240) // 2
+    slices = [values[max(0, i - reach) : i + reach + 1] for i in range(240)]
+    known = [part[~np.isnan(part)] for part in slices]
+    for found, share in zip(running_quartiles(values), (0.25, 0.75), strict=True):
+        expected = [np.quantile(part, share) if len(part) else np.nan for part in known]
+        np.testing.assert_allclose(found, running_mean(np.array(expected)))

@@ -4,7 +4,7 @@ from matplotlib.patches import Rectangle
 
 from marr_pipeline.plots import PlotError
 from marr_pipeline.plots.class_axis import ClassAxis
-from marr_pipeline.plots.confusion import draw_confusion, row_shares
+from marr_pipeline.plots.confusion import draw_confusion, in_blocks, row_shares
 from marr_pipeline.plots.save import save_drawing
 
 
@@ -92,6 +92,25 @@ def test_a_thousand_classes_save_only_the_cells_with_images(make_data, tmp_path)
     assert picture.stat().st_size > 10_000
     num_cells = sum(np.count_nonzero(matrix) for matrix in data.counts.values())
     assert len(numbers.read_text().splitlines()) == 1 + num_cells
+
+
+def test_beyond_200_classes_a_cell_is_the_share_of_a_block(make_data):
+    data = make_data(203, series=("marr",))
+    figure, table = draw_confusion(data.axis, data.counts)
+    ordered = data.counts["marr"][np.ix_(data.axis.order, data.axis.order)]
+    shown = np.asarray(figure.axes[0].images[0].get_array())
+    np.testing.assert_allclose(shown[3:6, 9:12], 100 * ordered[3:6, 9:12].sum() / 150)
+    np.testing.assert_allclose(shown[201:, 201:], 100 * ordered[201:, 201:].sum() / 100)
+    assert figure.axes[0].get_ylabel() == "true class, blocks of 3"
+    assert len(set(table["true_class"])) == 203
+
+
+def test_blocks_lose_no_image():
+    matrix = np.arange(49).reshape(7, 7)
+    blocks = in_blocks(matrix, 3)
+    assert blocks.shape == (3, 3)
+    assert blocks[2, 0] == matrix[6, :3].sum()
+    assert blocks.sum() == matrix.sum()
 
 
 @pytest.mark.parametrize(

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from marr_pipeline.plots import PlotError
-from marr_pipeline.plots.class_axis import running_mean
 from marr_pipeline.plots.classwise import ClassScores, draw_classwise
 from marr_pipeline.plots.confusion import draw_confusion
 from marr_pipeline.plots.curves import draw_curves
+from marr_pipeline.plots.smoothing import running_mean
 
 CIFAR = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
 SHARKS = [f"great white shark number {i}" for i in range(20)]
@@ -102,6 +102,27 @@ def test_scores_are_readable(num_classes, names, series, width, make_data, see):
     assert figure.get_figwidth() == {"page": 7.16, "column": 3.5}[width]
     assert_readable(see(figure))
     assert len(figure.legends[0].texts) == len(series)
+
+
+NAMED = {"page": (40, 53), "column": (20, 21)}
+
+
+@pytest.mark.parametrize("width", ["page", "column"])
+@pytest.mark.parametrize("num_classes", [40, 210])
+def test_as_many_names_as_can_be_read(num_classes, width, make_data, see):
+    data = make_data(num_classes, names=[f"shark {i}, great white" for i in range(num_classes)])
+    axis = replace(data.axis, is_named=True)
+    figure, _ = draw_classwise(axis, data.scores, width=width)
+    assert_readable(see(figure))
+    named = [text.get_text() for text in figure.axes[-1].get_xticklabels()]
+    assert len(named) == NAMED[width][num_classes > 40]
+    is_all = len(named) == num_classes
+    note = "" if is_all else f", {len(named)} of {num_classes} named"
+    label = figure.axes[-1].get_xlabel()
+    assert label.startswith(f"class, head to tail{note}") or (is_all and not label)
+    if width == "page":
+        assert_readable(see(draw_curves(axis, data.curves)[0]))
+        assert_readable(see(draw_confusion(axis, data.counts)[0]))
 
 
 @pytest.mark.parametrize("counts", [[0, 0, 0], [300, 0, 150], [1, 1, 1]])

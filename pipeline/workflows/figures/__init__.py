@@ -40,13 +40,25 @@ BESIDE_BOTH = ("gamma", "priors", "forest")
 """Figures that show logit adjustment beside softmax whatever is asked for."""
 
 
-def draw(figure: str, evaluation: "Evaluation", *, width: Width = "page", **own: Any) -> Drawing:
+OF_CLASSES = ("curves", "confusion", "classwise", "parameters")
+"""Figures along whose axis the classes stand."""
+
+
+def draw(
+    figure: str,
+    evaluation: "Evaluation",
+    *,
+    width: Width = "page",
+    is_named: bool | None = None,
+    **own: Any,
+) -> Drawing:
     """One of `FIGURES`.
 
     Args:
         figure: which.
         evaluation: the references and rectifiers.
         width: of the figure.
+        is_named: whether classes have their names along the axis; None for up to 40.
         own: arguments that the figure alone has.
     """
     has_fits = any(key not in REFERENCES for key in evaluation.rectifiers)
@@ -63,6 +75,7 @@ def draw(figure: str, evaluation: "Evaluation", *, width: Width = "page", **own:
         class_counts=cached.class_counts,
         groups=shot_groups(cached.class_counts),
         class_names=cached.class_names,
+        is_named=is_named,
     )
     return FIGURES[figure](axis, evaluation, width, **own)
 
