@@ -96,12 +96,12 @@ GOOD_LISTS = {
 BAD_LISTS = {
     "gap.txt": "a/1.png 0\nb/1.png 2\n",
     "from-one.txt": "a/1.png 1\nb/1.png 2\n",
-    "word.txt": "a/1.png ant\nb/1.png bee\n",
+    "word.txt": "a/1.png ant\nb/1.png 1\n",
     "negative.txt": "a/1.png -1\nb/1.png 0\n",
     "no-label.txt": "a/1.png\n",
     "absent.txt": "a/1.png 0\nb/9.png 1\n",
     "twice.txt": "a/1.png 0\na/1.png 1\n",
-    "header.csv": "file,target\na/1.png,0\n",
+    "header.csv": "thing,value\na/1.png,0\n",
     "empty.txt": "",
 }
 
