@@ -65,7 +65,8 @@ CHANGES: dict[str, str] = {
         "Of imported caches nothing tells that they differ in their seeds alone.",
     ),
     "*/out/prior_counts": "`inspect` shows prior counts.",
-    "refuse.extract.lists/commands/[0127]/said/0": "Labels of a list may be names, its columns others.",
+    "refuse.extract.lists/commands/[0127]/said/0": "Lists may have other columns, and "
+    "labels that are names.",
     "refuse.command/commands/*/said/0": "An unknown command is told a known one.",
 }
 """Deliberate changes: a glob of `case` or `case/field`, and the reason in a sentence.
