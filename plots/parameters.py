@@ -29,11 +29,13 @@ from marr_pipeline.plots.style import (
     PAPER_WIDTH,
     POINTS_PER_INCH,
     SERIES_COLORS,
+    SMALL,
     SPINE,
     Width,
     legend_figure,
     look,
     series_mark,
+    text_width,
 )
 
 REFERENCE = "logit adjustment"
@@ -171,10 +173,13 @@ def _lay_out(axes: Axes, axis: ClassAxis, *, length: float) -> str:
     axes.set_xlim(left, right)
     axes.grid(color=PALE, linewidth=0.3)
     if _is_named(axis):
-        ranks = readable((x - left) / (right - left) * length)
+        places = (x - left) / (right - left) * length
+        ranks = readable(places)
         names, counts = axis.tick_labels(), axis.class_counts[axis.order]
         labels = [f"{names[rank]}  {counts[rank]:,}" for rank in ranks]
-        axes.set_xticks(x[ranks], labels, rotation=90)
+        widest = max(text_width(label, size=SMALL) for label in labels)
+        is_upright = len(ranks) > 1 and widest > 0.9 * np.diff(places[ranks]).min()
+        axes.set_xticks(x[ranks], labels, rotation=90 if is_upright else 0)
         return f"class and its training images{naming_note(len(ranks), axis.num_classes)}"
     ticks = _round_counts(10 ** -float(x[-1]), 10 ** -float(x[0]))
     axes.set_xticks([-np.log10(tick) for tick in ticks], [f"{tick:,}" for tick in ticks])

@@ -40,7 +40,7 @@ SERIES_DASHES = (
 )
 MAX_SERIES = len(SERIES_COLORS)
 
-LEGEND_LENGTH = 28  # characters of a method's name that a legend has room for
+LEGEND_LENGTH = 36  # characters of a method's name that a legend has room for
 LEGEND_LINE = 10.5  # points
 LEGEND_GAPS = 2.1  # letters around a name: blanks, and what parts two columns
 

@@ -311,3 +311,23 @@ def test_geometry_refuses_what_has_no_plane(run, digits_cache, tmp_path):
         True,
     )
     assert not output.exists()
+
+
+def test_names_are_written_or_left_out_as_asked_and_refused_without_classes(
+    run, digits_cache, tmp_path
+):
+    said = {}
+    for option in ("--names", "--no-names"):
+        picture = tmp_path / f"{option[2:]}.svg"
+        assert run("plot", "classwise", digits_cache, option, "-o", picture).code == 0
+        said[option] = picture.read_text()
+    assert said["--names"] != said["--no-names"]
+    assert "class rank" in said["--no-names"]
+    assert "class rank" not in said["--names"]
+    for option in said:
+        done = run("plot", "gamma", digits_cache, option, "-o", tmp_path / "a.png")
+        assert done.code == 2
+        assert done.error == (
+            f"error: {option}: the figure curves or confusion or classwise or parameters expected, "
+            "got gamma; leave it out"
+        )
