@@ -44,9 +44,13 @@ def columns_of_labels(
     """
     found, inverse = np.unique(labels, return_inverse=True)
     if classes is not None:
-        return _places(found, classes, where=where)[inverse], np.asarray(list(classes))
+        return _places(found, classes, where=where, remedy=remedy)[inverse], np.asarray(
+            list(classes)
+        )
     if columns is not None and set(found.tolist()) <= set(columns):
-        return _places(found, columns, where=where)[inverse], np.asarray(list(columns))
+        return _places(found, columns, where=where, remedy=remedy)[inverse], np.asarray(
+            list(columns)
+        )
     if is_whole(labels) and found[0] >= 0 and found[-1] < num_classes:
         return labels.astype(np.int64), np.arange(num_classes).astype(labels.dtype)
     if len(found) == num_classes:
@@ -59,9 +63,12 @@ def columns_of_labels(
 
 
 def is_whole(labels: Array) -> bool:
-    """Whether all of them are whole numbers, in whatever type."""
+    """Whether all of them are whole numbers, in whatever type; floats as far as they count by 1."""
     kind = labels.dtype.kind
-    return kind in "iu" or (kind == "f" and bool((labels == np.floor(labels)).all()))
+    if kind != "f":
+        return kind in "iu"
+    most = 2 / np.finfo(labels.dtype).eps
+    return bool(((labels == np.floor(labels)) & (np.abs(labels) <= most)).all())
 
 
 def shown(values: Sequence[Any]) -> str:
@@ -69,10 +76,14 @@ def shown(values: Sequence[Any]) -> str:
     return ", ".join(map(str, values[:_SHOWN])) + (", ..." if len(values) > _SHOWN else "")
 
 
-def _places(found: Array, known: Sequence[Hashable], *, where: str) -> npt.NDArray[np.int64]:
+def _places(
+    found: Array, known: Sequence[Hashable], *, where: str, remedy: str
+) -> npt.NDArray[np.int64]:
     """Place of every label among those that are known."""
     place = {label: index for index, label in enumerate(known)}
     unknown = [label for label in found.tolist() if label not in place]
     if unknown:
-        raise DataError(f"{where}: labels out of {shown(known)} expected, got {shown(unknown)}")
+        raise DataError(
+            f"{where}: labels out of {shown(known)} expected, got {shown(unknown)}; {remedy}"
+        )
     return np.asarray([place[label] for label in found.tolist()], dtype=np.int64)

@@ -50,12 +50,8 @@ CHANGES: dict[str, str] = {
     "refuse.rows.bad-one-class.csv/commands/0/said/0": "One column may be a binary score.",
     "refuse.rows.bad-tuple.pt/commands/0/said/0": "It says what is in the tuple.",
     "refuse.rows.bad-kind.txt/commands/0/said/0": "Tables as `.parquet` are read.",
-    **dict.fromkeys(
-        (f"refuse.extract.lists/{place}" for place in ("commands/2/*", "files/own.pt*")),
-        "Labels may be names, so that this list is read and trained on.",
-    ),
     "refuse.extract.lists/commands/*/said/0": "It shows the first three lines at fault, and takes "
-    "other headers; the checkpoint that is there now is another list's.",
+    "other headers.",
     "refuse.import.labels/commands/*/said/0": "Logits alone may be a torch file.",
     "refuse.apply/commands/0/*": "`apply` writes tables.",
     "refuse.apply/files/applied.csv": "`apply` writes tables.",
@@ -65,8 +61,6 @@ CHANGES: dict[str, str] = {
         "Of imported caches nothing tells that they differ in their seeds alone.",
     ),
     "*/out/prior_counts": "`inspect` shows prior counts.",
-    "refuse.extract.lists/commands/[0127]/said/0": "Lists may have other columns, and "
-    "labels that are names.",
     "refuse.command/commands/*/said/0": "An unknown command is told a known one.",
 }
 """Deliberate changes: a glob of `case` or `case/field`, and the reason in a sentence.

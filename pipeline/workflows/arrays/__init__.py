@@ -22,6 +22,7 @@ from marr_pipeline.workflows.arrays.table import TABLES, read_table
 
 _TENSOR_SUFFIXES = (".safetensors", ".pt", ".pth")
 ROW_SUFFIXES = (".npz", ".npy", *TABLES, *_TENSOR_SUFFIXES)
+_ARRAYS = ("logits", "labels", "features")
 _NUMPY_FLOATS = (torch.float16, torch.float32, torch.float64)
 
 
@@ -151,6 +152,12 @@ def _named(content: object, *, where: Path) -> dict[str, npt.NDArray[Any]]:
     """
     if isinstance(content, Mapping):
         found = {str(name): _array(value) for name, value in content.items()}
+        for name in _ARRAYS:
+            if name in found and found[name] is None:
+                raise DataError(
+                    f"{where}: {name}: one tensor, or a list of batches of one type and width, "
+                    f"expected, got {_described(content[name])}; join them by torch.cat"
+                )
         return {name: array for name, array in found.items() if array is not None}
     if isinstance(content, list | tuple):
         pairs = [content] if _is_pair(content) else content
@@ -166,8 +173,13 @@ def _named(content: object, *, where: Path) -> dict[str, npt.NDArray[Any]]:
 
 
 def _array(value: object) -> npt.NDArray[Any] | None:
-    """A tensor, a list of strings or integers, or batches joined; None of anything else."""
+    """A tensor, a list of strings or integers, or batches joined; None of anything else.
+
+    Scores (K,) in a list are rows where all of them are of one length.
+    """
     if isinstance(value, Tensor):
+        value = value.dequantize() if value.is_quantized else value
+        value = value if value.layout == torch.strided else value.to_dense()
         is_other_float = value.is_floating_point() and value.dtype not in _NUMPY_FLOATS
         return (value.float() if is_other_float else value).detach().numpy()
     if not isinstance(value, list | tuple):
@@ -176,7 +188,12 @@ def _array(value: object) -> npt.NDArray[Any] | None:
         return np.array(value)
     batches = [item for item in value if isinstance(item, Tensor) and item.ndim]
     shapes = {(item.dtype, item.shape[1:]) for item in batches}
-    return _array(torch.cat(batches)) if len(batches) == len(value) and len(shapes) == 1 else None
+    if len(batches) < len(value) or len(shapes) != 1:
+        return None
+    is_row = batches[0].ndim == 1 and batches[0].is_floating_point()
+    if is_row and len(batches) > 1 and len({len(item) for item in batches}) == 1:
+        return _array(torch.stack(batches))
+    return _array(torch.cat(batches))
 
 
 def _is_pair(value: object) -> bool:

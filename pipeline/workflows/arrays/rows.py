@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from marr_pipeline.cache import SplitArrays, check_labels, check_views
 from marr_pipeline.errors import DataError
-from marr_pipeline.labels import columns_of_labels, shown
+from marr_pipeline.labels import columns_of_labels, is_whole, shown
 from marr_pipeline.workflows.arrays.scale import as_logits, finite_blocks
 
 
@@ -129,8 +129,14 @@ def _as_views(array: npt.NDArray[Any], *, where: str) -> npt.NDArray[np.floating
 def _one_a_row(
     array: npt.NDArray[Any], logits: npt.NDArray[np.floating], *, where: str
 ) -> npt.NDArray[Any]:
-    """Labels (N,): whole numbers or text, one for each row of logits (V, N, W)."""
+    """Labels (N,): integers or text, one for each row of logits (V, N, W); whole floats, booleans
+    and a single column (N, 1) are read as such.
+    """
     _, num_samples, width = logits.shape
+    if array.shape == (num_samples, 1):
+        array = array[:, 0]
+    if array.dtype.kind == "b" or is_whole(array):
+        array = array.astype(np.int64)
     if array.shape != (num_samples,):
         advice = "save both alike"
         if array.shape == (num_samples, width):

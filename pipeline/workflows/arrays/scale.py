@@ -21,18 +21,23 @@ Scores = npt.NDArray[np.floating]
 _STORED_AS_IS = (np.float16, np.float32)
 _ROUNDED = 0.05
 """What rounding may change of a row's sum: two decimals of ten classes, or bfloat16."""
-_MOST, _MANY = 0.5, 0.1
-"""Shares of rows that make all of them so, and that are worth a word."""
+_MOST, _MANY, _NEARLY_ALL = 0.5, 0.1, 0.95
+"""Shares of rows that make all of them so, that are worth a word, and that make all of them so
+where rows of logits may be so by chance."""
+_SEEN_ROWS = 1000
 _KINDS = {
     "one-hot": "one-hot rows (a single 1 in each)",
     "probabilities": "probabilities (all within 0..1, rows sum to 1)",
     "percentages": "percentages (all within 0..100, rows sum to 100)",
+    "fractions": "sigmoids, cosines or rounded probabilities (all within 0..1)",
 }
 _REMEDIES = {
     "one-hot": "give the scores behind these predictions",
     "probabilities": "give the values before the softmax, or set scale to probabilities",
     "percentages": "give the values before the softmax, or divide by 100 and set scale to "
     "probabilities",
+    "fractions": "give the values before the sigmoid or softmax, and cosines times their scale, or "
+    "set scale to probabilities; to logits if they are",
 }
 
 
@@ -105,6 +110,7 @@ def _kinds(rows: Scores) -> Counter[str]:
         "one-hot": is_one_hot,
         "probabilities": is_probability,
         "percentages": is_percentage,
+        "fractions": (largest <= 1) & ~is_one_hot & ~is_probability,
     }
     return Counter({kind: int(count) for kind, each in found.items() if (count := each.sum())})
 
@@ -121,6 +127,8 @@ def _judged(seen: Counter[str], scores: Scores, *, where: str) -> list[str]:
     kind = "probabilities" if seen["probabilities"] else "one-hot"
     if seen["percentages"] > count:
         kind, count = "percentages", seen["percentages"]
+    if count <= _MOST * num_rows and count + seen["fractions"] > _NEARLY_ALL * num_rows:
+        kind, count = "fractions", count + seen["fractions"]
     if count > _MOST * num_rows:
         raise DataError(
             f"{where}: logits expected, got what looks like {_KINDS[kind]} in {count:,} of "
@@ -142,12 +150,14 @@ def _both_classes(scores: Scores, *, scale: str | None, where: str) -> Scores:
             f"{where}: a number for each class, or the score of a binary classifier, expected, got "
             "whole numbers in a single column; give scores, not the predicted class"
         )
-    low, high = float(scores.min()), float(scores.max())
-    if scale is None and low >= 0 and high <= 1:
-        raise DataError(
-            f"{where}: logits expected, got what looks like probabilities of the second class (all "
-            "within 0..1); give the values before the sigmoid, or set scale to probabilities"
-        )
+    for kind, most in (("probabilities", 1), ("percentages", 100)):
+        count = int(((scores >= 0) & (scores <= most)).sum())
+        if scale is None and count > _NEARLY_ALL * scores.size:
+            raise DataError(
+                f"{where}: logits expected, got what looks like {kind} of the second class (within "
+                f"0..{most} in {count:,} of {scores.size:,} rows); give the values before the "
+                "sigmoid, or probabilities and set scale to them"
+            )
     if scale in (None, "logits"):
         return np.concatenate([np.zeros_like(scores), scores], axis=2)
     if scale == "probabilities":
@@ -163,12 +173,13 @@ def _logarithms(scores: Scores, *, is_log: bool, where: str) -> tuple[Scores, li
         DataError: a row is no distribution.
     """
     smallest, num_zeros, num_rows, num_certain = math.inf, 0, 0, 0
+    tolerance = _ROUNDED if is_log else max(_ROUNDED, _rounding(scores[0, :_SEEN_ROWS]))
     impossible = -math.inf if not is_log else float(np.finfo(np.float16).min)
     for view, place, rows in _blocks(scores, where=where, least=impossible):
         with np.errstate(over="ignore"):
             values = np.exp(rows, dtype=np.float64) if is_log else rows
         sums = values.sum(axis=1, dtype=np.float64)
-        is_wrong = (np.abs(sums - 1) > _ROUNDED) | (values.min(axis=1) < 0)
+        is_wrong = (np.abs(sums - 1) > tolerance) | (values.min(axis=1) < 0)
         if is_wrong.any():
             row = int(is_wrong.argmax())
             kind = "log-probabilities" if is_log else "probabilities"
@@ -202,3 +213,11 @@ def _logarithms(scores: Scores, *, is_log: bool, where: str) -> tuple[Scores, li
         f"{where}: {num_zeros:,} probabilities in {num_rows:,} of {total:,} rows are exactly 0; "
         f"{math.exp(floor):.2g} was taken, half the smallest of the others"
     ]
+
+
+def _rounding(rows: Scores) -> float:
+    """What the sums of rows (B, K) may be off where all numbers were rounded to few decimals."""
+    for decimals in range(1, 5):
+        if np.allclose(rows, np.round(rows, decimals), rtol=0, atol=1e-7):
+            return float(rows.shape[1] * 0.5 * 10.0**-decimals)
+    return 0.0

@@ -208,6 +208,11 @@ def _column(arrow: Any, column: Any, *, where: str) -> Array:
     kinds = arrow.types
     if kinds.is_dictionary(whole.type):
         whole = whole.dictionary_decode()
+    if kinds.is_nested(whole.type) and not _is_list_of_numbers(kinds, whole.type):
+        raise DataError(
+            f"{where}: numbers, text or lists of numbers expected, got {whole.type}; write a "
+            "column for each class"
+        )
     if kinds.is_list(whole.type) or kinds.is_large_list(whole.type):
         lengths = np.diff(whole.offsets.to_numpy())
         if lengths.min() < lengths.max():
@@ -219,7 +224,12 @@ def _column(arrow: Any, column: Any, *, where: str) -> Array:
         flat: Array = whole.flatten().to_numpy(zero_copy_only=False)
         return flat.reshape(len(whole), -1)
     found: Array = np.asarray(whole.to_numpy(zero_copy_only=False))
-    return found if found.dtype.kind in "fiu" else found.astype(str)
+    return found if found.dtype.kind in "fiu" else np.char.strip(found.astype(str))
+
+
+def _is_list_of_numbers(kinds: Any, kind: Any) -> bool:
+    is_list = kinds.is_list(kind) or kinds.is_large_list(kind) or kinds.is_fixed_size_list(kind)
+    return is_list and (kinds.is_floating(kind.value_type) or kinds.is_integer(kind.value_type))
 
 
 def _places(
@@ -277,7 +287,7 @@ def _arrays(
         if number != place:
             raise DataError(
                 f"{where}: columns of logits in class order expected, got column {number} where "
-                f"{place} was due; sort them by number"
+                f"{place} was due; sort them by number, without gaps"
             )
     if first and "labels" in arrays and not texts:
         if (arrays["labels"] == 0).any():

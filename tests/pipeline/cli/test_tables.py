@@ -73,6 +73,7 @@ OTHERS = {"Unnamed: 0": range(60), "index": range(60)}
 COLUMNS = {name: LOGITS[:, place] for place, name in enumerate(NAMES)}
 ARROW = pyarrow.table({"label": LABELS, **COLUMNS})
 HOLES = pyarrow.table({"label": [0, 1], "cat": [1.5, 2.5], "dog": [1.5, None]})
+STRUCTS = pyarrow.table({"label": [0, 1], "logits": [{"cat": 1.5}, {"cat": 2.5}]})
 READ = {
     "`.csv` with columns `label`": [(as_csv(table(id=range(60))), CSV)],
     "`.csv` with numbered columns": [
@@ -102,6 +103,10 @@ READ = {
         (as_npz(BINARY, BINARY_LABELS), NPZ),
         (as_npz(BINARY[:, None], BINARY_LABELS), NPZ),
     ],
+    "`.npz` with labels that are whole": [
+        (as_npz(labels=LABELS.astype(float)), NPZ),
+        (as_npz(labels=LABELS[:, None]), NPZ),
+    ],
     "`.npy` with `--train-labels`": [(pair(LOGITS, LABELS), "--train t.npy --train-labels y.npy")],
     "`.safetensors`": [
         (lambda: save_file({"logits": T, "labels": Y}, "t.safetensors"), "--train t.safetensors")
@@ -113,6 +118,13 @@ READ = {
     "`.pt` with a list of batches": [
         (
             both(as_torch(list(T.split(16))), as_torch(list(Y.split(16)), "y.pt")),
+            "--train t.pt --train-labels y.pt",
+        )
+    ],
+    "`.pt` with a sparse": [(as_torch({"logits": T.to_sparse(), "labels": Y}), PT)],
+    "`.pt` with a list of rows": [
+        (
+            both(as_torch(list(T)), as_torch(list(Y.split(16)), "y.pt")),
             "--train t.pt --train-labels y.pt",
         )
     ],
@@ -138,6 +150,10 @@ REFUSED = {
     ],
     "probabilities with one": [(as_npz(bad_row(PROBABILITIES)), NPZ)],
     "percentages": [(as_npz(100 * PROBABILITIES), NPZ)],
+    "sigmoids": [(as_npz(1 / (1 + np.exp(-LOGITS))), NPZ)],
+    "probabilities of the second": [
+        (as_npz(np.r_[1.0001, PROBABILITIES[1:, 1]], BINARY_LABELS), NPZ)
+    ],
     "predictions, one-hot": [(as_npz(np.eye(3)[LABELS]), NPZ)],
     "predictions, one column": [(as_csv(table(LABELS[:, None], columns=["a"])), CSV)],
     "logits with `--scale": [(as_npz(), NPZ + " --scale probabilities")],
@@ -176,6 +192,7 @@ REFUSED = {
         (as_csv(table().replace(float(LOGITS[3, 1]), np.nan)), CSV),
         (as_parquet(HOLES), PARQUET),
     ],
+    "`.parquet` with a column of structs": [(as_parquet(STRUCTS), PARQUET)],
     "`.parquet` where": [(as_parquet(ARROW), PARQUET)],
     "`.xlsx`": [(lambda: Path("t.xlsx").write_text(""), "--train t.xlsx")],
     "`.npz` without": [(lambda: np.savez("t.npz", LOGITS, LABELS), NPZ)],
@@ -185,6 +202,7 @@ REFUSED = {
         (as_torch({"logits": Path("x")}), PT),
     ],
     "`.pt` with two": [(as_torch((T, -T)), PT)],
+    "`.pt` with `logits` that": [(as_torch({"logits": [T[:30], T[30:].half()], "labels": Y}), PT)],
     "`.pt` with batches": [(as_torch([T, T[:, :2]]), PT)],
 }
 

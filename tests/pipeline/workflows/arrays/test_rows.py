@@ -63,9 +63,16 @@ def test_log_probabilities_are_logits():
     assert split.logits.max() < 0
 
 
-def test_rows_within_0_and_1_that_do_not_sum_to_1_are_logits():
-    split = read(logits=np.full((6, 3), 0.25), labels=LABELS)
-    assert split.logits.max() == 0.25
+@pytest.mark.parametrize("labels", [LABELS[:, None], LABELS * 1.0, LABELS.astype(np.float16)])
+def test_labels_that_are_whole_numbers_in_another_form(labels):
+    found = read(logits=LOGITS, labels=labels).labels
+    np.testing.assert_array_equal(found, LABELS)
+    assert found.dtype == np.int64
+
+
+def test_labels_that_are_booleans_are_two_classes():
+    found = read(logits=LOGITS[:, :2], labels=LABELS > 0).labels
+    np.testing.assert_array_equal(found, LABELS > 0)
 
 
 def test_kinds_of_view_are_kept():
@@ -112,7 +119,9 @@ def with_nan(row):
         ({"outputs": LOGITS, "labels": LABELS}, "got outputs, labels; save logits under that name"),
         ({"logits": LOGITS}, "got logits; save labels under that name"),
         ({"logits": LOGITS[0], "labels": LABELS}, r"shape \(3,\), one for each row .* got \(6,\)"),
-        ({"logits": LOGITS, "labels": LABELS[:, None]}, r"got \(6, 1\)"),
+        ({"logits": LOGITS, "labels": LABELS + 0.5}, "integers expected, got float64"),
+        ({"logits": LOGITS, "labels": LABELS + 1e20}, "integers expected, got float64"),
+        ({"logits": LOGITS, "labels": LABELS[:, None, None]}, r"got \(6, 1, 1\)"),
         ({"logits": LOGITS, "labels": LABELS + 1}, "ids in 0..2 expected, got 3 in row 2"),
         ({"logits": with_nan(4), "labels": LABELS}, "finite float32 expected, got nan in row 4"),
         ({"logits": LOGITS + 1e39, "labels": LABELS}, "got inf in row 0"),

@@ -38,6 +38,8 @@ def with_bad_row(values):
         pytest.param(100 * PROBABILITIES.round(3), "percentages", id="percentages"),
         pytest.param(np.eye(10)[LOGITS.argmax(2)], "one-hot rows", id="one-hot"),
         pytest.param(softmax(50 * LOGITS, axis=2).round(1), "probabilities", id="nearly one-hot"),
+        pytest.param(expit(LOGITS), "sigmoids", id="sigmoids"),
+        pytest.param(softmax(LOGITS / 5, axis=2).round(1), "sigmoids", id="rounded to 1 decimal"),
     ],
 )
 def test_what_is_no_logits_is_refused_whatever_a_few_rows_hold(scores, kind):
@@ -47,9 +49,31 @@ def test_what_is_no_logits_is_refused_whatever_a_few_rows_hold(scores, kind):
 
 
 def test_logits_are_given_back_as_they_are():
-    for logits in (LOGITS, np.abs(LOGITS), log_softmax(LOGITS, axis=2), np.full((1, 6, 3), 0.25)):
+    for logits in (LOGITS, np.abs(LOGITS), log_softmax(LOGITS, axis=2)):
         assert convert(logits)[0] is logits
         assert convert(logits)[1] == []
+
+
+@pytest.mark.parametrize(("num_classes", "decimals"), [(10, 1), (100, 2), (1000, 3)])
+def test_sums_may_be_off_by_what_rounding_does(num_classes, decimals):
+    given = softmax(2 * RNG.standard_normal((1, 50, num_classes)), axis=2).round(decimals)
+    assert np.abs(given.sum(axis=2) - 1).max() > 0.05
+    logits, _ = convert(given, "probabilities")
+    np.testing.assert_allclose(np.exp(logits)[given > 0], given[given > 0], rtol=1e-5)
+    with pytest.raises(DataError, match="sum to 1 in each row"):
+        convert(2 * given, "probabilities")
+
+
+@pytest.mark.parametrize(
+    ("worst", "kind"),
+    [(1.0001, "probabilities"), (-0.5, "probabilities"), (80, "percentages")],
+)
+def test_binary_probabilities_are_refused_whatever_a_few_rows_hold(worst, kind):
+    scores = expit(LOGITS[:, :, :1]) * (100 if kind == "percentages" else 1)
+    scores[0, 17] = worst
+    with pytest.raises(DataError, match=f"looks like {kind} of the second class"):
+        convert(scores)
+    assert convert(scores, "logits")[0].shape == (1, 200, 2)
 
 
 def test_some_rows_of_probabilities_are_told():
