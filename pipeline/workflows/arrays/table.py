@@ -229,7 +229,9 @@ def _column(arrow: Any, column: Any, *, where: str) -> Array:
 
 def _is_list_of_numbers(kinds: Any, kind: Any) -> bool:
     is_list = kinds.is_list(kind) or kinds.is_large_list(kind) or kinds.is_fixed_size_list(kind)
-    return is_list and (kinds.is_floating(kind.value_type) or kinds.is_integer(kind.value_type))
+    return bool(
+        is_list and (kinds.is_floating(kind.value_type) or kinds.is_integer(kind.value_type))
+    )
 
 
 def _places(
