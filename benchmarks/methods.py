@@ -86,7 +86,9 @@ def main(caches: tuple[Path, ...], output: Path | None) -> None:
             "recipes": recipes,
             "methods": {key: standing.record() for key, standing in standings.items()},
         }
-        output.write_text(json.dumps(record, indent=1, default=str) + "\n", encoding="utf-8")
+        # A group without classes has no accuracy: null, since JSON has no NaN.
+        finite = json.loads(json.dumps(record, default=str), parse_constant=lambda _: None)
+        output.write_text(json.dumps(finite, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
