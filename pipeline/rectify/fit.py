@@ -65,6 +65,12 @@ def parse_method_key(key: str) -> tuple[str, str]:
     return name, preset
 
 
+def canonical_key(key: str) -> str:
+    """The one key of a method: `marr:default` is `marr`. Raises as `parse_method_key`."""
+    name, preset = parse_method_key(key)
+    return name if preset == "default" else f"{name}:{preset}"
+
+
 def fit_rectifier(
     inputs: FitInputs,
     settings: RectifySettings,

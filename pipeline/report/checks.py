@@ -20,7 +20,9 @@ Floats = npt.NDArray[np.float64]
 Counts = npt.NDArray[np.int64]
 
 MEMORISED = 0.95
-"""Share of training rows with their own label right above which a fit on them learns little."""
+"""Share of training rows, and mean of their class accuracies, above which a fit learns little."""
+DOMINANT = 0.5
+"""Share of the rows above which a class is nearly all that a biased network says."""
 CONTRADICTION = 0.15
 """Total variation between two class distributions that are said to be one."""
 FEWEST_TEST_ROWS = 100
@@ -70,17 +72,30 @@ def absent_classes(class_counts: Counts) -> Finding | None:
 
 
 def memorised_rows(fitted: SampleScores) -> Finding | None:
-    """R02: the rows that are fitted are right nearly always."""
-    share = float((fitted.predicted == fitted.labels).mean())
-    if share <= MEMORISED:
+    """R02: the rows that are fitted are right nearly always, in the rare classes too.
+
+    Where one class has nearly all rows, giving all to it is right nearly always and has learned
+    nothing: the mean of the class accuracies has to be as high as the share of the rows.
+    """
+    rows, right = _rows_and_right(fitted.labels, fitted.predicted)
+    share = float(right.sum() / rows.sum())
+    balanced = float((right[rows > 0] / rows[rows > 0]).mean())
+    if min(share, balanced) <= MEMORISED:
         return None
     return Finding(
         "R02",
-        f"The network is right on {100 * share:.1f} % of the rows that are fitted: it has "
-        "memorised them, and fits on them learn little about test samples.",
+        f"The network is right on {100 * share:.1f} % of the rows that are fitted "
+        f"({100 * balanced:.1f} % with each class counting alike): it has memorised them, and fits "
+        "on them learn little about test samples.",
         "Hold a split out before training (--tune-fraction) and fit or tune on it; on memorised "
         "rows logit adjustment, which fits nothing, is hard to beat.",
     )
+
+
+def _rows_and_right(labels: Counts, predicted: Counts) -> tuple[Counts, Counts]:
+    """Rows of each class (1 + the largest label,), and those that are right."""
+    rows = np.bincount(labels)
+    return rows, np.bincount(labels[predicted == labels], minlength=len(rows))
 
 
 def contradicted_prior(
@@ -140,7 +155,7 @@ def negative_scales(scales: Mapping[str, Floats]) -> Finding | None:
 
 
 def imbalanced_test(class_counts: Counts, test_labels: Counts) -> Finding | None:
-    """R06: the split that is scored has the long tail of training."""
+    """R06: the rows that are scored have the long tail of training."""
     test = np.bincount(test_labels, minlength=len(class_counts))
     both = (class_counts > 0) & (test > 0)
     if both.sum() < 2:
@@ -151,8 +166,8 @@ def imbalanced_test(class_counts: Counts, test_labels: Counts) -> Finding | None
         return None
     return Finding(
         "R06",
-        "The test split is imbalanced as training is: overall accuracy rewards the common classes, "
-        "and rectification, which serves the rare ones, can only lower it.",
+        "The rows scored are imbalanced as training is: overall accuracy rewards the common "
+        "classes, and rectification, which serves the rare ones, can only lower it.",
         "Look at balanced accuracy and the groups, or score under another distribution "
         "(compare --class-distribution uniform).",
     )
@@ -171,7 +186,7 @@ def small_groups(class_counts: Counts, test_labels: Counts) -> Finding | None:
     told = ", ".join(f"{name} ({rows:,})" for name, rows in small.items())
     return Finding(
         "R07",
-        f"Fewer than {FEWEST_TEST_ROWS} test rows in a group: {told}; its accuracy is noise.",
+        f"Fewer than {FEWEST_TEST_ROWS} rows scored in a group: {told}; its accuracy is uncertain.",
         "Read its interval, not its value.",
     )
 
@@ -179,19 +194,26 @@ def small_groups(class_counts: Counts, test_labels: Counts) -> Finding | None:
 def at_chance(labels: Counts, predicted: Counts, num_classes: int) -> Finding | None:
     """R08: training rows (N,) are not recognised, each class counting alike.
 
-    Three standard errors above 1 / K are within chance; fewer than 100 rows tell nothing.
+    Predictions that know nothing of the labels are right on 1 / K; three standard errors above it,
+    of predictions drawn in the shares that are seen, are within chance. A network that gives nearly
+    all rows to a class which has most of them is biased, not in another order: as right as that
+    class alone, it is passed over. Fewer than 100 rows tell nothing.
     """
-    rows = np.bincount(labels, minlength=num_classes)
-    right = np.bincount(labels[predicted == labels], minlength=num_classes)
+    rows, right = _rows_and_right(labels, predicted)
     present = rows > 0
-    rate = right[present] / rows[present]
-    chance = 1 / num_classes
-    error = np.sqrt(chance * (1 - chance) * (1 / rows[present]).mean() / present.sum())
-    if len(labels) < FEWEST_ROWS or rate.mean() > chance + 3 * error:
+    rate = float((right[present] / rows[present]).mean())
+    given = np.bincount(predicted, minlength=len(rows))[: len(rows)] / len(labels)
+    variance = (given * (1 - given))[present] / rows[present]
+    error = float(np.sqrt(variance.sum())) / present.sum()
+    if len(labels) < FEWEST_ROWS or rate > 1 / num_classes + 3 * error:
+        return None
+    most = rows.max() / len(labels)
+    lowest = most - 3 * np.sqrt(most * (1 - most) / len(labels))
+    if most > DOMINANT and right.sum() / len(labels) >= lowest:
         return None
     return Finding(
         "R08",
-        f"On training rows {100 * rate.mean():.1f} % are right, each class counting alike, which "
+        f"On training rows {100 * rate:.1f} % are right, each class counting alike, which "
         f"is chance for {num_classes:,} classes.",
         "Are labels and the columns of the logits in the same order? Is the head the trained one?",
     )

@@ -30,7 +30,7 @@ from marr_pipeline.report.tables import (
 
 COLUMNS = (*COMPARED_METRICS, *GAINS, *FACTS)
 HEADINGS = {
-    "overall": "share of all test rows that are right",
+    "overall": "share of all rows that are right",
     "many": "mean class accuracy, classes of more than 100 training images",
     "medium": "mean class accuracy, classes of 20 to 100",
     "few": "mean class accuracy, classes of fewer than 20",
@@ -94,6 +94,7 @@ class Page:
         title: of the page.
         words: paragraphs.
         main: key of the rectifier that the page is about.
+        split: whose rows are scored.
         standings: every method, the references first.
         findings: of the checks.
         figures: the SVG element of each, by name.
@@ -108,6 +109,7 @@ class Page:
     title: str
     words: Sequence[str]
     main: str
+    split: str
     standings: Mapping[str, Standing]
     findings: Sequence[Finding]
     figures: Mapping[str, str]
@@ -138,10 +140,21 @@ def render(page: Page) -> str:
             for key, standing in page.standings.items()
         ],
         figures=[(*FIGURE_WORDS[name], Markup(svg)) for name, svg in page.figures.items()],
+        seen=_seen(page.standings, page.split),
         headline=_headline(page.standings["softmax"], page.standings[page.main]),
         sections=[each for each in SECTIONS.items() if each[0] != "sweep" or page.sweep],
         data=Markup(script),
     )
+
+
+def _seen(standings: Mapping[str, Standing], split: str) -> str:
+    """Who has seen the rows that are scored."""
+    fitted = [key for key, one in standings.items() if one.fit_split == split]
+    if split == "train":
+        return "The network was trained on these rows: numbers on new ones are lower."
+    if fitted:
+        return f"Fitted on these very rows, and so too good on them: {', '.join(fitted)}."
+    return "No method saw these rows, but choosing the best of a table on them does."
 
 
 def _cell(standing: Standing, column: Column) -> tuple[str, str]:
@@ -157,6 +170,7 @@ def words(
     standings: Mapping[str, Standing],
     *,
     main: str,
+    split: str,
     findings: Sequence[Finding],
 ) -> list[str]:
     """What happened and what to do, in a few sentences.
@@ -166,6 +180,7 @@ def words(
         class_counts: (K,) of the training list.
         standings: softmax, logit adjustment and `main` among them.
         main: the rectifier that the words are about.
+        split: whose rows are scored.
         findings: of the checks.
     """
     softmax, after = standings["softmax"], standings[main]
@@ -176,7 +191,7 @@ def words(
         if members.any()
     ]
     first = (
-        f"As it is the model is right on {_percent(softmax, 'overall')} of the test rows of "
+        f"As it is the model is right on {_percent(softmax, 'overall')} of the {split} rows of "
         f"{dataset}; with {main} on {_percent(after, 'overall')}. {_rare(softmax, after)} "
         f"{_advice(standings, main, findings)}"
     )
@@ -237,22 +252,20 @@ def _rare(softmax: Standing, after: Standing) -> str:
 
 def _advice(standings: Mapping[str, Standing], main: str, findings: Sequence[Finding]) -> str:
     best = max(standings, key=lambda key: standings[key].estimates["overall"].value)
-    likeliest = min(standings, key=lambda key: standings[key].estimates["nll"].value)
     gain = standings[main].estimates[difference_key("overall", "softmax")]
-    against = standings[main].estimates.get(difference_key("overall", "logit-adjustment"))
-    if against is not None and against.is_significant and against.value < 0 < gain.value:
-        advice = f"Use logit adjustment, which fits nothing and is right more often than {main}."
-    elif gain.is_significant and gain.value > 0:
+    advice = _against_adjustment(standings, main)
+    if advice is None and gain.is_significant and gain.value > 0:
+        likeliest = min(standings, key=lambda key: standings[key].estimates["nll"].value)
         advice = f"Use {main} where all classes matter alike"
         if likeliest != main:
             advice += f"; {likeliest} has the best likelihood here"
         advice += "."
-    elif gain.is_significant:
+    elif advice is None and gain.is_significant:
         advice = (
-            f"Keep the softmax where test rows come as these do; {main} serves the rare classes "
+            f"Keep the softmax where rows come as these do; {main} serves the rare classes "
             "at the price of the common ones."
         )
-    else:
+    elif advice is None:
         advice = f"On these rows {main} changes too little to be told from chance."
     if best not in (main, *REFERENCES):
         advice += f" The largest accuracy in the table is {best}'s, which was seen on these rows."
@@ -260,6 +273,30 @@ def _advice(standings: Mapping[str, Standing], main: str, findings: Sequence[Fin
         codes = ", ".join(finding.code for finding in findings)
         advice += f" First look at the checks below: {codes}."
     return advice
+
+
+def _against_adjustment(standings: Mapping[str, Standing], main: str) -> str | None:
+    """What to use where logit adjustment does as well or better; None where it does not."""
+    adjusted = standings["logit-adjustment"]
+    against = standings[main].estimates.get(difference_key("overall", "logit-adjustment"))
+    gains = [
+        one.estimates[difference_key("overall", "softmax")] for one in (standings[main], adjusted)
+    ]
+    helps, adjustment_helps = (gain.is_significant and gain.value > 0 for gain in gains)
+    if against is None or (against.is_significant and against.value > 0):
+        return None
+    if against.is_significant and adjustment_helps:
+        return f"Use logit adjustment, which fits nothing and is right more often than {main}."
+    if against.is_significant or not (helps or adjustment_helps):
+        return None
+    likelihoods = [one.estimates["nll"].value for one in (standings[main], adjusted)]
+    told = f"is not told apart from {main} in accuracy"
+    if likelihoods[0] < likelihoods[1]:
+        return (
+            f"Logit adjustment, which fits nothing, {told}: where only the class counts it does as "
+            f"well. {main} has the better likelihood: use it where probabilities count."
+        )
+    return f"Use logit adjustment: it fits nothing, {told}, and has the better likelihood."
 
 
 def _percent(standing: Standing, name: str) -> str:

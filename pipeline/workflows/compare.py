@@ -14,7 +14,13 @@ from marr_pipeline.errors import ConfigError, DataError, FitError
 from marr_pipeline.files import replacing
 from marr_pipeline.names import REFERENCES
 from marr_pipeline.progress import Progress, silent
-from marr_pipeline.rectify.fit import fit_rectifier, method_keys, parse_method_key, preset_settings
+from marr_pipeline.rectify.fit import (
+    canonical_key,
+    fit_rectifier,
+    method_keys,
+    parse_method_key,
+    preset_settings,
+)
 from marr_pipeline.report.bootstrap import Bootstrap
 from marr_pipeline.report.compared import EVERYTHING, Notes, comparison_text
 from marr_pipeline.report.compared import Layout as Layout
@@ -291,11 +297,10 @@ def _carried_keys(
 ) -> tuple[list[str], dict[str, str]]:
     """The methods that are fitted, the references first, and what the caches lack for others."""
     if asked is not None:
-        methods = [parse_method_key(key) for key in asked]
+        found = [canonical_key(key) for key in asked]
         for cached in caches:
-            for method, _ in methods:
-                check_needs(cached, method)
-        found = [name if preset == "default" else f"{name}:{preset}" for name, preset in methods]
+            for key in found:
+                check_needs(cached, parse_method_key(key)[0])
         return list(dict.fromkeys([*REFERENCES, *found])), {}
     skipped = {}
     for key in method_keys():

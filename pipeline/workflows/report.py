@@ -17,6 +17,7 @@ from marr_pipeline.names import REFERENCES
 from marr_pipeline.plots import PlotError
 from marr_pipeline.plots.save import svg_text
 from marr_pipeline.progress import Progress, silent
+from marr_pipeline.rectify.fit import canonical_key, parse_method_key
 from marr_pipeline.rectify.rectifier import Rectifier
 from marr_pipeline.rectify.settings import RectifySettings
 from marr_pipeline.report.bootstrap import Bootstrap
@@ -117,10 +118,11 @@ def write_report(
     def begin(part: str, note: str = "") -> None:
         progress(parts.index(part), len(parts), f"{part}: {note}" if note else part)
 
+    asked = tuple(dict.fromkeys(map(canonical_key, METHODS if methods is None else methods)))
     cached = opened(cache)
     shown = _shown(cached, rectifiers, split=split, any_head=any_head)
     begin("methods")
-    scored, passed_over = _scored(cached, shown, methods, split=split)
+    scored, passed_over = _scored(cached, shown, asked, split=split)
     standings = compare_methods(
         scored,
         cached.class_counts,
@@ -139,8 +141,16 @@ def write_report(
     main = next(key for key in shown.rectifiers if key not in REFERENCES)
     page = Page(
         title=f"Rectified: {_dataset(cached)}",
-        words=words(_dataset(cached), cached.class_counts, standings, main=main, findings=findings),
+        words=words(
+            _dataset(cached),
+            cached.class_counts,
+            standings,
+            main=main,
+            split=split,
+            findings=findings,
+        ),
         main=main,
+        split=split,
         standings=standings,
         findings=findings,
         figures=figures,
@@ -170,14 +180,13 @@ def _shown(cached: Cache, rectifiers: Iterable[Path], *, split: str, any_head: b
 
 
 def _scored(
-    cached: Cache, shown: Evaluation, methods: Sequence[str] | None, *, split: str
+    cached: Cache, shown: Evaluation, methods: Sequence[str], *, split: str
 ) -> tuple[dict[str, Scored], dict[str, str]]:
     """What the table compares, the references first, and what it goes without."""
-    asked = METHODS if methods is None else methods
     passed_over: dict[str, str] = {}
     keys = []
-    for key in asked:
-        missing = missing_needs(cached, key.partition(":")[0])
+    for key in methods:
+        missing = missing_needs(cached, parse_method_key(key)[0])
         if missing:
             passed_over[key] = f"needs {' and '.join(missing)}"
         elif key not in shown.rectifiers:

@@ -65,6 +65,27 @@ def test_the_command_writes_it_and_lists_what_it_found(
     assert refused.code == 2
 
 
+def test_an_unknown_method_is_answered_with_those_that_exist(digits_cache, run, tmp_path):
+    refused = run("report", digits_cache, "--methods", "foo", "-o", tmp_path / "r.html")
+    assert refused.code == 2
+    assert "got foo; choose one" in refused.err
+    assert "tau-norm" in refused.err
+    assert not (tmp_path / "r.html").exists()
+
+
+def test_a_page_of_training_rows_says_so(digits_cache, run, tmp_path):
+    done = run(
+        *("report", digits_cache, "--split", "train", "--methods", "marr:default"),
+        *("--resamples", "100", "--json", "-o", tmp_path / "r.html"),
+    )
+    assert done.code == 0, done.err
+    html = (tmp_path / "r.html").read_text()
+    assert "of the train rows of" in html
+    assert "The network was trained on these rows" in html
+    assert "No method saw" not in html
+    assert "R14" not in [finding["code"] for finding in done.document["findings"]]
+
+
 def column(name, at):
     return (
         f"[...document.querySelectorAll('#table-{name} tbody tr')].filter(row => !row.hidden)"

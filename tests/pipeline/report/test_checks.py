@@ -91,6 +91,36 @@ def test_a_check_is_silent_on_what_is_sound(code, rng):
     assert SILENT[code](rng) is None
 
 
+def two(right_of_common, right_of_rare):
+    """Labels and predictions of 900 common and 30 rare rows."""
+    labels = np.repeat([0, 1], [900, 30])
+    is_right = np.r_[np.arange(900) < right_of_common, np.arange(30) < right_of_rare]
+    return labels, np.where(is_right, labels, 1 - labels)
+
+
+def about_two(right_of_common, right_of_rare):
+    """Codes of R02 and R08 on them."""
+    labels, predicted = two(right_of_common, right_of_rare)
+    numbers = np.zeros(930)
+    found = (
+        checks.memorised_rows(SampleScores(labels, predicted, numbers, numbers, numbers)),
+        checks.at_chance(labels, predicted, 2),
+    )
+    return [one.code for one in found if one is not None]
+
+
+@pytest.mark.parametrize("right", [(900, 4), (900, 0), (898, 0), (900, 15), (700, 20)])
+def test_a_class_with_nearly_all_rows_is_neither_memory_nor_chance(right):
+    assert about_two(*right) == []
+
+
+def test_two_classes_of_a_long_tail_are_judged_within_each():
+    assert about_two(899, 29) == ["R02"]
+    assert about_two(30, 29) == ["R08"]  # all to the rare class
+    assert about_two(450, 15) == ["R08"]  # drawn by lot
+    assert about_two(10, 1) == ["R08"]  # the columns exchanged
+
+
 def test_many_names_are_cut():
     finding = checks.absent_classes(np.zeros(9, dtype=np.int64))
     assert "(0, 1, 2, 3, 4 and 4 more)" in finding.sentence
