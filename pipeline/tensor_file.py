@@ -36,11 +36,11 @@ _NOT_TENSORS = (
 """First bytes in lower case, what they tell, and what to do."""
 
 _TO_STATE_DICT = (
-    "f = lambda v: v if torch.is_tensor(v) else {k: f(w) for k, w in "
+    "f = lambda v: torch.as_tensor(v) if hasattr(v, '__array__') else {k: f(w) for k, w in "
     "getattr(v, 'state_dict', lambda: v)().items() "
-    "if torch.is_tensor(w) or isinstance(w, dict) or hasattr(w, 'state_dict')}"
+    "if hasattr(w, '__array__') or isinstance(w, dict) or hasattr(w, 'state_dict')}"
 )
-"""Python: of anything that holds tensors, the dicts of tensors."""
+"""Python: of anything that holds tensors or NumPy arrays, the dicts of tensors."""
 
 
 def _number_type(code: str, align: bool = False, copy: bool = True) -> np.dtype[np.generic]:

@@ -1,5 +1,6 @@
 """Rectified logits, probabilities and predictions, of a cache's split or of rows of others."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from marr_pipeline.rectify.rectifier import Rectifier
 from marr_pipeline.rectify.rectifier_file import load_rectifier
 from marr_pipeline.rectify.settings import check_choice
 from marr_pipeline.workflows.arrays import ROW_SUFFIXES, SplitFiles, read_split
-from marr_pipeline.workflows.arrays.rows import as_strings, unlabelled_logits
+from marr_pipeline.workflows.arrays.rows import as_strings, passed_on, unlabelled_logits
 from marr_pipeline.workflows.arrays.table import TABLES, write_table
 from marr_pipeline.workflows.cached import evaluation_rows, rectifier_for
 
@@ -107,9 +108,10 @@ def _rows(source: Path, path: Path, *, split: str, scale: str | None) -> _Source
     rectifier = load_rectifier(path)
     given = read_split(split, SplitFiles(rows=source), is_labelled=False)
     views, warnings = unlabelled_logits(given, where=str(source), scale=scale)
-    logits = torch.from_numpy(
-        np.ascontiguousarray(views if given["logits"].ndim == 3 else views[0])
-    )
+    kept = passed_on(given, views, where=str(source))
+    # Torch takes no memory that may not be written, as that of a mapped file.
+    scores = np.require(views if given["logits"].ndim == 3 else views[0], requirements=["C", "W"])
+    logits = torch.from_numpy(scores)
     features = given.get("features")
     if features is not None and features.shape[:-1] != tuple(logits.shape[:-1]):
         raise DataError(
@@ -136,14 +138,26 @@ def _rows(source: Path, path: Path, *, split: str, scale: str | None) -> _Source
             f"{source}: the classes of {path} in its order expected, {shown(fitted)}, got "
             f"{shown(named)}; sort the columns so"
         )
+    names = named or fitted
+    if names is not None and "labels" in kept and len(unknown := _of_no_class(kept, names)):
+        warnings.append(
+            f"{source}: {shown(unknown)} among the labels are no classes of {path}; labels stay as "
+            "they were given"
+        )
     return _Source(
         rectifier=rectifier,
         logits=logits,
         features=None if features is None else torch.from_numpy(features),
-        kept={name: given[name] for name in ("labels", "ids") if name in given},
-        class_names=named or fitted,
+        kept=kept,
+        class_names=names,
         warnings=warnings,
     )
+
+
+def _of_no_class(kept: Arrays, names: Sequence[str]) -> list[Any]:
+    """Labels that are neither places nor names of the classes."""
+    known = set(range(len(names))) if kept["labels"].dtype.kind in "iu" else set(names)
+    return [label for label in np.unique(kept["labels"]).tolist() if label not in known]
 
 
 def _cached_rows(source: Path, path: Path, *, split: str, any_head: bool) -> _Source:
@@ -185,9 +199,11 @@ def _columns(arrays: Arrays) -> Arrays:
     num_classes = arrays["logits"].shape[1]
     columns = {key.removesuffix("s"): arrays[key] for key in ("ids", "labels") if key in arrays}
     columns["prediction"] = arrays["predictions"]
-    for key in ("label", "prediction"):
-        if names is not None and columns.get(key, np.empty(0)).dtype.kind in "iu":
-            columns[key] = names[columns[key]]
+    if names is not None:
+        columns["prediction"] = names[columns["prediction"]]
+        if "label" in columns and not _of_no_class(arrays, names.tolist()):
+            is_place = columns["label"].dtype.kind in "iu"
+            columns["label"] = names[columns["label"]] if is_place else columns["label"]
     for key in ("logits", "probabilities"):
         word = "logit" if key == "logits" else "probability"
         for place in range(num_classes):

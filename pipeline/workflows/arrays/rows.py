@@ -112,6 +112,29 @@ def unlabelled_logits(
     return as_logits(logits, scale=scale, where=f"{where}: logits")
 
 
+def passed_on(
+    arrays: Mapping[str, npt.NDArray[Any]], logits: npt.NDArray[np.floating], *, where: str
+) -> dict[str, npt.NDArray[Any]]:
+    """`labels` and `ids` (N,) of rows of logits (V, N, K), where they have some.
+
+    They are only passed on: a label may be of no class, as -1 often is of none.
+
+    Raises:
+        DataError: not one for each row, or numbers that are no labels.
+    """
+    found = {}
+    if "labels" in arrays:
+        found["labels"] = _one_a_row(arrays["labels"], logits, where=f"{where}: labels")
+    if "ids" in arrays:
+        found["ids"] = arrays["ids"]
+        if found["ids"].shape != logits.shape[1:2]:
+            raise DataError(
+                f"{where}: ids: shape {logits.shape[1:2]}, one for each row of logits, expected, "
+                f"got {found['ids'].shape}; save both alike"
+            )
+    return found
+
+
 def _as_views(array: npt.NDArray[Any], *, where: str) -> npt.NDArray[np.floating]:
     """(N,), (N, W) or (V, N, W) -> (V, N, W), floating, without a copy; (N,) has W = 1."""
     if array.ndim == 1 and array.size:

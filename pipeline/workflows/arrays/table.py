@@ -118,6 +118,8 @@ def _read_csv(path: Path, *, is_labelled: bool) -> dict[str, Array]:
                     values.extend([float(cells[place]) for place in places])
                 except ValueError:
                     place = next(place for place in places if not _is_number(cells[place]))
+                    if _NO_CLASS.fullmatch(columns[place]):
+                        raise _other_columns([columns[place]], where=str(path)) from None
                     line = f"line {lines.line_num}, column {columns[place]!r}"
                     raise unlike(f"{cells[place]!r} in {line}") from None
     except (OSError, UnicodeDecodeError, csv.Error) as error:
@@ -320,11 +322,15 @@ def _check_are_classes(columns: list[str], scores: Array, values: set[str], *, w
     if not found and len(scores) >= _FEWEST_ROWS:
         found = [columns[place] for place in _counts_of_something(scores)]
     if found:
-        raise DataError(
-            f"{where}: only columns of classes beside label and id expected, all of them numbered "
-            f"or all named as classes, got {shown([repr(name) for name in found])} beside them; "
-            "leave such columns out (an index of pandas: index=False)"
-        )
+        raise _other_columns(found, where=where)
+
+
+def _other_columns(found: list[str], *, where: str) -> DataError:
+    return DataError(
+        f"{where}: only columns of classes beside label and id expected, all of them numbered "
+        f"or all named as classes, got {shown([repr(name) for name in found])} beside them; "
+        "leave such columns out (an index of pandas: index=False)"
+    )
 
 
 def _counts_of_something(scores: Array) -> list[int]:

@@ -333,7 +333,9 @@ def converted(refusal, folder):
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:`torch.jit")
-@pytest.mark.parametrize("form", ["module under a key", "objects beside", "torchscript"])
+@pytest.mark.parametrize(
+    "form", ["module under a key", "objects beside", "NumPy arrays", "torchscript"]
+)
 def test_the_line_of_python_converts_the_file(tmp_path, form):
     path = tmp_path / "theirs.pt"
     if form == "torchscript":
@@ -346,11 +348,16 @@ def test_the_line_of_python_converts_the_file(tmp_path, form):
                 "scaler": np.arange(3),
                 "cfg": {"a": slice(3)},
             },
+            "NumPy arrays": {name: value.numpy() for name, value in state().items()},
         }[form]
         torch.save(content, path)
     with pytest.raises(DataError) as refused:
         read_tensor_file(path)
-    named = {"torchscript": "a TorchScript program", "objects beside": "(numpy"}
+    named = {
+        "torchscript": "a TorchScript program",
+        "objects beside": "(numpy",
+        "NumPy arrays": "(numpy",
+    }
     assert named.get(form, "(torchvision.models.resnet.ResNet)") in str(refused.value)
     model = converted(str(refused.value), tmp_path)
     torch.testing.assert_close(model(IMAGES)[0], logits_of(NETWORK), rtol=1e-5, atol=1e-5)

@@ -315,3 +315,37 @@ def test_apply_reads_scores_as_import_does(run, here, rectifier):
     np.savez("views.npz", logits=np.stack([LOGITS, LOGITS]))
     done = run("apply", "views.npz", "marr.safetensors", "-o", "out.csv")
     assert (done.code, "rows of one view expected in a table" in done.error) == (3, True)
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+def test_apply_passes_on_labels_of_no_class_as_they_are(run, here, rectifier, suffix):
+    labels = LABELS.copy()
+    labels[[3, 5]] = -1, 7
+    table(labels=labels).to_csv("new.csv", index=False)
+    done = run("apply", "new.csv", "marr.safetensors", "-o", f"out{suffix}")
+    assert done.code == 0, done.err
+    assert "-1, 7 among the labels are no classes of marr.safetensors" in done.err
+    found = pd.read_csv("out.csv") if suffix == ".csv" else pd.read_parquet("out.parquet")
+    assert found["label"].tolist() == labels.tolist()
+    table(labels=np.where(LABELS == 0, "yak", TEXTS)).to_csv("new.csv", index=False)
+    done = run("apply", "new.csv", "marr.safetensors", "-o", f"out{suffix}")
+    assert (done.code, "yak among the labels" in done.err) == (0, True)
+
+
+@pytest.mark.parametrize(
+    "other", [{"labels": LABELS[:50]}, {"labels": np.eye(3)[LABELS]}, {"ids": np.arange(7)}]
+)
+@pytest.mark.parametrize("suffix", [".npz", ".csv", ".parquet"])
+def test_apply_refuses_labels_and_ids_of_other_rows(run, here, rectifier, other, suffix):
+    np.savez("new.npz", logits=LOGITS, **other)
+    done = run("apply", "new.npz", "marr.safetensors", "-o", f"out{suffix}")
+    assert (done.code, "one for each row of logits" in done.error) == (3, True)
+    assert not Path(f"out{suffix}").exists()
+
+
+def test_apply_reads_a_mapped_file_and_tells_of_a_column_that_it_wrote(run, here, rectifier):
+    np.save("new.npy", LOGITS)
+    done = run("apply", "new.npy", "marr.safetensors", "-o", "out.csv")
+    assert (done.code, "Warning" in done.err) == (0, False)
+    done = run("apply", "out.csv", "marr.safetensors", "-o", "again.csv")
+    assert (done.code, "got 'prediction' beside them" in done.error) == (3, True)
