@@ -1,11 +1,13 @@
 """Which class has which label, where classes have names: sorted as text, or as a file says."""
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
 from marr_pipeline.errors import DataError
 
 MOST_NAMED = 5
+_NUMBERED = re.compile(r"([^0-9]*)([0-9]+(?:\.[0-9]+)?)")
 
 
 def read_class_order(path: Path) -> tuple[str, ...]:
@@ -49,14 +51,22 @@ def in_order(found: set[str], order: Sequence[str] | None, *, where: str) -> tup
 
 
 def numbers_as_text(names: Sequence[str]) -> list[str]:
-    """A line where sorting as text has put numbers in another order than theirs."""
-    if not all(name.isascii() and name.isdigit() for name in names):
+    """A line where sorting as text has put numbers in another order than theirs.
+
+    Names are numbered if each has a number after the same beginning: `-1`, `1.5`, `class10`,
+    `10_owl`.
+    """
+    parts = [_NUMBERED.match(name) for name in names]
+    found = [(part[1], float(part[2])) for part in parts if part]
+    beginnings = {beginning for beginning, _ in found}
+    if len(found) < len(names) or not (len(beginnings) == 1 or beginnings == {"", "-"}):
         return []
-    at = next((i for i in range(1, len(names)) if int(names[i]) < int(names[i - 1])), None)
+    values = [-value if beginning == "-" else value for beginning, value in found]
+    at = next((i for i in range(1, len(values)) if values[i] < values[i - 1]), None)
     if at is None:
         return []
     return [
-        f"class names are numbers and stand in the order of text, {names[at - 1]} before "
+        f"class names are numbered and stand in the order of text, {names[at - 1]} before "
         f"{names[at]}: label {at - 1} is class {names[at - 1]}, label {at} class {names[at]}; "
         "--class-order FILE gives another order"
     ]

@@ -51,7 +51,8 @@ def folder_source(request: SourceRequest) -> DatasetSource:
         ConfigError: no root was given, it does not show what its validation folder is, or the
             image size is below 8.
         DataError: the root has no `train` folder, a training class has no image, a split has
-            classes that `train` has not, or the class order is of other classes.
+            classes that `train` has not or a folder of another split's, or the class order is of
+            other classes.
     """
     data_root = request.root("a folder with train/ and test/")
     image_size = request.side(PROTOCOLS["folder"].image_size)
@@ -61,6 +62,7 @@ def folder_source(request: SourceRequest) -> DatasetSource:
     where = str(data_root / folders["train"])
     class_names = in_order(set(found["train"]), request.class_order, where=where)
     notes = numbers_as_text(class_names) if request.class_order is None else []
+    _check_apart(data_root, folders, found)
     warnings, splits = [], {}
     for split, folder in folders.items():
         _check_known(data_root / folder, found[split], class_names)
@@ -167,6 +169,20 @@ def _check_known(folder: Path, found: list[str], class_names: tuple[str, ...]) -
             f"({named(unknown)}), and {len(missing):,} missing ({named(missing) or 'none'}); "
             "name them as in train"
         )
+
+
+def _check_apart(root: Path, folders: dict[str, str], found: dict[str, list[str]]) -> None:
+    """No class folder may be in two splits, as it is by a link: its images would be trained on."""
+    owner: dict[str, tuple[str, str]] = {}
+    for split, folder in folders.items():
+        for name in found[split]:
+            path = root / folder / name
+            other, before = owner.setdefault(os.path.realpath(path), (split, f"{folder}/{name}"))
+            if other != split:
+                raise DataError(
+                    f"{path}: images of one split expected, got those of {before}, to which a link "
+                    "leads; put others there, or remove the link"
+                )
 
 
 def _images(

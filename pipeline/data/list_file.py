@@ -130,7 +130,8 @@ def _label_names(train: ListLines, class_order: Sequence[str] | None) -> tuple[s
     """
     written = {entry.label for entry in train.entries}
     if class_order is not None:
-        return in_order(written, class_order, where=str(train.path))
+        found = {label if label in class_order else _whole(label) for label in written}
+        return in_order(found, class_order, where=str(train.path))
     if not any(map(is_numeric, written)):
         return tuple(sorted(written))
     faults = Faults(train.path)
@@ -148,18 +149,15 @@ def _numbered(listed: ListLines, names: tuple[str, ...] | None) -> ListFile:
     for entry in listed.entries:
         if names is None:
             label = _check_number(entry, faults)
-        elif entry.label not in number_of:
-            label = -1
+        elif (label := number_of.get(entry.label, number_of.get(_whole(entry.label), -1))) < 0:
             faults.add(
                 entry.line,
                 "a label of the training list",
                 f"'{short(entry.label)}'",
                 "correct it, or remove the line",
             )
-        else:
-            label = number_of[entry.label]
         labels.append(label)
-        name = entry.class_name if names is None else entry.label
+        name = entry.class_name if names is None else None
         if name is not None and class_names.setdefault(label, name) != name:
             faults.add(
                 entry.line,
@@ -177,6 +175,12 @@ def _numbered(listed: ListLines, names: tuple[str, ...] | None) -> ListFile:
         columns=listed.columns,
         has_names=names is not None,
     )
+
+
+def _whole(label: str) -> str:
+    """`0` of `0.0`; other text as it is."""
+    number = _NUMBER.fullmatch(label)
+    return number[1] if number else label
 
 
 def _check_number(entry: Entry, faults: Faults) -> int:

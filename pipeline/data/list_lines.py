@@ -91,13 +91,14 @@ def read_lines(path: Path, on_disk: Callable[[str], str]) -> ListLines:
             f"{path}: a readable list file expected, got {error.strerror}; correct the path"
         ) from error
     lines, faults = text.splitlines(), Faults(path)
-    delimiter = _delimiter(path, lines[0]) if lines else None
+    header = next((at for at, line in enumerate(lines) if line.strip()), 0)
+    delimiter = _delimiter(path, lines[header]) if lines else None
     columns: tuple[str, ...] = ()
     if delimiter is None:
         entries = list(_text_entries(lines, faults))
     else:
-        columns = _path_and_label(path, _columns(lines[0], delimiter))
-        entries = list(_table_entries(lines, delimiter, columns, faults))
+        columns = _path_and_label(path, _columns(lines[header], delimiter))
+        entries = list(_table_entries(lines, header, delimiter, columns, faults))
     faults.check()
     if not entries:
         raise DataError(
@@ -132,12 +133,14 @@ def _delimiter(path: Path, first: str) -> str | None:
         columns = _columns(first, delimiter)
         if len(columns) > 1 and {*columns} & {*PATH_COLUMNS, *LABEL_COLUMNS}:
             return delimiter
+    words = first.split()
+    is_pair = len(words) == 2 and not {*words[1]} & {*DELIMITERS}
     for delimiter in (",", ";"):
-        fields = next(csv.reader([first], delimiter=delimiter))
-        if len(fields) < 2:
-            continue
-        is_image = PurePosixPath(fields[0].strip()).suffix.lower() in SUFFIXES
-        if is_image or is_numeric(fields[-1].strip()):
+        fields = [text.strip() for text in next(csv.reader([first], delimiter=delimiter))]
+        ends = (fields[0], fields[-1])
+        has_image = any(PurePosixPath(end).suffix.lower() in SUFFIXES for end in ends)
+        is_path = "/" in fields[0] and not is_pair
+        if len(fields) > 1 and (has_image or is_path or any(map(is_numeric, ends))):
             raise DataError(
                 f"{path}, line 1: a header such as path{delimiter}label expected, got "
                 f"'{short(first)}', which looks like an image; put a line with the names of the "
@@ -162,7 +165,11 @@ def _path_and_label(path: Path, columns: Sequence[str]) -> tuple[str, str]:
 def _text_entries(lines: list[str], faults: Faults) -> Iterator[Entry]:
     for number, line in enumerate(lines, start=1):
         fields = line.split()
-        if len(fields) == 2:
+        if len(fields) == 2 and is_numeric(fields[0]) and not is_numeric(fields[1]):
+            faults.add(
+                number, "a path and then a label", f"'{short(line)}'", "write the path first"
+            )
+        elif len(fields) == 2:
             yield Entry(number, *fields)
         elif fields:
             faults.add(
@@ -174,14 +181,14 @@ def _text_entries(lines: list[str], faults: Faults) -> Iterator[Entry]:
 
 
 def _table_entries(
-    lines: list[str], delimiter: str, taken: tuple[str, ...], faults: Faults
+    lines: list[str], header: int, delimiter: str, taken: tuple[str, ...], faults: Faults
 ) -> Iterator[Entry]:
-    columns = _columns(lines[0], delimiter)
+    columns = _columns(lines[header], delimiter)
     of_path, of_label = taken
     of_name = next((name for name in NAME_COLUMNS if name in columns and name != of_label), "")
-    rows = csv.reader(lines[1:], delimiter=delimiter)
+    rows = csv.reader(lines[header + 1 :], delimiter=delimiter)
     for fields in rows:
-        number = rows.line_num + 1
+        number = header + 1 + rows.line_num
         if not fields:
             continue
         if len(fields) != len(columns):

@@ -7,12 +7,13 @@ has and which one a disk has are independent, so every list is tried in every la
 user maps beginnings of paths.
 
 A listed path begins at the data root; an absolute one is taken as it is, and counts as the same
-path if it lies below the root. Where paths have no suffix, the one that the files have is taken.
+path if it lies below the root, also by a link or `..`. Where paths have no suffix, the one that the
+files have is taken.
 """
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from functools import cache, partial
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -52,13 +53,16 @@ def listed_source(name: str, request: SourceRequest) -> DatasetSource:
     protocol = PROTOCOLS[name]
     root = request.root(f"the folder that the paths of {name} begin at")
     paths = _list_paths(name, root, protocol, request.lists)
+    place = partial(_place, root, cache(os.path.realpath))
     lists = read_lists(
         paths,
-        on_disk=partial(_below, roots=_spellings(root), prefixes=request.path_prefixes),
+        on_disk=partial(
+            _below, roots=_spellings(root), prefixes=request.path_prefixes, place=place
+        ),
         class_order=request.class_order,
     )
     num_classes = check_classes(lists, at_most=protocol.num_classes)
-    _check_apart(lists)
+    _check_apart(lists, place)
     image_size = request.side(protocol.image_size)
     folders = folders_of_classes(lists["train"].image_paths, lists["train"].labels)
     splits: dict[str, SplitSource] = {
@@ -134,14 +138,29 @@ def _spellings(root: Path) -> tuple[str, ...]:
     return tuple(f"{way.rstrip('/')}/" for way in sorted(ways))
 
 
-def _below(path: str, *, roots: Sequence[str], prefixes: Sequence[tuple[str, str]]) -> str:
+def _place(root: Path, real: Callable[[str], str], path: str) -> str:
+    """Where a listed path leads, its folder without links and `..`: one for all its spellings."""
+    folder, _, name = path.rpartition("/")
+    return f"{real(folder if path.startswith('/') else f'{root}/{folder}')}/{name}"
+
+
+def _below(
+    path: str,
+    *,
+    roots: Sequence[str],
+    prefixes: Sequence[tuple[str, str]],
+    place: Callable[[str], str],
+) -> str:
     """A listed path with its beginning mapped, and relative to the data root if it lies there."""
-    path = replace_prefix(path, prefixes)
-    if path.startswith("/"):
-        for root in roots:
-            if path.startswith(root):
-                return path.removeprefix(root)
+    path = _relative(replace_prefix(path, prefixes), roots)
+    if path.startswith("/") or ".." in path.split("/"):
+        inside = _relative(place(path), roots)
+        return path if inside.startswith("/") else inside
     return path
+
+
+def _relative(path: str, roots: Sequence[str]) -> str:
+    return path.removeprefix(next((root for root in roots if path.startswith(root)), ""))
 
 
 def _notes(lists: Mapping[str, ListFile], *, is_ordered: bool) -> tuple[str, ...]:
@@ -159,12 +178,12 @@ def _notes(lists: Mapping[str, ListFile], *, is_ordered: bool) -> tuple[str, ...
     return tuple(notes)
 
 
-def _check_apart(lists: Mapping[str, ListFile]) -> None:
+def _check_apart(lists: Mapping[str, ListFile], place: Callable[[str], str]) -> None:
     """No image may be in two splits: it would be trained and scored on."""
     owner: dict[str, tuple[str, int]] = {}
     for split, listed in lists.items():
         for row, path in enumerate(listed.image_paths):
-            other, before = owner.setdefault(path, (split, row))
+            other, before = owner.setdefault(place(path), (split, row))
             if other != split:
                 raise DataError(
                     f"{listed.where(row)}: an image of one split expected, got {path}, which is "

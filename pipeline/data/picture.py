@@ -4,6 +4,7 @@ Pictures of up to 8 bits a channel (black and white, grey, palette, RGB, CMYK, Y
 Pillow's own conversion: transparency is dropped, and of several frames the first is taken. Greys of
 16 bits are divided by 257, so that 65,535 is white. Greys of 32-bit integers or floats state no
 white: they need a range. Pillow would clip all of these at 255, which is white for most of them.
+Colours of 16 bits it brings to 8 itself, white to white, so that no other range can be chosen.
 """
 
 import math
@@ -18,7 +19,7 @@ from typing import TextIO
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image, ImageFile, ImageOps
 
 from marr_pipeline.errors import ConfigError, DataError
 
@@ -27,6 +28,17 @@ WHITE_OF_16_BITS = 65_535
 SIXTEEN_BIT_FORMATS = ("PNG", "PPM")
 """Their mode I, which is Pillow's for 32 bits, holds 16."""
 DEEP = {"I": "32-bit integers", "F": "32-bit floats"}
+TURN = Image.Transpose
+BACK = {
+    2: TURN.FLIP_LEFT_RIGHT,
+    3: TURN.ROTATE_180,
+    4: TURN.FLIP_TOP_BOTTOM,
+    5: TURN.TRANSPOSE,
+    6: TURN.ROTATE_90,
+    7: TURN.TRANSVERSE,
+    8: TURN.ROTATE_270,
+}
+"""What undoes the turn that an orientation tag asks for."""
 
 
 @dataclass(frozen=True)
@@ -74,15 +86,16 @@ def open_image(path: Path, decoding: Decoding = AS_STORED) -> Image.Image:
     """The whole image, decoded, as RGB; its file is closed.
 
     Raises:
-        DataError: the file is missing, no image, cut short, or of 32 bits without a range; names
-            it.
+        DataError: the file is missing, no image, cut short, of 32 bits without a range, or of
+            another depth than Pillow hands out with one; names it.
     """
     try:
         with Image.open(path) as file:
             is_16_bit = file.mode == "I" and file.format in SIXTEEN_BIT_FORMATS
-            image = ImageOps.exif_transpose(file) if decoding.exif else file
+            depth_changes = decoding.pixel_range is not None and _depth_changes(file)
+            image = ImageOps.exif_transpose(file) if decoding.exif else _as_stored(file)
             is_deep = image.mode in DEEP or image.mode.startswith("I;16")
-            if not is_deep:
+            if not is_deep and not depth_changes:
                 return image.convert("RGB")
             pixels, mode = np.asarray(image), image.mode
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
@@ -92,8 +105,39 @@ def open_image(path: Path, decoding: Decoding = AS_STORED) -> Image.Image:
             f"{path}: a readable image expected, got {reason}; replace or remove the file, or "
             "give --on-bad-image skip"
         ) from error
+    if depth_changes:
+        raise DataError(
+            f"{path}: a grey picture, or one of 8 bits a channel, expected with --pixel-range, got "
+            f"{mode} of more bits, which Pillow brings to another depth itself; save it with 8 "
+            "bits a channel, or leave --pixel-range out if its white is the file format's"
+        )
     bounds = _bounds(pixels, "" if is_16_bit else mode, decoding, path)
     return Image.fromarray(_scaled(pixels, *bounds)).convert("RGB")
+
+
+def _depth_changes(file: ImageFile.ImageFile) -> bool:
+    """Whether Pillow will bring samples of more than 8 bits to another depth.
+
+    It does so with colours and with grey and transparency of 16 bits, and in PPM with every white
+    but 255 and 65,535.
+    """
+    if not file.tile:
+        return False
+    rawmode, *rest = args if isinstance(args := file.tile[0].args, tuple) else (args,)
+    if file.format == "PPM":
+        white = rest[0] if rest else None
+        return isinstance(white, int) and white > 255 and (file.mode, white) != ("I", 65_535)
+    is_grey = file.mode in DEEP or file.mode.startswith("I;16")
+    return not is_grey and re.search(";16[BLN]", str(rawmode)) is not None
+
+
+def _as_stored(file: ImageFile.ImageFile) -> Image.Image:
+    """Without the turn of its EXIF tag, which Pillow makes by itself in TIFF alone."""
+    if file.format != "TIFF":
+        return file
+    orientation = file.getexif().get(ExifTags.Base.Orientation)
+    file.load()
+    return file.transpose(BACK[orientation]) if orientation in BACK else file
 
 
 def _bounds(

@@ -1,6 +1,8 @@
 """Every row on images of docs/inputs.md: made, read, and what is said of it."""
 
 import re
+import struct
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -20,10 +22,13 @@ def paint(path, value=100):
 
 
 def tree(root, *paths):
-    """Images at those paths; what is no image there is a small file, or a folder ending in /."""
+    """Images at those paths; what is no image there is a small file, a folder/ or a link -> to."""
     for number, path in enumerate(paths):
         place = root / path
-        if path.endswith("/"):
+        if " -> " in path:
+            link, _, there = path.partition(" -> ")
+            (root / link).symlink_to(there)
+        elif path.endswith("/"):
             place.mkdir(parents=True)
         elif re.search(r"\.(png|JPG)$", path) and "._" not in path:
             paint(place, number)
@@ -114,6 +119,12 @@ FOLDERS = {
         r"an image in the folder of a class .*\(and 2 beside the class folders \(test/0.png\)\)",
         None,
     ),
+    "a test or tune folder, or a class in it, that is a link to training's": (
+        (*TRAIN, "test/b/0.png", "test/a -> ../train/a"),
+        {},
+        "test/a: images of one split expected, got those of train/a, to which a link leads; put",
+        None,
+    ),
     "a training class without images": (
         (*BOTH, "train/c/clip.gif"),
         {},
@@ -148,7 +159,13 @@ FOLDERS = {
         ("train/2/0.png", "train/10/0.png", "test/2/0.png", "test/10/0.png"),
         {},
         {"train": 2, "test": 2},
-        "in the order of text, 10 before 2: label 0 is class 10, label 1 class 2; --class-order",
+        "numbered .* order of text, 10 before 2: label 0 is class 10, label 1 class 2; --clas",
+    ),
+    "class folders that have numbers: `-1`, `1.5`, `class10`": (
+        ("train/class2/0.png", "train/class10/0.png", "test/class2/0.png", "test/class10/0.png"),
+        {},
+        {"train": 2, "test": 2},
+        "numbered and stand in the order of text, class10 before class2: label 0 is class class10",
     ),
     "`--class-order FILE`": (BOTH, {"class_order": ("b", "a")}, SIZES, None),
     "`--class-order FILE` of other classes": (
@@ -214,6 +231,12 @@ LISTS = {
         (["path,species", "a/0.png,0"],),
         {},
         r"line 1: columns path and label expected, got path, species; name one of them label",
+        None,
+    ),
+    "lines `label path`": (
+        (["0 a/0.png", "0 a/1.png", "1 b/0.png"],),
+        {},
+        "line 1: a path and then a label expected, got '0 a/0.png', in line 2 .*write the path fir",
         None,
     ),
     "CSV without a header": (
@@ -302,6 +325,64 @@ def test_lists(row, tmp_path):
         assert data.record()["class_names"] == (["7", "3"] if options else ["ant", "zebra"])
 
 
+@pytest.mark.parametrize("spelling", ["../images/b/0.png", "a/../b/0.png", "{link}/b/0.png"])
+def test_an_image_in_two_splits_is_found_by_every_spelling(spelling, tmp_path):
+    root, link = tmp_path / "images", tmp_path / "link"
+    paint(root / "a" / "0.png")
+    paint(root / "b" / "0.png")
+    link.symlink_to(root)
+    train, test = tmp_path / "train.txt", tmp_path / "test.txt"
+    train.write_text("a/0.png 0\nb/0.png 1\n")
+    test.write_text(f"{spelling.format(link=link)} 1\n")
+    with pytest.raises(PipelineError, match=r"got b/0.png, which is also in .*train.txt, line 2"):
+        load_dataset("list", data_root=root, lists={"train": train, "test": test})
+
+
+def test_an_image_in_two_splits_is_found_through_a_link_in_the_root(tmp_path):
+    for name in ("a/0.png", "b/0.png"):
+        paint(tmp_path / name)
+    (tmp_path / "also").symlink_to("b")
+    train, test = tmp_path / "train.txt", tmp_path / "test.txt"
+    train.write_text("a/0.png 0\nb/0.png 1\n")
+    test.write_text(f"{tmp_path}/also/0.png 1\n")
+    with pytest.raises(PipelineError, match=r"got also/0.png, which is also in .*, line 2"):
+        load_dataset("list", data_root=tmp_path, lists={"train": train, "test": test})
+
+
+@pytest.mark.parametrize("line", ["0,a/0.png", "a/0,cat", "a/0 b.png,cat", "a/0.png,cat dog"])
+def test_a_table_without_a_header_is_told_in_any_order_of_columns(line, tmp_path):
+    path = tmp_path / "train.csv"
+    path.write_text(f"{line}\n")
+    with pytest.raises(PipelineError, match="a header such as path,label expected, got '"):
+        load_dataset("list", data_root=tmp_path, lists={"train": path})
+
+
+def test_blank_lines_before_a_header_and_commas_in_paths_are_read(tmp_path):
+    paint(tmp_path / "a" / "x,y.png")
+    table, text = tmp_path / "table.csv", tmp_path / "list.txt"
+    table.write_text('\n\npath,label\n"a/x,y.png",0\n')
+    text.write_text("a/x,y.png 0\n")
+    for path in (table, text):
+        data = load_dataset("list", data_root=tmp_path, lists={"train": path})
+        assert data.train.ids == ("a/x,y.png",)
+    table.write_text("\npath,label\na/x.png,0,1\n")
+    with pytest.raises(PipelineError, match=r"table.csv, line 3: 2 fields as in the header"):
+        load_dataset("list", data_root=tmp_path, lists={"train": table})
+
+
+def test_labels_0_and_0_0_are_one_class_in_a_given_order_too(tmp_path):
+    for name in ("a.png", "b.png", "t.png"):
+        paint(tmp_path / name)
+    train, test = tmp_path / "train.txt", tmp_path / "test.txt"
+    train.write_text("a.png 0\nb.png 7.0\n")
+    test.write_text("t.png 0.0\n")
+    lists = {"train": train, "test": test}
+    data = load_dataset("list", data_root=tmp_path, lists=lists, class_order=("7", "0"))
+    assert data.train.labels.tolist() == [1, 0]
+    assert data.test.labels.tolist() == [1]
+    assert data.class_names == ("7", "0")
+
+
 RAMP = np.linspace(0, 1, 32 * 32).reshape(32, 32)
 GREY = np.rint(255 * RAMP)
 
@@ -319,6 +400,26 @@ def rgba():
 def two_frames(path):
     first, second = (Image.new("RGB", (32, 32), (value, 0, 0)) for value in (50, 200))
     first.save(path, save_all=True, append_images=[second])
+
+
+def chunk(kind, data):
+    checked = kind + data
+    return struct.pack(">I", len(data)) + checked + struct.pack(">I", zlib.crc32(checked))
+
+
+def coloured_16_bits(colour_type, scale=65_535):
+    """What saves a PNG that Pillow cannot write: 2 is RGB, 4 grey and transparency, 6 RGBA."""
+    grey = np.rint(scale * RAMP).astype(">u2")
+    channels = {2: 3, 4: 2, 6: 4}[colour_type]
+    rows = np.repeat(grey[:, :, None], channels, axis=2)
+    raw = b"".join(b"\0" + row.tobytes() for row in rows)
+    head = struct.pack(">IIBBBBB", 32, 32, 16, colour_type, 0, 0, 0)
+
+    def save(path):
+        chunks = (b"IHDR", head), (b"IDAT", zlib.compress(raw)), (b"IEND", b"")
+        path.write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(chunk(*each) for each in chunks))
+
+    return save
 
 
 def turned(path):
@@ -344,6 +445,18 @@ PICTURES = {
         of_16_bits(4095),
         {"pixel_range": "0,4095"},
         GREY,
+    ),
+    "16-bit colours, or grey with transparency (PNG, TIFF, PPM)": (
+        "x.png",
+        coloured_16_bits(4),
+        {},
+        GREY,
+    ),
+    "16-bit colours, or grey with transparency, `--pixel-range`": (
+        "x.png",
+        coloured_16_bits(2, 4095),
+        {"pixel_range": "0,4095"},
+        "x.png: a grey picture, or one of 8 bits .*, got RGB of more bits, which Pillow brings to",
     ),
     "32-bit integers or floats": (
         "x.tif",
@@ -408,6 +521,45 @@ def test_pictures(row, tmp_path):
     red = np.asarray(image)[:, :, 0].astype(int)
     expected = np.broadcast_to(outcome, (32, 32))
     assert np.abs(red - expected).max() <= (12 if name.endswith("jpg") else 1)
+
+
+@pytest.mark.parametrize("colour_type", [2, 4, 6])
+@pytest.mark.parametrize("pixel_range", ["0,4095", "own"])
+def test_a_range_is_never_ignored_in_a_deep_png(colour_type, pixel_range, tmp_path):
+    path = tmp_path / "deep.png"
+    coloured_16_bits(colour_type, 4095)(path)
+    with pytest.raises(PipelineError, match=r"--pixel-range, got RGBA? of more bits"):
+        open_image(path, Decoding(pixel_range=pixel_range))
+
+
+@pytest.mark.parametrize("white", [4095, 65_535])
+@pytest.mark.parametrize("magic", ["P5", "P6"])
+def test_nor_where_a_ppm_states_its_white(magic, white, tmp_path):
+    path = tmp_path / "deep.ppm"
+    values = np.full((8, 8, 3 if magic == "P6" else 1), white, dtype=">u2")
+    path.write_bytes(f"{magic} 8 8 {white}\n".encode() + values.tobytes())
+    assert (np.asarray(open_image(path)) == 255).all()
+    if (magic, white) == ("P5", 65_535):
+        assert (np.asarray(open_image(path, Decoding(pixel_range="0,131070"))) == 128).all()
+        return
+    with pytest.raises(PipelineError, match="which Pillow brings to another depth itself"):
+        open_image(path, Decoding(pixel_range="0,4095"))
+
+
+@pytest.mark.parametrize("compression", [None, "tiff_lzw"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_tiff_is_turned_when_asked_and_as_stored_else(orientation, compression, tmp_path):
+    pixels = np.arange(16 * 8 * 3, dtype=np.uint8).reshape(16, 8, 3)
+    tiff, png = tmp_path / "x.tif", tmp_path / "x.png"
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    picture = Image.fromarray(pixels)
+    picture.save(tiff, exif=exif, compression=compression)
+    picture.save(png, exif=exif)
+    assert np.array_equal(np.asarray(open_image(tiff)), pixels)
+    as_asked = [np.asarray(open_image(path, Decoding(exif=True))) for path in (tiff, png)]
+    assert np.array_equal(*as_asked)
+    assert np.array_equal(as_asked[0], pixels) == (orientation == 1)
 
 
 def test_the_page_has_these_rows():
