@@ -39,7 +39,8 @@ HEADINGS = {
     "worst_class": "the smallest class accuracy",
     "nll": "negative log likelihood: how sure it is of what is true; less is better",
     "ece": "expected calibration error, 15 bins; less is better",
-    "margin_correlation": "Spearman's correlation of a class's training count and mean margin",
+    "margin_correlation": "Spearman's correlation of a class's training count and mean margin (its "
+    "logit over the norm of its row of the head)",
     "logit_correlation": "the same with its mean logit",
 }
 SECTIONS = {
@@ -54,7 +55,8 @@ SECTIONS = {
 FIGURE_WORDS = {
     "curves": (
         "From the commonest class to the rarest",
-        "A model without a bias has level lines; rho is the rank correlation with training counts.",
+        "A margin is a class's logit over the norm of its row of the head. A model without a bias "
+        "has level lines; rho is the rank correlation with training counts.",
     ),
     "confusion": (
         "What is taken for what",

@@ -1,6 +1,7 @@
 """`report`: one page of HTML that says what rectification did to a model, and what to do."""
 
 import json
+import shlex
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
@@ -17,7 +18,7 @@ from marr_pipeline.names import REFERENCES
 from marr_pipeline.plots import PlotError
 from marr_pipeline.plots.save import svg_text
 from marr_pipeline.progress import Progress, silent
-from marr_pipeline.rectify.fit import canonical_key, parse_method_key
+from marr_pipeline.rectify.fit import canonical_key, parse_method_key, preset_settings
 from marr_pipeline.rectify.rectifier import Rectifier
 from marr_pipeline.rectify.settings import RectifySettings
 from marr_pipeline.report.bootstrap import Bootstrap
@@ -30,8 +31,10 @@ from marr_pipeline.report.priors import under_priors
 from marr_pipeline.workflows.cached import (
     CacheLike,
     EvaluationRows,
+    dataset_name,
     missing_needs,
     opened,
+    with_fit_split,
 )
 from marr_pipeline.workflows.checks import find
 from marr_pipeline.workflows.compare import fit_and_score
@@ -119,8 +122,11 @@ def write_report(
         progress(parts.index(part), len(parts), f"{part}: {note}" if note else part)
 
     asked = tuple(dict.fromkeys(map(canonical_key, METHODS if methods is None else methods)))
-    cached = opened(cache)
-    shown = _shown(cached, rectifiers, split=split, any_head=any_head)
+    cached, paths = opened(cache), [Path(path) for path in rectifiers]
+    page_options = ["--split", split, "--resamples", str(resamples)]
+    if methods is not None:
+        page_options += ["--methods", ",".join(asked)]
+    shown = _shown(cached, paths, split=split, any_head=any_head)
     begin("methods")
     scored, passed_over = _scored(cached, shown, asked, split=split)
     standings = compare_methods(
@@ -158,7 +164,13 @@ def write_report(
         priors=priors,
         sweep=swept,
         provenance=_provenance(cached, shown.rectifiers),
-        commands=_commands(cached, rectifiers, split, output),
+        commands=_commands(
+            cached,
+            {path: shown.rectifiers[path.stem] for path in paths},
+            page_options=page_options,
+            any_head=["--any-head"] if any_head else [],
+            output=output,
+        ),
         passed_over={**passed_over, **missing},
     )
     html = render(page)
@@ -195,7 +207,7 @@ def _scored(
         cached, (*REFERENCES, *keys), split=split, seed=0, failed=passed_over, progress=silent
     )
     of_files = {
-        key: _scored_file(shown.rows, rectifier)
+        key: _scored_file(shown.rows, rectifier, scored)
         for key, rectifier in shown.rectifiers.items()
         if key not in REFERENCES
     }
@@ -209,8 +221,14 @@ def _scored(
     return {**first, **of_files, **others}, passed_over
 
 
-def _scored_file(rows: EvaluationRows, rectifier: Rectifier) -> Scored:
-    """A rectifier on the rows, and what its file says of the fit."""
+def _scored_file(
+    rows: EvaluationRows, rectifier: Rectifier, fitted: Mapping[str, Scored]
+) -> Scored:
+    """A rectifier on the rows, and what its file says of the fit.
+
+    How many numbers were fitted it does not say; another fit of the method here has as many.
+    """
+    counts = (one.facts["parameters"] for one in fitted.values() if one.method == rectifier.method)
     scores, said = rows.scores(rectifier), rectifier.metadata
     averages = rows.averages(rectifier, scores)
     return Scored(
@@ -221,7 +239,7 @@ def _scored_file(rows: EvaluationRows, rectifier: Rectifier) -> Scored:
         facts={
             "margin_correlation": averages.margin_correlation,
             "logit_correlation": averages.logit_correlation,
-            "parameters": float("nan"),
+            "parameters": next(counts, float("nan")),
             "seconds": float(said.get("seconds", "nan")),
         },
     )
@@ -344,13 +362,42 @@ def _provenance(cached: Cache, rectifiers: Mapping[str, Rectifier]) -> dict[str,
     return found
 
 
-def _commands(cached: Cache, rectifiers: Iterable[Path], split: str, output: Path) -> list[str]:
-    """How to make this page and its numbers again."""
-    files = " ".join(str(path) for path in rectifiers)
-    given = [] if files else [f"pipeline rectify {cached.path} -o marr.safetensors"]
-    return [
-        *given,
-        f"pipeline report {cached.path} {files} --split {split} -o {output}".replace("  ", " "),
-        f"pipeline compare {cached.path} --split {split}",
-        f"pipeline sweep {cached.path} --gamma 0:1.6:0.2 --l2 {','.join(map(str, RIDGES))}",
+def _commands(
+    cached: Cache,
+    rectifiers: Mapping[Path, Rectifier],
+    *,
+    page_options: Sequence[str],
+    any_head: Sequence[str],
+    output: Path,
+) -> list[str]:
+    """How to make this page, the rectifiers given and the page's numbers again."""
+    path = str(cached.path)
+    ridges = ",".join(map(str, RIDGES))
+    fits = [
+        ["rectify", path, *_fit_options(cached, one), "-o", str(file)]
+        for file, one in rectifiers.items()
+        if one.metadata.get("cache_fingerprint") == cached.fingerprint
     ]
+    commands = [
+        *fits,
+        ["report", path, *map(str, rectifiers), *page_options, *any_head, "-o", str(output)],
+        ["compare", path, *page_options],
+        ["sweep", path, "--gamma", "0:1.6:0.2", "--l2", ridges, "--eval-split", page_options[1]],
+    ]
+    return [shlex.join(["pipeline", *command]) for command in commands]
+
+
+def _fit_options(cached: Cache, rectifier: Rectifier) -> list[str]:
+    """The options of `rectify` by which a rectifier differs from the default of the command."""
+    said = rectifier.metadata
+    preset = str(said.get("preset", "default"))
+    usual = with_fit_split(
+        cached, preset_settings(preset, method=rectifier.method, dataset=dataset_name(cached))
+    )
+    options = ["--method", rectifier.method, "--preset", preset]
+    for name, expected in vars(usual).items():
+        value = said.get(name, expected)
+        if name not in ("method", "preset") and value not in (expected, None):
+            option = f"--{name.replace('_', '-')}"
+            options += [option] if isinstance(expected, bool) else [option, str(value)]
+    return options

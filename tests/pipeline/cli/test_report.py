@@ -1,11 +1,14 @@
 """`pipeline report`: what the page says, and that it works in a browser."""
 
 import re
+import shlex
+from html import unescape
 
 import numpy as np
 import pytest
 from browser import CHROMIUM, Browser
 from caches import write_splits
+from safetensors.numpy import load
 
 from marr_pipeline.cache import SplitArrays
 from marr_pipeline.workflows.report import write_report
@@ -73,6 +76,31 @@ def test_an_unknown_method_is_answered_with_those_that_exist(digits_cache, run, 
     assert not (tmp_path / "r.html").exists()
 
 
+def test_the_page_says_how_to_make_it_again(digits_cache, run, tmp_path):
+    fitted = tmp_path / "my fit.safetensors"
+    options = ("--method", "lws", "--gamma", "0.4", "--tolerance", "1e-5")
+    assert run("rectify", digits_cache, *options, "-o", fitted).code == 0
+    done = run(
+        *("report", digits_cache, fitted, "--methods", "lws:default,tau-norm"),
+        *("--resamples", "150", "-o", tmp_path / "r.html"),
+    )
+    assert done.code == 0, done.err
+    html = unescape((tmp_path / "r.html").read_text())
+    lines = html.split("<pre>")[1].split("</pre>")[0].splitlines()
+    again = [shlex.split(line)[1:] for line in lines]
+    page = ["--split", "test", "--resamples", "150", "--methods", "lws,tau-norm"]
+    assert again[1] == ["report", *map(str, (digits_cache, fitted)), *page, "-o", again[1][-1]]
+    assert again[2] == ["compare", str(digits_cache), *page]
+    first = fitted.read_bytes()
+    fitted.unlink()
+    assert run(*again[0]).code == 0
+    tensors = [load(content) for content in (first, fitted.read_bytes())]
+    for name, tensor in tensors[0].items():
+        np.testing.assert_array_equal(tensor, tensors[1][name])
+    main = html.split('<tr class="main">')[1].split("</tr>")[0]
+    assert re.search(r'data-value="10"', main)  # of numbers fitted, which the file does not say
+
+
 def test_a_page_of_training_rows_says_so(digits_cache, run, tmp_path):
     done = run(
         *("report", digits_cache, "--split", "train", "--methods", "marr:default"),
@@ -126,6 +154,17 @@ def test_all_of_it_works_by_keyboard_alone(page, width, tmp_path):
         assert value(sort) == "ascending"
         assert [float(text.split()[0]) for text in value(column("methods", 1))] == overall[::-1]
         assert value("document.querySelectorAll('#table-methods [aria-sort]').length") == 1
+
+        order = "[...document.querySelectorAll('#table-classes tbody tr')].map(it => it.cells"
+        value("document.getElementById('search').value = ''")
+        value("document.getElementById('search').dispatchEvent(new Event('input'))")
+        value("document.querySelectorAll('#table-classes th button')[3].click()")
+        assert value(f"{order}[3].textContent)") == ["many", "medium", "few"]
+        value("document.querySelectorAll('#table-classes tbody tr')[0].cells[8].textContent = '3d'")
+        value("document.querySelectorAll('#table-classes tbody tr')[1].cells[8].textContent = 'a'")
+        value("document.querySelectorAll('#table-classes tbody tr')[2].cells[8].textContent = 'Z'")
+        value("document.querySelectorAll('#table-classes th button')[8].click()")
+        assert value(f"{order}[8].textContent)") == ["3d", "a", "Z"]  # by letters, as names are
 
         browser.tab_to("it.id === 'prior'")
         uniform = value(column("priors", 1))
