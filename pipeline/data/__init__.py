@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 
 from marr_pipeline.data.dataset import LongTailedDataset
-from marr_pipeline.data.folder import folder_source
+from marr_pipeline.data.folder import NO_SPLIT, folder_source
 from marr_pipeline.data.listed import LISTED, OFFICIAL, listed_source
 from marr_pipeline.data.longtail import RowNumbers
 from marr_pipeline.data.normalise import (
@@ -132,7 +132,7 @@ def load_dataset(
             f"got some; they are for {', '.join(LISTED)}"
         )
     reading: dict[str, object] = {
-        "val_is": val_is,
+        "val_is": None if val_is == NO_SPLIT else val_is,
         "class_order": class_order is not None,
         "exif": decoding.exif,
         "pixel_range": decoding.pixel_range,

@@ -23,6 +23,8 @@ from marr_pipeline.protocols import PROTOCOLS
 
 SPLIT_FOLDERS = {"train": ("train", "training"), "tune": ("tune",), "test": ("test", "testing")}
 VALIDATION = ("val", "valid", "validation")
+NO_SPLIT = "none"
+"""What a validation folder is for a checkpoint that was trained without it."""
 LEFT_BEHIND = frozenset({"@eadir", "thumbs.db", "desktop.ini", "__macosx"})
 """By file managers and archives, in lower case, beside all that begins with a dot."""
 
@@ -117,7 +119,7 @@ def _split_folders(root: Path, val_is: str | None) -> tuple[dict[str, str], list
         split: [name for name in there if name.lower() in names]
         for split, names in SPLIT_FOLDERS.items()
     }
-    validation = [name for name in there if name.lower() in VALIDATION]
+    validation = [name for name in there if name.lower() in VALIDATION and val_is != NO_SPLIT]
     if not found["train"]:
         inner = next((name for name in there if (root / name / "train").is_dir()), None)
         hint = f"give --data-root {root / inner}" if inner else "move the training images there"
@@ -130,7 +132,7 @@ def _split_folders(root: Path, val_is: str | None) -> tuple[dict[str, str], list
             f"--val-is: tune or test expected, as {root} has {validation[0]}/ and no test/, got "
             "none; say whether it is for choosing settings (tune) or for scoring only (test)"
         )
-    if val_is is not None and not validation:
+    if val_is not in (None, NO_SPLIT) and not validation:
         raise ConfigError(
             f"--val-is: a folder val/, valid/ or validation/ in {root} expected, got none; leave "
             "it out"

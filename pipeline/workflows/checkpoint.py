@@ -18,6 +18,7 @@ from marr_pipeline.backbone.checkpoints.foreign import (
 )
 from marr_pipeline.backbone.checkpoints.matching import match_tensors
 from marr_pipeline.backbone.networks.classifier import check_images
+from marr_pipeline.data.folder import NO_SPLIT
 from marr_pipeline.data.normalise import Normalisation, parse_normalisation
 from marr_pipeline.device import resolve_device
 from marr_pipeline.distributed import ALONE, Ranks
@@ -160,6 +161,9 @@ def _own_network(
         )
     of_data = ("imbalance_ratio", "data_seed", "tune_fraction", "image_size", *OF_READING)
     as_trained = replace(request, **{field: fixed[field] for field in of_data})
+    has_own_tune = "tune" in stored.record.rows and not fixed["tune_fraction"]
+    if trained_on["name"] == "folder" and as_trained.val_is is None and not has_own_tune:
+        as_trained = replace(as_trained, val_is=NO_SPLIT)  # a val/ there was passed over
     dataset = requested_dataset(
         as_trained, trained_on=stored.record, is_dry=is_dry, listener=listener
     )

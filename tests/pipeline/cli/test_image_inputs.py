@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from marr_pipeline.cache import open_cache
+
 NETWORK = ("--backbone", "resnet8", "--iterations", 2, "--batch-size", 8)
 
 
@@ -52,6 +54,22 @@ def test_from_a_folder_to_its_scores(root, run, tmp_path):
     assert scores["per_class"][1] is None
     names = run("inspect", tmp_path / "a.h5").out
     assert names.index("2") >= 0
+
+
+def test_a_checkpoint_that_passed_val_over_says_so_itself(root, run, tmp_path):
+    (root / "valid").rename(tmp_path / "away")
+    data = ("--dataset", "folder", "--data-root", root)
+    trained = run("train", *data, *NETWORK, "-o", tmp_path / "a.pt")
+    assert trained.code == 0, trained.err
+    (tmp_path / "away").rename(root / "valid")
+    extract = ("extract", *data, "--checkpoint", tmp_path / "a.pt", "--views", 0)
+    extracted = run(*extract, "-o", tmp_path / "a.h5", "--json")
+    assert extracted.code == 0, extracted.err
+    assert "folders that are no split passed over: valid" in extracted.err
+    assert list(open_cache(tmp_path / "a.h5").splits) == ["train"]
+    other = run(*extract, "--val-is", "test", "-o", tmp_path / "b.h5")
+    assert other.code == 3
+    assert "--val-is: none expected, with which" in other.error
 
 
 def test_a_dry_run_decodes_no_image(root, run, tmp_path):
