@@ -1,7 +1,6 @@
 """`report`: one page of HTML that says what rectification did to a model, and what to do."""
 
 import json
-import shlex
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
@@ -18,7 +17,7 @@ from marr_pipeline.names import REFERENCES
 from marr_pipeline.plots import PlotError
 from marr_pipeline.plots.save import svg_text
 from marr_pipeline.progress import Progress, silent
-from marr_pipeline.rectify.fit import canonical_key, parse_method_key, preset_settings
+from marr_pipeline.rectify.fit import canonical_key, parse_method_key
 from marr_pipeline.rectify.rectifier import Rectifier
 from marr_pipeline.rectify.settings import RectifySettings
 from marr_pipeline.report.bootstrap import Bootstrap
@@ -31,16 +30,15 @@ from marr_pipeline.report.priors import under_priors
 from marr_pipeline.workflows.cached import (
     CacheLike,
     EvaluationRows,
-    dataset_name,
     missing_needs,
     opened,
-    with_fit_split,
 )
 from marr_pipeline.workflows.checks import find
 from marr_pipeline.workflows.compare import fit_and_score
 from marr_pipeline.workflows.evaluate import Evaluation, evaluate
 from marr_pipeline.workflows.figures import FIGURES, draw
 from marr_pipeline.workflows.rectify import rectify_cache
+from marr_pipeline.workflows.repeat import commands
 from marr_pipeline.workflows.sweep import sweep
 
 METHODS = ("temperature", "lws", "tau-norm", "marr", "marr:paper", "crt")
@@ -164,9 +162,10 @@ def write_report(
         priors=priors,
         sweep=swept,
         provenance=_provenance(cached, shown.rectifiers),
-        commands=_commands(
+        commands=commands(
             cached,
             {path: shown.rectifiers[path.stem] for path in paths},
+            ridges=RIDGES,
             page_options=page_options,
             any_head=["--any-head"] if any_head else [],
             output=output,
@@ -360,44 +359,3 @@ def _provenance(cached: Cache, rectifiers: Mapping[str, Rectifier]) -> dict[str,
                 f"{name} {value}" for name, value in shown.items() if value is not None
             )
     return found
-
-
-def _commands(
-    cached: Cache,
-    rectifiers: Mapping[Path, Rectifier],
-    *,
-    page_options: Sequence[str],
-    any_head: Sequence[str],
-    output: Path,
-) -> list[str]:
-    """How to make this page, the rectifiers given and the page's numbers again."""
-    path = str(cached.path)
-    ridges = ",".join(map(str, RIDGES))
-    fits = [
-        ["rectify", path, *_fit_options(cached, one), "-o", str(file)]
-        for file, one in rectifiers.items()
-        if one.metadata.get("cache_fingerprint") == cached.fingerprint
-    ]
-    commands = [
-        *fits,
-        ["report", path, *map(str, rectifiers), *page_options, *any_head, "-o", str(output)],
-        ["compare", path, *page_options],
-        ["sweep", path, "--gamma", "0:1.6:0.2", "--l2", ridges, "--eval-split", page_options[1]],
-    ]
-    return [shlex.join(["pipeline", *command]) for command in commands]
-
-
-def _fit_options(cached: Cache, rectifier: Rectifier) -> list[str]:
-    """The options of `rectify` by which a rectifier differs from the default of the command."""
-    said = rectifier.metadata
-    preset = str(said.get("preset", "default"))
-    usual = with_fit_split(
-        cached, preset_settings(preset, method=rectifier.method, dataset=dataset_name(cached))
-    )
-    options = ["--method", rectifier.method, "--preset", preset]
-    for name, expected in vars(usual).items():
-        value = said.get(name, expected)
-        if name not in ("method", "preset") and value not in (expected, None):
-            option = f"--{name.replace('_', '-')}"
-            options += [option] if isinstance(expected, bool) else [option, str(value)]
-    return options
