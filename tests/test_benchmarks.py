@@ -6,7 +6,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+
+from marr_pipeline.cache import open_cache
 
 FOLDER = Path(__file__).parents[1] / "benchmarks"
 ROWS = ["--samples", "300", "--classes", "5", "--features", "4"]
@@ -63,8 +66,18 @@ def test_methods_are_compared_on_the_same_images(digits_cache, tmp_path):
     assert methods["softmax + marr"]["vs_softmax"]["p_holm"] <= 1
 
 
+def test_a_cache_is_cut_to_its_logits(digits_cache, tmp_path):
+    done = run_script("embedded_cache", digits_cache, "-o", tmp_path / "cut.h5")
+    assert done.returncode == 0, done.stderr
+    whole, cut = open_cache(digits_cache), open_cache(tmp_path / "cut.h5")
+    assert cut.meta("cut")["cut_from"] == whole.fingerprint
+    for name, split in whole.splits.items():
+        assert cut.split(name).features is None
+        np.testing.assert_array_equal(cut.split(name).logits, split.logits.astype(np.float16))
+
+
 def test_every_script_with_a_command_is_tried_and_listed():
     scripts = {path.stem for path in FOLDER.glob("*.py") if "__main__" in path.read_text()}
-    assert scripts == {*SCRIPTS, "methods"}
+    assert scripts == {*SCRIPTS, "methods", "embedded_cache"}
     readme = (FOLDER / "README.md").read_text()
     assert all(f"python benchmarks/{name}.py" in readme for name in scripts)

@@ -46,6 +46,7 @@ CHANGES: dict[str, str] = {
         ),
         "Scores are judged by the share of rows, and the remedy is `--scale`.",
     ),
+    "refuse.rows.bad-float-labels.npz/*": "Labels that are whole floats are read.",
     "refuse.rows.bad-predictions.npz/commands/0/said/0": "One column may be a binary score.",
     "refuse.rows.bad-one-class.csv/commands/0/said/0": "One column may be a binary score.",
     "refuse.rows.bad-tuple.pt/commands/0/said/0": "It says what is in the tuple.",

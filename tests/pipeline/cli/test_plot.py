@@ -302,7 +302,7 @@ def test_geometry_refuses_what_has_no_plane(run, digits_cache, tmp_path):
     options = ("--checkpoint", checkpoint, "--views", 1, "--store", "logits", "-o", cache)
     assert run("extract", "--dataset", "digits-lt", *options).code == 0
     done = run("plot", "geometry", cache, "-o", output)
-    assert (done.code, "got a cache without features; extract" in done.error) == (3, True)
+    assert (done.code, "got a cache without features; put both into it" in done.error) == (3, True)
     head = tmp_path / "crt.safetensors"
     assert run("rectify", digits_cache, "--method", "crt", "-o", head).code == 0
     done = run("plot", "geometry", digits_cache, head, "-o", output)

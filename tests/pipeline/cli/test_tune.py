@@ -145,7 +145,7 @@ def test_sgd_makes_the_final_fit_alone(run, held_out_cache):
 def test_tuning_on_the_test_split_is_refused(run, plain_cache):
     done = run("rectify", plain_cache, "--tune", "auto", "--fit-split", "test", "--json")
     assert (done.code, done.out) == (5, "")
-    with pytest.raises(LeakError, match="what is fitted on the test images cannot be scored"):
+    with pytest.raises(LeakError, match="what is fitted on the test samples cannot be scored"):
         rectify_cache(plain_cache, RectifySettings(fit_split="test"))
 
 

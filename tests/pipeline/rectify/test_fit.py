@@ -142,7 +142,7 @@ def test_an_absent_class_and_a_dead_row_are_bearable_and_named():
         fit = fit_rectifier(inputs, replace(EXACT, center=center))
         assert fit.status is FitStatus.CONVERGED
         assert float(fit.rectifier.own["beta"][5]) == 0.0
-        assert any("1 of 7 classes have no training image" in text for text in fit.warnings)
+        assert any("1 of 7 classes have no training sample" in text for text in fit.warnings)
         assert any("weight norm of 0" in text for text in fit.warnings)
 
 
