@@ -90,13 +90,21 @@ def read_tensor_file(path: Path, *, mapped: bool = False) -> object:
         _check_kind(opening, path)
         if opening[8:9] == b"{":  # after the length of its JSON
             return load_file(path)
-        # Files older than torch 1.6 are no zip and cannot be mapped.
-        is_mappable = mapped and zipfile.is_zipfile(path)
-        with warnings.catch_warnings(), torch.serialization.safe_globals(_SAFE):
+        # Files older than torch 1.6 are no zip and cannot be mapped; by the suffix .safetensors
+        # torch would take any file for one.
+        is_mappable = mapped and zipfile.is_zipfile(path) and path.suffix != ".safetensors"
+        with (
+            warnings.catch_warnings(),
+            torch.serialization.safe_globals(_SAFE),
+            path.open("rb") as file,
+        ):
             # What torch warns of, it then refuses; the one line of that error is enough.
             warnings.simplefilter("ignore")
             content: object = torch.load(
-                path, map_location="cpu", weights_only=True, mmap=is_mappable
+                path if is_mappable else file,
+                map_location="cpu",
+                weights_only=True,
+                mmap=is_mappable,
             )
     except pickle.UnpicklingError as error:
         # Its text is a page long and advises to run the code.

@@ -164,6 +164,13 @@ def test_its_logits_are_the_networks_own(tmp_path, packaging):
     torch.testing.assert_close(logits, logits_of(network), rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize("mapped", [True, False])
+def test_a_file_by_torch_save_under_the_suffix_of_safetensors(tmp_path, mapped):
+    torch.save(state(), tmp_path / "theirs.safetensors")
+    found = read_tensor_file(tmp_path / "theirs.safetensors", mapped=mapped)
+    assert all(torch.equal(found[name], value) for name, value in state().items())
+
+
 @pytest.mark.parametrize("suffix", [".safetensors", ".bin"])
 def test_safetensors_under_any_suffix(tmp_path, suffix):
     save_file(state("model."), tmp_path / f"theirs{suffix}")
