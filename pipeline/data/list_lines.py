@@ -92,7 +92,7 @@ def read_lines(path: Path, on_disk: Callable[[str], str]) -> ListLines:
         ) from error
     lines, faults = text.splitlines(), Faults(path)
     header = next((at for at, line in enumerate(lines) if line.strip()), 0)
-    delimiter = _delimiter(path, lines[header]) if lines else None
+    delimiter = _delimiter(path, lines[header]) if text.strip() else None
     columns: tuple[str, ...] = ()
     if delimiter is None:
         entries = list(_text_entries(lines, faults))
