@@ -88,7 +88,9 @@ def read_tensor_file(path: Path, *, mapped: bool = False) -> object:
         with path.open("rb") as file:
             opening = file.read(64)
         _check_kind(opening, path)
-        if opening[8:9] == b"{":  # after the length of its JSON
+        by_torch = opening[:1] == b"\x80" or zipfile.is_zipfile(path)
+        is_named_so = path.suffix == ".safetensors" and not by_torch
+        if opening[8:9] == b"{" or is_named_so:  # after the length of its JSON
             return load_file(path)
         # Files older than torch 1.6 are no zip and cannot be mapped; by the suffix .safetensors
         # torch would take any file for one.
