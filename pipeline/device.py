@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import torch
 
@@ -52,6 +53,31 @@ def training_precision(device: torch.device) -> torch.dtype:
     capabilities: dict[str, object] = getattr(torch.cpu, "get_capabilities", dict)()
     native = any(capabilities.get(flag, False) for flag in ("avx512_bf16", "amx_bf16"))
     return torch.bfloat16 if native else torch.float32
+
+
+def available_bytes(device: torch.device) -> int:
+    """Memory that is free or would be freed on demand, for choices that change no result.
+
+    On a CPU as Linux counts it, within the container's limit; where neither is told, 0.
+    """
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0])
+    found = []
+    for line in _words_of("/proc/meminfo"):
+        if line[0] == "MemAvailable:":
+            found.append(1024 * int(line[1]))
+    limits = [_words_of(f"/sys/fs/cgroup/memory.{name}") for name in ("max", "current")]
+    if all(line and line[0][0].isdigit() for line in limits):
+        found.append(int(limits[0][0][0]) - int(limits[1][0][0]))
+    return max(0, min(found, default=0))
+
+
+def _words_of(path: str) -> list[list[str]]:
+    """The words of each line of a file of the system's; none where it does not have it."""
+    try:
+        return [line.split() for line in Path(path).read_text(encoding="ascii").splitlines()]
+    except OSError:
+        return []
 
 
 def dtype_name(dtype: torch.dtype) -> str:

@@ -9,13 +9,14 @@ affine in the features can be folded into the linear head that made the logits, 
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, replace
-from typing import Any, Self
+from dataclasses import MISSING, dataclass, field, fields, replace
+from typing import Any, Literal, Self
 
 import torch
 from torch import Tensor, nn
 
 from marr_pipeline.errors import DataError
+from marr_pipeline.rectify.rows.source import unit_rows
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,12 +27,15 @@ class Rectifier:
         scale: (K,) float64.
         shift: (K,) float64.
         own: the method's own numbers, float64: for MARR `omega`, `beta`, `weight_norm`, (K,) each.
+        log_prior: (K,) float64 logarithm of the class shares that the probabilities stand for;
+            None where they are unknown.
         metadata: method, settings, how the fit ended, and the fingerprints of cache and head.
     """
 
     scale: Tensor
     shift: Tensor
     own: Mapping[str, Tensor] = field(default_factory=dict)
+    log_prior: Tensor | None = None
     metadata: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -49,9 +53,9 @@ class Rectifier:
         """The method's name."""
         return str(self.metadata["method"])
 
-    def apply(self, logits: Tensor, features: Tensor | None = None) -> Tensor:
+    def apply(self, logits: Tensor | None, features: Tensor | None = None) -> Tensor:
         """Rectified logits (..., K) float64 of logits (..., K) and features (..., D)."""
-        return affine_logits(logits.double(), self.scale, self.shift)
+        return affine_logits(_known_logits(logits), self.scale, self.shift)
 
     def centred(self) -> Self:
         """The same probabilities from shifts of mean 0, as averages of logits are compared."""
@@ -64,13 +68,16 @@ class Rectifier:
     def tensors(self) -> dict[str, Tensor]:
         """All of its numbers by name, as its file holds them."""
         parts = {name: getattr(self, name) for name in ("scale", "shift", *self.part_names())}
-        return {**parts, **self.own}
+        prior = {} if self.log_prior is None else {"log_prior": self.log_prior}
+        return {**parts, **prior, **self.own}
 
     @classmethod
     def part_names(cls) -> list[str]:
-        """The tensors of this kind beside `scale` and `shift`."""
+        """The tensors of this kind beside `scale` and `shift`: what it cannot be made without."""
         shared = {each.name for each in fields(Rectifier)}
-        return [each.name for each in fields(cls) if each.name not in shared]
+        return [
+            each.name for each in fields(cls) if each.name not in shared and each.default is MISSING
+        ]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,20 +87,24 @@ class HeadRectifier(Rectifier):
     Attributes:
         weight: (K, D) float64.
         bias: (K,) float64.
+        normalise: `unit` if it takes rows of features brought to length 1.
     """
 
     weight: Tensor
     bias: Tensor
+    normalise: Literal["none", "unit"] = "none"
 
     @property
     def num_features(self) -> int:
         """D."""
         return self.weight.shape[1]
 
-    def apply(self, logits: Tensor, features: Tensor | None = None) -> Tensor:
+    def apply(self, logits: Tensor | None, features: Tensor | None = None) -> Tensor:
         """Rectified logits (..., K) float64 of features (..., D); the old logits are not used."""
-        new = _known_features(features, self.num_features) @ self.weight.T + self.bias
-        return affine_logits(new, self.scale, self.shift)
+        known = _known_features(features, self.num_features)
+        if self.normalise == "unit":
+            known = unit_rows(known)
+        return affine_logits(known @ self.weight.T + self.bias, self.scale, self.shift)
 
     def margin_norm(self, weight_norm: Tensor) -> Tensor:
         """(K,) norms of the new head's rows."""
@@ -124,9 +135,9 @@ class ConfidenceRectifier(Rectifier):
         """D."""
         return len(self.confidence_weight)
 
-    def apply(self, logits: Tensor, features: Tensor | None = None) -> Tensor:
+    def apply(self, logits: Tensor | None, features: Tensor | None = None) -> Tensor:
         """Rectified logits (..., K) float64 of logits (..., K) and features (..., D)."""
-        logits = logits.double()
+        logits = _known_logits(logits)
         new = affine_logits(logits, self.scale, self.shift)
         features = _known_features(features, self.num_features)
         raw = features @ self.confidence_weight + self.confidence_bias
@@ -147,6 +158,11 @@ def fold_(linear: nn.Linear, rectifier: Rectifier) -> nn.Linear:
         DataError: no linear layer, another shape of head, or a rectifier that is not affine in
             the features.
     """
+    if isinstance(rectifier, HeadRectifier) and rectifier.normalise == "unit":
+        raise DataError(
+            "fold: a rectifier that is affine in the features expected, got a head for features of "
+            "length 1; bring them to it before this layer, or fit with normalise standard"
+        )
     if isinstance(rectifier, ConfidenceRectifier):
         raise DataError(
             f"fold: a rectifier that is affine in the features expected, got {rectifier.method}, "
@@ -187,6 +203,20 @@ def affine_logits(logits: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
 def mixed_logits(logits: Tensor, new: Tensor, raw_confidence: Tensor) -> Tensor:
     """logits + sigmoid(raw_confidence) * (new - logits): (..., K), one confidence (...) a row."""
     return torch.lerp(logits, new, torch.sigmoid(raw_confidence)[..., None])
+
+
+def _known_logits(logits: Tensor | None) -> Tensor:
+    """`logits` (..., K) in float64.
+
+    Raises:
+        DataError: there are none.
+    """
+    if logits is None:
+        raise DataError(
+            "logits: those of every sample expected, which this rectifier is made for, got none; "
+            "give them too"
+        )
+    return logits.double()
 
 
 def _known_features(features: Tensor | None, num_features: int) -> Tensor:

@@ -16,10 +16,11 @@ from torch import Tensor
 
 from marr_pipeline.errors import DataError
 from marr_pipeline.files import replacing
+from marr_pipeline.names import FEATURE_NORMALISATIONS
 from marr_pipeline.rectify.rectifier import ConfidenceRectifier, HeadRectifier, Rectifier
 
 FORMAT = "marr-rectifier"
-FORMAT_VERSION = "1.0"
+FORMAT_VERSION = "1.1"
 KINDS: tuple[type[Rectifier], ...] = (ConfidenceRectifier, HeadRectifier, Rectifier)
 """A file is of the first kind whose tensors it has."""
 SHAPES = {
@@ -27,6 +28,7 @@ SHAPES = {
     "shift": "K",
     "weight": "KD",
     "bias": "K",
+    "log_prior": "K",
     "confidence_weight": "D",
     "confidence_bias": "1",
 }
@@ -36,7 +38,10 @@ SHAPES = {
 def save_rectifier(rectifier: Rectifier, path: Path) -> None:
     """Write a `.safetensors` file, complete or not at all."""
     header = {"format": FORMAT, "format_version": FORMAT_VERSION}
-    header |= {key: json.dumps(value) for key, value in rectifier.metadata.items()}
+    stored = dict(rectifier.metadata)
+    if isinstance(rectifier, HeadRectifier) and rectifier.normalise == "unit":
+        stored["normalise"] = rectifier.normalise
+    header |= {key: json.dumps(value) for key, value in stored.items()}
     tensors = {name: tensor.contiguous() for name, tensor in rectifier.tensors().items()}
     content = save(tensors, header)
     with replacing(path) as partial:
@@ -70,8 +75,11 @@ def load_rectifier(path: Path) -> Rectifier:
         )
     metadata = _read_metadata(header, path)
     kind = next(kind for kind in KINDS if tensors.keys() >= set(kind.part_names()))
-    _check_tensors(tensors, ("scale", "shift", *kind.part_names()), path)
-    parts = {name: tensors.pop(name) for name in ("scale", "shift", *kind.part_names())}
+    names = ("scale", "shift", *kind.part_names(), *tensors.keys() & {"log_prior"})
+    _check_tensors(tensors, names, path)
+    parts: dict[str, Any] = {name: tensors.pop(name) for name in names}
+    if kind is HeadRectifier and metadata.get("normalise") == "unit":
+        parts["normalise"] = "unit"
     return kind(**parts, own=tensors, metadata=metadata)
 
 
@@ -84,6 +92,12 @@ def _read_metadata(header: Mapping[str, str], path: Path) -> dict[str, Any]:
             raise DataError(
                 f"{path}: JSON expected under {key} in the header, got {value[:40]!r}; fit again"
             ) from error
+    normalise = metadata.get("normalise", "none")
+    if normalise not in FEATURE_NORMALISATIONS:
+        raise DataError(
+            f"{path}: normalise as one of {', '.join(FEATURE_NORMALISATIONS)} expected in the "
+            f"header, got {normalise}; update this program or fit again"
+        )
     if not isinstance(metadata.get("method"), str):
         raise DataError(
             f"{path}: the name of its method expected in the header, got "

@@ -14,6 +14,7 @@ Preset = Literal["default", "paper", "official", "tempered"]
 Optimizer = Literal["lbfgs", "newton", "sgd"]
 Reduction = Literal["plain", "weighted"]
 Sampling = Literal["instance", "class-balanced"]
+Normalise = Literal["none", "unit", "standard"]
 
 
 _MOST_L2 = 1e12
@@ -55,6 +56,8 @@ class RectifySettings:
         seed: of `sgd`'s batches and of the folds of tuning.
         tau: of logit adjustment and of tau-norm.
         keep_bias: whether tau-norm scales the head's bias with the rest or leaves it out.
+        normalise: what is done to features before a whole head: nothing, every row brought to
+            length 1, or every feature to mean 0 and deviation 1 / sqrt(D) over the rows fitted.
         sampling: how `sgd` draws its rows: every sample alike, or every class alike.
         form: of disalign, as its paper or as its released code has it.
         alpha: of tde; None for the method's own rule.
@@ -74,6 +77,7 @@ class RectifySettings:
     seed: int = 0
     tau: float = 1.0
     keep_bias: bool = False
+    normalise: Normalise = "none"
     sampling: Sampling = "instance"
     form: Literal["paper", "cvpods"] = "paper"
     alpha: float | None = None
@@ -87,6 +91,7 @@ class RectifySettings:
             ("reduction", names.REDUCTIONS),
             ("fit_split", (*names.SPLITS, None)),
             ("fit_views", names.FIT_VIEWS),
+            ("normalise", names.FEATURE_NORMALISATIONS),
             ("sampling", names.SAMPLINGS),
             ("form", names.DISALIGN_FORMS),
         ):

@@ -37,6 +37,9 @@ CHANGES: dict[str, str] = {
     "refuse.sweep/commands/3/said/0": "A ridge has a largest strength.",
     "refuse.no-argument/commands/*/said/0": "`inspect` takes rectifiers too.",
     "refuse.cache.*/commands/1/said/0": "`inspect` takes rectifiers too.",
+    "*.safetensors/format_version": "1.1: heads for normalised features, priors.",
+    "refuse.rectifier.bad-newer.*/commands/*/said/0": "The version expected is 1.1.",
+    "*/header/normalise": "A head says what is done to its features first.",
     "*/header/class_names": "A rectifier keeps the names of its classes.",
     "*/applied.npz/class_names": "What is applied names its classes.",
     **dict.fromkeys(

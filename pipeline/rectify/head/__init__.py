@@ -34,7 +34,7 @@ from marr_pipeline.rectify.inputs import FitInputs
 from marr_pipeline.rectify.problem import Problem
 from marr_pipeline.rectify.rows.blocks import BLOCK_BYTES, cut
 from marr_pipeline.rectify.rows.resources import UNLIMITED, Resources
-from marr_pipeline.rectify.rows.source import FeatureLogits
+from marr_pipeline.rectify.rows.source import FeatureLogits, FeatureRows
 from marr_pipeline.rectify.rows.weighted_rows import WeightedRows
 from marr_pipeline.rectify.settings import RectifySettings, Reduction, Sampling
 
@@ -50,13 +50,14 @@ class HeadCrossEntropy(WeightedRows):
     For the other arguments and errors see `WeightedRows`; memory is bound beside the head's size.
 
     Args:
-        features: (R, D) float16, float32 or float64, on any device, never copied whole.
+        features: (R, D) float16, float32 or float64, on any device, never copied whole; or such
+            rows to be normalised.
         offset: (K,) added to the logits in training; None for none.
     """
 
     def __init__(
         self,
-        features: Tensor,
+        features: Tensor | FeatureRows,
         labels: Tensor,
         class_weights: Tensor,
         *,
@@ -64,18 +65,19 @@ class HeadCrossEntropy(WeightedRows):
         offset: Tensor | None = None,
         resources: Resources = UNLIMITED,
     ) -> None:
-        self.num_features = features.shape[1]
+        rows = FeatureRows(features) if isinstance(features, Tensor) else features
+        self.num_features = rows.num_features
         # Chunks and reading ahead go by the logits that a pass makes, whatever head makes them.
         no_head = torch.zeros(1).expand(len(class_weights), self.num_features)
         super().__init__(
-            FeatureLogits(features=features[None], weight=no_head),
+            FeatureLogits(features=rows.features[None], weight=no_head),
             labels,
             class_weights,
             reduction=reduction,
             resources=resources,
             own_row_bytes=(4 + 8) * 2 * self.num_features,
         )
-        self._features = features
+        self._features = rows
         self._offset = torch.zeros(self.num_classes) if offset is None else offset
         at_cache = BLOCK_BYTES[self.device.type] // (4 * max(self.num_classes, self.num_features))
         self._block_rows = max(MIN_BLOCK_ROWS, at_cache)
@@ -122,7 +124,7 @@ class HeadCrossEntropy(WeightedRows):
         """
         probability = self._probabilities(head)
         weight = (self._row_weights / self._divisor).float()[:, None]
-        z = self._features.float()
+        z = self._features.block(slice(None), torch.float32)
         with_bias = torch.cat([z, torch.ones_like(z[:, :1])], 1)
         return with_bias, torch.addcmul(probability, probability, probability, value=-1) * weight
 
@@ -172,7 +174,7 @@ class HeadCrossEntropy(WeightedRows):
 
     def _over(self, rows: Tensor, weights: Tensor, resources: Resources) -> "HeadCrossEntropy":
         return HeadCrossEntropy(
-            self._features[rows],
+            self._features.take(rows),
             self._labels[rows, 0],
             weights,
             reduction=self._reduction,
@@ -225,12 +227,14 @@ class HeadCrossEntropy(WeightedRows):
     def _block_features(self, chunk: slice, dtype: torch.dtype) -> Iterator[tuple[slice, Tensor]]:
         """Rows and features (B, D) of each block of a chunk."""
         for block in cut(chunk, max_length=self._block_rows):
-            yield block, self._features[block].to(dtype)
+            yield block, self._features.block(block, dtype)
 
     def _logits_of(self, head: Tensor, offset: Tensor, rows: Tensor) -> Tensor:
         """x + offset (B, K) float64 of the rows `rows` (B,)."""
         head, offset = head.double(), offset.double()
-        return torch.addmm(head[:, -1] + offset, self._features[rows].double(), head[:, :-1].T)
+        return torch.addmm(
+            head[:, -1] + offset, self._features.block(rows, torch.float64), head[:, :-1].T
+        )
 
 
 class HeadProblem(Problem[HeadCrossEntropy]):
@@ -297,16 +301,22 @@ def build_head_problem(
 ) -> HeadProblem:
     """F of the settings over all rows of the inputs, with its ridge to a head of zeros.
 
+    Rows that are stored in another form than passes take them in are held in that form, where
+    they fit into the spare memory; a bound on memory then has that much less for buffers.
+
     For `offset` see `HeadCrossEntropy`, for the others `affine.build_problem`.
 
     Raises:
         DataError: the inputs have no features.
     """
-    features = inputs.feature_rows(settings.method)
+    features = FeatureRows(inputs.feature_rows(settings.method), unit=settings.normalise == "unit")
+    rows = features.held(resources.spare_bytes(features.device))
+    if rows is not features:
+        resources = resources.without(rows.features.nbytes)
     weights, reduction = inputs.loss_weights(settings, sampling)
     labels = inputs.labels.repeat(inputs.num_views)
     loss = HeadCrossEntropy(
-        features, labels, weights, reduction=reduction, offset=offset, resources=resources
+        rows, labels, weights, reduction=reduction, offset=offset, resources=resources
     )
-    center = torch.zeros(len(weights) * (features.shape[1] + 1), dtype=torch.float64)
+    center = torch.zeros(len(weights) * (features.num_features + 1), dtype=torch.float64)
     return HeadProblem(loss, Ridge(l2=settings.l2, center=center), progress=progress)

@@ -79,6 +79,7 @@ def fit_head(
         shift=torch.zeros(len(head), dtype=torch.float64),
         weight=head[:, :-1].clone(),
         bias=head[:, -1].clone(),
+        normalise="unit" if settings.normalise == "unit" else "none",
     )
     return FitResult.of(solution, rectifier, settings)
 

@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from itertools import islice
 from threading import Barrier, Lock, local
@@ -21,6 +21,7 @@ from typing import TypeVar
 
 import torch
 
+from marr_pipeline.device import available_bytes
 from marr_pipeline.distributed import ALONE, Ranks
 from marr_pipeline.errors import ConfigError
 
@@ -44,6 +45,18 @@ class Resources:
     def __post_init__(self) -> None:
         if self.memory is not None and self.memory < 1:
             raise ConfigError(f"memory: at least 1 byte expected, got {self.memory}")
+
+    def spare_bytes(self, device: torch.device) -> int:
+        """What rows may take in another form than they are stored in.
+
+        A quarter of the bound, or without one of what the device has free.
+        """
+        return (available_bytes(device) if self.memory is None else self.memory) // 4
+
+    def without(self, num_bytes: int) -> "Resources":
+        """What is left once so many bytes, fewer than the bound, are taken."""
+        left = None if self.memory is None else self.memory - num_bytes
+        return replace(self, memory=left)
 
     def num_threads(self, available: int, *, thread_bytes: int) -> int:
         """How many of `available` threads may work at a time.

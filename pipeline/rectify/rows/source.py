@@ -14,6 +14,9 @@ from torch import Tensor
 READ_AHEAD_FROM = 64 * 1024**2
 """Bytes. Smaller arrays are read before asking would pay."""
 
+HELD_ROWS = 4096
+"""Rows that are normalised at a time where they are kept."""
+
 _ADVICE = getattr(mmap, "MADV_WILLNEED", None)
 # Not `mmap.mmap.madvise`: it keeps the interpreter's lock while the system queues the reads, and
 # the mapping itself is out of reach behind a tensor.
@@ -88,6 +91,79 @@ class StoredLogits(Rows):
         ask_for_pages(self.logits, rows)
 
 
+class FeatureRows:
+    """Rows of features, normalised as they are taken, so that no more than a block is converted.
+
+    Row i is z_i; (z_i - mean) * inverse_deviation where these are given; divided by its length
+    where `unit`. It is worked out in float64 if the features are stored so, else in float32,
+    whatever is asked for: rows that are held and rows made anew have the same bits.
+
+    Args:
+        features: (R, D) float16, float32 or float64, on any device, never copied whole.
+        mean: (D,), or None to leave the features as they are.
+        inverse_deviation: (D,), with `mean`.
+        unit: whether every row is brought to length 1; one of zeros stays.
+    """
+
+    def __init__(
+        self,
+        features: Tensor,
+        *,
+        mean: Tensor | None = None,
+        inverse_deviation: Tensor | None = None,
+        unit: bool = False,
+    ) -> None:
+        self.features, self.unit = features, unit
+        self.num_rows, self.num_features = features.shape
+        self.device = features.device
+        self._precision = torch.promote_types(features.dtype, torch.float32)
+        self.mean = None if mean is None else mean.to(self.device, self._precision)
+        self.inverse_deviation = (
+            None
+            if inverse_deviation is None
+            else inverse_deviation.to(self.device, self._precision)
+        )
+
+    def block(self, rows: slice | Tensor, dtype: torch.dtype | None = None) -> Tensor:
+        """Rows (B, D), a slice or numbers (B,) int64, in a dtype; None for their own precision.
+
+        What is stored in just that way is returned itself.
+        """
+        taken = self.features[rows]
+        if self.mean is not None or self.unit:
+            taken = taken.to(self._precision)
+        if self.mean is not None and self.inverse_deviation is not None:
+            taken = (taken - self.mean).mul_(self.inverse_deviation)
+        if self.unit:
+            taken = unit_rows(taken)
+        return taken.to(dtype or self._precision)
+
+    def take(self, rows: Tensor) -> "FeatureRows":
+        """Some rows (B,) int64, in new memory and normalised for good."""
+        return FeatureRows(self.block(rows.to(self.device)))
+
+    def held(self, most_bytes: int) -> "FeatureRows":
+        """The same rows, made once where they take no more than so many bytes; else as they are."""
+        is_stored = self.mean is None and not self.unit and self.features.dtype == self._precision
+        size = self.features.numel() * self._precision.itemsize
+        if is_stored or size > most_bytes:
+            return self
+        kept = self.features.new_empty(self.features.shape, dtype=self._precision)
+        for start in range(0, self.num_rows, HELD_ROWS):
+            rows = slice(start, start + HELD_ROWS)
+            kept[rows] = self.block(rows)
+        return FeatureRows(kept)
+
+    def ahead(self, rows: slice) -> None:
+        """Rows that will be asked for soon; returns at once."""
+        ask_for_pages(self.features, rows)
+
+
+def unit_rows(features: Tensor) -> Tensor:
+    """Rows (..., D) divided by their lengths; one of zeros stays."""
+    return torch.nn.functional.normalize(features, dim=-1, eps=torch.finfo(features.dtype).tiny)
+
+
 class FeatureLogits(Rows):
     """Logits made anew for every block: features @ weight.T + bias in float32.
 
@@ -98,6 +174,7 @@ class FeatureLogits(Rows):
         features: (V, N, D) float16 or float32.
         weight: (K, D) of the head.
         bias: (K,) of the head, or None.
+        unit: whether the head takes features of length 1.
 
     Attributes:
         shape: V, N, K, as the logits in a tensor would have.
@@ -106,18 +183,30 @@ class FeatureLogits(Rows):
     min_block_rows = 256
     """A product of fewer rows mostly waits for the weight to come from memory."""
 
-    def __init__(self, *, features: Tensor, weight: Tensor, bias: Tensor | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        features: Tensor,
+        weight: Tensor,
+        bias: Tensor | None = None,
+        unit: bool = False,
+    ) -> None:
         self.device = features.device
         self.features = features
         self.weight = weight.to(self.device, torch.float32)
         self.bias = None if bias is None else bias.to(self.device, torch.float32)
-        self._rows = features.flatten(0, 1)
-        self.num_rows, self.num_classes = len(self._rows), len(weight)
+        self._rows = FeatureRows(features.flatten(0, 1), unit=unit)
+        self.num_rows, self.num_classes = self._rows.num_rows, len(weight)
         self.shape = torch.Size((*features.shape[:2], self.num_classes))
 
     def first_views(self, count: int) -> "FeatureLogits":
         """Those of the first views alone, without a copy."""
-        return FeatureLogits(features=self.features[:count], weight=self.weight, bias=self.bias)
+        return FeatureLogits(
+            features=self.features[:count],
+            weight=self.weight,
+            bias=self.bias,
+            unit=self._rows.unit,
+        )
 
     def block_bytes(self, num_rows: int) -> int:
         """The features of the rows in float32, and their product before it is converted."""
@@ -125,7 +214,7 @@ class FeatureLogits(Rows):
 
     def block(self, rows: slice, *, into: Tensor | None = None) -> Tensor:
         """See `Rows.block`."""
-        features = self._rows[rows].float()
+        features = self._rows.block(rows, torch.float32)
         if into is not None and into.dtype == torch.float32 and into.is_contiguous():
             return self._product(features, into)
         product = features.new_empty((len(features), self.num_classes))
@@ -134,12 +223,12 @@ class FeatureLogits(Rows):
 
     def take(self, indices: Tensor) -> Tensor:
         """See `Rows.take`."""
-        features = self._rows[indices.to(self.device)].float()
+        features = self._rows.block(indices.to(self.device), torch.float32)
         return self._product(features, features.new_empty((len(features), self.num_classes)))
 
     def ahead(self, rows: slice) -> None:
         """See `Rows.ahead`."""
-        ask_for_pages(self._rows, rows)
+        self._rows.ahead(rows)
 
     def _product(self, features: Tensor, out: Tensor) -> Tensor:
         if self.bias is None:

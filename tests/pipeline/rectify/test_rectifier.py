@@ -9,7 +9,7 @@ from safetensors.torch import save_file
 
 from marr_pipeline.errors import ConfigError, DataError
 from marr_pipeline.rectify.fit import fit_rectifier, method_keys, preset_settings
-from marr_pipeline.rectify.rectifier import Rectifier
+from marr_pipeline.rectify.rectifier import HeadRectifier, Rectifier, fold_
 from marr_pipeline.rectify.rectifier_file import load_rectifier, save_rectifier
 from marr_pipeline.rectify.settings import RectifySettings
 
@@ -27,6 +27,31 @@ def test_round_trip_keeps_every_number_and_setting(inputs, tmp_path):
     assert again.metadata["head_fingerprint"] == "abc"
     assert again.method == "marr"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_head_keeps_its_prior_and_its_normalisation(tmp_path):
+    path, ones = tmp_path / "head.safetensors", torch.ones(3, dtype=torch.float64)
+    head = HeadRectifier(
+        scale=ones,
+        shift=0 * ones,
+        weight=torch.eye(3, 2, dtype=torch.float64),
+        bias=ones.clone(),
+        normalise="unit",
+        log_prior=(ones / 3).log(),
+        metadata={"method": "crt"},
+    )
+    save_rectifier(head, path)
+    again = load_rectifier(path)
+    assert again.normalise == "unit"
+    assert torch.equal(again.log_prior, head.log_prior)
+    rows = torch.tensor([[3.0, 4.0], [0.0, 0.0]])
+    found = again.apply(None, rows)
+    expected = torch.tensor([[1.6, 1.8, 1.0], [1.0, 1.0, 1.0]], dtype=torch.float64)
+    torch.testing.assert_close(found, expected)
+    with pytest.raises(DataError, match="features of length 1"):
+        fold_(torch.nn.Linear(2, 3), again)
+    with pytest.raises(DataError, match="logits: those of every sample expected"):
+        Rectifier(scale=ones, shift=ones).apply(None)
 
 
 def test_a_failed_save_keeps_the_old_file(tmp_path):
@@ -51,7 +76,7 @@ def test_what_is_no_rectifier_is_refused(tmp_path):
         load_rectifier(path)
     newer = {"format": "marr-rectifier", "format_version": "2.0"}
     save_file({"scale": torch.ones(2), "shift": torch.ones(2)}, path, newer)
-    with pytest.raises(DataError, match=r"format version 1.0 expected, got 2.0"):
+    with pytest.raises(DataError, match=r"format version 1.1 expected, got 2.0"):
         load_rectifier(path)
 
 

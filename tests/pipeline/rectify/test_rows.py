@@ -15,7 +15,14 @@ from marr_pipeline.rectify.objective import WeightedCrossEntropy
 from marr_pipeline.rectify.rows import source
 from marr_pipeline.rectify.rows.blocks import CHUNK_LOGITS, Blocks
 from marr_pipeline.rectify.rows.resources import Resources, Workers
-from marr_pipeline.rectify.rows.source import FeatureLogits, PickedRows, StoredLogits, ask_for_pages
+from marr_pipeline.rectify.rows.source import (
+    HELD_ROWS,
+    FeatureLogits,
+    FeatureRows,
+    PickedRows,
+    StoredLogits,
+    ask_for_pages,
+)
 from marr_pipeline.rectify.settings import PRESETS
 
 LEAST_CHUNK = CHUNK_LOGITS["cpu"][0]
@@ -75,6 +82,33 @@ def test_a_block_in_another_form_is_written_where_it_was_asked_for(into):
     block = StoredLogits(logits).block(slice(2, 6), into=into)
     assert block.data_ptr() == into.data_ptr()
     assert torch.equal(block, logits[2:6].to(into.dtype))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float32, torch.float64])
+@pytest.mark.parametrize("form", ["plain", "unit", "standard"])
+def test_features_held_are_those_made_anew(dtype, form):
+    generator = torch.Generator().manual_seed(0)
+    features = (3 + 2 * torch.randn(HELD_ROWS + 9, 5, generator=generator)).to(dtype)
+    features[4] = 0
+    mean, deviation = features.double().mean(0), features.double().std(0)
+    of_standard = {"mean": mean, "inverse_deviation": 1 / deviation}
+    rows = FeatureRows(features, unit=form == "unit", **(of_standard if form == "standard" else {}))
+    expected = features.double()
+    if form == "standard":
+        expected = (expected - mean) / deviation
+    if form == "unit":
+        expected = expected / expected.norm(dim=1, keepdim=True).clamp(min=1e-30)
+    atol = 1e-14 if dtype == torch.float64 else 1e-6
+    torch.testing.assert_close(rows.block(slice(None), torch.float64), expected, rtol=0, atol=atol)
+    held = rows.held(most_bytes=features.numel() * 8)
+    picked = torch.tensor([4, 0, HELD_ROWS])
+    for asked in (slice(3, HELD_ROWS + 2), picked):
+        for wanted in (torch.float32, torch.float64, None):
+            assert torch.equal(held.block(asked, wanted), rows.block(asked, wanted))
+    assert torch.equal(rows.take(picked).block(slice(None)), rows.block(picked))
+    is_as_stored = form == "plain" and dtype != torch.float16
+    assert (held is rows) == is_as_stored
+    assert rows.held(most_bytes=100) is rows
 
 
 @pytest.mark.parametrize("bias", [True, False])
