@@ -11,7 +11,7 @@ from marr_pipeline.cache.fingerprint import (
     require_same,
     row_ranges,
 )
-from marr_pipeline.cache.head import Head, first_not_finite
+from marr_pipeline.cache.head import Head, Normalisation, first_not_finite
 from marr_pipeline.cache.plan import CachePlan, SplitArrays, SplitPlan, check_labels, check_views
 from marr_pipeline.cache.read import Cache, CachedSplit, ViewKind, open_cache
 from marr_pipeline.cache.sealed import Damage, verify_cache
@@ -26,6 +26,7 @@ __all__ = [
     "CachedSplit",
     "Damage",
     "Head",
+    "Normalisation",
     "PartnerWriter",
     "SplitArrays",
     "SplitPlan",

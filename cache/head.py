@@ -1,17 +1,23 @@
 """The linear head that made the logits, as far as it is known.
 
 K classes, D features. logits = features @ weight.T + bias; weight_norm_j = |weight_j|.
-For a normalised head the rows are the effective ones: what multiplies the normalised feature.
+For a normalised head the rows are the effective ones: what multiplies the normalised feature, which
+is what a cache of that network holds. A head of `normalise` "unit" divides the features that are
+stored by their norms itself.
 """
 
 import hashlib
 from dataclasses import dataclass
+from typing import Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
 
 from marr_pipeline.cache.errors import CacheError
 from marr_pipeline.cache.fingerprint import digest
+
+Normalisation = Literal["none", "unit"]
+"""What is done to a row of features before the head: nothing, or it is divided by its L2 norm."""
 
 _FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
 
@@ -25,6 +31,7 @@ class Head:
         weight: (K, D) float32 or float64, where known.
         bias: (K,) float32 or float64, where the head has one and it is known.
         prior_counts: (K,) float64, the class counts that phase one trained on, where known.
+        normalise: what is done to a row of features before the head.
 
     Raises:
         CacheError: a shape, a type or a value is not of this kind.
@@ -34,8 +41,14 @@ class Head:
     weight: npt.NDArray[np.floating] | None = None
     bias: npt.NDArray[np.floating] | None = None
     prior_counts: npt.NDArray[np.float64] | None = None
+    normalise: Normalisation = "none"
 
     def __post_init__(self) -> None:
+        if self.normalise not in get_args(Normalisation):
+            raise CacheError(
+                f"head.normalise: one of {', '.join(get_args(Normalisation))} expected, got "
+                f"{self.normalise!r}; update this program, or write the cache again"
+            )
         if self.weight_norm.ndim != 1 or len(self.weight_norm) == 0:
             raise CacheError(
                 f"head.weight_norm: shape (K,) expected, got {self.weight_norm.shape}; "
@@ -65,7 +78,7 @@ class Head:
         return {name: array for name, array in named.items() if array is not None}
 
     def fingerprint(self) -> str:
-        """SHA-256 over weight_norm, weight and bias, as far as they exist.
+        """SHA-256 over weight_norm, weight and bias, as far as they exist, and `unit`, if it is so.
 
         Prior counts are no part: a fitted rectifier serves any cache with the same planes.
         """
@@ -73,6 +86,8 @@ class Head:
         for name, array in self.arrays().items():
             if name != "prior_counts":
                 sha.update(f"{name}:{digest(array)};".encode())
+        if self.normalise != "none":
+            sha.update(f"normalise:{self.normalise};".encode())
         return sha.hexdigest()
 
     @classmethod
@@ -81,6 +96,8 @@ class Head:
         weight: npt.NDArray[np.floating],
         bias: npt.NDArray[np.floating] | None,
         prior_counts: npt.ArrayLike | None = None,
+        *,
+        normalise: Normalisation = "none",
     ) -> "Head":
         """Head of a linear layer; its norms are computed in float64.
 
@@ -88,6 +105,7 @@ class Head:
             weight: (K, D); kept as it is if float32 or float64, else turned into float32.
             bias: (K,) or None.
             prior_counts: (K,) or None.
+            normalise: what is done to a row of features before it.
 
         Raises:
             CacheError: shapes disagree or a value is not finite.
@@ -102,7 +120,18 @@ class Head:
             weight=_as_float(weight),
             bias=None if bias is None else _as_float(bias),
             prior_counts=None if prior_counts is None else np.asarray(prior_counts, np.float64),
+            normalise=normalise,
         )
+
+
+def head_fingerprint(head: Head | None, *, num_classes: int, num_features: int | None) -> str:
+    """Of a head's planes; without one, of there being none for K classes on D features.
+
+    So a head that was fitted on features serves every cache of as many features and classes.
+    """
+    if head is not None:
+        return head.fingerprint()
+    return hashlib.sha256(f"no head;{num_classes};{num_features};".encode()).hexdigest()
 
 
 def _as_float(array: npt.NDArray[np.floating]) -> npt.NDArray[np.floating]:

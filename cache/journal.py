@@ -115,7 +115,7 @@ def plan_header(plan: CachePlan) -> dict[str, object]:
         "layout": {
             "rows": {name: [at.dtype.str, *at.shape] for name, at in plan.row_arrays().items()},
             "views": {name: list(split.views) for name, split in plan.splits.items()},
-            "head": plan.head.fingerprint(),
+            "head": plan.head_fingerprint,
             "class_counts": digest(plan.class_counts),
         },
     }

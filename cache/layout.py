@@ -24,6 +24,7 @@ import numpy.typing as npt
 from marr_pipeline.cache import schema
 from marr_pipeline.cache.extent import Extent, read_at, write_at
 from marr_pipeline.cache.fingerprint import fingerprint
+from marr_pipeline.cache.head import Head
 from marr_pipeline.cache.plan import CachePlan
 from marr_pipeline.cache.schema import split_dataset
 from marr_pipeline.cache.sealed import (
@@ -57,9 +58,8 @@ def create_file(descriptor: int, plan: CachePlan, *, keeps_rows: bool = False) -
         _write_array(file, schema.CLASS_COUNTS, plan.class_counts.astype(schema.LABEL_DTYPE))
         if plan.class_names is not None:
             file.create_dataset(schema.CLASS_NAMES, data=list(plan.class_names), dtype=_STRING)
-        for name, array in plan.head.arrays().items():
-            little_endian = array.dtype.newbyteorder("<")
-            _write_array(file, f"{schema.HEAD}/{name}", array.astype(little_endian, copy=False))
+        if plan.head is not None:
+            _write_head(file, plan.head)
         for key, document in plan.meta_documents().items():
             file.create_dataset(f"{schema.META}/{key}", data=document, dtype=_STRING)
         places = {}
@@ -121,11 +121,19 @@ def _root_attributes(plan: CachePlan) -> dict[str, str]:
         "format_version": schema.FORMAT_VERSION,
         "state": schema.STATE_WRITING,
         "fingerprint": fingerprint(plan.parts),
-        "head_fingerprint": plan.head.fingerprint(),
+        "head_fingerprint": plan.head_fingerprint,
         "creator": plan.creator,
         "created_utc": now.isoformat(timespec="seconds").replace("+00:00", "Z"),
         **{f"{name}_version": version for name, version in versions.items()},
     }
+
+
+def _write_head(file: h5py.File, head: Head) -> None:
+    for name, array in head.arrays().items():
+        little_endian = array.dtype.newbyteorder("<")
+        _write_array(file, f"{schema.HEAD}/{name}", array.astype(little_endian, copy=False))
+    if head.normalise != "none":
+        file[schema.HEAD].attrs.create(schema.HEAD_NORMALISE, head.normalise, dtype=_STRING)
 
 
 def _reserve(

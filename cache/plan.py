@@ -13,7 +13,7 @@ import numpy.typing as npt
 from marr_pipeline.cache.errors import CacheError
 from marr_pipeline.cache.extent import Extent
 from marr_pipeline.cache.fingerprint import canonical_json
-from marr_pipeline.cache.head import Head
+from marr_pipeline.cache.head import Head, head_fingerprint
 from marr_pipeline.cache.schema import (
     LABEL_DTYPE,
     LOGIT_DTYPES,
@@ -65,14 +65,15 @@ class SplitArrays:
     """The rows of one split, in memory or mapped from a file.
 
     Attributes:
-        logits: (V, N, K) floating, converted to the cache's type block by block when written.
+        logits: (V, N, K) floating, converted to the cache's type block by block when written; None
+            for features alone.
         labels: (N,) int64, class ids.
         features: (V, N, D) floating, or None.
         ids: N strings or (N,) int64, or None.
         views: V kinds of view; None means all "augmented", as views of unknown origin are.
     """
 
-    logits: npt.NDArray[np.floating]
+    logits: npt.NDArray[np.floating] | None
     labels: npt.NDArray[np.int64]
     features: npt.NDArray[np.floating] | None = None
     ids: list[str] | npt.NDArray[np.int64] | None = None
@@ -81,10 +82,12 @@ class SplitArrays:
     @property
     def plan(self) -> SplitPlan:
         """Rows and views of these arrays."""
-        num_views, num_samples, _ = self.logits.shape
+        rows = self.features if self.logits is None else self.logits
+        num_views = 1 if rows is None else len(rows)
         return SplitPlan(
-            num_samples=num_samples,
+            num_samples=len(self.labels),
             views=self.views or (VIEW_AUGMENTED,) * num_views,
+            has_logits=self.logits is not None,
             num_features=None if self.features is None else self.features.shape[2],
             has_ids=self.ids is not None,
         )
@@ -110,7 +113,7 @@ class CachePlan:
 
     Attributes:
         class_counts: (K,) integers, training images per class.
-        head: the head that makes the logits.
+        head: the head that makes the logits; None for a cache of features alone.
         splits: rows and views of each split.
         dtype: how logits and features are stored.
         class_names: K names or None.
@@ -125,7 +128,7 @@ class CachePlan:
     """
 
     class_counts: npt.NDArray[np.integer]
-    head: Head
+    head: Head | None
     splits: Mapping[str, SplitPlan]
     dtype: Literal["float32", "float16"] = "float32"
     class_names: Sequence[str] | None = None
@@ -135,7 +138,8 @@ class CachePlan:
     libraries: Mapping[str, str]
 
     def __post_init__(self) -> None:
-        check_class_counts(self.class_counts, self.head.num_classes, where="class_counts")
+        num_classes = np.size(self.class_counts) if self.head is None else self.head.num_classes
+        check_class_counts(self.class_counts, num_classes, where="class_counts")
         if self.class_names is not None:
             check_strings(self.class_names, self.num_classes, where="class_names")
         if self.dtype not in LOGIT_DTYPES:
@@ -147,13 +151,10 @@ class CachePlan:
                 f"splits: some of {', '.join(SPLITS)} expected, got {list(self.splits)}; "
                 "the name of a split is its role"
             )
-        for name, split in self.splits.items():
-            widths = {split.num_features, self.head.num_features}
-            if None not in widths and len(widths) > 1:
-                raise CacheError(
-                    f"{name}: features as wide as the head's weight ({self.head.num_features}) "
-                    f"expected, got {split.num_features}; give the input of the head"
-                )
+        check_widths(
+            self.head,
+            {name: (split.has_logits, split.num_features) for name, split in self.splits.items()},
+        )
         for key in self.meta:
             if not key or "/" in key or "\0" in key or key in (".", META_PARTS):
                 raise CacheError(
@@ -165,7 +166,15 @@ class CachePlan:
     @property
     def num_classes(self) -> int:
         """K."""
-        return self.head.num_classes
+        return len(self.class_counts)
+
+    @property
+    def head_fingerprint(self) -> str:
+        """Of the head's planes, or of there being none."""
+        widths = {split.num_features for split in self.splits.values()} - {None}
+        return head_fingerprint(
+            self.head, num_classes=self.num_classes, num_features=next(iter(widths), None)
+        )
 
     def meta_documents(self) -> dict[str, str]:
         """Key to JSON text of everything under `/meta`."""
@@ -197,6 +206,38 @@ class CachePlan:
         return sum(extent.num_bytes for extent in self.row_arrays().values())
 
 
+def check_widths(head: Head | None, splits: Mapping[str, tuple[bool, int | None]]) -> None:
+    """Refuse features of a width that the head does not take, or logits that no head has made.
+
+    Args:
+        head: None for a cache of features alone.
+        splits: by name, whether there are logits, and D of the features, None if there are none.
+
+    Raises:
+        CacheError: it names the split.
+    """
+    if head is not None:
+        for name, (_, width) in splits.items():
+            if None not in (width, head.num_features) and width != head.num_features:
+                raise CacheError(
+                    f"{name}: features as wide as the head's weight ({head.num_features}) "
+                    f"expected, got {width}; give the input of the head"
+                )
+        return
+    first, (_, expected) = next(iter(splits.items()))
+    for name, (has_logits, width) in splits.items():
+        if has_logits or width is None:
+            raise CacheError(
+                f"{name}: features alone expected without a head, got logits; give the head, or "
+                "norms of 1 for one that is unknown"
+            )
+        if width != expected:
+            raise CacheError(
+                f"{name}: features as wide as those of {first} ({expected}) expected, got {width}; "
+                "give splits of one backbone"
+            )
+
+
 def check_class_counts(
     class_counts: npt.NDArray[np.integer], num_classes: int, *, where: str
 ) -> None:
@@ -205,6 +246,7 @@ def check_class_counts(
     Raises:
         CacheError: wrong shape, not integers, or a negative count.
     """
+    num_classes = max(num_classes, 1)
     if class_counts.shape != (num_classes,) or class_counts.dtype.kind not in "iu":
         raise CacheError(
             f"{where}: ({num_classes},) integers expected, got {class_counts.shape} "

@@ -24,8 +24,8 @@ from marr_pipeline.cache import schema
 from marr_pipeline.cache.errors import CacheError
 from marr_pipeline.cache.extent import Extent, map_file
 from marr_pipeline.cache.fingerprint import fingerprint
-from marr_pipeline.cache.head import Head
-from marr_pipeline.cache.plan import check_class_counts, check_labels, check_views
+from marr_pipeline.cache.head import Head, Normalisation
+from marr_pipeline.cache.plan import check_class_counts, check_labels, check_views, check_widths
 from marr_pipeline.cache.schema import split_dataset, text
 from marr_pipeline.cache.sealed import opened
 
@@ -91,9 +91,10 @@ class Cache:
         path: the file.
         class_counts: (K,) int64, training images per class.
         class_names: K names, or None if not stored.
-        head: the head that made the logits.
+        head: the head that made the logits; None in a cache of features alone.
         fingerprint: of `parts`.
-        head_fingerprint: of the head's planes; a rectifier serves caches that share it.
+        head_fingerprint: of the head's planes, or of there being none; a rectifier serves caches
+            that share it.
         parts: what the cache was made from.
         attributes: creator, created_utc, library versions and the other root attributes.
         documents: JSON text by key, which `meta` parses.
@@ -103,7 +104,7 @@ class Cache:
     path: Path
     class_counts: npt.NDArray[np.int64]
     class_names: list[str] | None
-    head: Head
+    head: Head | None
     fingerprint: str
     head_fingerprint: str
     parts: Mapping[str, object]
@@ -116,9 +117,17 @@ class Cache:
         """K."""
         return len(self.class_counts)
 
+    @property
+    def num_features(self) -> int | None:
+        """D, the width of the features; None where there are none."""
+        stored = (split.features for split in self.splits.values())
+        return next((rows.shape[2] for rows in stored if rows is not None), None)
+
     def _repr_html_(self) -> str:
         """What is inside, for a notebook; this package stands alone, so in its own few words."""
         facts = {"classes": f"{self.num_classes:,}", "fingerprint": self.fingerprint[:12]}
+        if self.head is None:
+            facts["head"] = f"none; {self.num_features:,} features"
         for name, each in self.splits.items():
             facts[name] = f"{len(each.labels):,} rows, views {', '.join(each.views)}"
         rows = (f"<tr><th>{escape(k)}</th><td>{escape(v)}</td></tr>" for k, v in facts.items())
@@ -174,7 +183,17 @@ def open_cache(path: str | PathLike[str]) -> Cache:
                 f"{path}: splits named {', '.join(schema.SPLITS)} expected, "
                 f"got {', '.join(names) or 'none'}; write the cache again"
             )
-        check_class_counts(class_counts, head.num_classes, where=f"{path}: /{name}")
+        num_classes = class_counts.size if head is None else head.num_classes
+        check_class_counts(class_counts, num_classes, where=f"{path}: /{name}")
+        splits = {
+            name: _read_split(file, mapping, name, num_classes)
+            for name in schema.SPLITS
+            if name in names
+        }
+        try:
+            check_widths(head, {name: _width(split) for name, split in splits.items()})
+        except CacheError as error:
+            raise CacheError(f"{path}: {error}") from error
         return Cache(
             path=path,
             class_counts=class_counts,
@@ -185,12 +204,13 @@ def open_cache(path: str | PathLike[str]) -> Cache:
             parts=parts,
             attributes=attributes,
             documents=documents,
-            splits={
-                name: _read_split(file, mapping, name, head)
-                for name in schema.SPLITS
-                if name in names
-            },
+            splits=splits,
         )
+
+
+def _width(split: CachedSplit) -> tuple[bool, int | None]:
+    """Whether there are logits, and D."""
+    return split.logits is not None, None if split.features is None else split.features.shape[2]
 
 
 def _mapped_array(
@@ -262,22 +282,31 @@ def _read_parts(file: h5py.File, document: str, expected: str) -> Mapping[str, o
     return parts
 
 
-def _read_head(file: h5py.File, mapping: mmap.mmap) -> Head:
+def _read_head(file: h5py.File, mapping: mmap.mmap) -> Head | None:
     group = schema.HEAD
+    if group not in file:
+        return None
     norms = _needed_array(file, mapping, f"{group}/weight_norm", np.float64)
     weight = _mapped_array(file, mapping, f"{group}/weight", types=_HEAD_TYPES, ndims=(2,))
     bias = _mapped_array(file, mapping, f"{group}/bias", types=_HEAD_TYPES)
     prior_counts = _mapped_array(file, mapping, f"{group}/prior_counts", types=[np.float64])
+    normalise = text(file[group].attrs.get(schema.HEAD_NORMALISE, "none"))
     try:
-        return Head(weight_norm=norms, weight=weight, bias=bias, prior_counts=prior_counts)
+        return Head(
+            weight_norm=norms,
+            weight=weight,
+            bias=bias,
+            prior_counts=prior_counts,
+            normalise=cast("Normalisation", normalise),  # which the head checks
+        )
     except CacheError as error:
         raise CacheError(f"{file.filename}: {error}") from error
 
 
-def _read_split(file: h5py.File, mapping: mmap.mmap, name: str, head: Head) -> CachedSplit:
+def _read_split(file: h5py.File, mapping: mmap.mmap, name: str, num_classes: int) -> CachedSplit:
     where = f"{file.filename}: {name}"
     labels = _needed_array(file, mapping, split_dataset(name, "labels"), np.int64)
-    check_labels(labels, head.num_classes, where=f"{where}, labels")
+    check_labels(labels, num_classes, where=f"{where}, labels")
     logits, logit_views = _read_rows(file, mapping, split_dataset(name, "logits"))
     features, feature_views = _read_rows(file, mapping, split_dataset(name, "features"))
     views = logit_views or feature_views
@@ -286,14 +315,13 @@ def _read_split(file: h5py.File, mapping: mmap.mmap, name: str, head: Head) -> C
             f"{where}: logits, features or both with the same views expected, "
             f"got {logit_views} and {feature_views}; write the cache again"
         )
-    widths = {"logits": (logits, head.num_classes), "features": (features, head.num_features)}
-    for kind, (rows, width) in widths.items():
+    for kind, rows, width in (("logits", logits, num_classes), ("features", features, None)):
         if rows is None:
             continue
         expected = (len(views), len(labels), width or rows.shape[2])
         if rows.shape != expected:
             raise CacheError(
-                f"{where}, {kind}: shape {expected} by its views, its labels and the head "
+                f"{where}, {kind}: shape {expected} by its views, its labels and the classes "
                 f"expected, got {rows.shape}; write the cache again"
             )
     return CachedSplit(

@@ -65,8 +65,8 @@ class RowWriter:
         *,
         view: int,
         start: int,
-        logits: npt.NDArray[np.floating] | None,
-        features: npt.NDArray[np.floating] | None,
+        logits: npt.NDArray[np.floating] | None = None,
+        features: npt.NDArray[np.floating] | None = None,
     ) -> None:
         """Rows start..start+B-1 of one view.
 

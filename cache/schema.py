@@ -1,13 +1,16 @@
-"""The cache format, version 1.1: one HDF5 file holding what phase two needs.
+"""The cache format, version 1.2: one HDF5 file holding what phase two needs.
 
 V views, N samples, K classes, D features. Every array is little-endian, contiguous and
 uncompressed, so that plain h5py reads it and a reader may map its bytes without a copy.
 
-    /                           attributes: format "marr-cache", format_version "1.1",
+    /                           attributes: format "marr-cache", format_version "1.2",
                                 state "writing" | "sealed", seal "crc32", fingerprint,
                                 head_fingerprint, creator, created_utc, <library>_version ...
     /class_counts               (K,) int64        training images per class
     /class_names                (K,) string       optional
+    /head                       absent in a cache of features alone, whose head is yet to be fitted;
+                                attribute normalise, if there: "unit", rows of features are divided
+                                by their L2 norm before the head
     /head/weight_norm           (K,) float64      L2 norm of each row of the head's weight
     /head/weight                (K, D) float32 | float64    optional
     /head/bias                  (K,) float32 | float64      optional
@@ -16,8 +19,9 @@ uncompressed, so that plain h5py reads it and a reader may map its bytes without
         labels                  (N,) int64        class ids
         logits                  (N, K) if V = 1, else (V, N, K); float32 | float16
         features                (N, D) if V = 1, else (V, N, D); float32 | float16
-                                at least one of the two; both have the attribute `views`, V
-                                strings: "clean" (at most one, first) or "augmented"
+                                at least one of the two, features alone where there is no head;
+                                both have the attribute `views`, V strings: "clean" (at most one,
+                                first) or "augmented"
         ids                     (N,) string | int64         optional
     /meta/<key>                 string            one JSON document each; `parts` is reserved:
                                                   what the root's fingerprint was computed from
@@ -38,6 +42,8 @@ Versions: a reader accepts any minor version of its own major version.
          variable length; they are read as well.
     1.1  the tree of 1.0. Augmented views are drawn by NumPy's Philox, so the same seed gives other
          views: an unfinished extraction of 1.0 is refused, a sealed cache is read as before.
+    1.2  a cache of features alone has no `/head`, and `/head` may say how features are normalised.
+         An unfinished extraction of 1.1 is refused.
 """
 
 import h5py
@@ -45,7 +51,7 @@ import h5py
 from marr_pipeline.cache.errors import CacheError
 
 FORMAT = "marr-cache"
-FORMAT_VERSION = "1.1"
+FORMAT_VERSION = "1.2"
 
 STATE_WRITING = "writing"
 STATE_SEALED = "sealed"
@@ -61,6 +67,7 @@ VIEWS = (VIEW_CLEAN, VIEW_AUGMENTED)
 CLASS_COUNTS = "class_counts"
 CLASS_NAMES = "class_names"
 HEAD = "head"
+HEAD_NORMALISE = "normalise"
 SPLITS_GROUP = "splits"
 META = "meta"
 META_PARTS = "parts"

@@ -325,13 +325,10 @@ def write_arrays(
             writer.write_labels(name, split.labels)
             if split.ids is not None:
                 writer.write_ids(name, split.ids)
-            for view, logits in enumerate(split.logits):
-                features = None if split.features is None else split.features[view]
-                for start, stop in row_ranges(len(logits), logits[0].nbytes):
-                    writer.write_block(
-                        name,
-                        view=view,
-                        start=start,
-                        logits=logits[start:stop],
-                        features=None if features is None else features[start:stop],
-                    )
+            stored = {"logits": split.logits, "features": split.features}
+            rows = {kind: array for kind, array in stored.items() if array is not None}
+            row_bytes = max(array[0, 0].nbytes for array in rows.values())
+            for view in range(len(split.plan.views)):
+                for start, stop in row_ranges(len(split.labels), row_bytes):
+                    block = {kind: array[view, start:stop] for kind, array in rows.items()}
+                    writer.write_block(name, view=view, start=start, **block)

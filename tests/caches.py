@@ -20,7 +20,8 @@ def plan_of(splits, *, num_classes=4, **given):
 
 def write_splits(path, arrays, *, overwrite=False, **given):
     """A sealed cache of the arrays of each split; the rest as for `plan_of`."""
-    width = next(iter(arrays.values())).logits.shape[-1]
+    logits = next(iter(arrays.values())).logits
     splits = {name: split.plan for name, split in arrays.items()}
-    plan = plan_of(splits, **{"num_classes": width, **given})
+    width = {} if logits is None else {"num_classes": logits.shape[-1]}
+    plan = plan_of(splits, **{**width, **given})
     write_arrays(path, plan, arrays, overwrite=overwrite)

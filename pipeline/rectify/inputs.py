@@ -42,28 +42,31 @@ class FitInputs(HeadFacts):
     """V views of N samples, and the facts of the head that made their logits.
 
     Attributes:
-        logits: (V, N, K) float16, float32 or float64, or what makes them from features.
+        logits: (V, N, K) float16, float32 or float64, or what makes them from features; None where
+            no head has made any, for methods that fit one.
         labels: (N,) int64, the same for every view.
         class_counts: (K,) int64 training images per class.
         weight: (K, D) of the head, if it is known.
-        features: (V, N, D) float16, float32 or float64, if they are known.
+        features: (V, N, D) float16, float32 or float64, if they are known; they are where there
+            are no logits.
 
     Raises:
         DataError: shapes contradict each other, there is no row, a label lies outside 0..K-1, or
             norms or counts are negative, infinite, or all counts 0.
     """
 
-    logits: Tensor | FeatureLogits
+    logits: Tensor | FeatureLogits | None
     labels: Tensor
     class_counts: Tensor
     weight: Tensor | None = None
     features: Tensor | None = None
 
     def __post_init__(self) -> None:
-        views, samples, classes = self.logits.shape
+        views, samples = self._rows.shape[:2]
+        classes = self.num_classes
         if views == 0 or samples == 0:
             raise DataError(
-                f"fit: at least one row of logits expected, got {views} views of {samples} "
+                f"fit: at least one row expected, got {views} views of {samples} "
                 "samples; choose another fit_split or fit_views"
             )
         for name in ("weight_norm", "class_counts", "prior_counts"):
@@ -96,12 +99,29 @@ class FitInputs(HeadFacts):
     @property
     def num_classes(self) -> int:
         """K."""
-        return self.logits.shape[2]
+        return len(self.class_counts) if self.logits is None else self.logits.shape[2]
 
     @property
     def num_views(self) -> int:
         """V."""
-        return self.logits.shape[0]
+        return self._rows.shape[0]
+
+    @property
+    def device(self) -> torch.device:
+        """Where the rows are."""
+        return self._rows.device
+
+    @property
+    def _rows(self) -> Tensor | FeatureLogits:
+        """Those that there are of logits and features.
+
+        Raises:
+            DataError: there are neither.
+        """
+        rows = self.features if self.logits is None else self.logits
+        if rows is None:
+            raise DataError("fit: logits, features or both expected, got neither; give them")
+        return rows
 
     def loss_weights(
         self, settings: RectifySettings, sampling: Sampling
@@ -139,7 +159,13 @@ class FitInputs(HeadFacts):
         return self.features.flatten(0, 1)
 
     def source(self) -> tuple[Rows, Tensor]:
-        """Rows (V N, K) to be taken block by block, and labels (V N,)."""
+        """Rows (V N, K) to be taken block by block, and labels (V N,).
+
+        Raises:
+            DataError: there are no logits.
+        """
+        if self.logits is None:
+            raise DataError("logits: those of every row expected, got features alone; give them")
         labels = self.labels.repeat(self.num_views)
         if isinstance(self.logits, Tensor):
             return StoredLogits(self.logits.flatten(0, 1)), labels
@@ -157,9 +183,10 @@ class FitInputs(HeadFacts):
                 "for fewer"
             )
         features = None if self.features is None else self.features[:count]
-        if isinstance(self.logits, Tensor):
-            return replace(self, logits=self.logits[:count], features=features)
-        return replace(self, logits=self.logits.first_views(count), features=features)
+        logits = self.logits
+        if isinstance(logits, FeatureLogits):
+            return replace(self, logits=logits.first_views(count), features=features)
+        return replace(self, logits=None if logits is None else logits[:count], features=features)
 
     def warnings(self) -> list[str]:
         """What a result stands on that a user should know of."""

@@ -14,8 +14,8 @@ from marr_pipeline.rectify.inputs import FitContext, FitInputs, HeadFacts
 from marr_pipeline.rectify.rectifier import Rectifier
 from marr_pipeline.rectify.settings import RectifySettings
 
-Need = Literal["features", "weight"]
-"""What beside the logits: features of every row, or the head's weight."""
+Need = Literal["logits", "features", "weight"]
+"""Logits of every row, stored or made from its features; its features; the head's weight."""
 
 ClosedForm = Callable[[HeadFacts, RectifySettings], tuple[Tensor, Tensor]]
 """Scale (K,) and shift (K,)."""
@@ -108,7 +108,7 @@ class Method:
         is_fitted: whether there is an objective to minimise; else settings of one are not heeded.
         closed_form: scale and shift from the head alone, where there is nothing to fit.
         family: what a fit in the affine core may choose, where the method lies in it.
-        needs: what a cache must hold beside the logits.
+        needs: what a cache must hold.
         own_settings: settings that only methods which name them heed.
         settings: what this method changes in every preset, since its own authors have it so.
         presets: what it changes further in the preset of that name. A comparison shows those
@@ -119,7 +119,7 @@ class Method:
     is_fitted: bool = True
     closed_form: ClosedForm | None = None
     family: Family | None = None
-    needs: tuple[Need, ...] = ()
+    needs: tuple[Need, ...] = ("logits",)
     own_settings: tuple[str, ...] = ()
     settings: Mapping[str, Any] = field(default_factory=dict)
     presets: Mapping[str, Mapping[str, Any]] = field(default_factory=lambda: {"default": {}})

@@ -9,7 +9,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from marr_pipeline.cache import Cache, CachedSplit, CacheError, ViewKind, open_cache
+from marr_pipeline.cache import Cache, CachedSplit, CacheError, Head, ViewKind, open_cache
 from marr_pipeline.errors import DataError, LeakError
 from marr_pipeline.files import FileName
 from marr_pipeline.rectify.inputs import FitInputs, HeadFacts
@@ -48,7 +48,7 @@ class EvaluationRows:
     """One view of a split, ready to be scored under any rectifier.
 
     Attributes:
-        logits: (N, K).
+        logits: (N, K); of no column where no head has made any.
         features: (N, D), if the cache has them.
         labels: (N,) int64.
         weight_norm: (K,) float64.
@@ -143,15 +143,18 @@ def split_inputs(
     chosen_views = slice(chosen[0], chosen[-1] + 1)
     device = device or torch.device("cpu")
     head = head_facts(cached)
+    weight = None if cached.head is None else cached.head.weight
     return (
         FitInputs(
-            logits=_logits(cached, rows, chosen_views, source, device),
+            logits=None
+            if cached.head is None
+            else _logits(cached, cached.head, rows, chosen_views, source, device),
             labels=torch.from_numpy(rows.labels),
             weight_norm=head.weight_norm,
             class_counts=torch.from_numpy(cached.class_counts),
             prior_counts=head.prior_counts,
             bias=head.bias,
-            weight=None if cached.head.weight is None else torch.from_numpy(cached.head.weight),
+            weight=None if weight is None else torch.from_numpy(weight),
             features=None
             if rows.features is None
             else torch.from_numpy(rows.features[chosen_views]).to(device),
@@ -201,17 +204,26 @@ def fit_inputs(
 
 def missing_needs(cached: Cache, method: str, *, split: str = "train") -> list[str]:
     """What a method needs and a cache lacks, in words; empty if it can be fitted."""
+    rows, head = cached.split(split), cached.head
     has = {
-        "features": cached.split(split).features is not None,
-        "weight": cached.head.weight is not None,
+        "logits": head is not None,
+        "features": rows.features is not None,
+        "weight": head is not None and head.weight is not None,
     }
-    words = {"features": "features", "weight": "the head's weight"}
+    words = {"logits": "logits", "features": "features", "weight": "the head's weight"}
     return [words[need] for need in METHODS[method].needs if not has[need]]
 
 
 def check_needs(cached: Cache, method: str, *, split: str = "train") -> None:
     """Raise a CacheError if the cache lacks what a method needs."""
     missing = missing_needs(cached, method, split=split)
+    if "logits" in missing:
+        heads = [name for name, each in METHODS.items() if "logits" not in each.needs]
+        raise CacheError(
+            f"{cached.path}: logits expected for {method}, got a cache of features alone; fit a "
+            f"head on them (--method {', '.join(heads)}), or import them with --head, which may be "
+            "such a fit"
+        )
     if missing:
         raise CacheError(
             f"{cached.path}: {' and '.join(missing)} expected for {method}, got a cache without; "
@@ -222,26 +234,34 @@ def check_needs(cached: Cache, method: str, *, split: str = "train") -> None:
 def evaluation_rows(cached: Cache, split: str) -> EvaluationRows:
     """The clean view of a split; the first where none is clean.
 
-    Features alone become logits = features @ weight.T + bias in float32.
+    Features alone become logits = features @ weight.T + bias in float32, where there is a head.
 
     Raises:
         CacheError: the cache lacks the split.
     """
     rows = cached.split(split)
     view = rows.clean_view
-    made = _logits(cached, rows, slice(view, view + 1), None, torch.device("cpu"))
-    logits = made[0] if isinstance(made, Tensor) else made.block(slice(0, made.num_rows))
+    logits = torch.empty(rows.num_samples, 0)
+    if cached.head is not None:
+        one = slice(view, view + 1)
+        made = _logits(cached, cached.head, rows, one, None, torch.device("cpu"))
+        logits = made[0] if isinstance(made, Tensor) else made.block(slice(0, made.num_rows))
     return EvaluationRows(
         logits=logits,
         features=None if rows.features is None else torch.from_numpy(rows.features[view]),
         labels=torch.from_numpy(rows.labels),
-        weight_norm=cached.head.weight_norm,
+        weight_norm=head_facts(cached).weight_norm.numpy(),
         class_counts=cached.class_counts,
     )
 
 
 def _logits(
-    cached: Cache, rows: CachedSplit, views: slice, source: str | None, device: torch.device
+    cached: Cache,
+    head: Head,
+    rows: CachedSplit,
+    views: slice,
+    source: str | None,
+    device: torch.device,
 ) -> Tensor | FeatureLogits:
     """Those stored, unless they are to be computed anew or there are none."""
     if rows.logits is not None and source != "features":
@@ -250,7 +270,7 @@ def _logits(
         raise CacheError(
             f"{cached.path}: split {rows.name} holds features alone; use --from features"
         )
-    weight, bias = cached.head.weight, cached.head.bias
+    weight, bias = head.weight, head.bias
     if rows.features is None or weight is None:
         missing = "features" if rows.features is None else "head weight"
         raise CacheError(
@@ -265,9 +285,12 @@ def _logits(
 
 
 def head_facts(cached: Cache) -> HeadFacts:
-    """What the cache knows of its head; unknown prior counts are the training counts."""
-    head = cached.head
+    """What the cache knows of its head; unknown prior counts are the training counts.
+
+    Where there is none the norms are 1.
+    """
     counts = cached.class_counts.astype(np.float64)
+    head = cached.head or Head(weight_norm=np.ones(cached.num_classes))
     return HeadFacts(
         weight_norm=torch.from_numpy(head.weight_norm),
         prior_counts=torch.from_numpy(counts if head.prior_counts is None else head.prior_counts),
@@ -308,7 +331,7 @@ def rectifier_for(cached: Cache, path: Path, *, any_head: bool = False) -> Recti
             f"{path}: a rectifier of {cached.num_classes} classes expected, as in {cached.path}, "
             f"got {rectifier.num_classes}; fit one on this cache"
         )
-    width = None if cached.head.weight is None else cached.head.weight.shape[1]
+    width = cached.num_features or (cached.head and cached.head.num_features)
     if rectifier.num_features is not None and width not in (None, rectifier.num_features):
         raise DataError(
             f"{path}: a rectifier of {width} features expected, as {cached.path} has, got one of "

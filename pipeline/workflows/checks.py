@@ -34,7 +34,7 @@ def find(shown: Evaluation) -> list[Finding]:
     train = evaluation_rows(cached, "train") if "train" in cached.splits else None
     on_train = None if train is None else train.scores(softmax)
     if train is not None and on_train is not None:
-        prior = cached.head.prior_counts
+        prior = None if cached.head is None else cached.head.prior_counts
         found += [
             checks.memorised_rows(on_train),
             checks.contradicted_prior(

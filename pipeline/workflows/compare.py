@@ -268,7 +268,7 @@ def _unrecorded(first: Cache, cached: Cache) -> list[str]:
     lacking = [one for one in (first, cached) if "config" not in one.documents]
     if not lacking:
         return []
-    widths = [one.head.num_features or _width(one) for one in (first, cached)]
+    widths = [one.num_features or (one.head and one.head.num_features) for one in (first, cached)]
     seen = ""
     if None not in widths and widths[0] != widths[1]:
         seen = f", and their features differ in width ({widths[0]} and {widths[1]})"
@@ -276,12 +276,6 @@ def _unrecorded(first: Cache, cached: Cache) -> list[str]:
         f"{' and '.join(str(one.path) for one in lacking)} without a record of the network{seen}: "
         f"that {cached.path} and {first.path} differ in their seeds alone is taken on trust"
     ]
-
-
-def _width(cached: Cache) -> int | None:
-    """D of the features, if there are some."""
-    features = next(iter(cached.splits.values())).features
-    return None if features is None else features.shape[2]
 
 
 def _training_method(cached: Cache) -> str | None:

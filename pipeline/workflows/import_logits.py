@@ -92,12 +92,15 @@ def import_logits(
         known = as_strings(given["class_names"], where=f"{where}: class_names")
     checked = _checked_splits(files, scale=scale, class_names=known)
     splits = {name: checked[name].arrays for name in files}
-    num_classes = splits["train"].logits.shape[2]
-    for name, rows in splits.items():
-        if rows.logits.shape[2] != num_classes:
+    widths = {
+        name: rows.logits.shape[2] for name, rows in splits.items() if rows.logits is not None
+    }
+    num_classes = widths["train"]
+    for name, width in widths.items():
+        if width != num_classes:
             raise DataError(
                 f"{files[name]}: logits of {num_classes} classes expected, as in train, got "
-                f"{rows.logits.shape[2]}; give splits of one model"
+                f"{width}; give splits of one model"
             )
     warnings = [note for found in checked.values() for note in found.notes]
     if head is None:
@@ -223,13 +226,11 @@ def _stored_dtype(splits: Mapping[str, cache.SplitArrays]) -> Literal["float32",
 
 def _digests(arrays: cache.SplitArrays, dtype: str) -> dict[str, Any]:
     """What a split is made of, for the fingerprint."""
-    found: dict[str, Any] = {
-        "logits": cache.digest(arrays.logits, dtype=dtype),
-        "labels": cache.digest(arrays.labels),
-        "views": arrays.views,
-    }
-    if arrays.features is not None:
-        found["features"] = cache.digest(arrays.features, dtype=dtype)
+    found: dict[str, Any] = {"labels": cache.digest(arrays.labels), "views": arrays.views}
+    for kind in ("logits", "features"):
+        rows = getattr(arrays, kind)
+        if rows is not None:
+            found[kind] = cache.digest(rows, dtype=dtype)
     if arrays.ids is not None:
         found["ids"] = cache.digest(np.array(arrays.ids))
     return found

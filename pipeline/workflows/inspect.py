@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from marr_pipeline.cache import CachedSplit, open_cache
+from marr_pipeline.cache import CachedSplit, Head, open_cache
 from marr_pipeline.groups import shot_groups
 from marr_pipeline.rectify.rectifier_file import load_rectifier
 
@@ -75,7 +75,7 @@ def _cache_document(path: Path) -> Document:
     cached = open_cache(path)
     counts = cached.class_counts
     groups = {name: int(members.sum()) for name, members in shot_groups(counts).items()}
-    norms = cached.head.weight_norm
+    head = cached.head
     return {
         "cache": path,
         "bytes": path.stat().st_size,
@@ -83,21 +83,29 @@ def _cache_document(path: Path) -> Document:
         "class_counts": counts.tolist(),
         "class_names": cached.class_names,
         "prior_counts": None
-        if cached.head.prior_counts is None
-        else cached.head.prior_counts.tolist(),
+        if head is None or head.prior_counts is None
+        else head.prior_counts.tolist(),
         "imbalance_ratio": float(counts.max() / counts.min()) if counts.min() else None,
         "groups": groups,
         "splits": {name: _split_document(rows) for name, rows in cached.splits.items()},
-        "head": {
-            "weight": cached.head.weight is not None,
-            "bias": cached.head.bias is not None,
-            "weight_norm": {"min": float(norms.min()), "max": float(norms.max())},
-            "prior_counts": cached.head.prior_counts is not None,
-        },
+        "head": None if head is None else _head_document(head),
         "fingerprint": cached.fingerprint,
         "head_fingerprint": cached.head_fingerprint,
         "attributes": dict(cached.attributes),
         "documents": {key: cached.meta(key) for key in cached.documents if key != "indices"},
+    }
+
+
+def _head_document(head: Head) -> Document:
+    return {
+        "weight": head.weight is not None,
+        "bias": head.bias is not None,
+        "weight_norm": {
+            "min": float(head.weight_norm.min()),
+            "max": float(head.weight_norm.max()),
+        },
+        "prior_counts": head.prior_counts is not None,
+        "normalise": head.normalise,
     }
 
 
@@ -143,12 +151,7 @@ def _cache_lines(document: Document) -> list[str]:
         if split["ids"]:
             parts.append("ids")
         lines.append(f"{name:<13}{'; '.join(parts)}")
-    norm = document["head"]["weight_norm"]
-    has = [name for name in ("weight", "bias", "prior_counts") if document["head"][name]]
-    lines.append(
-        f"head         weight norm {norm['min']:.3f} to {norm['max']:.3f}; "
-        f"{', '.join(has) or 'nothing else'} stored"
-    )
+    lines.append(f"head         {_head_line(document['head'])}")
     for split in document["splits"].values():
         for path, rows in split["datasets"].items():
             shape = " x ".join(f"{size:,}" for size in rows["shape"])
@@ -158,6 +161,18 @@ def _cache_lines(document: Document) -> list[str]:
     for key, value in document["documents"].items():
         lines += _leaf_lines(key, value)
     return lines
+
+
+def _head_line(head: Document | None) -> str:
+    if head is None:
+        return "none: features alone, on which rectify fits one"
+    norm = head["weight_norm"]
+    has = [name for name in ("weight", "bias", "prior_counts") if head[name]]
+    unit = "; features divided by their norms" if head["normalise"] == "unit" else ""
+    return (
+        f"weight norm {norm['min']:.3f} to {norm['max']:.3f}; "
+        f"{', '.join(has) or 'nothing else'} stored{unit}"
+    )
 
 
 def _first(values: list[Any]) -> str:

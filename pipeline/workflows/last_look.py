@@ -27,11 +27,12 @@ def last_look(cached: Cache) -> list[str]:
     view = stored[split.clean_view]
     chosen = _some_of_each_class(split.labels, max(1, LOOKED_AT // cached.num_classes))
     scores = view[chosen]
-    if split.logits is None and cached.head.weight is not None:
-        scores = scores @ cached.head.weight.T
-        scores += 0 if cached.head.bias is None else cached.head.bias
+    head = cached.head
+    if split.logits is None and head is not None and head.weight is not None:
+        scores = scores @ head.weight.T
+        scores += 0 if head.bias is None else head.bias
     found = [rows.constant_rows(view), rows.one_vector(view)]
-    if scores.shape[1] == cached.num_classes:
+    if head is not None and scores.shape[1] == cached.num_classes:
         found.append(order_finding(split.labels[chosen], scores.argmax(1), cached.num_classes))
     return [f"{one.code}: {one.sentence} {one.remedy}" for one in found if one is not None]
 

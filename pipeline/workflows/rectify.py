@@ -50,7 +50,8 @@ class Rectification:
         cache: the file.
         settings: of the fit, tuned ones where there was tuning.
         fit: rectifier, status and certificate.
-        metrics: `SCORED` on the evaluation split; empty without one.
+        metrics: `SCORED` on the evaluation split, the fit alone where no head has made logits;
+            empty without that split.
         summary: K, rows and groups, for the header.
         warnings: for results that stand but need a look.
         tuning: how gamma, l2 and centre were chosen, if they were.
@@ -75,15 +76,18 @@ class Rectification:
         """The metrics beside the baselines'; None without a split to score."""
         if not self.metrics:
             return None
-        names = ("softmax", "logit adjustment", f"after {self.settings.method}")
-        return metrics_table(dict(zip(names, self.metrics.values(), strict=True)))
+        return metrics_table(self._named_metrics())
 
     def _repr_html_(self) -> str:
         """What was fitted, how it ended and what it is worth, for a notebook."""
-        names = ("softmax", "logit adjustment", f"after {self.settings.method}")
-        rows = dict(zip(names, self.metrics.values(), strict=True)) if self.metrics else {}
         caption = "\n".join((*self.header(), self.certificate(), *self.warnings))
-        return table_of_metrics(rows, caption=caption).html()
+        return table_of_metrics(self._named_metrics(), caption=caption).html()
+
+    def _named_metrics(self) -> dict[str, Metrics]:
+        """The metrics under the names that a reader knows them by."""
+        names = ("softmax", "logit adjustment", f"after {self.settings.method}")
+        known = dict(zip(SCORED, names, strict=True))
+        return {known[key]: found for key, found in self.metrics.items()}
 
     def certificate(self) -> str:
         """How the fit ended, in one line."""
@@ -125,7 +129,8 @@ class Rectification:
             "tuning": None if self.tuning is None else self.tuning.record(),
             "warnings": self.warnings,
             "metrics": {
-                name: self.metrics[name].record() if self.metrics else None for name in SCORED
+                name: self.metrics[name].record() if name in self.metrics else None
+                for name in SCORED
             },
             "rectifier": self.path,
         }
@@ -236,9 +241,12 @@ def rectify_cache(
         warnings.append(f"{cached.path}: no split {eval_split} to score on, it has {have}")
     elif ranks.is_first:
         rows = evaluation_rows(cached, eval_split)
-        shown = (*(closed_form(cached, name) for name in REFERENCES), fit.rectifier)
-        metrics = {name: rows.metrics(one) for name, one in zip(SCORED, shown, strict=True)}
-    has_norms = cached.head.weight is not None or bool((cached.head.weight_norm != 1).any())
+        references = () if cached.head is None else REFERENCES
+        shown = (*(closed_form(cached, name) for name in references), fit.rectifier)
+        scored = SCORED[-len(shown) :]
+        metrics = {name: rows.metrics(one) for name, one in zip(scored, shown, strict=True)}
+    head = cached.head
+    has_norms = head is None or head.weight is not None or bool((head.weight_norm != 1).any())
     if settings.method == "marr" and not has_norms:
         warnings.append("no weight norms in this cache: with all of them 1, marr is vector scaling")
     path = None if output is None else Path(output)

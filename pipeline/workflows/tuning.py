@@ -78,7 +78,7 @@ def tune_on_cache(
         cached,
         split=split.name,
         views="clean" if "clean" in split.views else "all",
-        device=inputs.logits.device,
+        device=inputs.device,
     )
     tuning = tune(
         inputs,

@@ -11,7 +11,7 @@ from marr_pipeline.cache import SplitArrays
 from marr_pipeline.cache.schema import FORMAT_VERSION
 
 PAGE = (Path(__file__).parents[2] / "docs" / "cache-format.md").read_text(encoding="utf-8")
-READ, OURS, CHECK, OUT = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+READ, READ_FEATURES, OURS, CHECK, OUT = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
 
 
 @pytest.fixture
@@ -45,6 +45,16 @@ def test_a_single_view_with_h5py_alone(folder, splits, settings):
     found = execute(READ)
     np.testing.assert_array_equal(found["clean"], rows.logits[0])
     assert found["ids"] is None
+
+
+def test_features_alone_with_h5py_alone(folder, splits):
+    rows = splits["train"]
+    alone = SplitArrays(logits=None, labels=rows.labels, features=rows.features)
+    write_splits(folder / "features.h5", {"train": alone}, num_classes=4, head=None)
+    found = execute(READ_FEATURES)
+    np.testing.assert_array_equal(found["clean"], rows.features[0])
+    first = rows.features[0][rows.labels == rows.labels.min()].mean(0)
+    np.testing.assert_array_equal(found["class_means"][0], first)
 
 
 def test_this_package(folder, splits):

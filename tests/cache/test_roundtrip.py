@@ -145,7 +145,7 @@ def test_torch_takes_the_arrays_silently_and_the_file_stays_as_it_is(sample):
 def test_plain_h5py_reads_it(sample, splits, settings):
     with h5py.File(sample, "r") as file:
         assert file.attrs["format"] == "marr-cache"
-        assert file.attrs["format_version"] == "1.1"
+        assert file.attrs["format_version"] == "1.2"
         assert file.attrs["state"] == "sealed"
         train, test = file["splits/train/logits"], file["splits/test/logits"]
         np.testing.assert_array_equal(train[...], splits["train"].logits)

@@ -1,4 +1,4 @@
-"""Files of version 1 are readable forever: every value of three, written once for all."""
+"""Files of version 1 are readable forever: every value of five, written once for all."""
 
 import hashlib
 from pathlib import Path
@@ -9,6 +9,7 @@ import pytest
 from marr_pipeline.cache import Cache, open_cache, verify_cache
 
 FILES = {
+    "version-1.2-float32.h5": np.float32,
     "version-1.1-float32.h5": np.float32,
     "version-1.0-float32.h5": np.float32,
     "version-1.0-float16-without-seal.h5": np.float16,  # as written before there was a seal
@@ -80,3 +81,19 @@ def test_the_provenance(cache, path):
     assert cache.attributes["creator"] == "marr-pipeline 0.1.0"
     assert cache.attributes["torch_version"] == "2.6"
     assert cache.attributes["created_utc"].endswith("Z")
+
+
+def test_features_alone():
+    cache = open_cache(Path(__file__).with_name("version-1.2-features.h5"))
+    assert verify_cache(cache.path) == []
+    assert cache.head is None
+    assert list(cache.splits) == ["train", "test"]
+    assert cache.split("train").logits is cache.split("test").logits is None
+    np.testing.assert_array_equal(cache.split("train").features, eighths(2, 6, 2))
+    np.testing.assert_array_equal(cache.split("test").features, eighths(1, 4, 2))
+    assert cache.split("train").labels.tolist() == [0, 0, 0, 1, 1, 2]
+    assert cache.split("train").views == ("clean", "augmented")
+    assert cache.split("test").ids.tolist() == [7, -1, 0, 2**40]
+    assert cache.class_counts.tolist() == [3, 2, 1]
+    # Rectifiers carry it, so it may never be computed in another way.
+    assert cache.head_fingerprint == hashlib.sha256(b"no head;3;2;").hexdigest()

@@ -15,7 +15,8 @@ from golden.record import RECORD, arithmetic, record_case
 CHANGES: dict[str, str] = {
     "*/passes": "Passes are counted where rows are read, those of a full Hessian and of the "
     "certificate too.",
-    "import.*/attributes/format_version": "The format is 1.1: draws of views have a name.",
+    "import.*/attributes/format_version": "The format is 1.2: draws of views have a "
+    "name, a head its normalisation.",
     **dict.fromkeys(
         (
             f"rectify.*.{case}/{field}"

@@ -136,7 +136,7 @@ def _start(problem: ConfidenceProblem, *, settings: RectifySettings) -> Tensor:
 
 DISALIGN = Method(
     fit=fit_disalign,
-    needs=("features",),
+    needs=("logits", "features"),
     own_settings=("form",),
     settings={"center": "identity", "l2": 5e-4, "reduction": "weighted"},
     presets={

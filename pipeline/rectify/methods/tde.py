@@ -68,4 +68,6 @@ def _fit(inputs: FitInputs, settings: RectifySettings, context: FitContext) -> F
     )
 
 
-TDE = Method(fit=_fit, is_fitted=False, needs=("features", "weight"), own_settings=("alpha",))
+TDE = Method(
+    fit=_fit, is_fitted=False, needs=("logits", "features", "weight"), own_settings=("alpha",)
+)

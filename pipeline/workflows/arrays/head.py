@@ -191,7 +191,7 @@ def check_head_makes_logits(head: cache.Head, arrays: cache.SplitArrays, *, wher
     Raises:
         DataError: they differ by more than rounding; it says how.
     """
-    if head.weight is None or arrays.features is None:
+    if head.weight is None or arrays.features is None or arrays.logits is None:
         return
     num_samples, num_features = arrays.features.shape[1:]
     if num_features != head.num_features:

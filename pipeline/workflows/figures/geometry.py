@@ -31,7 +31,7 @@ def geometry(
         DataError: a rectifier whose hyperplanes are not in that plane.
     """
     cached, rows = evaluation.cached, evaluation.rows
-    weight, bias = cached.head.weight, cached.head.bias
+    weight, bias = (None, None) if cached.head is None else (cached.head.weight, cached.head.bias)
     if rows.features is None or weight is None:
         missing = "features" if rows.features is None else "the head's weight"
         raise CacheError(

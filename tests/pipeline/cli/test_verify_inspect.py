@@ -40,7 +40,7 @@ def edit(path, name, value):
 
 
 DAMAGES = {
-    "newer": (lambda path: edit(path, "format_version", "2.0"), "version 1.1 expected, got 2.0"),
+    "newer": (lambda path: edit(path, "format_version", "2.0"), "version 1.2 expected, got 2.0"),
     "writing": (lambda path: edit(path, "state", "writing"), "the file is unfinished"),
 }
 

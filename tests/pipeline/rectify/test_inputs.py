@@ -38,7 +38,7 @@ def test_an_absent_class_has_half_an_image_of_prior():
         ({"weight_norm": torch.ones(6)}, r"weight_norm: shape \(7,\) expected, got \(6,\)"),
         ({"labels": torch.zeros(3, dtype=torch.int64)}, r"labels: shape \(\d+,\) expected"),
         ({"features": torch.zeros(1, 2, 3)}, "features: 2 views of .* samples expected"),
-        ({"logits": torch.zeros(0, 5, 7)}, "at least one row of logits expected, got 0 views"),
+        ({"logits": torch.zeros(0, 5, 7)}, "at least one row expected, got 0 views"),
     ],
 )
 def test_arrays_that_contradict_each_other_are_refused(inputs, change, message):
