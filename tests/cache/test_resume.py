@@ -103,7 +103,7 @@ def test_an_unfinished_cache_of_the_old_draws_is_refused(make, settings, tmp_pat
     header["digest"] = fingerprint({name: header[name] for name in ("parts", "layout")})
     old = json.dumps(header, sort_keys=True, separators=(",", ":")).encode()
     journal.write_bytes(b"%s %08x\n%s" % (old, zlib.crc32(old), rest))
-    version = r'got format_version: "1\.0" -> "1\.1"; '
+    version = r'got format_version: "1\.0" -> "1\.2"; '
     with pytest.raises(StaleCacheError, match=f"{version}ask"):
         write_with(make(parts=parts))
     new = {**settings["parts"], "transforms": {"train": {"draws": "numpy-philox"}}}
