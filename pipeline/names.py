@@ -107,7 +107,8 @@ FIGURES = (
 FIGURE_WIDTHS = ("page", "column")
 TABLE_FORMATS = ("terminal", "markdown", "latex", "csv")
 TABLE_COLUMNS = (
-    *("overall", "many", "medium", "few", "macro_f1", "harmonic_mean", "worst_class", "nll", "ece"),
+    *("overall", "balanced", "many", "medium", "few"),
+    *("macro_f1", "harmonic_mean", "worst_class", "nll", "ece"),
     *("vs_softmax", "vs_logit_adjustment", "margin_correlation", "logit_correlation"),
     *("parameters", "seconds", "status"),
 )

@@ -25,6 +25,7 @@ def true_summaries(accuracy, groups):
     predicted = accuracy + wrong.sum() - wrong
     return {
         "overall": accuracy.mean(),
+        "balanced": accuracy.mean(),
         **{name: accuracy[members].mean() for name, members in groups.items()},
         "macro_f1": (2 * accuracy / (1 + predicted)).mean(),
         "harmonic_mean": num_classes / (1 / accuracy).sum(),

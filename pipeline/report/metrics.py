@@ -27,6 +27,7 @@ from marr_pipeline.report.scores import SampleScores
 
 SUMMARIES = (
     "overall",
+    "balanced",
     "many",
     "medium",
     "few",
@@ -49,6 +50,7 @@ class Metrics:
 
     Attributes:
         overall: share of right samples (micro accuracy).
+        balanced: mean accuracy of the classes that have samples.
         many: mean class accuracy over the group, like `medium` and `few`.
         macro_f1: mean F1 over the classes that have samples; 0/0 counts 0.
         harmonic_mean: of the accuracies of the classes that have samples; 0 if one of them is 0.
@@ -60,6 +62,7 @@ class Metrics:
     """
 
     overall: float
+    balanced: float
     many: float
     medium: float
     few: float
@@ -208,6 +211,7 @@ def summarise(
     present, total = population.present, population.mass.sum()
     return {
         "overall": np.tensordot(population.weight, sums.right, 1) / total,
+        "balanced": accuracy[present].mean(0),
         **{name: group_mean(accuracy, group & present) for name, group in groups.items()},
         "macro_f1": class_f1(sums, population)[population.mass > 0].mean(0),
         "harmonic_mean": harmonic_mean(accuracy[present]),

@@ -31,6 +31,7 @@ from marr_pipeline.report.tables import (
 COLUMNS = (*COMPARED_METRICS, *GAINS, *FACTS)
 HEADINGS = {
     "overall": "share of all rows that are right",
+    "balanced": "mean accuracy of the classes, each counting alike",
     "many": "mean class accuracy, classes of more than 100 training images",
     "medium": "mean class accuracy, classes of 20 to 100",
     "few": "mean class accuracy, classes of fewer than 20",

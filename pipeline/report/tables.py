@@ -249,6 +249,7 @@ def _csv_parts(cell: Cell | None) -> dict[str, float | str]:
 
 METRIC_COLUMNS = (
     Column(key="overall", heading="overall", best="largest", has_interval=True),
+    Column(key="balanced", heading="balanced", best="largest"),
     Column(key="many", heading="many", best="largest"),
     Column(key="medium", heading="medium", best="largest"),
     Column(key="few", heading="few", best="largest"),
@@ -260,7 +261,7 @@ METRIC_COLUMNS = (
 """All but NLL are fractions, shown in per cent."""
 
 HARMONIC = Column(key="harmonic_mean", heading="harmonic", best="largest")
-COMPARED_METRICS = (*METRIC_COLUMNS[:5], HARMONIC, *METRIC_COLUMNS[5:])
+COMPARED_METRICS = (*METRIC_COLUMNS[:6], HARMONIC, *METRIC_COLUMNS[6:])
 GAINS = tuple(
     Column(key=key, heading=heading, notation="difference", best="largest", has_interval=True)
     for key, heading in (("vs_softmax", "vs softmax"), ("vs_logit_adjustment", "vs logit adj."))

@@ -65,6 +65,7 @@ CHANGES: dict[str, str] = {
         (f"compare.seeds*/commands/3/{field}" for field in ("said", "out/warnings")),
         "Of imported caches nothing tells that they differ in their seeds alone.",
     ),
+    "*/balanced*": "The mean accuracy of the classes stands beside overall accuracy.",
     "*/out/prior_counts": "`inspect` shows prior counts.",
     "refuse.command/commands/*/said/0": "An unknown command is told a known one.",
 }

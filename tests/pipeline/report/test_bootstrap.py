@@ -104,7 +104,7 @@ def test_the_seed_decides_the_resamples():
 
 
 NUM_SIMULATED = 1_500
-COVERED = ("overall", "many", "medium", "few", "macro_f1", "harmonic_mean", "nll")
+COVERED = ("overall", "balanced", "many", "medium", "few", "macro_f1", "harmonic_mean", "nll")
 
 
 @pytest.fixture(scope="module")

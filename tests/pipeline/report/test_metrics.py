@@ -85,6 +85,7 @@ def test_overall_is_the_size_weighted_mean_of_groups_on_a_balanced_split(sizes):
     expected = [num_right[counts == n].sum() / per_class for n in (500, 50, 5)]
     np.testing.assert_allclose(np.nan_to_num(groups) * sizes, expected)
     assert found.overall == pytest.approx(np.nansum(groups * sizes) / len(counts))
+    assert found.balanced == pytest.approx(found.overall)
 
 
 def test_empty_is_not_zero():
@@ -96,6 +97,7 @@ def test_empty_is_not_zero():
     assert math.isnan(metrics.medium)  # its only class has no test sample
     assert math.isnan(metrics.few)  # there is no such class
     assert metrics.worst_class == 0.5
+    assert metrics.balanced == 0.75  # of the two classes that have samples; 2 of 3 rows are right
     assert "-" in metrics_table({"softmax": metrics})
 
 

@@ -12,7 +12,7 @@ from marr_pipeline.report.metrics import measure
 from marr_pipeline.report.population import as_sampled, reversed_distribution, under_distribution
 
 COUNTS = np.array([500, 100, 20, 19, 5])
-FREE_OF_POPULATION = ("many", "medium", "few", "worst_class", "harmonic_mean")
+FREE_OF_POPULATION = ("balanced", "many", "medium", "few", "worst_class", "harmonic_mean")
 
 
 def random_scores(seed, num_samples=60):
