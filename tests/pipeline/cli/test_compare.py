@@ -143,7 +143,7 @@ def test_a_table_for_a_paper(run, imported, tmp_path):
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (("--columns", "speed"), "names out of overall, many"),
+        (("--columns", "speed"), "names out of overall, balanced"),
         (("--caption", "Mine"), "caption: of one table expected"),
         (("--columns", "nll", "--label", "tab:x"), "--label: --format latex expected"),
         (("--columns", "nll", "--label", "a b", "-o", "x.tex"), "label: a name such as"),
