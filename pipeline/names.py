@@ -53,6 +53,8 @@ METHODS = (
     "softmax",
     "temperature",
     "logit-adjustment",
+    "bias",
+    "bcts",
     "vector-scaling",
     "lws",
     "tau-norm",

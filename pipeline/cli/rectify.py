@@ -34,13 +34,13 @@ if TYPE_CHECKING:
 @click.option(
     "--gamma",
     type=float,
-    help="Exponent of the class weights.  [default: 1.2; crt: 1; temperature, vector-scaling: 0]",
+    help="Exponent of the class weights.  [default: 1.2; crt: 1; methods of calibration: 0]",
 )
 @click.option(
     "--l2",
     type=FiniteRange(min=0),
     help="Ridge; weight decay of sgd.  [default: 3; paper: 5e-4, 1e-4 for iNaturalist; "
-    "temperature and vector-scaling: 0]",
+    "methods of calibration: 0]",
 )
 @click.option(
     "--center",
@@ -99,7 +99,7 @@ if TYPE_CHECKING:
 @click.option(
     "--fit-split",
     type=click.Choice(names.SPLITS),
-    help="[default: train; temperature and vector-scaling: tune, where there is one]",
+    help="[default: train; temperature, bias, bcts and vector-scaling: tune, where there is one]",
 )
 @click.option("--fit-views", type=click.Choice(names.FIT_VIEWS), help="[default: augmented]")
 @click.option(

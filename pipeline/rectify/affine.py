@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from marr_pipeline.optim.ridge import Ridge
-from marr_pipeline.optim.solvable import Evaluation
+from marr_pipeline.optim.solvable import Evaluation, Point
 from marr_pipeline.progress import Progress, silent
 from marr_pipeline.rectify.inputs import FitInputs
 from marr_pipeline.rectify.objective import WeightedCrossEntropy
@@ -148,6 +148,14 @@ class AffineProblem(CurvedProblem[WeightedCrossEntropy]):
         point, direction = self.family.affine(theta), self.family.direction(step)
         product = self.family.pull_back(*self.loss.hessian_product(*point, *direction))
         return torch.where(self.free, product + self.ridge.hessian_product(step), 0.0)
+
+    def has_no_minimum(self, point: Point) -> bool:
+        """See `Solvable`; shifts alone cannot scale the logits up."""
+        return self.family.num_scales > 0 and super().has_no_minimum(point)
+
+    def is_unbounded(self, point: Point) -> bool:
+        """See `Solvable`; shifts alone cannot scale the logits up."""
+        return self.family.num_scales > 0 and super().is_unbounded(point)
 
     def _data(self, theta: Tensor, *, precise: bool) -> Evaluation:
         data = self.loss.evaluate(*self.family.affine(theta), precise=precise)

@@ -9,6 +9,8 @@ PROPER_NAMES = {
     "softmax": "Softmax",
     "temperature": "Temperature scaling",
     "logit-adjustment": "Logit adjustment",
+    "bias": "Bias",
+    "bcts": "BCTS",
     "vector-scaling": "Vector scaling",
     "lws": "LWS",
     "tau-norm": r"$\tau$-norm",

@@ -66,6 +66,8 @@ CHANGES: dict[str, str] = {
         "Of imported caches nothing tells that they differ in their seeds alone.",
     ),
     "*/balanced*": "The mean accuracy of the classes stands beside overall accuracy.",
+    "*/out/head/normalise": "A head may divide features by their norms, and `inspect` says so.",
+    "refuse.fit.method/commands/0/said/0": "There are more methods.",
     "*/out/prior_counts": "`inspect` shows prior counts.",
     "refuse.command/commands/*/said/0": "An unknown command is told a known one.",
 }

@@ -5,6 +5,8 @@ from collections.abc import Collection
 from marr_pipeline.errors import ConfigError
 from marr_pipeline.rectify.method import Method
 from marr_pipeline.rectify.methods.affine import (
+    BCTS,
+    BIAS,
     LOGIT_ADJUSTMENT,
     LWS,
     MARR,
@@ -21,6 +23,8 @@ METHODS: dict[str, Method] = {
     "softmax": SOFTMAX,
     "temperature": TEMPERATURE,
     "logit-adjustment": LOGIT_ADJUSTMENT,
+    "bias": BIAS,
+    "bcts": BCTS,
     "vector-scaling": VECTOR_SCALING,
     "lws": LWS,
     "tau-norm": TAU_NORM,

@@ -42,6 +42,20 @@ def _temperature(weight_norm: Tensor) -> AffineFamily:
     return AffineFamily(num_classes=len(weight_norm), scale="shared")
 
 
+def _bias(weight_norm: Tensor) -> AffineFamily:
+    """logits + c: one shift a class."""
+    return AffineFamily(
+        num_classes=len(weight_norm), scale="fixed", shift_unit=torch.ones_like(weight_norm)
+    )
+
+
+def _bcts(weight_norm: Tensor) -> AffineFamily:
+    """logits / T + c: bias-corrected temperature scaling (Alexandari et al. 2020)."""
+    return AffineFamily(
+        num_classes=len(weight_norm), scale="shared", shift_unit=torch.ones_like(weight_norm)
+    )
+
+
 def _vector_scaling(weight_norm: Tensor) -> AffineFamily:
     """a * logits + c (Guo et al. 2017): MARR with every norm 1."""
     return AffineFamily(
@@ -161,6 +175,8 @@ def _closed(
 
 
 TEMPERATURE = _method(_temperature, default=CALIBRATION, tempered={})
+BIAS = _method(_bias, default=CALIBRATION)
+BCTS = _method(_bcts, default=CALIBRATION)
 VECTOR_SCALING = _method(_vector_scaling, default=CALIBRATION, tempered={})
 LWS = _method(_lws, paper=CLASS_BALANCED, official=CLASS_BALANCED_SAMPLING)
 MARR = _method(_marr, paper={}, official={})

@@ -198,3 +198,50 @@ def test_separable_rows_without_a_ridge_are_unbounded(separable_inputs, method, 
     assert all(bool(each.isfinite().all()) for each in fit.rectifier.tensors().values())
     assert any("give l2" in warning for warning in fit.warnings)
     assert fit_rectifier(separable_inputs, settings).status is FitStatus.CONVERGED
+
+
+def labels_drawn_from(logits, seed=0):
+    """Labels (N,) of which softmax(logits) is the posterior."""
+    generator = torch.Generator().manual_seed(seed)
+    return torch.multinomial(torch.softmax(logits, 1), 1, generator=generator)[:, 0]
+
+
+@pytest.mark.parametrize(("method", "scale"), [("bias", 1.0), ("bcts", 0.4)])
+def test_calibration_finds_the_posterior_that_labels_were_drawn_from(method, scale):
+    shift = torch.tensor([1.0, 0.3, 0.0, -0.4, -0.9], dtype=torch.float64)
+    generator = torch.Generator().manual_seed(1)
+    logits = 3 * torch.randn((40_000, 5), generator=generator, dtype=torch.float64)
+    labels = labels_drawn_from(scale * logits + shift)
+    counts = torch.bincount(labels)
+    inputs = FitInputs(
+        logits=logits[None],
+        labels=labels,
+        weight_norm=torch.ones(5, dtype=torch.float64),
+        class_counts=counts,
+        prior_counts=counts,
+    )
+    fit = fit_rectifier(inputs, preset_settings("default", method=method))
+    assert fit.status is FitStatus.CONVERGED
+    np.testing.assert_allclose(fit.rectifier.scale, scale, atol=0.02)
+    found = fit.rectifier.shift - fit.rectifier.shift.mean()
+    np.testing.assert_allclose(found, shift - shift.mean(), atol=0.06)
+
+
+def test_shifts_alone_have_a_minimum_on_memorised_rows():
+    """There the predicted shares are those of the rows, though every row is on its own side."""
+    labels = torch.tensor([0, 0, 0, 1, 1, 2])
+    inputs = FitInputs(
+        logits=4 * torch.eye(3, dtype=torch.float64)[labels][None],
+        labels=labels,
+        weight_norm=torch.ones(3, dtype=torch.float64),
+        class_counts=torch.tensor([3, 2, 1]),
+        prior_counts=torch.tensor([3, 2, 1]),
+    )
+    for optimizer in ("lbfgs", "newton"):
+        settings = preset_settings("default", method="bias", optimizer=optimizer)
+        fit = fit_rectifier(inputs, settings)
+        assert fit.status is FitStatus.CONVERGED
+        shares = probabilities(fit.rectifier, inputs).mean(0)
+        np.testing.assert_allclose(shares, [3 / 6, 2 / 6, 1 / 6], atol=1e-5)
+    bcts = fit_rectifier(inputs, preset_settings("default", method="bcts"))
+    assert bcts.status is FitStatus.UNBOUNDED

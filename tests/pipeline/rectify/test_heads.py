@@ -120,7 +120,7 @@ def test_methods_are_nested(seed, num_classes, gamma, reduction):
     """methods.md, section 1d: same rows and weights, float32 features, no ridge."""
     inputs = make_head_inputs(seed=seed, num_classes=num_classes)
     losses = {}
-    for method in ("temperature", "lws", "marr", "vector-scaling", "crt"):
+    for method in ("temperature", "bias", "bcts", "lws", "marr", "vector-scaling", "crt"):
         fit = fit_rectifier(
             inputs,
             RectifySettings(
@@ -137,6 +137,8 @@ def test_methods_are_nested(seed, num_classes, gamma, reduction):
     slack = 1e-6  # of logits that were rounded to float32
     assert losses["temperature"] >= losses["lws"] - slack
     assert losses["lws"] >= losses["marr"] - slack
+    assert min(losses["temperature"], losses["bias"]) >= losses["bcts"] - slack
+    assert losses["bcts"] >= losses["vector-scaling"] - slack
     assert losses["marr"] == pytest.approx(losses["vector-scaling"], abs=1e-7)
     assert losses["marr"] >= losses["crt"] - slack
 
