@@ -14,6 +14,8 @@ from marr_pipeline.backbone.networks.libraries import (
     torchvision_network,
 )
 from marr_pipeline.backbone.networks.resnet import cifar_resnet
+from marr_pipeline.data.framing import Framing
+from marr_pipeline.data.normalise import NORMALISATIONS
 from marr_pipeline.errors import ConfigError
 
 BACKBONES: dict[str, BackboneBuilder] = {
@@ -37,7 +39,11 @@ INPUTS: dict[str, Callable[[str], NetworkInput]] = {
 }
 """What they ask of images."""
 
-IMAGENET_INPUT = NetworkInput(image_size=224)
+IMAGENET_INPUT = NetworkInput(
+    framing=Framing.of_training_code(224),
+    normalisation=NORMALISATIONS["imagenet"],
+    is_usual=True,
+)
 LARGE_BACKBONES = ("resnet10", *names.TORCHVISION_BACKBONES)
 """Those of `BACKBONES` that were made for ImageNet's images."""
 

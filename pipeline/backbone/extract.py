@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from marr_pipeline.backbone.networks.classifier import Backbone
 from marr_pipeline.backbone.networks.heads import NormalisedHead
 from marr_pipeline.data import AUGMENTATIONS
+from marr_pipeline.data.framing import Framing
 from marr_pipeline.data.normalise import Normalisation, normalise
 from marr_pipeline.data.views import DRAWS, ImageSplit, RandomView, ViewPass
 from marr_pipeline.errors import ConfigError
@@ -66,6 +67,7 @@ def transform_record(
     seed: int,
     batch_norm: BatchNorm = "eval",
     batch_size: int = DEFAULT_BATCH_SIZE,
+    framing: Framing | None = None,
 ) -> dict[str, object]:
     """What happens to an image before its logits, as JSON values for a cache's fingerprint."""
     is_drawn = "augmented" in views
@@ -74,6 +76,7 @@ def transform_record(
         "augmentation": augmentation if is_drawn else None,
         "seed": seed if is_drawn else None,
         "draws": DRAWS if is_drawn else None,
+        **({} if framing is None else {"framing": framing.record()}),
         "normalisation": normalisation.record(),
         "batch_norm": batch_norm,
         # Decides the last bits of a row, and with batch_norm "train" all of them.

@@ -16,8 +16,8 @@ from marr_pipeline.cli.phase_one_options import given_options, phase_one_options
 @click.option(
     "--checkpoint",
     type=input_type,
-    help="A trained network, of this program or another; without it one is trained and kept "
-    "beside the cache.",
+    help="A trained network, of this program or another; without it and without --pretrained one "
+    "is trained and kept beside the cache.",
 )
 @click.option(
     "--prior-counts",
@@ -58,9 +58,9 @@ def cli_command(
 ) -> None:
     """Run a backbone over all splits and write logits, features and labels to a cache.
 
-    Trains the backbone first unless a --checkpoint is given, and keeps it under the cache's name
-    with the suffix .pt. Stopped, the same command goes on where it was, row by row. Under torchrun
-    all processes train and extract, and the first one prints.
+    Trains the backbone first unless --checkpoint or --pretrained is given, and keeps it under the
+    cache's name with the suffix .pt. Stopped, the same command goes on where it was, row by row.
+    Under torchrun all processes train and extract, and the first one prints.
     """
     from marr_pipeline.device import resolve_device
     from marr_pipeline.progress import ProgressLine
@@ -71,7 +71,7 @@ def cli_command(
     request = PhaseOneRequest(**options, given=given_options(context))
     listener = Listener(say=note, progress=ProgressLine)
     rows: dict[str, Any] = {"views": views, "store": store, "dtype": dtype}
-    with together(resolve_device(request.device), sums=request.checkpoint is None) as ranks:
+    with together(resolve_device(request.device), sums=not request.has_trained_weights) as ranks:
         with ranks.in_turn():
             check_output(output, suffixes=(".h5", ".hdf5"), is_dry=dry_run)
         if dry_run:

@@ -101,9 +101,9 @@ DATA_OPTIONS = [
     click.option(
         "--image-size",
         type=click.IntRange(min=4),
-        help="Side in pixels that images in files are brought to; above 64 they are streamed.  "
-        "[default: that of --backbone if it has one; else 32, and 224 for imagenet-lt, places-lt, "
-        "inaturalist2018]",
+        help="Side in pixels that images in files are brought to, and for published weights all "
+        "images; above 64 those in files are streamed.  [default: that of --backbone if it has "
+        "one; else 32, and 224 for imagenet-lt, places-lt, inaturalist2018]",
     ),
 ]
 
@@ -132,8 +132,9 @@ OPTIONS = [
     click.option(
         "--pretrained/--no-pretrained",
         default=None,
-        help="Start from torchvision's ImageNet weights, head fresh.  [default: the recipe's; yes "
-        "for places-lt alone]",
+        help="train: start from torchvision's ImageNet weights, head fresh; extract: take what "
+        "torchvision or timm publish for --backbone and train nothing, for --store features.  "
+        "[default: the recipe's; a start for places-lt alone]",
     ),
     click.option(
         "--weights",

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from marr_pipeline.data.dataset import LongTailedDataset
 from marr_pipeline.data.folder import NO_SPLIT, folder_source
+from marr_pipeline.data.framing import Framing
 from marr_pipeline.data.listed import LISTED, OFFICIAL, listed_source
 from marr_pipeline.data.longtail import RowNumbers
 from marr_pipeline.data.normalise import (
@@ -83,6 +84,7 @@ def load_dataset(
     stored_rows: Mapping[str, RowNumbers] | None = None,
     stored_skipped: Mapping[str, Sequence[str]] | None = None,
     network_size: int | None = None,
+    framing: Framing | None = None,
     normalisation: Normalisation | None = None,
     val_is: str | None = None,
     class_order: tuple[str, ...] | None = None,
@@ -109,6 +111,8 @@ def load_dataset(
         stored_rows: rows of a checkpoint, taken instead of drawing.
         stored_skipped: with `stored_rows`, the images that were left out then.
         network_size: side that the network was made for, taken before that of a dataset of files.
+        framing: what published weights ask for, in place of `image_size` and `network_size`; the
+            images of every dataset are brought to its size.
         normalisation: of the pixels; None takes the dataset's.
         val_is: `tune` or `test`, what a folder `val/` is for; None asks for it without a test
             folder.
@@ -147,12 +151,13 @@ def load_dataset(
     request = SourceRequest(
         data_root=data_root,
         data_seed=data_seed,
-        image_size=image_size,
+        image_size=None if framing else image_size,
         lists=lists or {},
         path_prefixes=path_prefixes,
         workers=workers,
         progress=progress,
-        network_size=network_size,
+        network_size=framing.size if framing else network_size,
+        interpolation=framing.interpolation if framing else "bilinear",
         val_is=val_is,
         class_order=class_order,
         decoding=decoding,
@@ -176,6 +181,8 @@ def load_dataset(
     else:
         rows = dict(stored_rows)
     splits = source.load(rows)
+    if framing is not None:
+        splits = {name: split.framed(framing) for name, split in splits.items()}
     train = splits["train"]
     defaults = protocol.large if train.is_streamed else protocol.small
     if normalisation is not None:

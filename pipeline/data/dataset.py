@@ -110,6 +110,16 @@ class LongTailedDataset:
         is_unmeasured = self.normalisation is UNMEASURED
         return "the images' own statistics" if is_unmeasured else self.normalisation.text
 
+    @property
+    def shown_as(self) -> str:
+        """Size, framing where weights ask for one, and normalisation of the images, in words."""
+        framing = self.train.framing
+        framed = "" if framing is None else f" ({framing.text})"
+        return (
+            f"{self.name} at {self.train.image_shape[-1]} pixels{framed}, "
+            f"normalised by {self.normalised_by}"
+        )
+
     def remarks(self, split: str) -> dict[str, list[str]]:
         """Ids of the images in which Pillow found something, by what it was."""
         images = self.splits[split]

@@ -80,7 +80,9 @@ class ImageFiles:
             )
 
 
-def fitted(image: Image.Image, image_size: int) -> npt.NDArray[np.uint8]:
+def fitted(
+    image: Image.Image, image_size: int, interpolation: str = "bilinear"
+) -> npt.NDArray[np.uint8]:
     """An RGB image as (image_size, image_size, 3) uint8.
 
     Another size is resized, antialiased, until its short side fits, and cut at the centre.
@@ -89,7 +91,7 @@ def fitted(image: Image.Image, image_size: int) -> npt.NDArray[np.uint8]:
         scale = image_size / min(image.size)
         width, height = (max(image_size, round(side * scale)) for side in image.size)
         left, top = (width - image_size) // 2, (height - image_size) // 2
-        image = image.resize((width, height), Image.Resampling.BILINEAR)
+        image = image.resize((width, height), Image.Resampling[interpolation.upper()])
         image = image.crop((left, top, left + image_size, top + image_size))
     return np.asarray(image)
 
@@ -102,6 +104,7 @@ def read_images(
     threads: int,
     progress: Progress,
     note: str,
+    interpolation: str = "bilinear",
 ) -> tuple[Tensor, Remarks]:
     """Decode the images of `rows` (N,) into one array, which is all the memory that it takes.
 
@@ -112,6 +115,7 @@ def read_images(
         threads: how many decode (Pillow does so outside Python's lock).
         progress: told how many images are done.
         note: its reading.
+        interpolation: `bilinear` or `bicubic`.
 
     Returns:
         (N, 3, image_size, image_size) uint8, and what Pillow remarked, by row of `files`.
@@ -122,7 +126,8 @@ def read_images(
     images = np.empty((len(rows), 3, image_size, image_size), dtype=np.uint8)
 
     def decode(place: int) -> None:
-        images[place] = fitted(files.open(rows[place]), image_size).transpose(2, 0, 1)
+        image = fitted(files.open(rows[place]), image_size, interpolation)
+        images[place] = image.transpose(2, 0, 1)
 
     remarks = _for_every_row(decode, rows, threads, progress, note)
     return torch.from_numpy(images), remarks

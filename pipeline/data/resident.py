@@ -8,7 +8,7 @@ normalisation; Cutout's holes are therefore black, AutoAugment's empty pixels gr
 """
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import ClassVar
 
@@ -19,6 +19,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from marr_pipeline.data.autoaugment import STYLES, autoaugment
+from marr_pipeline.data.framing import Framing
 from marr_pipeline.data.picture import Remarks
 from marr_pipeline.data.views import Augmentation, Batch, ImageSplit, ViewPass
 
@@ -36,6 +37,7 @@ class ResidentSplit(ImageSplit):
         images: (N, C, H, W) uint8, contiguous; on the device `meta`, which has shapes alone, if
             they are not decoded.
         remarks: of Pillow, by row of the source.
+        framing: of views, which are drawn at the images' own size and shown whole at another.
     """
 
     images: Tensor
@@ -43,12 +45,15 @@ class ResidentSplit(ImageSplit):
     source_indices: Tensor
     ids: tuple[str, ...] | None = None
     remarks: Remarks = field(default_factory=Remarks)
+    framing: Framing | None = None
     is_streamed: ClassVar[bool] = False
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
-        """(C, H, W) of every image."""
+        """(C, H, W) of every image, as it is handed out."""
         channels, height, width = self.images.shape[1:]
+        if self.framing is not None:
+            height = width = self.framing.size
         return channels, height, width
 
     def _batches(
@@ -63,7 +68,13 @@ class ResidentSplit(ImageSplit):
                 batch = images[rows[start:stop]]
                 if draws is not None:
                     batch = augment_batch(batch, draws[start:stop], augmentation)
+                if self.framing is not None:
+                    batch = self.framing(batch)
                 yield batch, labels[rows[start:stop]]
+
+    def framed(self, framing: Framing) -> "ResidentSplit":
+        """The same images, shown whole at another size."""
+        return replace(self, framing=framing.whole())
 
     def content(self) -> npt.NDArray[np.uint8]:
         """The pixels (N, C, H, W)."""

@@ -36,7 +36,7 @@ class SourceRequest:
     """Where images are and how to decode them; the fields are arguments of `load_dataset`.
 
     No source but the digits' draws anything from `data_seed`, and datasets of one size look at no
-    `network_size`.
+    `network_size`. `interpolation` is that of files read into memory.
     """
 
     data_root: Path | None = None
@@ -47,6 +47,7 @@ class SourceRequest:
     workers: int | None = None
     progress: Progress = silent
     network_size: int | None = None
+    interpolation: str = "bilinear"
     val_is: str | None = None
     class_order: tuple[str, ...] | None = None
     decoding: Decoding = AS_STORED
@@ -153,6 +154,7 @@ class FileSource(SplitSource):
             threads=self._threads,
             progress=self.request.progress,
             note=f"{self.name} images",
+            interpolation=self.request.interpolation,
         )
         return ResidentSplit(images, labels, indices, ids, remarks)
 

@@ -3,8 +3,8 @@
 A view is what the ImageNet-LT, Places-LT and iNaturalist codebases do. Training: a crop of 8 to
 100 % of the area and an aspect ratio of 3/4 to 4/3, resized; a flip; where asked, brightness,
 contrast and saturation changed by up to 40 %, in random order. Testing: the short side resized to
-8/7 of the window (256 for 224), the centre cut out. Pixels go through torchvision's functionals;
-only the draws are ours.
+8/7 of the window (256 for 224), the centre cut out, or as published weights ask for it. Pixels go
+through torchvision's functionals; only the draws are ours.
 
 Workers are processes started from a clean server (`forkserver`; `spawn` where there is none) and
 not forked: an open HDF5 file or a CUDA context does not survive a fork.
@@ -15,7 +15,7 @@ import multiprocessing
 import signal
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise, permutations
 from multiprocessing.context import BaseContext
 from typing import Any, ClassVar
@@ -26,8 +26,10 @@ import torch
 from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
+from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional
 
+from marr_pipeline.data.framing import Framing
 from marr_pipeline.data.image_files import ImageFiles
 from marr_pipeline.data.picture import AS_STORED, Remarks
 from marr_pipeline.data.views import Augmentation, Batch, ImageSplit, ViewPass
@@ -40,7 +42,6 @@ TOP, LEFT, FLIP, ORDER = range(2 * NUM_TRIES, 2 * NUM_TRIES + 4)
 JITTER = slice(ORDER + 1, ORDER + 4)
 LARGE_NUM_DRAWS = JITTER.stop
 
-RESIZE_SHARE = 256 / 224  # short side over window, in the test transform
 SMALLEST_AREA = 0.08
 LARGEST_RATIO = 4 / 3  # width over height; the smallest is its inverse
 JITTER_SHARE = 0.4
@@ -75,6 +76,7 @@ class StreamedSplit(ImageSplit):
         image_size: side in pixels.
         workers: processes, which live as long as an iterator of batches; 0 decodes in this one.
         remarks: of Pillow, on the images that were read until now.
+        framing: of clean images; None is the training code's at `image_size`.
     """
 
     files: ImageFiles
@@ -83,6 +85,7 @@ class StreamedSplit(ImageSplit):
     image_size: int
     workers: int
     remarks: Remarks = field(default_factory=Remarks)
+    framing: Framing | None = None
     is_streamed: ClassVar[bool] = True
 
     @property
@@ -94,6 +97,10 @@ class StreamedSplit(ImageSplit):
     def image_shape(self) -> tuple[int, int, int]:
         """(C, H, W) of every image."""
         return CHANNELS, self.image_size, self.image_size
+
+    def framed(self, framing: Framing) -> "StreamedSplit":
+        """The same files, read at another size."""
+        return replace(self, image_size=framing.size, framing=framing)
 
     def content(self) -> npt.NDArray[np.uint8]:
         """How files are read, and their names and lengths: to read them all would take an epoch."""
@@ -135,7 +142,7 @@ class StreamedSplit(ImageSplit):
     ) -> "DataLoader[_Reply]":
         has_workers = self.workers > 0
         return DataLoader(
-            _Decoder(self.files, self.image_size, augmentation),
+            _Decoder(self.files, self.image_size, augmentation, self.framing),
             batch_sampler=requests,
             num_workers=self.workers,
             collate_fn=_as_it_is,
@@ -154,6 +161,7 @@ class _Decoder(Dataset[_Reply]):
     files: ImageFiles
     image_size: int
     augmentation: Augmentation
+    framing: Framing | None
 
     def __getitems__(self, requests: list[_BatchRequest]) -> _Reply:
         """The reply to the one request of the list."""
@@ -167,7 +175,15 @@ class _Decoder(Dataset[_Reply]):
                 except DataError as error:
                     return None, str(error), remarks.rows
                 draws = None if uniforms is None else torch.from_numpy(uniforms[place])
-                images.append(large_view(image, draws, self.augmentation, size=self.image_size))
+                images.append(
+                    large_view(
+                        image,
+                        draws,
+                        self.augmentation,
+                        size=self.image_size,
+                        framing=self.framing,
+                    )
+                )
         return torch.stack(images), "", remarks.rows
 
 
@@ -212,7 +228,12 @@ def _clean_context() -> BaseContext:
 
 
 def large_view(
-    image: Image.Image, draws: Tensor | None, augmentation: Augmentation, *, size: int
+    image: Image.Image,
+    draws: Tensor | None,
+    augmentation: Augmentation,
+    *,
+    size: int,
+    framing: Framing | None = None,
 ) -> Tensor:
     """One view of an image.
 
@@ -221,19 +242,27 @@ def large_view(
         draws: (LARGE_NUM_DRAWS,) in [0, 1); None makes the test view, whatever the augmentation.
         augmentation: the steps to take, `resized_crop`, `flip` and `jitter`.
         size: side of the result in pixels.
+        framing: to that size; a random crop takes its interpolation alone.
 
     Returns:
         (3, size, size) uint8.
     """
     uniform = None if draws is None else draws.tolist()
+    framing = framing or Framing.of_training_code(size)
     if uniform is not None and augmentation.resized_crop:
         top, left, rows, columns = crop_window(image.height, image.width, uniform)
         image = functional.resized_crop(
-            image, top, left, rows, columns, size=[size, size], antialias=True
+            image,
+            top,
+            left,
+            rows,
+            columns,
+            size=[size, size],
+            interpolation=InterpolationMode(framing.interpolation),
+            antialias=True,
         )
     else:
-        resized = functional.resize(image, [round(size * RESIZE_SHARE)], antialias=True)
-        image = functional.center_crop(resized, [size, size])
+        image = framing(image)
     if uniform is not None and augmentation.flip and uniform[FLIP] < 0.5:
         image = functional.horizontal_flip(image)
     if uniform is not None and augmentation.jitter:

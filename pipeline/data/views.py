@@ -15,6 +15,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from marr_pipeline.data.framing import Framing
 from marr_pipeline.data.picture import Remarks
 from marr_pipeline.errors import ConfigError
 
@@ -149,12 +150,14 @@ class ImageSplit(ABC):
         labels: (N,) int64.
         source_indices: (N,) int64, the row of each image in its source's own order.
         remarks: what Pillow warned of in its images until now, by row of the source.
+        framing: to a network's size as its weights ask for it; None leaves it to the split.
         is_streamed: whether images stay in their files until they are wanted.
     """
 
     labels: Tensor
     source_indices: Tensor
     remarks: Remarks
+    framing: Framing | None
     is_streamed: ClassVar[bool]
 
     @property
@@ -166,6 +169,10 @@ class ImageSplit(ABC):
     @abstractmethod
     def image_shape(self) -> tuple[int, int, int]:
         """(C, H, W) of every image."""
+
+    @abstractmethod
+    def framed(self, framing: Framing) -> "ImageSplit":
+        """The same images, brought to another size."""
 
     @abstractmethod
     def content(self) -> npt.NDArray[np.uint8]:

@@ -1,33 +1,33 @@
-"""The network of a checkpoint, of ours or of another program, and the images it is run over."""
+"""A network that is trained already, of ours or of another program, and the images it is run over.
+
+Its weights are a checkpoint's, or those that torchvision or timm publish.
+"""
 
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from marr_pipeline.backbone import build_backbone
 from marr_pipeline.backbone.checkpoints.checkpoint import (
     Checkpoint,
     check_same_dataset,
     parse_checkpoint,
     restore_backbone,
 )
-from marr_pipeline.backbone.checkpoints.foreign import (
-    detect_backbone,
-    tensors_digest,
-    trained_image_size,
-)
-from marr_pipeline.backbone.checkpoints.matching import match_tensors
-from marr_pipeline.backbone.networks.classifier import check_images
 from marr_pipeline.data.folder import NO_SPLIT
 from marr_pipeline.data.normalise import Normalisation, parse_normalisation
 from marr_pipeline.device import resolve_device
 from marr_pipeline.distributed import ALONE, Ranks
-from marr_pipeline.errors import ConfigError, DataError
+from marr_pipeline.errors import DataError
 from marr_pipeline.names import OF_DATASET
-from marr_pipeline.state_dict import is_checkpoint, named_tensors
+from marr_pipeline.state_dict import is_checkpoint
 from marr_pipeline.systems import recorded_method, with_options
 from marr_pipeline.tensor_file import read_tensor_file
-from marr_pipeline.workflows.class_numbers import TRAIN, UNIFORM, prior_counts
+from marr_pipeline.workflows.foreign import (
+    foreign_network,
+    of_extraction,
+    option_of,
+    published_network,
+)
 from marr_pipeline.workflows.phase_one import (
     NOBODY,
     Listener,
@@ -38,25 +38,6 @@ from marr_pipeline.workflows.phase_one import (
     stored_normalisation,
 )
 
-OF_TRAINING = (
-    "method",
-    "method_options",
-    "recipe",
-    "select_on",
-    "iterations",
-    "epochs",
-    "batch_size",
-    "weight_decay",
-    "mixing",
-    "ema",
-    "accumulate",
-    "precision",
-    "channels_last",
-    "compile",
-    "sync_bn",
-)
-"""Fields of a request that say nothing of a network that is trained already."""
-
 OF_READING: dict[str, object] = {"val_is": None, "exif": False, "pixel_range": None}
 """Fields that say how image files are read, as they are where a checkpoint does not tell them."""
 
@@ -64,37 +45,45 @@ OF_READING: dict[str, object] = {"val_is": None, "exif": False, "pixel_range": N
 def checkpoint_network(
     request: PhaseOneRequest,
     *,
+    features_alone: bool = False,
     is_dry: bool = False,
     ranks: Ranks = ALONE,
     listener: Listener = NOBODY,
 ) -> Network:
-    """The network of the request's checkpoint, and its images; the first process comes first.
+    """The network whose weights the request has, and its images; the first process comes first.
 
-    For a checkpoint of ours these are the very images whose rows it stores, for a foreign one
+    For a checkpoint of ours these are the very images whose rows it stores, for other weights
     those that `request` names. Nothing that the request says may contradict the checkpoint. A dry
     run decodes no image.
 
+    Args:
+        request: a checkpoint, or `pretrained`; and images.
+        features_alone: whether no logits are wanted, for which no head is needed.
+        is_dry: load no published weights and decode no image.
+        ranks: the processes that each call this.
+        listener: told what is taken.
+
     Raises:
-        ConfigError: a foreign checkpoint's backbone is unknown or does not take the images.
+        ConfigError: a foreign network is unknown or does not take the images; logits are wanted of
+            published weights of other classes.
         DataError: the file cannot be read, an option contradicts it, it is not finished, or the
             images are others.
+        PipelineError: published weights could not be downloaded.
     """
-    assert request.checkpoint is not None
+    how: dict[str, Any] = {"is_dry": is_dry, "listener": listener}
     where = str(request.checkpoint)
     with ranks.in_turn():
-        content = read_tensor_file(request.checkpoint)
-        if is_checkpoint(content):
+        if request.checkpoint is None:
+            network = published_network(request, features_alone=features_alone, **how)
+        elif is_checkpoint(content := read_tensor_file(request.checkpoint)):
             stored = parse_checkpoint(content, where=where)
-            network = _own_network(stored, request, is_dry=is_dry, where=where, listener=listener)
+            network = _own_network(stored, request, where=where, **how)
         else:
-            network = _foreign_network(
-                content, request, is_dry=is_dry, where=where, listener=listener
+            network = foreign_network(
+                content, request, features_alone=features_alone, where=where, **how
             )
     images = network.dataset
-    listener.say(
-        f"{network.config['backbone']} on {network.device}; {images.name} at "
-        f"{images.train.image_shape[-1]} pixels, normalised by {images.normalised_by}"
-    )
+    listener.say(f"{network.config['backbone']} on {network.device}; {images.shown_as}")
     for note in images.notes:
         listener.say(note)
     for warning in (*images.warnings, *network.warnings):
@@ -113,7 +102,7 @@ def _own_network(
     for field in ("new_head", "prior_counts", "weights"):
         if getattr(request, field):
             raise DataError(
-                f"{_option(field)}: a checkpoint of another program expected, got {where}, whose "
+                f"{option_of(field)}: a checkpoint of another program expected, got {where}, whose "
                 "weights, head and counts are known; leave the option out"
             )
     config: dict[str, Any] = stored.record.config
@@ -143,8 +132,8 @@ def _own_network(
         asked = getattr(request, field)
         if request.says(field) and asked != value:
             raise DataError(
-                f"{_option(field)}: {'none' if value is None else value} expected, with which "
-                f"{where} was trained, got {asked}; leave the option out{_of_extraction(field)}"
+                f"{option_of(field)}: {'none' if value is None else value} expected, with which "
+                f"{where} was trained, got {asked}; leave the option out{of_extraction(field)}"
             )
     if with_options(method, request.method_options) != method:
         options = ", ".join(f"{name}={value}" for name, value in method.options.items())
@@ -199,81 +188,3 @@ def _epochs(recipe: Mapping[str, Any]) -> float:
     """The length of a training, as a whole number where it is one."""
     iterations, steps = int(recipe["iterations"]), int(recipe["steps_per_epoch"])
     return round(iterations / steps, 2) if iterations % steps else iterations // steps
-
-
-def _foreign_network(
-    content: object,
-    request: PhaseOneRequest,
-    *,
-    is_dry: bool,
-    where: str,
-    listener: Listener,
-) -> Network:
-    """The checkpoint's tensors in the network that was asked for, or else that they fit."""
-    for field in OF_TRAINING:
-        if request.says(field):
-            raise ConfigError(
-                f"{_option(field)}: a training to come expected, got {where}, whose "
-                f"training is over; leave the option out{_of_extraction(field)}"
-            )
-    tensors = named_tensors(content, where=where, weights=request.weights)
-    backbone = request.backbone or detect_backbone(tensors, where=where)
-    dataset = requested_dataset(
-        replace(request, backbone=backbone),
-        trained_size=trained_image_size(content),
-        is_dry=is_dry,
-        listener=listener,
-    )
-    shape = dataset.train.image_shape
-    model = build_backbone(backbone, dataset.num_classes, in_channels=shape[0], seed=request.seed)
-    matched = match_tensors(
-        tensors, model, new_head=request.new_head, where=where, backbone=backbone
-    )
-    matched.load_into(model)
-    check_images(model, shape, name=backbone)
-    prior = prior_counts(request.prior_counts, dataset.class_counts)
-    said = request.prior_counts
-    kind = said if said in (TRAIN, UNIFORM) else "file"
-    warnings = []
-    if request.new_head:
-        warnings.append(
-            f"{where}: the head is a fresh one, so its logits mean nothing yet; the features do"
-        )
-    elif prior is None:
-        warnings.append(
-            f"{where}: the class counts that it was trained on are not known, and logit "
-            f"adjustment takes those of {dataset.name} for them; say --prior-counts"
-        )
-    warnings += [f"{where}: {note}" for note in matched.notes]
-    if matched.has_head and not matched.has_bias:
-        warnings.append(f"{where}: its head has no bias; zeros stand for it")
-    return Network(
-        model=model,
-        dataset=dataset,
-        config={
-            "dataset": dataset.record(),
-            "backbone": backbone,
-            "checkpoint": {
-                "origin": "foreign checkpoint",
-                "sha256": tensors_digest(matched.tensors),
-                "new_head": request.new_head,
-            },
-            "prior_counts": "unknown" if said is None else kind,
-            "seed": request.seed,
-        },
-        prior_counts=prior,
-        augmentation=request.augmentation or dataset.defaults.augmentation,
-        seed=request.seed,
-        device=resolve_device(request.device),
-        warnings=tuple(warnings),
-    )
-
-
-def _of_extraction(field: str) -> str:
-    """What to give in place of a training's option, if extraction has one of its own."""
-    return ", or give --extract-batch-size" if field == "batch_size" else ""
-
-
-def _option(field: str) -> str:
-    """The option of a request's field."""
-    return "--" + field.replace("_", "-")

@@ -107,12 +107,15 @@ def estimate_extraction(
     Raises:
         ConfigError, DataError: as `extract` before its first row.
     """
-    if request.checkpoint is None:
-        network, num_images = _planned(request, ranks, listener)
-    else:
+    if request.has_trained_weights:
         listener = listener if ranks.is_first else NOBODY
-        network = checkpoint_network(request, is_dry=True, ranks=ranks, listener=listener)
+        alone = store == "features"
+        network = checkpoint_network(
+            request, features_alone=alone, is_dry=True, ranks=ranks, listener=listener
+        )
         num_images = 0
+    else:
+        network, num_images = _planned(request, ranks, listener)
     splits = network.dataset.splits.values()
     num_rows = sum(len(split) for split in splits) + views * len(network.dataset.train)
     num_classes, num_features = network.model.head.weight.shape

@@ -90,9 +90,9 @@ def extract(
 ) -> Extraction:
     """Write the cache of a network, unless that very cache is there already.
 
-    Without a checkpoint in the request the network is trained first, and kept under the cache's
-    name with the suffix .pt. What a stopped run of the same cache has written is kept. Ctrl-C,
-    SIGTERM and any error leave what is written to the next run.
+    Without a checkpoint in the request, or published weights, the network is trained first, and
+    kept under the cache's name with the suffix .pt. What a stopped run of the same cache has
+    written is kept. Ctrl-C, SIGTERM and any error leave what is written to the next run.
 
     Args:
         request: images and network; every split is extracted, `train` also in augmented views.
@@ -116,10 +116,12 @@ def extract(
     """
     output = Path(output)
     listener = listener if ranks.is_first else NOBODY
-    if request.checkpoint is None:
-        network = _trained_network(request, output, ranks, listener)
+    if request.has_trained_weights:
+        network = checkpoint_network(
+            request, features_alone=store == "features", ranks=ranks, listener=listener
+        )
     else:
-        network = checkpoint_network(request, ranks=ranks, listener=listener)
+        network = _trained_network(request, output, ranks, listener)
     network = replace(network, batch_norm=batch_norm, batch_size=batch_size)
     writer = cache.CacheWriter(
         output,
@@ -194,12 +196,17 @@ def _cache_plan(network: Network, *, num_views: int, store: Store, dtype: Dtype)
             seed=network.seed,
             batch_norm=network.batch_norm,
             batch_size=network.batch_size,
+            framing=dataset.train.framing,
         )
         for name, plan in plans.items()
     }
     return cache.CachePlan(
         class_counts=dataset.class_counts,
-        head=cache.Head.from_linear(weight, bias, prior_counts=network.prior_counts),
+        head=(
+            cache.Head.from_linear(weight, bias, prior_counts=network.prior_counts)
+            if network.has_head
+            else None
+        ),
         splits=plans,
         dtype=dtype,
         class_names=dataset.class_names,
@@ -220,6 +227,8 @@ def _fingerprint_parts(
 ) -> dict[str, Any]:
     """All that decides a cache's content: weights, images, order, transforms, precision."""
     state = network.model.state_dict()
+    if not network.has_head:  # a drawn one, which has no part in the rows
+        state = {name: value for name, value in state.items() if not name.startswith("head.")}
     # Where they are the training split's, the labels tell them already.
     prior, counts = network.prior_counts, network.dataset.class_counts
     is_told = prior is not None and np.array_equal(prior, counts)

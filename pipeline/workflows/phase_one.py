@@ -130,10 +130,16 @@ class PhaseOneRequest:
             ("--new-head", self.new_head),
             ("--prior-counts", self.prior_counts is not None),
         ):
-            if is_given and self.checkpoint is None:
+            beside = self.pretrained if option == "--prior-counts" else False
+            if is_given and self.checkpoint is None and not beside:
                 raise ConfigError(
                     f"{option}: a --checkpoint beside it expected, got none; leave {option} out"
                 )
+
+    @property
+    def has_trained_weights(self) -> bool:
+        """Whether extraction is told where the weights come from, and trains none."""
+        return self.checkpoint is not None or bool(self.pretrained)
 
     def says(self, field: str) -> bool:
         """Whether that field was said on purpose."""
@@ -156,6 +162,7 @@ class Network:
         batch_norm: whose statistics normalise.
         batch_size: images that extraction runs at once.
         warnings: what the user should look at.
+        has_head: whether the head is the data's; if not, it is drawn and means nothing.
     """
 
     model: Backbone
@@ -168,6 +175,7 @@ class Network:
     batch_norm: BatchNorm = "eval"
     batch_size: int = DEFAULT_BATCH_SIZE
     warnings: tuple[str, ...] = ()
+    has_head: bool = True
 
 
 def method_prior(
@@ -191,6 +199,7 @@ def requested_dataset(
     trained_on: TrainingRecord | None = None,
     is_dry: bool = False,
     trained_size: int | None = None,
+    as_published: bool = False,
     listener: Listener = NOBODY,
 ) -> LongTailedDataset:
     """The images that a request speaks of.
@@ -202,6 +211,8 @@ def requested_dataset(
         is_dry: decode no image; see `load_dataset`.
         trained_size: side that a foreign checkpoint was trained at, if it is known; taken before
             the one that its network was made for.
+        as_published: bring the images to what the weights that a library publishes for the
+            backbone ask for, those of a fixed size too.
         listener: told how far decoding is.
 
     Raises:
@@ -212,6 +223,10 @@ def requested_dataset(
     stored = config.get("dataset", {})
     known = None if request.backbone is None else network_input(request.backbone)
     lists = zip(SPLITS, (request.list_train, request.list_tune, request.list_test), strict=True)
+    size = trained_size or (None if known is None else known.framing.size)
+    framing = None
+    if as_published and known is not None:
+        framing = known.framing.at(request.image_size or size or known.framing.size)
     class_order = None
     if request.class_order is not None:
         class_order = read_class_order(request.class_order)
@@ -230,9 +245,10 @@ def requested_dataset(
         workers=request.workers,
         stored_rows=None if trained_on is None else trained_on.rows,
         stored_skipped=stored.get("skipped"),
-        network_size=trained_size or (None if known is None else known.image_size),
+        network_size=size,
+        framing=framing,
         normalisation=(
-            _asked_normalisation(request.normalisation, known)
+            _asked_normalisation(request.normalisation, known, as_published=as_published)
             if trained_on is None
             else stored_normalisation(stored)
         ),
@@ -252,10 +268,14 @@ def requested_dataset(
     return dataset
 
 
-def _asked_normalisation(said: str | None, known: NetworkInput | None) -> Normalisation | None:
+def _asked_normalisation(
+    said: str | None, known: NetworkInput | None, *, as_published: bool
+) -> Normalisation | None:
     """What the user says, or else what the network is known to take; None leaves the dataset's."""
     if said is None:
-        return None if known is None else known.normalisation
+        if known is None or (known.is_usual and not as_published):
+            return None
+        return known.normalisation
     return None if said == OF_DATASET else parse_normalisation(said)
 
 

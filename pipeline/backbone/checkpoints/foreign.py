@@ -1,4 +1,4 @@
-"""Weights that others trained: a checkpoint's, whatever it is packed in, and torchvision's."""
+"""Weights that others trained: a checkpoint's, whatever it is packed in, and published ones."""
 
 import hashlib
 from argparse import Namespace
@@ -16,7 +16,11 @@ from marr_pipeline.backbone.checkpoints.matching import (
     find_networks,
     match_tensors,
 )
-from marr_pipeline.backbone.networks.libraries import classifier_names, torchvision_weights
+from marr_pipeline.backbone.networks.libraries import (
+    classifier_names,
+    timm_weights,
+    torchvision_weights,
+)
 from marr_pipeline.errors import ConfigError, DataError
 from marr_pipeline.state_dict import named_tensors
 from marr_pipeline.tensor_file import read_tensor_file
@@ -90,6 +94,19 @@ def pretrained_weights(backbone: str, *, num_classes: int, in_channels: int) -> 
         tensors, backbone, num_classes, in_channels, new_head=True, where=f"{name}, {weights}"
     )
     return InitialWeights(matched, {"weights": weights, "sha256": tensors_digest(tensors)})
+
+
+def published_weights(backbone: str, *, in_channels: int) -> tuple[dict[str, Tensor], str]:
+    """The tensors that torchvision or timm publishes for a backbone, and the weights' name.
+
+    Raises:
+        ConfigError: it is no network of theirs, or none with weights.
+        PipelineError: the weights could not be downloaded.
+    """
+    library, _, inner = backbone.partition(":")
+    if library == "timm":
+        return timm_weights(inner, in_channels=in_channels)
+    return torchvision_weights(torchvision_name(backbone))
 
 
 def torchvision_name(backbone: str) -> str:

@@ -20,6 +20,10 @@ from marr_pipeline.state_dict import heads, listed, preferred
 _STEPS = "num_batches_tracked"  # older than torch 0.4.1 lacks it, and evaluation does not use it
 
 
+class HeadError(DataError):
+    """A checkpoint whose head does not fit, or is none; the rest of the network may well do."""
+
+
 @dataclass(frozen=True, eq=False)
 class MatchedTensors:
     """A checkpoint's tensors under the network's names.
@@ -77,8 +81,8 @@ def match_tensors(
 
     Raises:
         DataError: a tensor is missing, left over within the network, of another shape or not
-            finite; each is named. The head is that of other classes, no plain linear layer, or one
-            of several.
+            finite; each is named.
+        HeadError: the head is that of other classes, no plain linear layer, or one of several.
     """
     own = model.state_dict()
     networks = find_networks(found, model, where=where, backbone=backbone)
@@ -256,7 +260,7 @@ def _head(
         scope = f"{scope}." if scope else ""
     names = names or heads(shapes, num_classes=None, num_features=expected[1])
     if len(names) != 1:
-        raise DataError(
+        raise HeadError(
             f"{where}: one head, a matrix {tuple(expected)} called weight, expected, got "
             f"{listed(names) or 'none'}; "
             + ("leave one in the file" if names else "give --new-head to begin with a fresh one")
@@ -272,19 +276,19 @@ def _check_head(
     num_classes, width = expected
     shape = tuple(weight.shape)
     if shape == (width, num_classes) != expected:
-        raise DataError(
+        raise HeadError(
             f"{where}: a plain linear head ({num_classes}, {width}) expected, got {name} {shape}, "
             "as cosine heads have it; their logits are not linear in the features"
         )
     if len(shape) >= 2 and shape[0] != num_classes and shape[1] == width:
-        raise DataError(
+        raise HeadError(
             f"{where}: a head of {num_classes} classes expected, as the data has, got {name} of "
             f"{shape[0]}; give the data it was trained on, or --new-head for a fresh head"
         )
     is_matrix = len(shape) >= 2 and weight.flatten(1).shape == expected
     if not is_matrix or (bias is not None and tuple(bias.shape) != (num_classes,)):
         biases = "" if bias is None else f" and a bias {tuple(bias.shape)}"
-        raise DataError(
+        raise HeadError(
             f"{where}: a head ({num_classes}, {width}) expected, got {name} {shape}{biases}; "
             "is it another --backbone?"
         )
@@ -304,7 +308,7 @@ def _check_nothing_between(
     for group, names in groups.items():
         shapes = [tuple(rest[name].shape) for name in names]
         if (group == own and own[-1] == ".") or _is_neck(shapes, width):
-            raise DataError(
+            raise HeadError(
                 f"{where}: a head on the features themselves expected, got {listed(names)} beside "
                 f"{head}, through which they may pass; if they do not, save the file without"
             )

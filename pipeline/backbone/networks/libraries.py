@@ -5,6 +5,8 @@ blocks.
 """
 
 import contextlib
+import logging
+import math
 import pickle
 import re
 import sys
@@ -13,16 +15,19 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import partial
 from importlib import import_module
+from pathlib import Path
 from types import ModuleType
+from typing import Any
 
-from torch import Tensor
+from torch import Tensor, hub
 from torchvision import models
 from torchvision.models import WeightsEnum
 from torchvision.models.resnet import BasicBlock, ResNet
 
 from marr_pipeline.backbone.networks.classifier import Classifier, build_classifier
+from marr_pipeline.data.framing import Framing
 from marr_pipeline.data.normalise import NORMALISATIONS, Normalisation
-from marr_pipeline.errors import ConfigError, PipelineError
+from marr_pipeline.errors import ConfigError, PipelineError, first_line
 
 # Without these, the two return a tuple in training and warn about their own defaults.
 _SETTINGS: dict[str, dict[str, bool]] = {
@@ -39,12 +44,17 @@ class NetworkInput:
     """What the weights that a library publishes for a network ask of images.
 
     Attributes:
-        image_size: side in pixels.
-        normalisation: of the pixels; None leaves the dataset's.
+        framing: how an image becomes one of their size.
+        normalisation: of the pixels.
+        is_usual: whether a training may as well take the dataset's normalisation, as where it is
+            ImageNet's.
+        num_classes: that they tell apart, 1000 for ImageNet's; 0 where they have no head.
     """
 
-    image_size: int
-    normalisation: Normalisation | None = None
+    framing: Framing
+    normalisation: Normalisation
+    is_usual: bool = False
+    num_classes: int = 1000
 
 
 def classifier_names() -> list[str]:
@@ -90,9 +100,10 @@ def torchvision_weights(name: str) -> tuple[dict[str, Tensor], str]:
 
     Raises:
         ConfigError: an unknown network.
-        PipelineError: the download failed.
+        PipelineError: the download failed; it names the file that is missing, and its folder.
     """
     weights = _weights(name)
+    file = Path(hub.get_dir()) / "checkpoints" / Path(weights.url).name
     try:
         # Its download says on stdout that it begins.
         with contextlib.redirect_stdout(sys.stderr):
@@ -102,8 +113,8 @@ def torchvision_weights(name: str) -> tuple[dict[str, Tensor], str]:
     except (OSError, RuntimeError, pickle.UnpicklingError) as error:
         reason = "pickled objects" if isinstance(error, pickle.UnpicklingError) else error
         raise PipelineError(
-            f"{weights.url}: pretrained weights expected, got: {reason}; download them elsewhere "
-            "into $TORCH_HOME/hub/checkpoints, or give --no-pretrained"
+            f"{file}: the weights {weights} expected, got: {reason}; download {weights.url} "
+            "elsewhere and put it there under that name"
         ) from error
     if name.startswith("densenet"):
         state = {_OLD_DENSENET_NAME.sub(r"\1\2", key): value for key, value in state.items()}
@@ -116,15 +127,22 @@ def torchvision_input(name: str) -> NetworkInput:
     Raises:
         ConfigError: an unknown network.
     """
-    preset = _weights(name).transforms()
+    weights = _weights(name)
+    preset = weights.transforms()
     normalisation = Normalisation(tuple(preset.mean), tuple(preset.std))
     if name in _SETTINGS:
         normalisation = NORMALISATIONS[
             "half"
         ]  # which torchvision makes of ImageNet's inside the network
     return NetworkInput(
-        image_size=preset.crop_size[0],
-        normalisation=None if normalisation == NORMALISATIONS["imagenet"] else normalisation,
+        framing=Framing(
+            size=preset.crop_size[0],
+            resized=preset.resize_size[0],
+            interpolation=preset.interpolation.value,
+        ),
+        normalisation=normalisation,
+        is_usual=normalisation == NORMALISATIONS["imagenet"],
+        num_classes=len(weights.meta["categories"]),
     )
 
 
@@ -132,7 +150,7 @@ def timm_network(name: str, num_classes: int, *, in_channels: int, seed: int) ->
     """A network of timm with fresh weights.
 
     Args:
-        name: one of `timm.list_models()`.
+        name: one of `timm.list_models()`, with or without a tag of its weights.
         num_classes: K.
         in_channels: of the images; timm changes the first layer to fit.
         seed: of the initial weights.
@@ -152,6 +170,61 @@ def timm_network(name: str, num_classes: int, *, in_channels: int, seed: int) ->
     )
 
 
+def timm_weights(name: str, *, in_channels: int) -> tuple[dict[str, Tensor], str]:
+    """Weights that timm publishes for a network, and their name; the head they have, if any.
+
+    timm downloads them into the Hugging Face cache, or torch's, unless they are there.
+
+    Raises:
+        ConfigError: timm is not installed, it has no such network, no weights of it, or weights for
+            images that are not square.
+        PipelineError: the download failed; it names the file that is missing, and its folder.
+    """
+    timm = _timm_with(name)
+    known = timm.get_pretrained_cfg(name)
+    if not known.has_weights:
+        raise ConfigError(
+            f"timm:{name}: a network with published weights expected, got one without; see "
+            "timm.list_pretrained(), or give weights of your own as --checkpoint"
+        )
+    _, height, width = known.input_size
+    if height != width or known.crop_mode not in ("center", "squash"):
+        raise ConfigError(
+            f"timm:{name}: square images without a border expected, got {height} x {width} pixels "
+            f"and crop_mode {known.crop_mode}; choose another backbone"
+        )
+    logger = logging.getLogger("huggingface_hub")
+    level = logger.level
+    logger.setLevel(logging.ERROR)  # it tells each of ten tries to reach the hub
+    try:
+        with contextlib.redirect_stdout(sys.stderr):
+            network = timm.create_model(name, pretrained=True, in_chans=in_channels)
+    except (OSError, RuntimeError, ValueError, pickle.UnpicklingError) as error:
+        raise PipelineError(_missing(known, first_line(error))) from error
+    finally:
+        logger.setLevel(level)
+    return network.state_dict(), f"timm/{known.architecture}.{known.tag}"
+
+
+def _missing(known: Any, reason: str) -> str:
+    """The error of weights that timm has not got: where it looks, and where they are published."""
+    if known.hf_hub_id:
+        cache = import_module("huggingface_hub").constants.HF_HUB_CACHE
+        name = known.hf_hub_filename or "model.safetensors"
+        folder = f"models--{known.hf_hub_id.replace('/', '--')}"
+        return (
+            f"{Path(cache) / folder}: {name} of the weights {known.hf_hub_id} expected, got: "
+            f"{reason}; copy that folder from a machine that has it, or download "
+            f"https://huggingface.co/{known.hf_hub_id}/resolve/main/{name} elsewhere and give it "
+            "as --checkpoint"
+        )
+    file = Path(hub.get_dir()) / "checkpoints" / Path(known.url).name
+    return (
+        f"{file}: the weights {known.architecture}.{known.tag} expected, got: {reason}; download "
+        f"{known.url} elsewhere and put it there under that name, or give it as --checkpoint"
+    )
+
+
 def timm_input(name: str) -> NetworkInput:
     """The images that timm trains and evaluates a network on unless it is told otherwise.
 
@@ -160,8 +233,14 @@ def timm_input(name: str) -> NetworkInput:
     """
     known = _timm_with(name).get_pretrained_cfg(name)
     return NetworkInput(
-        image_size=known.input_size[-1],
+        framing=Framing(
+            size=known.input_size[-1],
+            resized=math.floor(known.input_size[-1] / known.crop_pct),
+            interpolation=known.interpolation,
+            squashed=known.crop_mode == "squash",
+        ),
         normalisation=Normalisation(tuple(known.mean), tuple(known.std)),
+        num_classes=known.num_classes,
     )
 
 
@@ -174,7 +253,12 @@ def _timm_with(name: str) -> ModuleType:
             "pip install 'marr-pipeline[timm]'"
         ) from error
     known: list[str] = timm.list_models()
-    _refuse_unknown(name, known, what="a network of timm", otherwise="see timm.list_models()")
+    inner, _, tag = name.partition(".")
+    _refuse_unknown(inner, known, what="a network of timm", otherwise="see timm.list_models()")
+    if tag:
+        tags: list[str] = timm.list_pretrained(f"{inner}.*")
+        what = f"weights of timm's {inner}"
+        _refuse_unknown(name, tags, what=what, otherwise=f"known: {', '.join(tags) or 'none'}")
     return timm
 
 

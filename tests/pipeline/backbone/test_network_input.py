@@ -4,6 +4,7 @@ from torchvision import models
 
 from marr_pipeline.backbone import BACKBONES, LARGE_BACKBONES, build_backbone, network_input
 from marr_pipeline.backbone.networks.libraries import classifier_names, torchvision_input
+from marr_pipeline.data.framing import Framing
 from marr_pipeline.data.normalise import NORMALISATIONS, Normalisation, normalise
 from marr_pipeline.names import TORCHVISION_BACKBONES, canonical_backbone
 
@@ -14,8 +15,8 @@ HALF, IMAGENET = NORMALISATIONS["half"], NORMALISATIONS["imagenet"]
 def test_only_the_networks_of_large_images_ask_for_a_size(name):
     known = network_input(name)
     if name in LARGE_BACKBONES:
-        assert known.image_size == 224
-        assert known.normalisation is None
+        assert known.framing == Framing(size=224, resized=256)
+        assert known.is_usual
     else:
         assert known is None
 
@@ -24,11 +25,11 @@ def test_only_the_networks_of_large_images_ask_for_a_size(name):
     ("name", "size"), [("inception_v3", 299), ("swin_v2_t", 256), ("vit_h_14", 224)]
 )
 def test_torchvisions_networks_have_the_size_of_their_weights(name, size):
-    assert network_input(f"torchvision:{name}").image_size == size
+    assert network_input(f"torchvision:{name}").framing.size == size
 
 
 def test_most_of_torchvisions_networks_leave_the_normalisation_to_the_data():
-    asking = {name for name in classifier_names() if torchvision_input(name).normalisation}
+    asking = {name for name in classifier_names() if not torchvision_input(name).is_usual}
     assert asking == {"googlenet", "inception_v3", "efficientnet_v2_l"}
 
 
@@ -62,7 +63,7 @@ def test_timms_networks_have_what_timm_takes(name, size, mean):
     config = timm.data.resolve_data_config(
         {}, pretrained_cfg=timm.get_pretrained_cfg(name).to_dict()
     )
-    assert (3, size, size) == config["input_size"] == (3, known.image_size, known.image_size)
+    assert (3, size, size) == config["input_size"] == (3, *[known.framing.size] * 2)
     assert known.normalisation == Normalisation(config["mean"], config["std"])
     assert known.normalisation.mean == mean
 
