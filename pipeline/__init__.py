@@ -32,7 +32,7 @@ _HOMES = {
     "MarginRectifier": "estimator",
     "PhaseOneRequest": "workflows.phase_one",
     "RectifySettings": "rectify.settings",
-    "TuningOptions": "rectify.tuning.tune",
+    "TuningOptions": "rectify.tuning",
     "apply": "workflows.apply",
     "compare": "workflows.compare",
     "evaluate": "workflows.evaluate",

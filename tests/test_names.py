@@ -2,6 +2,7 @@
 
 from typing import get_args
 
+import marr_pipeline
 from marr_pipeline import names
 
 
@@ -36,3 +37,8 @@ def test_phase_two_registries():
     assert (*SOLVERS, "sgd") == names.OPTIMIZERS
     assert tuple(PRESETS) == names.PRESETS
     assert tuple(FIGURES) == names.FIGURES
+
+
+def test_every_public_name_loads():
+    for name in marr_pipeline.__all__:
+        assert getattr(marr_pipeline, name) is not None
