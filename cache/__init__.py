@@ -7,6 +7,7 @@ from marr_pipeline.cache.errors import CacheError, CacheWriteError, StaleCacheEr
 from marr_pipeline.cache.fingerprint import (
     differences,
     digest,
+    digest_blocks,
     fingerprint,
     require_same,
     row_ranges,
@@ -36,6 +37,7 @@ __all__ = [
     "check_views",
     "differences",
     "digest",
+    "digest_blocks",
     "fingerprint",
     "first_not_finite",
     "open_cache",

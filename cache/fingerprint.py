@@ -6,7 +6,7 @@ data, transforms and order give the same fingerprint on any machine.
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 import numpy as np
 import numpy.typing as npt
@@ -52,10 +52,18 @@ def digest(array: npt.ArrayLike, *, dtype: npt.DTypeLike | None = None) -> str:
         dtype: as if the array had been converted to it; None keeps its own.
     """
     values = np.asarray(array)
-    stored = np.dtype(values.dtype if dtype is None else dtype).newbyteorder("<")
-    sha = hashlib.sha256(f"{stored.str}{values.shape}".encode())
-    for block in byte_blocks(values, dtype=stored):
-        sha.update(block)
+    return digest_blocks([values], shape=values.shape, dtype=dtype or values.dtype)
+
+
+def digest_blocks(
+    blocks: Iterable[npt.NDArray[np.generic]], *, shape: tuple[int, ...], dtype: npt.DTypeLike
+) -> str:
+    """`digest` of an array of that shape and type, from its blocks in C order."""
+    stored = np.dtype(dtype).newbyteorder("<")
+    sha = hashlib.sha256(f"{stored.str}{shape}".encode())
+    for block in blocks:
+        for content in byte_blocks(block, dtype=stored):
+            sha.update(content)
     return sha.hexdigest()
 
 

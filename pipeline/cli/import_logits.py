@@ -1,12 +1,15 @@
-"""`pipeline import`: logits of any origin into a cache."""
+"""`pipeline import`: logits or features of any origin into a cache."""
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import click
 
 from marr_pipeline import names
 from marr_pipeline.cli.command import command, note, print_json, warn
 from marr_pipeline.cli.options import (
+    InputFiles,
     check_output,
     input_type,
     json_option,
@@ -14,25 +17,47 @@ from marr_pipeline.cli.options import (
     scale_option,
 )
 
+_files_type = InputFiles(exists=True, dir_okay=False, path_type=Path)
+_BARE = (".npy", ".pt", ".pth")
+
 
 @command("import")
 @click.option(
     "--train",
-    type=input_type,
+    type=_files_type,
     required=True,
-    help="Logits and labels as .npz, .csv, .parquet, .safetensors, .pt or .pth, or logits alone as "
-    ".npy or .pt.",
+    multiple=True,
+    help="Logits, features or both, and labels, as .npz, .csv, .parquet, .safetensors, .pt or "
+    ".pth, or one matrix alone as .npy or .pt. Given again: the features of the same samples by "
+    "another backbone, which are joined, or with --shards more rows.",
 )
-@click.option("--train-labels", type=input_type, help="Labels as .npy or .pt, beside logits alone.")
-@click.option("--tune", type=input_type, help="As --train, for choosing settings.")
-@click.option("--tune-labels", type=input_type, help="As --train-labels.")
-@click.option("--test", type=input_type, help="As --train, for scoring.")
-@click.option("--test-labels", type=input_type, help="As --train-labels.")
+@click.option(
+    "--train-labels",
+    type=_files_type,
+    multiple=True,
+    help="Labels as .npy or .pt, beside logits alone; beside features also as a table with a "
+    "column label, .npz or .safetensors.",
+)
+@click.option("--tune", type=_files_type, multiple=True, help="As --train, for choosing settings.")
+@click.option("--tune-labels", type=_files_type, multiple=True, help="As --train-labels.")
+@click.option("--test", type=_files_type, multiple=True, help="As --train, for scoring.")
+@click.option("--test-labels", type=_files_type, multiple=True, help="As --train-labels.")
+@click.option(
+    "--features",
+    is_flag=True,
+    help="A matrix without a name, and the columns of a table, are features, not logits.",
+)
+@click.option(
+    "--shards",
+    is_flag=True,
+    help="Several files of a split, or a pattern such as 'emb/*.npy' in quotes, are parts of its "
+    "rows, in the order of the numbers in their names.",
+)
 @click.option(
     "--head",
     type=input_type,
     help=".npz, .safetensors or state dict: weight [, bias] or weight_norm "
-    "[, class_counts, prior_counts, class_names].",
+    "[, class_counts, prior_counts, class_names, normalise], or a whole head that rectify wrote.",
 )
 @scale_option
 @click.option(
@@ -44,55 +69,78 @@ from marr_pipeline.cli.options import (
 @click.option("--overwrite", is_flag=True, help="Replace an existing cache.")
 @json_option
 def cli_command(
+    features: bool,
+    shards: bool,
     head: Path | None,
     weights: str | None,
     scale: str | None,
     output: Path,
     overwrite: bool,
     as_json: bool,
-    **given: Path | None,
+    **given: Sequence[Sequence[Path]],
 ) -> None:
-    """Write a cache from logits (N, K) or (V, N, K) and labels (N,) of your own model.
+    """Write a cache from logits (N, K) or (V, N, K), features (N, D) or both, and labels (N,).
 
-    Optional arrays: features, ids, one a sample, views, "clean" or "augmented", and class_names.
+    Optional arrays: ids, one a sample, views, "clean" or "augmented", and class_names. Features
+    alone need no head: `rectify --method` with one that fits a head, and `compare`, work on them.
+    With --head, which may be such a fit, their logits are made when they are asked for.
     A table has a column label, if wanted id, and one of logits for each class, in class order; no
-    others. Scores (N,) of a binary classifier are those of its second class. Logits larger than
-    memory come as .npy or .safetensors. Several views of the test split: the clean one is scored,
-    or else the first.
+    others; with --features every other column is a feature. Scores (N,) of a binary classifier are
+    those of its second class. What is larger than memory comes as .npy or .safetensors. Several
+    views of the test split: the clean one is scored, or else the first.
     """
     from marr_pipeline.workflows.import_logits import SplitFiles, import_logits
 
     check_output(output, suffixes=(".h5", ".hdf5"))
-    files = {}
+    files: dict[str, Any] = {}
     for name in names.SPLITS:
-        rows, labels = given[name], given[f"{name}_labels"]
-        _check_labels_option(name, rows, labels)
-        if rows is not None:
+        rows, labels = (
+            tuple(path for found in given[key] for path in found)
+            for key in (name, f"{name}_labels")
+        )
+        if not shards and any(len(found) > 1 for found in given[name]):
+            raise click.UsageError(
+                f"--{name}: --shards expected with a pattern, whose files are parts of the rows; "
+                "add it, or give the files of several backbones one by one"
+            )
+        _check_labels_option(name, rows, labels, features=features)
+        if rows:
             files[name] = SplitFiles(rows=rows, labels=labels)
     imported = import_logits(
-        files, output, head=head, weights=weights, scale=scale, overwrite=overwrite
+        files,
+        output,
+        head=head,
+        weights=weights,
+        scale=scale,
+        features=features,
+        shards=shards,
+        overwrite=overwrite,
     )
     warn(imported.warnings)
     if as_json:
         print_json(imported.document())
-    note(f"wrote {output}; next: pipeline rectify {output}")
+    method = "" if imported.has_head else " --method crt"
+    note(f"wrote {output}; next: pipeline rectify {output}{method}")
 
 
-def _check_labels_option(name: str, rows: Path | None, labels: Path | None) -> None:
-    """Labels stand in a file of their own exactly beside logits alone.
+def _check_labels_option(
+    name: str, rows: Sequence[Path], labels: Sequence[Path], *, features: bool
+) -> None:
+    """Labels stand in a file of their own exactly beside logits alone, and may beside features.
 
     Raises:
         click.UsageError: they do not.
     """
-    if rows is not None and rows.suffix == ".npy" and labels is None:
+    kind = "features" if features else "logits"
+    if rows and not labels and all(path.suffix == ".npy" for path in rows):
         raise click.UsageError(
-            f"--{name} {rows}: --{name}-labels with an .npy of labels expected beside an .npy of "
-            "logits, got none; add it"
+            f"--{name} {rows[0]}: --{name}-labels with an .npy of labels expected beside an .npy "
+            f"of {kind}, got none; add it"
         )
-    single = (".npy", ".pt", ".pth")
-    is_pair = rows is not None and rows.suffix in single
-    if labels is not None and not (is_pair and labels.suffix in single):
+    is_pair = all(path.suffix in _BARE for path in (*rows, *labels)) or features
+    if labels and not (rows and is_pair):
+        given = rows[0] if rows else None
         raise click.UsageError(
-            f"--{name}-labels {labels}: an .npy or .pt beside logits alone, as .npy or .pt, "
-            f"expected, got --{name} {rows}; every other kind of file holds its own labels"
+            f"--{name}-labels {labels[0]}: an .npy or .pt beside logits alone, as .npy or .pt, "
+            f"expected, got --{name} {given}; every other kind of file holds its own labels"
         )

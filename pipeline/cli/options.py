@@ -4,6 +4,7 @@ A path that a command reads and that does not exist is a usage error (exit code 
 cannot write is a failure (exit code 1), said before any work is done for it.
 """
 
+import glob
 import math
 import os
 import re
@@ -75,6 +76,31 @@ def check_output(path: Path, *, suffixes: tuple[str, ...] = (), is_dry: bool = F
             f"-o {path}: a name ending in {' or '.join(suffixes)} expected, got '{path.suffix}'"
         )
     check_writable(path, touches=not is_dry)
+
+
+class InputFiles(click.Path):
+    """A file to read, or a pattern such as `'emb/*.npy'` of several, sorted as people count."""
+
+    def convert(
+        self,
+        value: str | os.PathLike[str],
+        param: click.Parameter | None,
+        ctx: click.Context | None,
+    ) -> Any:
+        """The paths."""
+        text = os.fspath(value)
+        # Not `Path.glob`, which takes no absolute pattern.
+        found = [] if Path(text).exists() else glob.glob(text)  # noqa: PTH207
+        if found:
+            return [Path(each) for each in sorted(found, key=_by_numbers)]
+        return [super().convert(value, param, ctx)]
+
+
+def _by_numbers(name: str) -> list[tuple[int, str]]:
+    """For sorting: `shard_2` before `shard_10`."""
+    return [
+        (int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", name)
+    ]
 
 
 class FiniteRange(click.FloatRange):

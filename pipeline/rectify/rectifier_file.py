@@ -48,6 +48,15 @@ def save_rectifier(rectifier: Rectifier, path: Path) -> None:
         partial.write_bytes(content)
 
 
+def is_rectifier(path: Path) -> bool:
+    """Whether a file is one that `save_rectifier` wrote; false of one that is none at all."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            return (file.metadata() or {}).get("format") == FORMAT
+    except (SafetensorError, OSError):
+        return False
+
+
 def load_rectifier(path: Path) -> Rectifier:
     """Read what `save_rectifier` wrote.
 

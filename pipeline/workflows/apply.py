@@ -106,7 +106,7 @@ def apply(
 def _rows(source: Path, path: Path, *, split: str, scale: str | None) -> _Source:
     """Of a file of rows."""
     rectifier = load_rectifier(path)
-    given = read_split(split, SplitFiles(rows=source), is_labelled=False)
+    given = read_split(split, SplitFiles(rows=(source,)), is_labelled=False)
     views, warnings = unlabelled_logits(given, where=str(source), scale=scale)
     kept = passed_on(given, views, where=str(source))
     # Torch takes no memory that may not be written, as that of a mapped file.

@@ -281,6 +281,7 @@ def _logits(
         features=torch.from_numpy(rows.features[views]).to(device),
         weight=torch.from_numpy(weight),
         bias=None if bias is None else torch.from_numpy(bias),
+        unit=head.normalise == "unit",
     )
 
 

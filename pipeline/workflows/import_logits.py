@@ -1,7 +1,8 @@
-"""Arrays of others joined into a cache: rows of each split, and the head if it is known."""
+"""Arrays of others joined into a cache: rows of each split, and the head if there is one."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from os import PathLike
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,6 +16,7 @@ from marr_pipeline.rectify.settings import check_choice
 from marr_pipeline.workflows import CREATOR, library_versions
 from marr_pipeline.workflows.arrays import SplitFiles as SplitFiles
 from marr_pipeline.workflows.arrays import read_split
+from marr_pipeline.workflows.arrays.columns import Holds
 from marr_pipeline.workflows.arrays.head import (
     build_head,
     check_head_makes_logits,
@@ -22,6 +24,7 @@ from marr_pipeline.workflows.arrays.head import (
     network_head,
     read_head,
 )
+from marr_pipeline.workflows.arrays.joined import Joint
 from marr_pipeline.workflows.arrays.rows import CheckedSplit, as_strings, split_arrays
 from marr_pipeline.workflows.last_look import last_look
 
@@ -34,12 +37,14 @@ class ImportedCache:
         path: the cache.
         fingerprint: of its contents.
         num_samples: by split name.
+        has_head: whether logits are known, or can be made.
         warnings: for a result that stands but needs a look.
     """
 
     path: Path
     fingerprint: str
     num_samples: Mapping[str, int]
+    has_head: bool
     warnings: Sequence[str]
 
     def document(self) -> dict[str, Any]:
@@ -54,25 +59,32 @@ class ImportedCache:
 
 
 def import_logits(
-    given_files: Mapping[str, SplitFiles | FileName],
+    given_files: Mapping[str, SplitFiles | FileName | Sequence[FileName]],
     output: FileName,
     *,
     head: FileName | None = None,
     weights: str | None = None,
     scale: str | None = None,
+    features: bool = False,
+    shards: bool = False,
     overwrite: bool = False,
 ) -> ImportedCache:
-    """Write a cache from files of logits and labels.
+    """Write a cache from files of logits, features or both, and labels.
 
-    Logits and features are stored as float16 if all of them are, else as float32.
+    Logits and features are stored as float16 if all of them are, else as float32. Large `.npy`,
+    `.safetensors` and torch files go into the cache block by block.
 
     Args:
-        given_files: by split name, `train` among them; a path is a file with its own labels.
+        given_files: by split name, `train` among them; a path is a file with its own labels,
+            several are the features of the same samples by several backbones.
         output: the cache.
-        head: file with weight and bias, or weight_norm, and counts; None if the head is unknown.
+        head: file with weight and bias, or weight_norm, and counts, or a rectifier that is a whole
+            head; None if the head is unknown, or of features alone yet to be fitted.
         weights: which of several networks in the head's file, by a key above it.
         scale: one of `names.SCALES`: probabilities become their logarithms, in memory. None takes
             logits, and refuses what looks like another.
+        features: whether a matrix without a name, and the columns of a table, are features.
+        shards: whether several files of a split are parts of its rows.
         overwrite: replace an existing cache.
 
     Raises:
@@ -81,45 +93,55 @@ def import_logits(
         CacheError: the arrays are none that a cache holds, or it cannot be written.
     """
     output, head = Path(output), None if head is None else Path(head)
-    files = {
-        name: found if isinstance(found, SplitFiles) else SplitFiles(rows=Path(found))
-        for name, found in given_files.items()
-    }
+    files = {name: _split_files(found) for name, found in given_files.items()}
     check_choice("scale", scale, (*names.SCALES, None))
-    given = {} if head is None else read_head(head)
+    given, record = ({}, {}) if head is None else read_head(head)
     where, known = str(head), None
     if "class_names" in given:
         known = as_strings(given["class_names"], where=f"{where}: class_names")
-    checked = _checked_splits(files, scale=scale, class_names=known)
+    checked = _checked_splits(
+        files,
+        scale=scale,
+        class_names=known,
+        num_classes=next((len(array) for array in given.values() if array.ndim), None),
+        holds="features" if features else "logits",
+        joint="rows" if shards else "columns",
+    )
     splits = {name: checked[name].arrays for name in files}
-    widths = {
-        name: rows.logits.shape[2] for name, rows in splits.items() if rows.logits is not None
-    }
-    num_classes = widths["train"]
-    for name, width in widths.items():
-        if width != num_classes:
-            raise DataError(
-                f"{files[name]}: logits of {num_classes} classes expected, as in train, got "
-                f"{width}; give splits of one model"
-            )
+    train = checked["train"]
+    num_classes = train.num_classes
     warnings = [note for found in checked.values() for note in found.notes]
-    if head is None:
+    has_logits = train.arrays.logits is not None
+    if head is None and has_logits:
         given = {"weight_norm": np.ones(num_classes)}
         warnings.append("no head given: every weight norm is 1, and marr is vector scaling")
-    elif not {"weight", "weight_norm"} & set(given):
-        features = splits["train"].features
-        num_features = None if features is None else features.shape[2]
+    elif head is not None and not {"weight", "weight_norm"} & set(given):
         found, chosen = network_head(
-            head, num_classes=num_classes, num_features=num_features, weights=weights
+            head,
+            num_classes=num_classes,
+            num_features=None if train.arrays.features is None else train.arrays.features.shape[2],
+            weights=weights,
         )
         given |= found
         warnings += chosen
-    built = build_head(given, num_classes=num_classes, where=where)
+    if "weight" in given and not has_logits:
+        num_classes = len(given["weight"])  # of which the labels may lack the last
+    built = build_head(given, num_classes=num_classes, where=where) if given else None
+    _check_splits(files, checked, built, num_classes=num_classes)
     counts, notes = class_counts(
         given, splits["train"].labels, num_classes=num_classes, where=where
     )
+    if built is not None and "log_prior" in given:
+        built = replace(built, prior_counts=np.exp(given["log_prior"]) * counts.sum())
+    if record and "log_prior" not in given:
+        warnings.append(
+            f"{where} does not say which prior its probabilities stand for: that of the training "
+            "counts is taken, and logit adjustment takes it away again; if it is not so, give the "
+            "head as .npz with weight, bias and prior_counts"
+        )
     for name, arrays in splits.items():
-        check_head_makes_logits(built, arrays, where=f"{files[name]}, {head}")
+        if built is not None:
+            check_head_makes_logits(built, arrays, where=f"{files[name]}, {head}")
     stated = {where: known}
     stated |= {str(files[name]): found.class_names for name, found in checked.items()}
     class_names = _class_names(stated, num_classes=num_classes)
@@ -132,15 +154,16 @@ def import_logits(
         class_names=class_names,
         parts={
             "splits": {name: _digests(arrays, dtype) for name, arrays in splits.items()},
-            "head": built.fingerprint(),
+            "head": None if built is None else built.fingerprint(),
             "class_counts": cache.digest(counts),
             "classes": class_names,
         },
         meta={
             "files": {
-                **{name: found.rows.name for name, found in files.items()},
+                **{name: _file_names(found.rows) for name, found in files.items()},
                 "head": None if head is None else head.name,
             },
+            **({"head": record} if record else {}),
             **({} if scale in (None, "logits") else {"scale": scale}),
         },
         creator=CREATOR,
@@ -156,22 +179,51 @@ def import_logits(
         path=output,
         fingerprint=written.fingerprint,
         num_samples={name: len(arrays.labels) for name, arrays in splits.items()},
+        has_head=built is not None,
         warnings=[*warnings, *notes, *last_look(written)],
     )
 
 
+def _split_files(given: SplitFiles | FileName | Sequence[FileName]) -> SplitFiles:
+    if isinstance(given, SplitFiles):
+        return given
+    paths = [given] if isinstance(given, str | PathLike) else given
+    return SplitFiles(rows=tuple(map(Path, paths)))
+
+
+def _file_names(paths: Sequence[Path]) -> str | list[str]:
+    return paths[0].name if len(paths) == 1 else [path.name for path in paths]
+
+
 def _checked_splits(
-    files: Mapping[str, SplitFiles], *, scale: str | None, class_names: Sequence[str] | None
+    files: Mapping[str, SplitFiles],
+    *,
+    scale: str | None,
+    class_names: Sequence[str] | None,
+    num_classes: int | None,
+    holds: Holds,
+    joint: Joint,
 ) -> dict[str, CheckedSplit]:
-    """Every split, `train` first: its labels name the classes of others, which may lack some."""
+    """Every split, `train` first: its labels name the classes of others, which may lack some.
+
+    `num_classes` is K of the head, if it is known.
+    """
     checked: dict[str, CheckedSplit] = {}
     for name in sorted(files, key=names.SPLITS.index):
         where = str(files[name])
-        arrays = read_split(name, files[name])
-        found = split_arrays(arrays, where=where, scale=scale, class_names=class_names)
+        arrays = read_split(name, files[name], holds=holds, joint=joint)
+        found = split_arrays(
+            arrays, where=where, scale=scale, class_names=class_names, num_classes=num_classes
+        )
+        if scale is not None and found.arrays.logits is None:
+            raise DataError(
+                f"{where}: logits or probabilities expected with --scale {scale}, got features "
+                "alone; leave it out"
+            )
         if name == "train" and class_names is None and arrays["labels"].dtype.kind == "U":
             _check_every_class_is_named(found, where=where)
         class_names = class_names or found.class_names
+        num_classes = num_classes or found.num_classes
         checked[name] = found
     return checked
 
@@ -188,6 +240,52 @@ def _check_every_class_is_named(train: CheckedSplit, *, where: str) -> None:
             f"{shown([repr(name) for name in unnamed])}; leave out columns that are no class's, or "
             "give a --head with class_names if some classes have no rows"
         )
+
+
+def _check_splits(
+    files: Mapping[str, SplitFiles],
+    checked: Mapping[str, CheckedSplit],
+    head: cache.Head | None,
+    *,
+    num_classes: int,
+) -> None:
+    """Refuse splits that are not of one model, or whose logits nothing makes.
+
+    Raises:
+        DataError: it names the split's files.
+    """
+    train = checked["train"]
+    for name, found in checked.items():
+        where, logits = str(files[name]), found.arrays.logits
+        if logits is not None and logits.shape[2] != num_classes:
+            raise DataError(
+                f"{where}: logits of {num_classes} classes expected, as in train, got "
+                f"{logits.shape[2]}; give splits of one model"
+            )
+        if found.num_classes > num_classes:
+            raise DataError(
+                f"{where}: labels of the head's {num_classes} classes expected, got class "
+                f"{found.num_classes - 1}; are head and labels of one class list?"
+            )
+        has_weight = head is not None and head.weight is not None
+        if logits is None and not has_weight and head is not None:
+            raise DataError(
+                f"{where}: logits, or a --head with the weight that makes them of the features, "
+                "expected, got features alone; give one of them"
+            )
+        if logits is not None and head is None:
+            raise DataError(
+                f"{where}: features alone expected, as in train, got logits; give them for train "
+                "too, or leave them out"
+            )
+        if None not in (found.feature_names, train.feature_names) and (
+            found.feature_names != train.feature_names
+        ):
+            raise DataError(
+                f"{where}: the columns of features of train in their order expected, "
+                f"{shown(train.feature_names or [])}, got {shown(found.feature_names or [])}; "
+                "sort them so"
+            )
 
 
 def _class_names(
@@ -230,7 +328,12 @@ def _digests(arrays: cache.SplitArrays, dtype: str) -> dict[str, Any]:
     for kind in ("logits", "features"):
         rows = getattr(arrays, kind)
         if rows is not None:
-            found[kind] = cache.digest(rows, dtype=dtype)
+            blocks = (
+                rows[view, start:stop]
+                for view in range(len(rows))
+                for start, stop in cache.row_ranges(rows.shape[1], rows[0, :1].nbytes)
+            )
+            found[kind] = cache.digest_blocks(blocks, shape=rows.shape, dtype=dtype)
     if arrays.ids is not None:
         found["ids"] = cache.digest(np.array(arrays.ids))
     return found

@@ -1,7 +1,7 @@
 """Arrays of others as users have them: `.npy`, `.npz`, tables, torch and safetensors.
 
-Read here, unchecked; `rows` and `head` check what they hold before it becomes a cache. No pickled
-object is ever loaded.
+Read here, unchecked; `rows` and `head` check what they hold before it becomes a cache, and `parts`
+joins several files of one split. No pickled object is ever loaded.
 """
 
 import zipfile
@@ -17,7 +17,11 @@ import torch
 from torch import Tensor
 
 from marr_pipeline.errors import DataError, first_line
+from marr_pipeline.labels import shown
 from marr_pipeline.tensor_file import read_tensor_file
+from marr_pipeline.workflows.arrays.columns import Holds
+from marr_pipeline.workflows.arrays.joined import Joint
+from marr_pipeline.workflows.arrays.parts import join_parts, with_labels
 from marr_pipeline.workflows.arrays.table import TABLES, read_table
 
 _TENSOR_SUFFIXES = (".safetensors", ".pt", ".pth")
@@ -31,56 +35,121 @@ class SplitFiles:
     """Where the rows of one split are.
 
     Attributes:
-        rows: `.npz`, `.csv`, `.parquet`, `.safetensors`, `.pt` or `.pth` with logits and labels, or
-            `.npy`, `.pt` or `.pth` with the logits alone.
-        labels: `.npy`, `.pt` or `.pth` with the labels, beside logits alone.
+        rows: `.npz`, `.csv`, `.parquet`, `.safetensors`, `.pt` or `.pth` with logits, features or
+            both, and labels; or `.npy`, `.pt` or `.pth` with one matrix alone. Several are joined.
+        labels: of the rows, beside files that hold none; several one below the other.
     """
 
-    rows: Path
-    labels: Path | None = None
+    rows: tuple[Path, ...]
+    labels: tuple[Path, ...] = ()
 
     def __str__(self) -> str:
-        return str(self.rows) if self.labels is None else f"{self.rows}, {self.labels}"
+        return shown([*self.rows, *self.labels])
 
 
 def read_split(
-    name: str, files: SplitFiles, *, is_labelled: bool = True
+    name: str,
+    files: SplitFiles,
+    *,
+    holds: Holds = "logits",
+    joint: Joint = "columns",
+    is_labelled: bool = True,
 ) -> dict[str, npt.NDArray[Any]]:
-    """The arrays of a split's files, by name and unchecked.
+    """The arrays of a split's files, by name and unchecked but for what joins them.
 
     In a single file for all splits they carry the split's name, `train/logits`.
 
     Args:
         name: of the split.
         files: where its rows are.
+        holds: what a matrix without a name is, and the columns of a table.
+        joint: of several files.
         is_labelled: whether rows without labels are refused already here, as those of a table.
 
     Raises:
-        DataError: a file is of no known kind, not of its kind, or damaged.
+        DataError: a file is of no known kind, not of its kind, or damaged, or files cannot be
+            joined.
         ConfigError: the library that reads it is not installed.
     """
-    suffix = files.rows.suffix.lower()
-    if files.labels is not None:
-        return {"logits": _read_single(files.rows), "labels": _read_single(files.labels)}
+    # Of several backbones one file of labels is enough.
+    has_own = is_labelled and not files.labels and (joint == "rows" or len(files.rows) == 1)
+    parts = {
+        str(path): _read_part(
+            name, path, holds=holds, is_labelled=has_own, is_bare=bool(files.labels)
+        )
+        for path in files.rows
+    }
+    arrays = join_parts(parts, joint)
+    if not files.labels:
+        return arrays
+    return with_labels(arrays, {str(path): _read_labels(path) for path in files.labels}, str(files))
+
+
+def _read_part(
+    name: str, path: Path, *, holds: Holds, is_labelled: bool, is_bare: bool
+) -> dict[str, npt.NDArray[Any]]:
+    """The arrays of one file; `is_bare` if its labels are in another."""
+    suffix = path.suffix.lower()
+    if is_bare and holds == "logits":
+        return {"logits": _read_single(path)}
     if suffix in TABLES:
-        return read_table(files.rows, is_labelled=is_labelled)
+        return read_table(path, holds=holds, is_labelled=is_labelled)
     if suffix == ".npy" and not is_labelled:
-        return {"logits": map_npy(files.rows)}
+        return {holds: map_npy(path)}
     if suffix == ".npz":
-        arrays = read_npz(files.rows)
+        arrays = read_npz(path)
     elif suffix in _TENSOR_SUFFIXES:
-        arrays = _named(read_tensor_file(files.rows, mapped=True), where=files.rows)
+        content = read_tensor_file(path, mapped=True)
+        arrays = _named(content, where=path)
+        if holds == "features" and not isinstance(content, Mapping):
+            arrays["features"] = arrays.pop("logits")
     else:
         raise DataError(
-            f"{files.rows}: logits and labels as .npz, {', '.join(TABLES[:2])}, "
+            f"{path}: {holds} and labels as .npz, {', '.join(TABLES[:2])}, "
             f"{', '.join(_TENSOR_SUFFIXES)} or a pair of .npy expected, got '{suffix}'; save them "
             "so"
         )
-    if "logits" in arrays:
+    if not {"logits", "features"} & set(arrays):
+        prefix = f"{name}/"
+        own = {key.removeprefix(prefix): arrays[key] for key in arrays if key.startswith(prefix)}
+        arrays = own or arrays
+    return _with_features(arrays, where=path) if holds == "features" else arrays
+
+
+def _with_features(
+    arrays: dict[str, npt.NDArray[Any]], *, where: Path
+) -> dict[str, npt.NDArray[Any]]:
+    """The arrays with the one matrix among them as `features`, whatever its name.
+
+    Raises:
+        DataError: none or several.
+    """
+    if "features" in arrays:
         return arrays
-    prefix = f"{name}/"
-    own = {key.removeprefix(prefix): arrays[key] for key in arrays if key.startswith(prefix)}
-    return own or arrays
+    found = [key for key, each in arrays.items() if each.dtype.kind == "f" and each.ndim > 1]
+    if len(found) != 1:
+        raise DataError(
+            f"{where}: an array 'features', or a single matrix, expected, got "
+            f"{shown(found or list(arrays)) or 'none'}; save the features under that name"
+        )
+    rest = {key: each for key, each in arrays.items() if key != found[0]}
+    return {**rest, "features": arrays[found[0]], "feature_names": np.array(found)}
+
+
+def _read_labels(path: Path) -> dict[str, npt.NDArray[Any]]:
+    """`labels`, and `ids` if there, of a file of labels."""
+    suffix = path.suffix.lower()
+    if suffix in TABLES:
+        return read_table(path, holds="labels")
+    arrays: dict[str, npt.NDArray[Any]] = {}
+    if suffix == ".npz":
+        arrays = read_npz(path)
+    elif suffix != ".npy":
+        content = read_tensor_file(path, mapped=True)
+        arrays = _named(content, where=path) if isinstance(content, Mapping) else {}
+    if "labels" in arrays:
+        return {key: each for key, each in arrays.items() if key in ("labels", "ids")}
+    return {"labels": next(iter(arrays.values())) if len(arrays) == 1 else _read_single(path)}
 
 
 def map_npy(path: Path) -> npt.NDArray[Any]:

@@ -7,7 +7,7 @@ allow it.
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -15,11 +15,22 @@ import torch
 
 from marr_pipeline import cache
 from marr_pipeline.errors import DataError
+from marr_pipeline.rectify.rectifier import HeadRectifier
+from marr_pipeline.rectify.rectifier_file import is_rectifier, load_rectifier
 from marr_pipeline.state_dict import heads, listed, named_tensors, preferred
 from marr_pipeline.tensor_file import read_tensor_file
 from marr_pipeline.workflows.arrays import read_npz, read_tensors
 
-HEAD_ARRAYS = ("weight", "bias", "weight_norm", "class_counts", "prior_counts", "class_names")
+HEAD_ARRAYS = (
+    "weight",
+    "bias",
+    "weight_norm",
+    "class_counts",
+    "prior_counts",
+    "log_prior",
+    "class_names",
+    "normalise",
+)
 _GROUP = "head/"
 # Norms that were computed in float32 from a float16 weight agree with ours within this.
 _NORM_TOLERANCE = 1e-3
@@ -31,18 +42,43 @@ _TINY = float(np.finfo(np.float32).tiny)  # in place of a size of 0
 _Matrix = npt.NDArray[np.float64]
 
 
-def read_head(path: Path) -> dict[str, npt.NDArray[Any]]:
+def read_head(path: Path) -> tuple[dict[str, npt.NDArray[Any]], Mapping[str, Any]]:
     """Arrays named in `HEAD_ARRAYS` of an `.npz`, `.safetensors` or torch file.
 
     In a single file for everything they carry `head/`. Where neither `weight` nor `weight_norm` is
-    among them, `network_head` looks for the weight.
+    among them, `network_head` looks for the weight. A rectifier that is a whole head has one.
+
+    Returns:
+        The arrays, and of a rectifier the record of its fit; else an empty one.
 
     Raises:
-        DataError: unreadable, or it holds objects.
+        DataError: unreadable, it holds objects, or it is a rectifier of another kind.
     """
+    if path.suffix == ".safetensors" and is_rectifier(path):
+        return _rectifier_head(path)
     arrays = read_npz(path) if path.suffix == ".npz" else read_tensors(path)
     named = {name.removeprefix(_GROUP): array for name, array in arrays.items()}
-    return {name: named[name] for name in HEAD_ARRAYS if name in named}
+    return {name: named[name] for name in HEAD_ARRAYS if name in named}, {}
+
+
+def _rectifier_head(path: Path) -> tuple[dict[str, npt.NDArray[Any]], Mapping[str, Any]]:
+    """The head that a rectifier is, its scale and shift folded in."""
+    rectifier = load_rectifier(path)
+    if not isinstance(rectifier, HeadRectifier):
+        raise DataError(
+            f"{path}: a rectifier that is a whole head expected, got {rectifier.method}, which is "
+            "made for the logits of another; give that head"
+        )
+    arrays = {
+        "weight": (rectifier.scale[:, None] * rectifier.weight).numpy(),
+        "bias": (rectifier.scale * rectifier.bias + rectifier.shift).numpy(),
+        "normalise": np.array(rectifier.normalise),
+    }
+    if rectifier.log_prior is not None:
+        arrays["log_prior"] = rectifier.log_prior.numpy()
+    if rectifier.metadata.get("class_names") is not None:
+        arrays["class_names"] = np.array(rectifier.metadata["class_names"])
+    return arrays, rectifier.metadata
 
 
 def network_head(
@@ -54,7 +90,7 @@ def network_head(
 
     Args:
         path: an `.npz`, `.safetensors` or torch file.
-        num_classes: K.
+        num_classes: K; where no matrix has as many rows, one of another number is taken.
         num_features: D, if it is known.
         weights: as `named_tensors` takes it.
 
@@ -101,7 +137,10 @@ def build_head(
     Raises:
         DataError: shapes or values that no head has, or that contradict each other or the logits.
     """
+    normalise = str(given.get("normalise", "none"))
     for name, array in given.items():
+        if name == "normalise":
+            continue
         if array.ndim == 0 or len(array) != num_classes:
             raise DataError(
                 f"{where}: {name} of {num_classes} classes expected, as in the logits, got shape "
@@ -121,7 +160,12 @@ def build_head(
                 bias=bias,
                 prior_counts=None if prior is None else prior.astype(np.float64),
             )
-        head = cache.Head.from_linear(given["weight"], bias, prior_counts=prior)
+        head = cache.Head.from_linear(
+            given["weight"],
+            bias,
+            prior_counts=prior,
+            normalise=cast("cache.Normalisation", normalise),  # which the head checks
+        )
     except cache.CacheError as error:
         raise DataError(f"{where}: {error}") from error
     if norms is not None and not np.allclose(norms, head.weight_norm, rtol=_NORM_TOLERANCE):
@@ -191,7 +235,7 @@ def check_head_makes_logits(head: cache.Head, arrays: cache.SplitArrays, *, wher
     Raises:
         DataError: they differ by more than rounding; it says how.
     """
-    if head.weight is None or arrays.features is None or arrays.logits is None:
+    if head.weight is None or arrays.features is None:
         return
     num_samples, num_features = arrays.features.shape[1:]
     if num_features != head.num_features:
@@ -199,11 +243,16 @@ def check_head_makes_logits(head: cache.Head, arrays: cache.SplitArrays, *, wher
             f"{where}: features as wide as the head's weight ({head.num_features}) expected, got "
             f"{num_features}; give the input of the head"
         )
+    if arrays.logits is None:
+        return
     rows = np.unique(np.linspace(0, num_samples - 1, _CHECKED_ROWS).astype(np.int64))
     weight = head.weight.astype(np.float64)
     for logits, features in zip(arrays.logits, arrays.features, strict=True):
         given = logits[rows].astype(np.float64)
-        linear = features[rows].astype(np.float64) @ weight.T
+        taken = features[rows].astype(np.float64)
+        if head.normalise == "unit":
+            taken /= np.maximum(np.linalg.norm(taken, axis=1, keepdims=True), _TINY)
+        linear = taken @ weight.T
         made = linear if head.bias is None else linear + head.bias
         tolerance = _TOLERANCE * max(_rms(given), _TINY)
         if _rms(given - made) > tolerance:

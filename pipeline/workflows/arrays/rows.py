@@ -1,6 +1,7 @@
 """The rows of a split, checked and brought into the cache's form.
 
-V views, N samples, K classes, D features.
+V views, N samples, K classes, D features. Logits tell K by their width; of features alone it is the
+number of class names, or one more than the largest label.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,6 +14,7 @@ import numpy.typing as npt
 from marr_pipeline.cache import SplitArrays, check_labels, check_views
 from marr_pipeline.errors import DataError
 from marr_pipeline.labels import columns_of_labels, is_whole, shown
+from marr_pipeline.workflows.arrays.joined import sources
 from marr_pipeline.workflows.arrays.scale import as_logits, finite_blocks
 
 
@@ -22,12 +24,16 @@ class CheckedSplit:
 
     Attributes:
         arrays: in the cache's form.
+        num_classes: K, by the logits, or of features alone by the names and labels.
         class_names: K of them, if the file or its labels name the classes.
+        feature_names: D of them, or of the matrices, where they have some.
         notes: what needs a look.
     """
 
     arrays: SplitArrays
+    num_classes: int
     class_names: list[str] | None
+    feature_names: list[str] | None
     notes: list[str]
 
 
@@ -37,6 +43,7 @@ def split_arrays(
     where: str,
     scale: str | None = None,
     class_names: Sequence[str] | None = None,
+    num_classes: int | None = None,
 ) -> CheckedSplit:
     """Check what a file holds of a split; large arrays are read block by block.
 
@@ -44,47 +51,75 @@ def split_arrays(
     sorted.
 
     Args:
-        arrays: `logits` (N, K) or (V, N, K), `labels` (N,) and, if there, `features` (N, D) or
-            (V, N, D), `ids` (N,), `views` (V,) and `class_names` (K,); others are left alone.
+        arrays: `logits` (N, K) or (V, N, K), `features` (N, D) or (V, N, D), or both, `labels` (N,)
+            and, if there, `ids` (N,), `views` (V,), `class_names` (K,) and `feature_names` (D,);
+            others are left alone.
         where: how errors name the file.
         scale: of the logits, see `as_logits`.
         class_names: K of them, where they are known from elsewhere.
+        num_classes: K, where it is known and there are no logits to tell it.
 
     Raises:
         DataError: an array is missing, misshapen or unfit; it names the row.
         CacheError: labels or views that no cache holds.
     """
-    missing = [key for key in ("logits", "labels") if key not in arrays]
+    has_rows = "logits" in arrays or "features" in arrays
+    missing = [
+        *([] if has_rows else ["logits"]),
+        *([] if "labels" in arrays else ["labels"]),
+    ]
     if missing:
         raise DataError(
-            f"{where}: arrays 'logits' and 'labels' expected, got {', '.join(arrays) or 'none'}; "
-            f"save {' and '.join(missing)} under that name"
+            f"{where}: arrays 'labels' and 'logits', 'features' or both expected, got "
+            f"{', '.join(arrays) or 'none'}; save {' and '.join(missing)} under that name"
+            + ("" if has_rows else ", or give --features if a matrix is one of features")
         )
-    logits = _as_views(arrays["logits"], where=f"{where}: logits")
+    logits = features = None
+    notes: list[str] = []
+    if "features" in arrays:
+        features = as_views(arrays["features"], where=f"{where}: features")
+    if "logits" in arrays:
+        logits = as_views(arrays["logits"], where=f"{where}: logits")
+    rows = features if logits is None else logits
+    assert rows is not None
     # Before probabilities are told from logits, since a transposed matrix is neither.
-    labels = _one_a_row(arrays["labels"], logits, where=f"{where}: labels")
-    logits, notes = as_logits(logits, scale=scale, where=f"{where}: logits")
-    num_views, num_samples, num_classes = logits.shape
+    kind = "features" if logits is None else "logits"
+    labels = _one_a_row(arrays["labels"], rows, kind=kind, where=f"{where}: labels")
+    if logits is not None:
+        logits, notes = as_logits(logits, scale=scale, where=f"{where}: logits")
+        num_classes = logits.shape[2]
     names = None
     if "class_names" in arrays:
         names = as_strings(arrays["class_names"], where=f"{where}: class_names")
+    known = names or class_names
     if labels.dtype.kind in "US":
         labels, names, told = _of_names(
-            labels, num_classes, names or class_names, where=f"{where}: labels"
+            labels,
+            (len(known) if known else None) if logits is None else num_classes,
+            known,
+            where=f"{where}: labels",
         )
         notes = [*notes, *told]
+    if num_classes is None:
+        num_classes = len(names or known or ()) or _counted(labels, where=f"{where}: labels")
     labels = check_labels(labels.astype(np.int64), num_classes, where=f"{where}: labels")
-    features = None
-    if "features" in arrays:
-        features = _as_views(arrays["features"], where=f"{where}: features")
+    num_views, num_samples = rows.shape[:2]
+    if features is not None:
         if features.shape[:2] != (num_views, num_samples):
             raise DataError(
                 f"{where}: features of {num_views} views and {num_samples} rows, as the logits "
                 f"have, expected, got {features.shape[0]} and {features.shape[1]}; save both alike"
             )
-        for _ in finite_blocks(features, where=f"{where}: features"):
-            pass  # reading it is the check
-    rows = SplitArrays(
+        for source, part in sources(features, where=where):
+            for _ in finite_blocks(part, where=f"{source}: features"):
+                pass  # reading it is the check
+    feature_names = None
+    if "feature_names" in arrays:
+        feature_names = as_strings(arrays["feature_names"], where=f"{where}: feature_names")
+        notes.append(
+            f"{where}: taken for features: {shown(feature_names)} ({len(feature_names):,})"
+        )
+    stored = SplitArrays(
         logits=logits,
         labels=labels,
         features=features,
@@ -93,7 +128,31 @@ def split_arrays(
         if "views" in arrays
         else None,
     )
-    return CheckedSplit(arrays=rows, class_names=names, notes=notes)
+    return CheckedSplit(
+        arrays=stored,
+        num_classes=num_classes,
+        class_names=names,
+        feature_names=feature_names,
+        notes=notes,
+    )
+
+
+def _counted(labels: npt.NDArray[Any], *, where: str) -> int:
+    """K of labels (N,) that nothing else tells: they are 0..K-1, the last among them.
+
+    Raises:
+        DataError: they count from another number, or there are more classes than rows.
+    """
+    low, high = int(labels.min()), int(labels.max())
+    if low != 0 or high >= len(labels):
+        advice = "name the classes in class_names if some have no rows"
+        if low == 1:
+            advice = f"subtract 1 if they count from 1, or {advice}"
+        raise DataError(
+            f"{where}: class ids 0..K-1 of fewer classes than rows expected, as features tell no "
+            f"K, got {low}..{high} in {len(labels):,} rows; {advice}"
+        )
+    return high + 1
 
 
 def unlabelled_logits(
@@ -108,7 +167,7 @@ def unlabelled_logits(
             f"{where}: floating-point 'logits' (N, K) expected, got {', '.join(arrays) or 'none'}; "
             "save logits under that name"
         )
-    logits = _as_views(arrays["logits"], where=f"{where}: logits")
+    logits = as_views(arrays["logits"], where=f"{where}: logits")
     return as_logits(logits, scale=scale, where=f"{where}: logits")
 
 
@@ -135,8 +194,12 @@ def passed_on(
     return found
 
 
-def _as_views(array: npt.NDArray[Any], *, where: str) -> npt.NDArray[np.floating]:
-    """(N,), (N, W) or (V, N, W) -> (V, N, W), floating, without a copy; (N,) has W = 1."""
+def as_views(array: npt.NDArray[Any], *, where: str) -> npt.NDArray[np.floating]:
+    """(N,), (N, W) or (V, N, W) -> (V, N, W), floating, without a copy; (N,) has W = 1.
+
+    Raises:
+        DataError: another shape, an empty axis, or no floating numbers.
+    """
     if array.ndim == 1 and array.size:
         array = array[:, None]
     if array.ndim not in (2, 3) or array.size == 0:
@@ -150,12 +213,12 @@ def _as_views(array: npt.NDArray[Any], *, where: str) -> npt.NDArray[np.floating
 
 
 def _one_a_row(
-    array: npt.NDArray[Any], logits: npt.NDArray[np.floating], *, where: str
+    array: npt.NDArray[Any], rows: npt.NDArray[np.floating], *, kind: str = "logits", where: str
 ) -> npt.NDArray[Any]:
-    """Labels (N,): integers or text, one for each row of logits (V, N, W); whole floats, booleans
-    and a single column (N, 1) are read as such.
+    """Labels (N,): integers or text, one for each row of logits or features (V, N, W); whole
+    floats, booleans and a single column (N, 1) are read as such.
     """
-    _, num_samples, width = logits.shape
+    _, num_samples, width = rows.shape
     if array.shape == (num_samples, 1):
         array = array[:, 0]
     if array.dtype.kind == "b" or is_whole(array):
@@ -165,9 +228,10 @@ def _one_a_row(
         if array.shape == (num_samples, width):
             advice = "these look like one-hot rows: save labels.argmax(1)"
         elif array.shape == (width,):
-            advice = "the logits look transposed: save them as (samples, classes)"
+            axes = "(samples, classes)" if kind == "logits" else "(samples, features)"
+            advice = f"the {kind} look transposed: save them as {axes}"
         raise DataError(
-            f"{where}: shape ({num_samples},), one for each row of logits, expected, "
+            f"{where}: shape ({num_samples},), one for each row of {kind}, expected, "
             f"got {array.shape}; {advice}"
         )
     if array.dtype.kind not in "iuUS":
@@ -176,15 +240,18 @@ def _one_a_row(
 
 
 def _of_names(
-    labels: npt.NDArray[Any], num_classes: int, known: Sequence[str] | None, *, where: str
+    labels: npt.NDArray[Any], num_classes: int | None, known: Sequence[str] | None, *, where: str
 ) -> tuple[npt.NDArray[np.int64], list[str] | None, list[str]]:
-    """Class ids (N,) of labels that are text, the K names, and a note where they were sorted."""
+    """Class ids (N,) of labels that are text, the K names, and a note where they were sorted.
+
+    Where `num_classes` is None the classes are those that have rows.
+    """
     texts = as_strings(labels, where=where)
     if known is None and all(map(str.isdecimal, texts)):  # sorted, 10 would come before 2
         return np.array([int(text) for text in texts]), None, []
     ids, found = columns_of_labels(
         np.array(texts),
-        num_classes,
+        len(set(texts)) if num_classes is None else num_classes,
         classes=known,
         where=where,
         remedy="name the columns as the labels, or save class_names",

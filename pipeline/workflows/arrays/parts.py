@@ -1,0 +1,152 @@
+"""Several files of one split as one: the features of backbones side by side, or shards of rows.
+
+V views, N samples, W columns. Files that do not belong together would go into a cache without an
+error, and every row of it would be wrong: so whatever they share has to agree.
+"""
+
+from collections.abc import Mapping
+from typing import Any, cast
+
+import numpy as np
+import numpy.typing as npt
+
+from marr_pipeline.errors import DataError
+from marr_pipeline.workflows.arrays.joined import Joined, Joint
+from marr_pipeline.workflows.arrays.rows import as_views
+
+Array = npt.NDArray[Any]
+Arrays = dict[str, Array]
+_ROWS = ("logits", "features")
+_OF_SAMPLES = ("labels", "ids")
+_KNOWN = (*_ROWS, *_OF_SAMPLES, "views", "class_names", "feature_names")
+
+
+def join_parts(parts: Mapping[str, Arrays], joint: Joint) -> Arrays:
+    """The arrays of several files as those of one.
+
+    Args:
+        parts: by file, arrays as `split_arrays` takes them.
+        joint: `columns`: features of the same samples; labels may be in one file alone, but where
+            there are labels, ids and views they are the same. `rows`: shards, which hold the same
+            arrays.
+
+    Raises:
+        DataError: they do not belong together; it names the file and the row.
+    """
+    if len(parts) == 1:
+        return next(iter(parts.values()))
+    join = _side_by_side if joint == "columns" else _below
+    return join(parts)
+
+
+def with_labels(arrays: Arrays, labels: Mapping[str, Arrays], where: str) -> Arrays:
+    """The arrays with labels, and ids if there, from files of their own, one below the other.
+
+    Raises:
+        DataError: the rows have labels of their own.
+    """
+    found = _below(labels) if len(labels) > 1 else next(iter(labels.values()))
+    twice = [key for key in found if key in arrays]
+    if twice:
+        raise DataError(
+            f"{where}: {twice[0]} once expected, got them beside the rows and in a file of their "
+            "own; leave one of the two out"
+        )
+    return arrays | found
+
+
+def _side_by_side(parts: Mapping[str, Arrays]) -> Arrays:
+    first, *_ = parts
+    for where, arrays in parts.items():
+        if "features" not in arrays or "logits" in arrays:
+            got = "logits" if "logits" in arrays else ", ".join(arrays) or "nothing"
+            raise DataError(
+                f"{where}: features alone expected, since several files of a split are those of "
+                f"several backbones, got {got}; for parts of its rows give --shards"
+            )
+    features = {
+        where: as_views(each["features"], where=f"{where}: features")
+        for where, each in parts.items()
+    }
+    expected = features[first].shape[:2]
+    for where, each in features.items():
+        if each.shape[:2] != expected:
+            raise DataError(
+                f"{where}: features of {expected[1]:,} rows in {expected[0]} views, as in {first}, "
+                f"expected, got {each.shape[1]:,} in {each.shape[0]}; give the same samples in one "
+                "order, or --shards for parts of the rows"
+            )
+    joined: Arrays = {}
+    for key in (*_OF_SAMPLES, "views", "class_names"):
+        owners = {where: arrays[key] for where, arrays in parts.items() if key in arrays}
+        if owners:
+            joined[key] = _shared(key, owners)
+    names = [arrays["feature_names"] for arrays in parts.values() if "feature_names" in arrays]
+    if len(names) == len(parts):
+        joined["feature_names"] = np.concatenate(names)
+    joined["features"] = cast("Array", Joined(features, "columns"))
+    return joined
+
+
+def _below(parts: Mapping[str, Arrays]) -> Arrays:
+    first, *_ = parts
+    keys = [key for key in _KNOWN if key in parts[first]]
+    for where, arrays in parts.items():
+        if (found := [key for key in _KNOWN if key in arrays]) != keys:
+            raise DataError(
+                f"{where}: the arrays of {first} ({', '.join(keys) or 'none'}) expected, got "
+                f"{', '.join(found) or 'none'}; save every shard alike"
+            )
+    joined: Arrays = {}
+    for key in keys:
+        owners = {where: arrays[key] for where, arrays in parts.items()}
+        if key in _ROWS:
+            rows = {
+                where: as_views(each, where=f"{where}: {key}") for where, each in owners.items()
+            }
+            _check_alike({where: (len(each), each.shape[2]) for where, each in rows.items()}, key)
+            joined[key] = cast("Array", Joined(rows, "rows"))
+        elif key in _OF_SAMPLES:
+            kinds = {
+                where: ("text" if each.dtype.kind in "US" else "numbers", *each.shape[1:])
+                for where, each in owners.items()
+            }
+            _check_alike(kinds, key)
+            joined[key] = np.concatenate(list(owners.values()))
+        else:
+            joined[key] = _shared(key, owners)
+    return joined
+
+
+def _check_alike(found: Mapping[str, tuple[object, ...]], key: str) -> None:
+    (first, expected), *others = found.items()
+    for where, each in others:
+        if each != expected:
+            words = ("{0} views of width {1}", "{0}")[key in _OF_SAMPLES]
+            raise DataError(
+                f"{where}: {key} of {words.format(*expected)}, as in {first}, expected, got "
+                f"{words.format(*each)}; save every shard alike"
+            )
+
+
+def _shared(key: str, owners: Mapping[str, Array]) -> Array:
+    """What every file has of a key, if it is the same.
+
+    Raises:
+        DataError: it is not; it names the first row.
+    """
+    (first, expected), *others = owners.items()
+    for where, each in others:
+        if each.shape != expected.shape:
+            raise DataError(
+                f"{where}: {key} as in {first} {expected.shape} expected, got {each.shape}; give "
+                "files of the same samples"
+            )
+        differs = each != expected
+        if differs.any():
+            row = int(np.argmax(differs.reshape(len(each), -1).any(axis=1)))
+            raise DataError(
+                f"{where}: {key} as in {first} expected, got {each[row]} instead of "
+                f"{expected[row]} in row {row}; give the same samples in one order"
+            )
+    return expected
