@@ -125,7 +125,7 @@ def _read_config(context: click.Context, parameter: click.Parameter, path: Path 
         _check_known(path, name, root.command.list_commands(root), "command")
     entries = {**document, **tables.get(str(context.info_name), {})}
     options = {
-        option.removeprefix("--"): parameter.name
+        option.removeprefix("--"): parameter
         for parameter in context.command.params
         for option in parameter.opts
         if option.startswith("--")
@@ -135,7 +135,10 @@ def _read_config(context: click.Context, parameter: click.Parameter, path: Path 
         if not isinstance(value, dict):
             name = key.replace("_", "-")
             _check_known(path, name, list(options), "option")
-            defaults[str(options[name])] = value
+            option = options[name]
+            is_several = isinstance(option, click.Option) and option.multiple
+            is_one = is_several and not isinstance(value, list)
+            defaults[str(option.name)] = [value] if is_one else value
     context.default_map = {**(context.default_map or {}), **defaults}
 
 
