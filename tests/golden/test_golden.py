@@ -41,6 +41,7 @@ CHANGES: dict[str, str] = {
     "*.safetensors/format_version": "1.1: heads for normalised features, priors.",
     "refuse.rectifier.bad-newer.*/commands/*/said/0": "The version expected is 1.1.",
     "*/header/normalise": "A head says what is done to its features first.",
+    "*/commands/?/out/head/normalise": "A head may divide features by their norms.",
     "*/header/class_names": "A rectifier keeps the names of its classes.",
     "*/applied.npz/class_names": "What is applied names its classes.",
     **dict.fromkeys(
@@ -50,6 +51,7 @@ CHANGES: dict[str, str] = {
         ),
         "Scores are judged by the share of rows, and the remedy is `--scale`.",
     ),
+    "refuse.rows.bad-no*/commands/0/said/0": "Features alone are read too.",
     "refuse.rows.bad-float-labels.npz/*": "Labels that are whole floats are read.",
     "refuse.rows.bad-predictions.npz/commands/0/said/0": "One column may be a binary score.",
     "refuse.rows.bad-one-class.csv/commands/0/said/0": "One column may be a binary score.",
