@@ -18,7 +18,8 @@ from marr_pipeline.names import SCALES
 from marr_pipeline.rectify.rectifier import Rectifier
 from marr_pipeline.rectify.rectifier_file import load_rectifier
 from marr_pipeline.rectify.settings import check_choice
-from marr_pipeline.workflows.arrays import ROW_SUFFIXES, SplitFiles, read_split
+from marr_pipeline.workflows.arrays import ROW_SUFFIXES
+from marr_pipeline.workflows.arrays.parts import SplitFiles, read_split
 from marr_pipeline.workflows.arrays.rows import as_strings, passed_on, unlabelled_logits
 from marr_pipeline.workflows.arrays.table import TABLES, write_table
 from marr_pipeline.workflows.cached import evaluation_rows, rectifier_for

@@ -14,8 +14,6 @@ from marr_pipeline.files import FileName
 from marr_pipeline.labels import shown
 from marr_pipeline.rectify.settings import check_choice
 from marr_pipeline.workflows import CREATOR, library_versions
-from marr_pipeline.workflows.arrays import SplitFiles as SplitFiles
-from marr_pipeline.workflows.arrays import read_split
 from marr_pipeline.workflows.arrays.columns import Holds
 from marr_pipeline.workflows.arrays.head import (
     build_head,
@@ -25,6 +23,8 @@ from marr_pipeline.workflows.arrays.head import (
     read_head,
 )
 from marr_pipeline.workflows.arrays.joined import Joint
+from marr_pipeline.workflows.arrays.parts import SplitFiles as SplitFiles
+from marr_pipeline.workflows.arrays.parts import read_split
 from marr_pipeline.workflows.arrays.rows import CheckedSplit, as_strings, split_arrays
 from marr_pipeline.workflows.last_look import last_look
 

@@ -1,13 +1,12 @@
 """Arrays of others as users have them: `.npy`, `.npz`, tables, torch and safetensors.
 
-Read here, unchecked; `rows` and `head` check what they hold before it becomes a cache, and `parts`
-joins several files of one split. No pickled object is ever loaded.
+Read here, unchecked; `parts` joins the files of a split, `rows` and `head` check what they hold
+before it becomes a cache. No pickled object is ever loaded.
 """
 
 import zipfile
 import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +19,6 @@ from marr_pipeline.errors import DataError, first_line
 from marr_pipeline.labels import shown
 from marr_pipeline.tensor_file import read_tensor_file
 from marr_pipeline.workflows.arrays.columns import Holds
-from marr_pipeline.workflows.arrays.joined import Joint
-from marr_pipeline.workflows.arrays.parts import join_parts, with_labels
 from marr_pipeline.workflows.arrays.table import TABLES, read_table
 
 _TENSOR_SUFFIXES = (".safetensors", ".pt", ".pth")
@@ -30,65 +27,24 @@ _ARRAYS = ("logits", "labels", "features")
 _NUMPY_FLOATS = (torch.float16, torch.float32, torch.float64)
 
 
-@dataclass(frozen=True, kw_only=True)
-class SplitFiles:
-    """Where the rows of one split are.
-
-    Attributes:
-        rows: `.npz`, `.csv`, `.parquet`, `.safetensors`, `.pt` or `.pth` with logits, features or
-            both, and labels; or `.npy`, `.pt` or `.pth` with one matrix alone. Several are joined.
-        labels: of the rows, beside files that hold none; several one below the other.
-    """
-
-    rows: tuple[Path, ...]
-    labels: tuple[Path, ...] = ()
-
-    def __str__(self) -> str:
-        return shown([*self.rows, *self.labels])
-
-
-def read_split(
-    name: str,
-    files: SplitFiles,
-    *,
-    holds: Holds = "logits",
-    joint: Joint = "columns",
-    is_labelled: bool = True,
+def read_part(
+    name: str, path: Path, *, holds: Holds, is_labelled: bool, is_bare: bool
 ) -> dict[str, npt.NDArray[Any]]:
-    """The arrays of a split's files, by name and unchecked but for what joins them.
+    """The arrays of one file of a split, by name and unchecked.
 
     In a single file for all splits they carry the split's name, `train/logits`.
 
     Args:
         name: of the split.
-        files: where its rows are.
+        path: the file.
         holds: what a matrix without a name is, and the columns of a table.
-        joint: of several files.
         is_labelled: whether rows without labels are refused already here, as those of a table.
+        is_bare: whether labels are in a file of their own.
 
     Raises:
-        DataError: a file is of no known kind, not of its kind, or damaged, or files cannot be
-            joined.
+        DataError: of no known kind, not of its kind, or damaged.
         ConfigError: the library that reads it is not installed.
     """
-    # Of several backbones one file of labels is enough.
-    has_own = is_labelled and not files.labels and (joint == "rows" or len(files.rows) == 1)
-    parts = {
-        str(path): _read_part(
-            name, path, holds=holds, is_labelled=has_own, is_bare=bool(files.labels)
-        )
-        for path in files.rows
-    }
-    arrays = join_parts(parts, joint)
-    if not files.labels:
-        return arrays
-    return with_labels(arrays, {str(path): _read_labels(path) for path in files.labels}, str(files))
-
-
-def _read_part(
-    name: str, path: Path, *, holds: Holds, is_labelled: bool, is_bare: bool
-) -> dict[str, npt.NDArray[Any]]:
-    """The arrays of one file; `is_bare` if its labels are in another."""
     suffix = path.suffix.lower()
     if is_bare and holds == "logits":
         return {"logits": _read_single(path)}
@@ -136,8 +92,13 @@ def _with_features(
     return {**rest, "features": arrays[found[0]], "feature_names": np.array(found)}
 
 
-def _read_labels(path: Path) -> dict[str, npt.NDArray[Any]]:
-    """`labels`, and `ids` if there, of a file of labels."""
+def read_labels(path: Path) -> dict[str, npt.NDArray[Any]]:
+    """`labels`, and `ids` if there, of a file of labels.
+
+    Raises:
+        DataError: unreadable, or it holds several arrays, none of them `labels`.
+        ConfigError: the library that reads it is not installed.
+    """
     suffix = path.suffix.lower()
     if suffix in TABLES:
         return read_table(path, holds="labels")

@@ -1,16 +1,21 @@
-"""Several files of one split as one: the features of backbones side by side, or shards of rows.
+"""The files of a split as one: the features of backbones side by side, or shards of rows.
 
 V views, N samples, W columns. Files that do not belong together would go into a cache without an
 error, and every row of it would be wrong: so whatever they share has to agree.
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
 
 from marr_pipeline.errors import DataError
+from marr_pipeline.labels import shown
+from marr_pipeline.workflows.arrays import read_labels, read_part
+from marr_pipeline.workflows.arrays.columns import Holds
 from marr_pipeline.workflows.arrays.joined import Joined, Joint
 from marr_pipeline.workflows.arrays.rows import as_views
 
@@ -21,7 +26,66 @@ _OF_SAMPLES = ("labels", "ids")
 _KNOWN = (*_ROWS, *_OF_SAMPLES, "views", "class_names", "feature_names")
 
 
-def join_parts(parts: Mapping[str, Arrays], joint: Joint) -> Arrays:
+@dataclass(frozen=True, kw_only=True)
+class SplitFiles:
+    """Where the rows of one split are.
+
+    Attributes:
+        rows: `.npz`, `.csv`, `.parquet`, `.safetensors`, `.pt` or `.pth` with logits, features or
+            both, and labels; or `.npy`, `.pt` or `.pth` with one matrix alone. Several are joined.
+        labels: of the rows, beside files that hold none; several one below the other.
+    """
+
+    rows: tuple[Path, ...]
+    labels: tuple[Path, ...] = ()
+
+    def __str__(self) -> str:
+        return shown([*self.rows, *self.labels])
+
+
+def read_split(
+    name: str,
+    files: SplitFiles,
+    *,
+    holds: Holds = "logits",
+    joint: Joint = "columns",
+    is_labelled: bool = True,
+) -> Arrays:
+    """The arrays of a split's files, by name and unchecked but for what joins them.
+
+    Args:
+        name: of the split.
+        files: where its rows are.
+        holds: what a matrix without a name is, and the columns of a table.
+        joint: of several files.
+        is_labelled: whether rows without labels are refused already here, as those of a table.
+
+    Raises:
+        DataError: a file is of no known kind, not of its kind, or damaged, or files cannot be
+            joined.
+        ConfigError: the library that reads it is not installed.
+    """
+    twice = [path for place, path in enumerate(files.rows) if path in files.rows[:place]]
+    if twice:
+        raise DataError(
+            f"{files}: every file once expected, got {twice[0]} again; leave it out or give the "
+            "one that was meant"
+        )
+    # Of several backbones one file of labels is enough.
+    has_own = is_labelled and not files.labels and (joint == "rows" or len(files.rows) == 1)
+    parts = {
+        str(path): read_part(
+            name, path, holds=holds, is_labelled=has_own, is_bare=bool(files.labels)
+        )
+        for path in files.rows
+    }
+    arrays = _join(parts, joint)
+    if not files.labels:
+        return arrays
+    return _with_labels(arrays, {str(path): read_labels(path) for path in files.labels}, str(files))
+
+
+def _join(parts: Mapping[str, Arrays], joint: Joint) -> Arrays:
     """The arrays of several files as those of one.
 
     Args:
@@ -39,7 +103,7 @@ def join_parts(parts: Mapping[str, Arrays], joint: Joint) -> Arrays:
     return join(parts)
 
 
-def with_labels(arrays: Arrays, labels: Mapping[str, Arrays], where: str) -> Arrays:
+def _with_labels(arrays: Arrays, labels: Mapping[str, Arrays], where: str) -> Arrays:
     """The arrays with labels, and ids if there, from files of their own, one below the other.
 
     Raises:

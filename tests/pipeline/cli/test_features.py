@@ -160,6 +160,7 @@ REFUSED = {
     "two files with other ids": [(both(PAIR, npz("b", features=Z, ids=np.arange(60)[::-1])), TWO)],
     "two files with other labels": [(both(PAIR, npz("b", features=Z, labels=LABELS[::-1])), TWO)],
     "two files of other": [(both(PAIR, npz("b", features=Z[:59])), TWO)],
+    "a file twice": [(PAIR, TWO.replace("b.npz", "a.npz"))],
     "two files of logits": [
         (both(PAIR, npz("b", logits=Z, labels=LABELS)), TWO),
     ],
