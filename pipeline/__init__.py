@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from marr_pipeline.rectify.settings import RectifySettings as RectifySettings
     from marr_pipeline.rectify.tuning import TuningOptions as TuningOptions
     from marr_pipeline.workflows.apply import apply as apply
+    from marr_pipeline.workflows.combine import combine as combine
     from marr_pipeline.workflows.compare import compare as compare
     from marr_pipeline.workflows.evaluate import evaluate as evaluate
     from marr_pipeline.workflows.extract import extract as extract
@@ -34,6 +35,7 @@ _HOMES = {
     "RectifySettings": "rectify.settings",
     "TuningOptions": "rectify.tuning",
     "apply": "workflows.apply",
+    "combine": "workflows.combine",
     "compare": "workflows.compare",
     "evaluate": "workflows.evaluate",
     "extract": "workflows.extract",

@@ -33,6 +33,7 @@ COMMANDS = {
     "import": "marr_pipeline.cli.import_logits",
     "inspect": "marr_pipeline.cli.inspect",
     "verify": "marr_pipeline.cli.verify",
+    "combine": "marr_pipeline.cli.combine",
     "rectify": "marr_pipeline.cli.rectify",
     "apply": "marr_pipeline.cli.apply",
     "evaluate": "marr_pipeline.cli.evaluate",
