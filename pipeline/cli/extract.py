@@ -20,6 +20,12 @@ from marr_pipeline.cli.phase_one_options import given_options, phase_one_options
     "is trained and kept beside the cache.",
 )
 @click.option(
+    "--by-order",
+    is_flag=True,
+    help="Take the tensors of --checkpoint in their order, where names are another program's; all "
+    "shapes must agree.",
+)
+@click.option(
     "--prior-counts",
     type=WordOrFile(names.PRIOR_COUNTS),
     help="Images of each class that another program's checkpoint was trained on.",

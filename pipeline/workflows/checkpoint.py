@@ -99,7 +99,7 @@ def _own_network(
     where: str,
     listener: Listener,
 ) -> Network:
-    for field in ("new_head", "prior_counts", "weights"):
+    for field in ("new_head", "by_order", "prior_counts", "weights"):
         if getattr(request, field):
             raise DataError(
                 f"{option_of(field)}: a checkpoint of another program expected, got {where}, whose "

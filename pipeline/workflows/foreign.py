@@ -5,7 +5,6 @@ Its weights are those of a checkpoint, or the ones that torchvision or timm publ
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 
 from marr_pipeline.backbone import build_backbone, network_input
 from marr_pipeline.backbone.checkpoints.foreign import (
@@ -15,6 +14,7 @@ from marr_pipeline.backbone.checkpoints.foreign import (
     trained_image_size,
 )
 from marr_pipeline.backbone.checkpoints.matching import HeadError, MatchedTensors, match_tensors
+from marr_pipeline.backbone.checkpoints.order import named_by_order
 from marr_pipeline.backbone.networks.classifier import Backbone, check_images
 from marr_pipeline.data.dataset import LongTailedDataset
 from marr_pipeline.device import resolve_device
@@ -64,9 +64,17 @@ def foreign_network(
     """
     _refuse_training(request, where)
     tensors = named_tensors(content, where=where, weights=request.weights)
+    if request.by_order and request.backbone is None:
+        raise ConfigError("--by-order: a --backbone beside it expected, got none; give it")
     backbone = request.backbone or detect_backbone(tensors, where=where)
     request = replace(request, backbone=backbone)
-    match = partial(match_tensors, tensors, where=where, backbone=backbone)
+
+    def match(model: Backbone, *, new_head: bool) -> MatchedTensors:
+        found = tensors
+        if request.by_order:
+            found = named_by_order(tensors, model, where=where, backbone=backbone)
+        return match_tensors(found, model, new_head=new_head, where=where, backbone=backbone)
+
     other, new_head = "", request.new_head
     if features_alone and not new_head:
         other = _head_of_others(match, request)
@@ -92,6 +100,11 @@ def foreign_network(
         warnings.append(
             f"{where}: the class counts that it was trained on are not known, and logit "
             f"adjustment takes those of {dataset.name} for them; say --prior-counts"
+        )
+    if request.by_order:
+        warnings.append(
+            f"{where}: its tensors are taken by their order, in which all shapes agree; layers of "
+            "one shape may have changed places, which only the accuracy shows"
         )
     warnings += [f"{where}: {note}" for note in matched.notes]
     if matched.has_head and not matched.has_bias:

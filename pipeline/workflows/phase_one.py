@@ -86,6 +86,7 @@ class PhaseOneRequest:
     checkpoint: Path | None = None
     weights: str | None = None
     new_head: bool = False
+    by_order: bool = False
     pretrained: bool | None = None
     prior_counts: str | None = None
     method: str = "softmax"
@@ -128,6 +129,7 @@ class PhaseOneRequest:
         for option, is_given in (
             ("--weights", self.weights is not None),
             ("--new-head", self.new_head),
+            ("--by-order", self.by_order),
             ("--prior-counts", self.prior_counts is not None),
         ):
             beside = self.pretrained if option == "--prior-counts" else False

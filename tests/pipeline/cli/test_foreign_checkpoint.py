@@ -208,3 +208,22 @@ def test_pretrained_needs_a_network_that_has_weights(run, tmp_path):
     done = run("train", "--dataset", "digits-lt", "--pretrained", "-o", tmp_path / "a.pt")
     assert done.code == 2
     assert "--pretrained: a network of torchvision expected, got resnet8" in done.error
+
+
+def test_names_of_another_program_are_told_by_order_when_asked(run, theirs, digits_cache, tmp_path):
+    state = torch.load(theirs)["state_dict"]
+    strange, layers = {}, {}
+    for name, value in state.items():
+        layer, _, kind = name.rpartition(".")
+        strange[f"{layers.setdefault(layer, f'part{len(layers)}')}.{kind}"] = value
+    torch.save(strange, tmp_path / "strange.pt")
+    options = ("--backbone", "resnet8", "--prior-counts", "train")
+    assert extract(run, tmp_path / "strange.pt", tmp_path / "a.h5", *options).code == 3
+    done = extract(run, tmp_path / "strange.pt", tmp_path / "a.h5", *options, "--by-order")
+    assert done.code == 0, done.err
+    assert "its tensors are taken by their order, in which all shapes agree" in done.err
+    ours, read = open_cache(digits_cache), open_cache(tmp_path / "a.h5")
+    np.testing.assert_array_equal(read.split("test").logits, ours.split("test").logits)
+    done = extract(run, tmp_path / "strange.pt", tmp_path / "b.h5", "--by-order")
+    assert done.code == 2
+    assert "--by-order: a --backbone beside it expected" in done.error
