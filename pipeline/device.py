@@ -1,4 +1,4 @@
-"""Where the two phases compute, in how many threads, and in what precision phase one trains."""
+"""Where the two phases compute, in how many threads, and in which precision fast."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -26,7 +26,7 @@ def resolve_device(name: str) -> torch.device:
 
 
 def resolve_precision(name: str, device: torch.device) -> torch.dtype:
-    """The precision of training that a user names; `auto` is `training_precision`.
+    """The precision of training that a user names; `auto` is `fast_precision`.
 
     Raises:
         ConfigError: an unknown name.
@@ -36,12 +36,12 @@ def resolve_precision(name: str, device: torch.device) -> torch.dtype:
             f"precision: one of {', '.join(PRECISIONS)} expected, got {name}; choose one"
         )
     if name == "auto":
-        return training_precision(device)
+        return fast_precision(device)
     found: torch.dtype = getattr(torch, name)
     return found
 
 
-def training_precision(device: torch.device) -> torch.dtype:
+def fast_precision(device: torch.device) -> torch.dtype:
     """bfloat16 where the hardware multiplies it natively, float32 elsewhere.
 
     A CPU without such instructions runs bfloat16 by converting to float32 and back, which is

@@ -70,6 +70,8 @@ CHANGES: dict[str, str] = {
     "*/balanced*": "The mean accuracy of the classes stands beside overall accuracy.",
     "*/out/head/normalise": "A head may divide features by their norms, and `inspect` says so.",
     "refuse.fit.method/commands/0/said/0": "There are more methods.",
+    "rectify.tail.crt-lbfgs/*/after/ece": "L-BFGS ends elsewhere within the certified gap, where a "
+    "bin of few rows is another.",
     "*/out/prior_counts": "`inspect` shows prior counts.",
     "refuse.command/commands/*/said/0": "An unknown command is told a known one.",
 }

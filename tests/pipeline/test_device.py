@@ -6,10 +6,10 @@ import torch
 from marr_pipeline.cli import main
 from marr_pipeline.device import (
     dtype_name,
+    fast_precision,
     num_threads,
     resolve_device,
     resolve_precision,
-    training_precision,
 )
 from marr_pipeline.errors import ConfigError
 
@@ -50,12 +50,12 @@ def test_an_unknown_device_is_refused():
 )
 def test_a_cpu_trains_in_bfloat16_only_with_its_instructions(capabilities, expected, monkeypatch):
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities, raising=False)
-    assert dtype_name(training_precision(torch.device("cpu"))) == expected
+    assert dtype_name(fast_precision(torch.device("cpu"))) == expected
 
 
 def test_a_torch_that_cannot_tell_trains_in_float32(monkeypatch):
     monkeypatch.delattr(torch.cpu, "get_capabilities", raising=False)
-    assert training_precision(torch.device("cpu")) == torch.float32
+    assert fast_precision(torch.device("cpu")) == torch.float32
 
 
 @pytest.mark.parametrize("name", ["float32", "bfloat16", "float16"])
@@ -65,7 +65,7 @@ def test_a_precision_is_taken_by_its_name(name):
 
 def test_auto_is_the_precision_of_the_hardware():
     device = torch.device("cpu")
-    assert resolve_precision("auto", device) == training_precision(device)
+    assert resolve_precision("auto", device) == fast_precision(device)
 
 
 def test_an_unknown_precision_is_refused():

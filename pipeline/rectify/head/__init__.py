@@ -17,16 +17,22 @@ ridge to zero.
 One pass goes over the rows in blocks, each with two matrix products: float32 (`precise=False`) or
 float64 inside a chunk of rows, float64 between chunks. Features may be a mapped file of any float
 type; no more than a block of them is ever converted.
+
+The Hessian's products are steps on the way, not what is reached: their matrix products are in
+bfloat16 where the hardware multiplies it natively (`fast_precision`), sums and all that is between
+them in float32. On one core with AMX such a product took a quarter of float32's time, and the
+products to the minimum were as many. Nothing else is ever computed in bfloat16.
 """
 
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from functools import partial
+from functools import cached_property, partial
 
 import torch
 from torch import Tensor
 
+from marr_pipeline.device import fast_precision
 from marr_pipeline.optim.ridge import Ridge
 from marr_pipeline.optim.solvable import Evaluation, Point
 from marr_pipeline.progress import Progress, silent
@@ -41,7 +47,9 @@ from marr_pipeline.rectify.settings import RectifySettings, Reduction, Sampling
 MIN_BLOCK_ROWS = 256
 """A product of fewer rows mostly waits for the head to come from memory."""
 KEPT_BYTES = 2**30
-"""Of probabilities that a Hessian keeps; without them each of its products takes another half."""
+"""Of probabilities that a Hessian keeps, and of features in its precision. Without the former each
+of its products takes half as long again. Where they are more than this they are made in the
+Hessian's precision too: a matter of size alone, so that a bound on memory changes no bit."""
 
 
 class HeadCrossEntropy(WeightedRows):
@@ -81,6 +89,7 @@ class HeadCrossEntropy(WeightedRows):
         self._offset = torch.zeros(self.num_classes) if offset is None else offset
         at_cache = BLOCK_BYTES[self.device.type] // (4 * max(self.num_classes, self.num_features))
         self._block_rows = max(MIN_BLOCK_ROWS, at_cache)
+        self._precision = fast_precision(self.device)
 
     @property
     def offset_range(self) -> float:
@@ -90,7 +99,12 @@ class HeadCrossEntropy(WeightedRows):
     @property
     def keeps_probabilities(self) -> bool:
         """Whether `hessian` keeps them for its products: memory has no bound, and they fit in."""
-        return self.memory is None and 4 * self.num_rows * self.num_classes <= KEPT_BYTES
+        return self.memory is None and self._are_few
+
+    @property
+    def _are_few(self) -> bool:
+        """Whether all probabilities fit into `KEPT_BYTES`."""
+        return 4 * self.num_rows * self.num_classes <= KEPT_BYTES
 
     def evaluate(self, head: Tensor, *, precise: bool) -> Evaluation:
         """Loss and gradient at a head (K, D + 1), the bias's last, in one pass over the rows."""
@@ -101,32 +115,58 @@ class HeadCrossEntropy(WeightedRows):
     def hessian(self, head: Tensor) -> Callable[[Tensor], Tensor]:
         """The Hessian at a head (K, D + 1), as its product with a step (K, D + 1).
 
-        A product is a pass in float32, with the probabilities (R, K) kept or made anew.
+        A product is a pass, right to some thousandths where `fast_precision` is bfloat16, with the
+        probabilities (R, K) kept or made anew. One vector added to every class changes none of
+        them: of step and product what they share is left out, where rounding would bend it.
         """
-        kept = self._probabilities(head) if self.keeps_probabilities else None
-        head, offset = self._place(torch.float32, head, self._offset)
+        precision = torch.float32 if self._are_few else self._precision
+        head, offset = self._place(precision, head - head.mean(0), self._offset)
+        kept = self._probabilities(head, offset) if self.keeps_probabilities else None
+        self._fast_features  # noqa: B018 - made here, once, and not by every thread
 
         def product(step: Tensor) -> Tensor:
-            (step,) = self._place(torch.float32, step)
+            (step,) = self._place(torch.float32, step - step.mean(0))
             chunk_product = partial(self._chunk_product, head, offset, kept, step)
-            return self._sum(chunk_product, *head.shape).cpu() / self._divisor
+            total = self._sum(chunk_product, *head.shape).cpu() / self._divisor
+            return total - total.mean(0)
 
         return product
 
-    def curvature(self, head: Tensor) -> tuple[Tensor, Tensor]:
-        """What the Hessian's blocks on its diagonal are made of, at a head (K, D + 1).
+    def curvature(self, head: Tensor) -> Tensor:
+        """(1/S) sum_i U p_i (1 - p_i) (K,): how much the rows bend each class at a head (K, D + 1).
 
-        The block of class k is sum_i c_ik [z_i 1]^T [z_i 1]. For a thinned loss: it keeps all rows,
-        and knows those of this process alone.
-
-        Returns:
-            [z 1] (R, D + 1) and c = (1/S) U p (1 - p) (R, K), both float32.
+        One pass, with one matrix product.
         """
-        probability = self._probabilities(head)
-        weight = (self._row_weights / self._divisor).float()[:, None]
-        z = self._features.block(slice(None), torch.float32)
-        with_bias = torch.cat([z, torch.ones_like(z[:, :1])], 1)
-        return with_bias, torch.addcmul(probability, probability, probability, value=-1) * weight
+        head, offset = self._place(torch.float32, head, self._offset)
+
+        def of_chunk(chunk: slice) -> Tensor:
+            total = self._zeros(self.num_classes)
+            for block, _, p in self._block_probabilities(chunk, head, offset):
+                total += self._row_weights[block].float() @ torch.addcmul(p, p, p, value=-1)
+            return total
+
+        return self._sum(of_chunk, self.num_classes) / self._divisor
+
+    @cached_property
+    def moment(self) -> tuple[Tensor, Tensor]:
+        """M = sum_i U [z_i 1]^T [z_i 1] / sum_i U, as its eigenvalues and eigenvectors.
+
+        One pass, when it is first asked for; (D + 1,) and (D + 1, D + 1), float64.
+        """
+        width = self.num_features + 1
+
+        def of_chunk(chunk: slice) -> Tensor:
+            total = torch.zeros((width, width), device=self.device)
+            for block, z in self._block_features(chunk, torch.float32):
+                weight = self._row_weights[block].float()
+                total[:-1, :-1].addmm_((z * weight[:, None]).T, z)
+                total[-1, :-1].addmv_(z.T, weight)
+                total[-1, -1] += weight.sum()
+            return total
+
+        total = self._sum(of_chunk, width, width)  # eigh reads what is below the diagonal alone
+        spread, basis = torch.linalg.eigh(total / total[-1, -1])
+        return spread.clamp_(min=0), basis
 
     def is_separated(self, head: Tensor) -> bool:
         """Whether every row that counts has its own logit strictly on top, in float64.
@@ -160,16 +200,18 @@ class HeadCrossEntropy(WeightedRows):
         self, head: Tensor, offset: Tensor, kept: Tensor | None, step: Tensor, chunk: slice
     ) -> Tensor:
         """sum_i U p * (V [z 1] - p . V [z 1]) [z 1] (K, D + 1)."""
-        weight = self._row_weights[chunk].to(head.dtype)[:, None]
-        total = torch.zeros_like(head)
-        space, _, changes = self._blocks.operands(head.dtype)
+        weight = self._row_weights[chunk].float()[:, None]
+        total = torch.zeros_like(step)
+        space, _, changes = self._blocks.operands(torch.float32)
+        slope = step[:, :-1].T.to(self._precision)
         for block, z, probability in self._block_probabilities(chunk, head, offset, kept=kept):
-            change = torch.addmm(step[:, -1], z, step[:, :-1].T, out=changes[: len(z)])
+            z = z.to(self._precision)
+            change = changes[: len(z)].copy_(z @ slope).add_(step[:, -1])
             mean = torch.mul(probability, change, out=space[: len(z)]).sum(1, keepdim=True)
             change.sub_(mean).mul_(probability)
             change.mul_(weight[block.start - chunk.start : block.stop - chunk.start])
             total[:, -1] += change.sum(0)
-            total[:, :-1].addmm_(change.T, z)
+            total[:, :-1] += change.T.to(self._precision) @ z
         return total
 
     def _over(self, rows: Tensor, weights: Tensor, resources: Resources) -> "HeadCrossEntropy":
@@ -182,9 +224,8 @@ class HeadCrossEntropy(WeightedRows):
             resources=resources,
         )
 
-    def _probabilities(self, head: Tensor) -> Tensor:
+    def _probabilities(self, head: Tensor, offset: Tensor) -> Tensor:
         """p (R, K) float32, of the rows of this process."""
-        head, offset = self._place(torch.float32, head, self._offset)
         kept = torch.empty((self.num_rows, self.num_classes), device=self.device)
 
         def fill(chunk: slice) -> None:
@@ -203,12 +244,11 @@ class HeadCrossEntropy(WeightedRows):
         p from `kept` (R, K), or made in memory that the next block reuses.
         """
         if kept is not None:
-            for block, z in self._block_features(chunk, head.dtype):
+            for block, z in self._block_features(chunk, self._precision):
                 yield block, z, kept[block]
             return
-        space = self._blocks.operands(head.dtype)[1]
         for block, z, x in self._block_logits(chunk, head, offset):
-            probability = space[: len(x)]
+            probability = self._blocks.operands(x.dtype)[1][: len(x)]
             self._blocks.softmax_rows(x, out=probability)
             yield block, z, probability
 
@@ -217,17 +257,28 @@ class HeadCrossEntropy(WeightedRows):
     ) -> Iterator[tuple[slice, Tensor, Tensor]]:
         """Rows, features (B, D) and x + offset (B, K) of each block of a chunk.
 
-        x in memory that the next block reuses.
+        x in memory that the next block reuses, float32 at least.
         """
         weight, bias = head[:, :-1].T, head[:, -1] + offset
-        space = self._blocks.operands(head.dtype)[0]
+        space = self._blocks.operands(torch.promote_types(head.dtype, torch.float32))[0]
         for block, z in self._block_features(chunk, head.dtype):
-            yield block, z, torch.addmm(bias, z, weight, out=space[: len(z)])
+            x = space[: len(z)]
+            if x.dtype == z.dtype:
+                yield block, z, torch.addmm(bias, z, weight, out=x)
+            else:
+                yield block, z, x.copy_(z @ weight).add_(bias)
 
     def _block_features(self, chunk: slice, dtype: torch.dtype) -> Iterator[tuple[slice, Tensor]]:
         """Rows and features (B, D) of each block of a chunk."""
+        rows = self._fast_features if dtype == self._precision else self._features
         for block in cut(chunk, max_length=self._block_rows):
-            yield block, self._features.block(block, dtype)
+            yield block, rows.block(block, dtype)
+
+    @cached_property
+    def _fast_features(self) -> FeatureRows:
+        """The features in the precision of the Hessian's products, held where there is room."""
+        has_room = self.memory is None and self._precision != torch.float32
+        return self._features.held(KEPT_BYTES if has_room else 0, self._precision)
 
     def _logits_of(self, head: Tensor, offset: Tensor, rows: Tensor) -> Tensor:
         """x + offset (B, K) float64 of the rows `rows` (B,)."""

@@ -142,16 +142,19 @@ class FeatureRows:
         """Some rows (B,) int64, in new memory and normalised for good."""
         return FeatureRows(self.block(rows.to(self.device)))
 
-    def held(self, most_bytes: int) -> "FeatureRows":
-        """The same rows, made once where they take no more than so many bytes; else as they are."""
-        is_stored = self.mean is None and not self.unit and self.features.dtype == self._precision
-        size = self.features.numel() * self._precision.itemsize
-        if is_stored or size > most_bytes:
+    def held(self, most_bytes: int, dtype: torch.dtype | None = None) -> "FeatureRows":
+        """The same rows, made once where they take no more than so many bytes; else as they are.
+
+        In a dtype; None for their own precision.
+        """
+        dtype = dtype or self._precision
+        is_stored = self.mean is None and not self.unit and self.features.dtype == dtype
+        if is_stored or self.features.numel() * dtype.itemsize > most_bytes:
             return self
-        kept = self.features.new_empty(self.features.shape, dtype=self._precision)
+        kept = self.features.new_empty(self.features.shape, dtype=dtype)
         for start in range(0, self.num_rows, HELD_ROWS):
             rows = slice(start, start + HELD_ROWS)
-            kept[rows] = self.block(rows)
+            kept[rows] = self.block(rows, dtype)
         return FeatureRows(kept)
 
     def ahead(self, rows: slice) -> None:

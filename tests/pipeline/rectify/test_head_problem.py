@@ -11,6 +11,14 @@ from marr_pipeline.rectify.inputs import class_weights
 from marr_pipeline.rectify.rows import blocks
 
 K, D = 5, 4
+PRECISIONS = (torch.float32, torch.bfloat16)
+
+
+@pytest.fixture(params=PRECISIONS, ids=str, autouse=True)
+def precision(request, monkeypatch):
+    """That of the Hessian's matrix products, whatever this processor is fast in."""
+    monkeypatch.setattr(head_problem, "fast_precision", lambda device: request.param)
+    return request.param
 
 
 def rows_of(inputs):
@@ -60,7 +68,8 @@ def test_loss_and_gradient_are_those_of_autograd(num_classes, reduction, has_off
 
 @pytest.mark.parametrize("num_classes", [5, 30])
 @pytest.mark.parametrize("keeps", [True, False])
-def test_hessian_product_is_that_of_autograd(num_classes, keeps, monkeypatch):
+def test_hessian_product_is_that_of_autograd(num_classes, keeps, precision, monkeypatch):
+    """In bfloat16, of 8 bits, to a hundredth; probabilities that are not kept are made in it."""
     monkeypatch.setattr(head_problem, "KEPT_BYTES", 2**20 if keeps else 0)
     inputs = make_head_inputs(num_classes=num_classes)
     offset = inputs.class_counts.double().log()
@@ -71,26 +80,46 @@ def test_hessian_product_is_that_of_autograd(num_classes, keeps, monkeypatch):
 
     _, expected = torch.autograd.functional.hvp(value, head, step)
     product = make_loss(inputs, offset=offset).hessian(head)
-    torch.testing.assert_close(product(step), expected, rtol=1e-4, atol=1e-5)
+    error = float((product(step) - expected).norm() / expected.norm())
+    assert error < (1e-5 if precision is torch.float32 else 1e-2)
+    assert precision is torch.float32 or error > 1e-4  # it is in bfloat16 indeed
     assert torch.equal(product(step), product(step))
 
 
-def test_curvature_makes_the_blocks_of_the_hessian():
+def test_what_all_classes_share_has_no_curvature():
+    """Where rounding left some, a ridge of 1e-5 could not tell it from a hollow."""
+    inputs = make_head_inputs(num_classes=30)
+    product = make_loss(inputs).hessian(make_head(num_classes=30))
+    shared = make_head(num_classes=1).expand(30, -1)
+    assert float(product(shared).abs().max()) < 1e-12
+    step = make_head(seed=2, num_classes=30)
+    assert float(product(step).sum(0).abs().max()) < 1e-12
+
+
+def test_gradients_know_no_bfloat16():
+    """Both arithmetics of a pass, on which steps and certificate rest, for any of the products'."""
     inputs, head = make_head_inputs(), make_head()
-    loss = make_loss(inputs, offset=inputs.class_counts.double().log())
-    rows, curvature = loss.curvature(head)
-    product = loss.hessian(head)
-    for label in range(K):
-        block = torch.zeros(D + 1, D + 1, dtype=torch.float64)
-        for column in range(D + 1):
-            step = torch.zeros_like(head)
-            step[label, column] = 1.0
-            block[:, column] = product(step)[label]
-        expected = (rows * curvature[:, label : label + 1]).T @ rows
-        torch.testing.assert_close(expected.double(), block, rtol=1e-4, atol=1e-6)
+    value = make_loss(inputs).evaluate(head, precise=False)
+    exact = make_loss(inputs).evaluate(head, precise=True)
+    torch.testing.assert_close(value.gradient, exact.gradient, rtol=1e-4, atol=1e-6)
 
 
-def test_many_chunks_and_blocks_give_the_sums_of_one(monkeypatch):
+def test_moment_and_curvature_are_those_of_the_rows():
+    inputs, head = make_head_inputs(), make_head()
+    offset = inputs.class_counts.double().log()
+    loss = make_loss(inputs, offset=offset)
+    features, labels = rows_of(inputs)
+    rows = torch.cat([features, torch.ones_like(features[:, :1])], 1).double()
+    weights = class_weights(inputs.class_counts, 1.0)[labels]
+    spread, basis = loss.moment
+    expected = (rows * weights[:, None]).T @ rows / weights.sum()
+    torch.testing.assert_close((basis * spread) @ basis.T, expected, rtol=1e-5, atol=1e-6)
+    p = torch.softmax(rows @ head.T + offset, 1)
+    curvature = (weights / weights.sum()) @ (p * (1 - p))
+    torch.testing.assert_close(loss.curvature(head), curvature, rtol=1e-5, atol=1e-9)
+
+
+def test_many_chunks_and_blocks_give_the_sums_of_one(precision, monkeypatch):
     inputs, head, step = make_head_inputs(num_samples=700), make_head(), make_head(seed=2)
     whole = make_loss(inputs).evaluate(head, precise=True)
     product = make_loss(inputs).hessian(head)(step)
@@ -102,7 +131,8 @@ def test_many_chunks_and_blocks_give_the_sums_of_one(monkeypatch):
     assert cut.largest_row_loss == pytest.approx(whole.largest_row_loss, rel=1e-13)
     torch.testing.assert_close(cut.gradient, whole.gradient, rtol=1e-12, atol=1e-14)
     in_parts = make_loss(inputs).hessian(head)(step)
-    torch.testing.assert_close(in_parts, product, rtol=1e-5, atol=1e-6)
+    error = float((in_parts - product).norm() / product.norm())
+    assert error < (1e-6 if precision is torch.float32 else 1e-2)
 
 
 def test_half_precision_features_are_read_as_they_are(tmp_path):
