@@ -25,11 +25,13 @@ class HeadFacts:
         weight_norm: (K,) float64 norms of the head's rows; ones where the head is unknown.
         prior_counts: (K,) images per class that phase one trained on, or their shares.
         bias: (K,) of the head; None if it has none, or none is known.
+        unit: whether the head takes features of length 1.
     """
 
     weight_norm: Tensor
     prior_counts: Tensor
     bias: Tensor | None = None
+    unit: bool = False
 
     @property
     def log_prior(self) -> Tensor:

@@ -154,6 +154,7 @@ def split_inputs(
             class_counts=torch.from_numpy(cached.class_counts),
             prior_counts=head.prior_counts,
             bias=head.bias,
+            unit=head.unit,
             weight=None if weight is None else torch.from_numpy(weight),
             features=None
             if rows.features is None
@@ -296,6 +297,7 @@ def head_facts(cached: Cache) -> HeadFacts:
         weight_norm=torch.from_numpy(head.weight_norm),
         prior_counts=torch.from_numpy(counts if head.prior_counts is None else head.prior_counts),
         bias=None if head.bias is None else torch.from_numpy(head.bias),
+        unit=head.normalise == "unit",
     )
 
 

@@ -9,6 +9,7 @@ from marr_pipeline.report.checks import Finding
 
 Counts = npt.NDArray[np.int64]
 
+TINY = float(np.finfo(np.float32).tiny)
 LOOKED_AT = 8_192
 """Rows whose accuracy is asked."""
 
@@ -29,6 +30,9 @@ def last_look(cached: Cache) -> list[str]:
     scores = view[chosen]
     head = cached.head
     if split.logits is None and head is not None and head.weight is not None:
+        if head.normalise == "unit":
+            scores = scores.astype(np.float32)
+            scores /= np.maximum(np.linalg.norm(scores, axis=1, keepdims=True), TINY)
         scores = scores @ head.weight.T
         scores += 0 if head.bias is None else head.bias
     found = [rows.constant_rows(view), rows.one_vector(view)]

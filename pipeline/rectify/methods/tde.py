@@ -19,20 +19,22 @@ from marr_pipeline.protocols import protocol_of
 from marr_pipeline.rectify.inputs import FitContext, FitInputs
 from marr_pipeline.rectify.method import FitResult, Method
 from marr_pipeline.rectify.rectifier import HeadRectifier
+from marr_pipeline.rectify.rows.source import FeatureRows
 from marr_pipeline.rectify.settings import RectifySettings
 
 BLOCK_ROWS = 2**14
 
 
-def mean_direction(features: Tensor) -> tuple[Tensor, float]:
+def mean_direction(features: FeatureRows) -> tuple[Tensor, float]:
     """c (D,) float64, the unit vector along the mean of features (R, D), and their mean cosine.
 
     Raises:
         DataError: the mean is 0 and has no direction.
     """
-    total = torch.zeros(features.shape[1], dtype=torch.float64, device=features.device)
-    for block in torch.split(features, BLOCK_ROWS):
-        total += block.double().sum(0)
+    total = torch.zeros(features.num_features, dtype=torch.float64, device=features.device)
+    blocks = [slice(start, start + BLOCK_ROWS) for start in range(0, features.num_rows, BLOCK_ROWS)]
+    for rows in blocks:
+        total += features.block(rows, torch.float64).sum(0)
     norm = torch.linalg.vector_norm(total)
     if not float(norm) > 0:
         raise DataError(
@@ -41,16 +43,18 @@ def mean_direction(features: Tensor) -> tuple[Tensor, float]:
         )
     direction = total / norm
     cosine = 0.0
-    for block in torch.split(features, BLOCK_ROWS):
-        cosine += float(torch.nn.functional.normalize(block.double(), dim=1).sum(0) @ direction)
-    return direction.cpu(), cosine / len(features)
+    for rows in blocks:
+        block = features.block(rows, torch.float64)
+        cosine += float(torch.nn.functional.normalize(block, dim=1).sum(0) @ direction)
+    return direction.cpu(), cosine / features.num_rows
 
 
 def _fit(inputs: FitInputs, settings: RectifySettings, context: FitContext) -> FitResult:
     if inputs.weight is None:
         raise DataError("weight: that of the head expected for tde, got none; give it too")
     weight = inputs.weight.double()
-    direction, cosine = mean_direction(inputs.feature_rows("tde"))
+    rows = FeatureRows(inputs.feature_rows("tde"), unit=inputs.unit)
+    direction, cosine = mean_direction(rows)
     alpha = settings.alpha
     if alpha is None:
         alpha = protocol_of(context.dataset).tde_alpha
@@ -63,6 +67,7 @@ def _fit(inputs: FitInputs, settings: RectifySettings, context: FitContext) -> F
             shift=torch.zeros(inputs.num_classes, dtype=torch.float64),
             weight=weight - alpha * torch.outer(weight @ direction, direction),
             bias=bias.double(),
+            normalise="unit" if inputs.unit else "none",
             own={"alpha": torch.tensor(alpha, dtype=torch.float64), "direction": direction},
         )
     )

@@ -13,6 +13,7 @@ from marr_pipeline.plots.geometry import PlaneHead, draw_geometry, plane_basis
 from marr_pipeline.plots.save import Drawing
 from marr_pipeline.plots.style import Width
 from marr_pipeline.rectify.rectifier import HeadRectifier
+from marr_pipeline.rectify.rows.source import FeatureRows
 
 if TYPE_CHECKING:
     from marr_pipeline.workflows.evaluate import Evaluation
@@ -41,7 +42,9 @@ def geometry(
     labels = rows.labels.numpy()
     pair = list(_class_pair(axis, np.bincount(labels, minlength=axis.num_classes), classes))
     is_own = np.isin(labels, pair)
-    features = rows.features.numpy()[is_own].astype(np.float64)
+    unit = cached.head is not None and cached.head.normalise == "unit"
+    own = FeatureRows(rows.features, unit=unit).block(torch.from_numpy(is_own).nonzero()[:, 0])
+    features = own.double().numpy()
     basis = plane_basis(weight[pair].astype(np.float64), features)
     own_bias = np.zeros(2) if bias is None else bias[pair].astype(np.float64)
     heads = {}
