@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from marr_pipeline import names
-from marr_pipeline.cli.command import command, print_json
+from marr_pipeline.cli.command import command, print_json, warn
 from marr_pipeline.cli.options import any_head_option, input_type, json_option
 
 
@@ -18,10 +18,14 @@ from marr_pipeline.cli.options import any_head_option, input_type, json_option
 def cli_command(
     cache: Path, rectifiers: tuple[Path, ...], split: str, any_head: bool, as_json: bool
 ) -> None:
-    """Score RECTIFIERS on a split of CACHE, beside softmax and logit adjustment."""
+    """Score RECTIFIERS on a split of CACHE, beside softmax and logit adjustment.
+
+    Of features alone these are a plain probe's, fitted for it.
+    """
     from marr_pipeline.workflows.evaluate import evaluate
 
     evaluation = evaluate(cache, rectifiers, split=split, any_head=any_head)
+    warn(evaluation.warnings)
     if as_json:
         print_json(evaluation.document())
     else:

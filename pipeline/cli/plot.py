@@ -6,7 +6,7 @@ from typing import Literal
 import click
 
 from marr_pipeline import names
-from marr_pipeline.cli.command import command, note
+from marr_pipeline.cli.command import command, note, warn
 from marr_pipeline.cli.options import (
     FIGURE_SUFFIXES,
     any_head_option,
@@ -84,5 +84,6 @@ def cli_command(
         swept=swept,
         classes=classes,
         progress=ProgressLine("sweep", unit=" fits"),
+        say=lambda warning: warn([warning]),
     )
     note(f"wrote {' and '.join(map(str, written))}")

@@ -1,6 +1,6 @@
 """The numbered checks of `report`, on what a cache and its rectifiers hold."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,8 +14,10 @@ from marr_pipeline.report import rows as row_checks
 from marr_pipeline.report.checks import Finding
 from marr_pipeline.report.scores import SampleScores
 from marr_pipeline.workflows.cached import EvaluationRows, evaluation_rows
-from marr_pipeline.workflows.evaluate import Evaluation
 from marr_pipeline.workflows.last_look import order_finding
+
+if TYPE_CHECKING:
+    from marr_pipeline.workflows.evaluate import Evaluation
 
 COMPARED_ROWS = 2_000
 """Of each view, to see whether views are copies."""
@@ -23,7 +25,7 @@ Floats = npt.NDArray[np.float64]
 Counts = npt.NDArray[np.int64]
 
 
-def find(shown: Evaluation) -> list[Finding]:
+def find(shown: "Evaluation") -> list[Finding]:
     """What every check finds of a cache and its rectifiers, in the order of their numbers."""
     cached, split = shown.cached, shown.split
     counts = cached.class_counts

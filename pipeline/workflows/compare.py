@@ -25,7 +25,7 @@ from marr_pipeline.report.bootstrap import Bootstrap
 from marr_pipeline.report.compared import EVERYTHING, Notes, comparison_text
 from marr_pipeline.report.compared import Layout as Layout
 from marr_pipeline.report.comparison import Scored, Standing, compare_methods, over_seeds
-from marr_pipeline.report.tables import COMPARED_METRICS, GAINS, SIGNIFICANT, Table
+from marr_pipeline.report.tables import COMPARED_METRICS, GAINS, SIGNIFICANT, Cell, Table
 from marr_pipeline.workflows.cached import (
     CacheLike,
     check_needs,
@@ -37,6 +37,7 @@ from marr_pipeline.workflows.cached import (
     with_fit_split,
 )
 from marr_pipeline.workflows.class_numbers import describe_distribution, split_population
+from marr_pipeline.workflows.probe import named, probe_record, with_probe
 
 DOCUMENTS = ("config", "transforms")
 """Of a cache's records, those that say what was trained and how its views were made."""
@@ -60,6 +61,7 @@ class Comparison:
         skipped: by key, what the caches lack for a method.
         failed: by key, why a fit came to nothing on one of the caches.
         warnings: for results that stand but need a look.
+        probes: of each cache, the record of the probe that stands for its head, see `probe`.
     """
 
     caches: Sequence[Path]
@@ -74,6 +76,7 @@ class Comparison:
     skipped: Mapping[str, str]
     failed: Mapping[str, str]
     warnings: Sequence[str]
+    probes: Sequence[Mapping[str, Any] | None] = ()
 
     def text(self, table_format: str = "terminal", layout: Layout = EVERYTHING) -> str:
         """The tables in one of `names.TABLE_FORMATS`, each with what its numbers are below it."""
@@ -94,14 +97,19 @@ class Comparison:
             gains=f"Overall accuracy less the baseline's, in points.{mark}",
             correlations="rho: Spearman's, of training count and a class's mean margin or logit.",
         )
-        cells = {key: report.cells() for key, report in self.reports.items()}
-        return comparison_text(cells, notes=notes, table_format=table_format, layout=layout)
+        return comparison_text(self._cells(), notes=notes, table_format=table_format, layout=layout)
 
     def _repr_html_(self) -> str:
         """Both tables in one, for a notebook."""
-        cells = {key: report.cells() for key, report in self.reports.items()}
         caption = "\n".join((f"Split {self.split}", *self.warnings))
-        return Table(columns=(*COMPARED_METRICS, *GAINS), rows=cells, caption=caption).html()
+        return Table(
+            columns=(*COMPARED_METRICS, *GAINS), rows=self._cells(), caption=caption
+        ).html()
+
+    def _cells(self) -> Mapping[str, Mapping[str, Cell]]:
+        """Of the tables, under the names that readers see."""
+        cells = {key: report.cells() for key, report in self.reports.items()}
+        return named(cells) if any(self.probes) else cells
 
     def save(self, path: Path, table_format: str, layout: Layout = EVERYTHING) -> None:
         """Write the tables, complete or not at all."""
@@ -119,6 +127,7 @@ class Comparison:
             "test": self.bootstrap and f"mcnemar-{'weighted' if self.is_weighted else 'exact'}",
             "resamples": self.bootstrap and self.bootstrap.resamples,
             "seed": self.seed,
+            "probe": self.probes[0] if len(self.probes) == 1 else list(self.probes),
             "methods": {key: report.record() for key, report in self.reports.items()},
             "skipped": dict(self.skipped),
             "failed": dict(self.failed),
@@ -158,7 +167,8 @@ def compare(
         DataError: the caches are of different classes, counts or training methods, or the
             distribution does not fit them.
     """
-    runs = [opened(cache) for cache in caches]
+    probed = [with_probe(opened(cache)) for cache in caches]
+    runs = [cached for cached, _ in probed]
     warnings: dict[str, None] = {}
 
     def warn(found: Sequence[str]) -> None:
@@ -167,6 +177,8 @@ def compare(
                 warnings[warning] = None
                 say(warning)
 
+    for _, found in probed:
+        warn(found)
     warn(check_seeds(runs))
     keys, skipped = _carried_keys(runs, methods)
     bootstrap = Bootstrap(resamples=resamples, seed=seed)
@@ -212,6 +224,7 @@ def compare(
         skipped=skipped,
         failed=failed,
         warnings=tuple(warnings),
+        probes=[probe_record(cached) for cached in runs],
     )
 
 

@@ -1,6 +1,6 @@
 """Rectifiers on one split of a cache, beside the baselines: what `evaluate` and `plot` show."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from marr_pipeline.workflows.cached import (
     opened,
     rectifier_for,
 )
+from marr_pipeline.workflows.probe import named, probe_record, with_probe
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,12 +31,14 @@ class Evaluation:
         split: its split.
         rows: the clean view of that split.
         rectifiers: by key: file stem, or the name of a baseline.
+        warnings: for results that stand but need a look.
     """
 
     cached: Cache
     split: str
     rows: EvaluationRows
     rectifiers: Mapping[str, Rectifier]
+    warnings: Sequence[str] = ()
 
     def metrics(self) -> dict[str, Metrics]:
         """Every number of the tables, by key."""
@@ -43,11 +46,17 @@ class Evaluation:
 
     def table(self) -> str:
         """The metrics, one line a key."""
-        return metrics_table(self.metrics())
+        return metrics_table(self._named_metrics())
 
     def _repr_html_(self) -> str:
         """The metrics, for a notebook."""
-        return table_of_metrics(self.metrics(), caption=f"Split {self.split}").html()
+        caption = "\n".join((f"Split {self.split}", *self.warnings))
+        return table_of_metrics(self._named_metrics(), caption=caption).html()
+
+    def _named_metrics(self) -> dict[str, Metrics]:
+        """Under the names that readers see."""
+        metrics = self.metrics()
+        return named(metrics) if probe_record(self.cached) else metrics
 
     def document(self) -> dict[str, Any]:
         """The JSON document of `pipeline evaluate`."""
@@ -55,7 +64,12 @@ class Evaluation:
             key: {"method": self.rectifiers[key].method, **found.record()}
             for key, found in self.metrics().items()
         }
-        return {"command": "evaluate", "split": self.split, "methods": methods}
+        return {
+            "command": "evaluate",
+            "split": self.split,
+            "probe": probe_record(self.cached),
+            "methods": methods,
+        }
 
 
 def evaluate(
@@ -69,7 +83,7 @@ def evaluate(
     """Rectifiers and baselines on a split of a cache.
 
     Args:
-        cache: the cache.
+        cache: the cache; of features alone the baselines are those of a plain probe, see `probe`.
         rectifiers: files that `rectify` wrote; the stem of each is its key.
         split: split that is scored.
         any_head: accept rectifiers that were fitted on another head.
@@ -80,11 +94,11 @@ def evaluate(
         ConfigError: two files would have the same key.
         DataError: a rectifier is invalid or of another head.
     """
-    cached = opened(cache)
+    cached, warnings = with_probe(opened(cache))
     rows = evaluation_rows(cached, split)
     found = {name: closed_form(cached, name) for name in baselines}
     for file in map(Path, rectifiers):
         if file.stem in found:
             raise ConfigError(f"{file}: a file stem of its own expected, got a second {file.stem}")
         found[file.stem] = rectifier_for(cached, file, any_head=any_head)
-    return Evaluation(cached=cached, split=split, rows=rows, rectifiers=found)
+    return Evaluation(cached=cached, split=split, rows=rows, rectifiers=found, warnings=warnings)

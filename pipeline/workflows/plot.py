@@ -1,6 +1,6 @@
 """One figure of a cache and rectifiers, and a file of the numbers it shows."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -41,6 +41,7 @@ def plot(
     swept: Path | None = None,
     classes: str | None = None,
     progress: Progress = silent,
+    say: Callable[[str], None] = lambda warning: None,
 ) -> list[Path]:
     """Draw a cache before and after rectifiers.
 
@@ -59,6 +60,7 @@ def plot(
         swept: for `gamma`, a table that `sweep` wrote; None to sweep now.
         classes: for `geometry`, two names or ids with a comma; None for the commonest and rarest.
         progress: told the fits of `gamma`.
+        say: told what of the result needs a look.
 
     Returns:
         The files written.
@@ -81,6 +83,8 @@ def plot(
                 f"{option}: the figure {expected} expected, got {figure}; leave it out"
             )
     evaluation = evaluate(cache, rectifiers, split=split, any_head=any_head)
+    for warning in evaluation.warnings:
+        say(warning)
     own: dict[str, Any] = {}
     if figure == "gamma":
         own = {"swept": _swept(evaluation, swept, progress)}

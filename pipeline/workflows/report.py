@@ -37,6 +37,7 @@ from marr_pipeline.workflows.checks import find
 from marr_pipeline.workflows.compare import fit_and_score
 from marr_pipeline.workflows.evaluate import Evaluation, evaluate
 from marr_pipeline.workflows.figures import FIGURES, draw
+from marr_pipeline.workflows.probe import probe_record, with_probe
 from marr_pipeline.workflows.rectify import rectify_cache
 from marr_pipeline.workflows.repeat import commands
 from marr_pipeline.workflows.sweep import sweep
@@ -120,7 +121,8 @@ def write_report(
         progress(parts.index(part), len(parts), f"{part}: {note}" if note else part)
 
     asked = tuple(dict.fromkeys(map(canonical_key, METHODS if methods is None else methods)))
-    cached, paths = opened(cache), [Path(path) for path in rectifiers]
+    cached, _ = with_probe(opened(cache))
+    paths = [Path(path) for path in rectifiers]
     page_options = ["--split", split, "--resamples", str(resamples)]
     if methods is not None:
         page_options += ["--methods", ",".join(asked)]
@@ -339,6 +341,9 @@ def _provenance(cached: Cache, rectifiers: Mapping[str, Rectifier]) -> dict[str,
     """Where the numbers come from, in short values."""
     config = cached.meta("config") if "config" in cached.documents else {}
     found = {"cache": str(cached.path), "fingerprint": cached.fingerprint}
+    probe = probe_record(cached)
+    if probe is not None:
+        found["softmax"] = f"a plain probe, fitted here on features alone (l2 {probe['l2']:g})"
     if isinstance(config, dict):
         method = (config.get("method") or {}).get("name", "softmax")
         for name, value in (

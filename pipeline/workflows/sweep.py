@@ -41,6 +41,7 @@ from marr_pipeline.workflows.cached import (
     opened,
     with_fit_split,
 )
+from marr_pipeline.workflows.probe import with_probe
 
 SETTINGS = (
     "method",
@@ -192,7 +193,7 @@ def sweep(
             "of a setting"
         )
     check_heeded(base.method, grid)
-    cached = opened(cache)
+    cached, warnings = with_probe(opened(cache))
     base = with_fit_split(cached, base)
     rows = evaluation_rows(cached, eval_split)
     points: list[SweptFit] = []
@@ -204,7 +205,6 @@ def sweep(
             scored[name] = rows.scored(fit, RectifySettings(method=name))
     settings = tuple(dict.fromkeys(_settings(base, grid)))
     inputs: dict[tuple[str | None, ViewKind], FitInputs] = {}
-    warnings: list[str] = []
     for point in settings:  # the rows of each split and kind of views that is fitted
         if (point.fit_split, point.fit_views) not in inputs:
             found, missing = fit_inputs(cached, point, source=source)

@@ -42,6 +42,7 @@ CHANGES: dict[str, str] = {
     "refuse.rectifier.bad-newer.*/commands/*/said/0": "The version expected is 1.1.",
     "*/header/normalise": "A head says what is done to its features first.",
     "*/commands/?/out/head/normalise": "A head may divide features by their norms.",
+    "*/commands/*/out/probe": "Of features alone the references are a plain probe's.",
     "*/header/class_names": "A rectifier keeps the names of its classes.",
     "*/applied.npz/class_names": "What is applied names its classes.",
     **dict.fromkeys(

@@ -62,23 +62,28 @@ def read_head(path: Path) -> tuple[dict[str, npt.NDArray[Any]], Mapping[str, Any
 
 
 def _rectifier_head(path: Path) -> tuple[dict[str, npt.NDArray[Any]], Mapping[str, Any]]:
-    """The head that a rectifier is, its scale and shift folded in."""
+    """The head that a rectifier's file is, and the record of its fit."""
     rectifier = load_rectifier(path)
     if not isinstance(rectifier, HeadRectifier):
         raise DataError(
             f"{path}: a rectifier that is a whole head expected, got {rectifier.method}, which is "
             "made for the logits of another; give that head"
         )
-    arrays = {
-        "weight": (rectifier.scale[:, None] * rectifier.weight).numpy(),
-        "bias": (rectifier.scale * rectifier.bias + rectifier.shift).numpy(),
-        "normalise": np.array(rectifier.normalise),
-    }
-    if rectifier.log_prior is not None:
-        arrays["log_prior"] = rectifier.log_prior.numpy()
+    arrays = head_arrays(rectifier)
     if rectifier.metadata.get("class_names") is not None:
         arrays["class_names"] = np.array(rectifier.metadata["class_names"])
     return arrays, rectifier.metadata
+
+
+def head_arrays(rectifier: HeadRectifier) -> dict[str, npt.NDArray[Any]]:
+    """The arrays of the head that a rectifier is, its scale and shift folded in."""
+    prior = rectifier.log_prior
+    return {
+        "weight": (rectifier.scale[:, None] * rectifier.weight).numpy(),
+        "bias": (rectifier.scale * rectifier.bias + rectifier.shift).numpy(),
+        "normalise": np.array(rectifier.normalise),
+        **({} if prior is None else {"log_prior": prior.numpy()}),
+    }
 
 
 def network_head(

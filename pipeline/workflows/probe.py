@@ -1,0 +1,65 @@
+"""The plain probe: what stands for the softmax where a cache holds features alone.
+
+Its head is fitted on the training rows with the plain loss, as the last layer of a network is. With
+it in its place everything that works on logits works on such a cache: softmax is then the probe as
+it is, logit adjustment the probe less its prior, and both are called so.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, TypeVar
+
+import numpy as np
+
+from marr_pipeline.cache import Cache
+from marr_pipeline.rectify.fit import preset_settings
+from marr_pipeline.rectify.inputs import FitContext
+from marr_pipeline.rectify.methods.heads import fit_head
+from marr_pipeline.rectify.rectifier import HeadRectifier
+from marr_pipeline.workflows.arrays.head import build_head, head_arrays
+from marr_pipeline.workflows.cached import dataset_name, fit_inputs, with_fit_split
+
+PROBE = "probe"
+"""Key of the record of its fit among the documents of a cache that has one in place of a head."""
+NAMES = {"softmax": "plain probe", "logit-adjustment": "plain probe, logit-adjusted"}
+"""What the references are then called."""
+
+_Value = TypeVar("_Value")
+
+
+def with_probe(cached: Cache) -> tuple[Cache, list[str]]:
+    """The cache, with a probe for its head where it has none, and what of the fit needs a look.
+
+    The class counts are the prior that the probe's logits stand for. Nothing is written.
+
+    Raises:
+        CacheError: there is no train split to fit it on.
+        FitError: the loss ran out of finite numbers.
+    """
+    if cached.head is not None:
+        return cached, []
+    dataset = dataset_name(cached)
+    settings = preset_settings("default", method="balanced-softmax-head", dataset=dataset)
+    settings = with_fit_split(cached, settings)
+    inputs, lacking = fit_inputs(cached, settings)
+    fit = fit_head(inputs, settings, FitContext(dataset=dataset))  # without its offset
+    assert isinstance(fit.rectifier, HeadRectifier)
+    arrays = head_arrays(fit.rectifier)
+    head = build_head(arrays, num_classes=cached.num_classes, where=str(cached.path))
+    prior = cached.class_counts.astype(np.float64)
+    record = {"l2": settings.l2, "normalise": head.normalise, **fit.record()}
+    documents = {**cached.documents, PROBE: json.dumps(record)}
+    found = replace(cached, head=replace(head, prior_counts=prior), documents=documents)
+    told = f"{cached.path}: features alone; softmax and logit adjustment are a plain probe's"
+    return found, [told, *lacking, *fit.warnings]
+
+
+def probe_record(cached: Cache) -> dict[str, Any] | None:
+    """How the probe was fitted; None where the cache has a head."""
+    return json.loads(cached.documents[PROBE]) if PROBE in cached.documents else None
+
+
+def named(found: Mapping[str, _Value]) -> dict[str, _Value]:
+    """By method, the references under the names that they have as a probe's."""
+    return {NAMES.get(key, key): value for key, value in found.items()}
