@@ -15,12 +15,13 @@ from marr_pipeline.errors import ConfigError, DataError
 from marr_pipeline.files import FileName, replacing
 from marr_pipeline.labels import shown
 from marr_pipeline.names import SCALES
-from marr_pipeline.rectify.rectifier import Rectifier
+from marr_pipeline.rectify.rectifier import HeadRectifier, Rectifier
 from marr_pipeline.rectify.rectifier_file import load_rectifier
 from marr_pipeline.rectify.settings import check_choice
 from marr_pipeline.workflows.arrays import ROW_SUFFIXES
+from marr_pipeline.workflows.arrays.columns import Holds
 from marr_pipeline.workflows.arrays.parts import SplitFiles, read_split
-from marr_pipeline.workflows.arrays.rows import as_strings, passed_on, unlabelled_logits
+from marr_pipeline.workflows.arrays.rows import as_strings, passed_on, unlabelled_rows
 from marr_pipeline.workflows.arrays.table import TABLES, write_table
 from marr_pipeline.workflows.cached import evaluation_rows, rectifier_for
 
@@ -66,7 +67,7 @@ def apply(
 
     Args:
         source: cache; or rows with logits (N, K) or (V, N, K), features where the rectifier needs
-            them, and whatever else.
+            them, and whatever else. Of a whole head features are enough.
         rectifier: written by `rectify`.
         split: of a cache; its clean view is taken.
         scale: of a file's scores, see `import_logits`.
@@ -107,19 +108,23 @@ def apply(
 def _rows(source: Path, path: Path, *, split: str, scale: str | None) -> _Source:
     """Of a file of rows."""
     rectifier = load_rectifier(path)
-    given = read_split(split, SplitFiles(rows=(source,)), is_labelled=False)
-    views, warnings = unlabelled_logits(given, where=str(source), scale=scale)
+    # A whole head drops old logits, so a matrix alone is one of features.
+    holds: Holds = "features" if isinstance(rectifier, HeadRectifier) else "logits"
+    given = read_split(split, SplitFiles(rows=(source,)), holds=holds, is_labelled=False)
+    kind = "features" if holds == "features" and "logits" not in given else "logits"
+    views, warnings = unlabelled_rows(given, kind=kind, where=str(source), scale=scale)
     kept = passed_on(given, views, where=str(source))
     # Torch takes no memory that may not be written, as that of a mapped file.
-    scores = np.require(views if given["logits"].ndim == 3 else views[0], requirements=["C", "W"])
-    logits = torch.from_numpy(scores)
-    features = given.get("features")
+    rows = np.require(views if given[kind].ndim == 3 else views[0], requirements=["C", "W"])
+    logits, features = torch.from_numpy(rows), given.get("features")
+    if kind == "features":
+        logits, features = logits[..., :0], rows
     if features is not None and features.shape[:-1] != tuple(logits.shape[:-1]):
         raise DataError(
             f"{source}: features of the rows of logits {tuple(logits.shape)} expected, got "
             f"{features.shape}"
         )
-    if logits.shape[-1] != rectifier.num_classes:
+    if kind == "logits" and logits.shape[-1] != rectifier.num_classes:
         raise DataError(
             f"{source}: logits of {rectifier.num_classes} classes expected, as in {path}, "
             f"got {logits.shape[-1]}"

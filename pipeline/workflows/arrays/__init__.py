@@ -80,9 +80,10 @@ def _with_features(
     Raises:
         DataError: none or several.
     """
-    if "features" in arrays:
-        return arrays
     found = [key for key, each in arrays.items() if each.dtype.kind == "f" and each.ndim > 1]
+    if "features" in arrays or found == ["logits"]:
+        return arrays
+    found = [key for key in found if key != "logits"]
     if len(found) != 1:
         raise DataError(
             f"{where}: an array 'features', or a single matrix, expected, got "

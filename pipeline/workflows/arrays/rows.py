@@ -110,9 +110,7 @@ def split_arrays(
                 f"{where}: features of {num_views} views and {num_samples} rows, as the logits "
                 f"have, expected, got {features.shape[0]} and {features.shape[1]}; save both alike"
             )
-        for source, part in sources(features, where=where):
-            for _ in finite_blocks(part, where=f"{source}: features"):
-                pass  # reading it is the check
+        _check_finite(features, where=where)
     feature_names = None
     if "feature_names" in arrays:
         feature_names = as_strings(arrays["feature_names"], where=f"{where}: feature_names")
@@ -137,6 +135,12 @@ def split_arrays(
     )
 
 
+def _check_finite(features: npt.NDArray[np.floating], *, where: str) -> None:
+    for source, part in sources(features, where=where):
+        for _ in finite_blocks(part, where=f"{source}: features"):
+            pass  # reading it is the check
+
+
 def _counted(labels: npt.NDArray[Any], *, where: str) -> int:
     """K of labels (N,) that nothing else tells: they are 0..K-1, the last among them.
 
@@ -155,20 +159,32 @@ def _counted(labels: npt.NDArray[Any], *, where: str) -> int:
     return high + 1
 
 
-def unlabelled_logits(
-    arrays: Mapping[str, npt.NDArray[Any]], *, where: str, scale: str | None = None
+def unlabelled_rows(
+    arrays: Mapping[str, npt.NDArray[Any]], *, kind: str, where: str, scale: str | None = None
 ) -> tuple[npt.NDArray[np.floating], list[str]]:
-    """Logits (V, N, K) of rows that may have no labels, and what of them needs a look.
+    """Logits (V, N, K) or features (V, N, D) of rows that may have no labels, and what of them
+    needs a look.
 
-    Arguments and errors as for `split_arrays`.
+    Args:
+        arrays: as for `split_arrays`.
+        kind: `logits` or `features`.
+        where: how errors name the file.
+        scale: of logits, see `as_logits`.
+
+    Raises:
+        DataError: there are none, or they are unfit; it names the row.
     """
-    if "logits" not in arrays:
+    if kind not in arrays:
+        axes = "(N, K)" if kind == "logits" else "(N, D)"
         raise DataError(
-            f"{where}: floating-point 'logits' (N, K) expected, got {', '.join(arrays) or 'none'}; "
-            "save logits under that name"
+            f"{where}: floating-point '{kind}' {axes} expected, got {', '.join(arrays) or 'none'}; "
+            f"save {kind} under that name"
         )
-    logits = as_views(arrays["logits"], where=f"{where}: logits")
-    return as_logits(logits, scale=scale, where=f"{where}: logits")
+    rows = as_views(arrays[kind], where=f"{where}: {kind}")
+    if kind == "logits":
+        return as_logits(rows, scale=scale, where=f"{where}: logits")
+    _check_finite(rows, where=where)
+    return rows, []
 
 
 def passed_on(

@@ -126,6 +126,25 @@ def test_a_head_of_unit_rows_is_taken_so_by_every_method(here):
         torch.testing.assert_close(first, second, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize("normalise", ["none", "unit"])
+def test_a_whole_head_is_applied_to_features_alone(run, here, normalise):
+    head = head_file(normalise=normalise)
+    z = np.load("test.npz")["features"]
+    expected = head.apply(torch.empty(len(z), 0), torch.from_numpy(z))
+    np.save("new.npy", z)
+    import_logits({"train": "train.npz", "test": "test.npz"}, "alone.h5")
+    any_head = ("--any-head",)
+    for source, options in (("new.npy", ()), ("test.npz", ()), ("alone.h5", any_head)):
+        done = run("apply", source, "head.safetensors", *options, "-o", "out.npz")
+        assert done.code == 0, done.err
+        with np.load("out.npz") as out:
+            np.testing.assert_allclose(out["logits"], expected.numpy(), rtol=1e-5, atol=1e-5)
+            assert np.array_equal(out["predictions"], expected.argmax(1))
+    np.savez("logits.npz", logits=RNG.standard_normal((5, K)))
+    done = run("apply", "logits.npz", "head.safetensors", "-o", "no.npz")
+    assert (done.code, "features: those of every sample expected" in done.error) == (3, True)
+
+
 def test_a_head_without_a_prior_is_told(here):
     head_file(log_prior=None)
     cache, warnings = stacked()
