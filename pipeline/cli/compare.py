@@ -10,6 +10,7 @@ from marr_pipeline.cli.options import (
     ChoiceList,
     WordOrFile,
     check_output,
+    groups_option,
     input_type,
     json_option,
     output_type,
@@ -35,6 +36,7 @@ def _refuse_old_name(context: click.Context, parameter: click.Parameter, value: 
     "are always there.",
 )
 @click.option("--split", type=click.Choice(names.SPLITS), default="test")
+@groups_option
 @click.option(
     "--class-distribution",
     type=WordOrFile(names.CLASS_DISTRIBUTIONS),
@@ -76,6 +78,7 @@ def cli_command(
     caches: tuple[Path, ...],
     methods: str,
     split: str,
+    groups: str | None,
     class_distribution: str | None,
     resamples: int,
     seed: int,
@@ -107,6 +110,7 @@ def cli_command(
         caches,
         methods=None if methods == "all" else methods.split(","),
         split=split,
+        groups=groups,
         class_distribution=class_distribution,
         resamples=resamples,
         seed=seed,

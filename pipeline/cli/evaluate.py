@@ -6,17 +6,23 @@ import click
 
 from marr_pipeline import names
 from marr_pipeline.cli.command import command, print_json, warn
-from marr_pipeline.cli.options import any_head_option, input_type, json_option
+from marr_pipeline.cli.options import any_head_option, groups_option, input_type, json_option
 
 
 @command("evaluate")
 @click.argument("cache", type=input_type)
 @click.argument("rectifiers", type=input_type, nargs=-1)
 @click.option("--split", type=click.Choice(names.SPLITS), default="test")
+@groups_option
 @any_head_option
 @json_option
 def cli_command(
-    cache: Path, rectifiers: tuple[Path, ...], split: str, any_head: bool, as_json: bool
+    cache: Path,
+    rectifiers: tuple[Path, ...],
+    split: str,
+    groups: str | None,
+    any_head: bool,
+    as_json: bool,
 ) -> None:
     """Score RECTIFIERS on a split of CACHE, beside softmax and logit adjustment.
 
@@ -24,7 +30,7 @@ def cli_command(
     """
     from marr_pipeline.workflows.evaluate import evaluate
 
-    evaluation = evaluate(cache, rectifiers, split=split, any_head=any_head)
+    evaluation = evaluate(cache, rectifiers, split=split, groups=groups, any_head=any_head)
     warn(evaluation.warnings)
     if as_json:
         print_json(evaluation.document())

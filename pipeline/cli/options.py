@@ -28,6 +28,13 @@ any_head_option = click.option(
     "--any-head", is_flag=True, help="Accept a rectifier fitted on another head."
 )
 
+groups_option = click.option(
+    "--groups",
+    metavar="CUTS",
+    help="Many-shot above and few-shot below so many training samples, or auto for thirds of the "
+    "classes.  [default: 100,20]",
+)
+
 
 scale_option = click.option(
     "--scale",

@@ -11,6 +11,7 @@ from marr_pipeline.cli.options import (
     FIGURE_SUFFIXES,
     any_head_option,
     check_output,
+    groups_option,
     input_type,
     output_type,
 )
@@ -22,6 +23,7 @@ from marr_pipeline.progress import ProgressLine
 @click.argument("cache", type=input_type)
 @click.argument("rectifiers", type=input_type, nargs=-1)
 @click.option("--split", type=click.Choice(names.SPLITS), default="test")
+@groups_option
 @any_head_option
 @click.option(
     "--width",
@@ -57,6 +59,7 @@ def cli_command(
     cache: Path,
     rectifiers: tuple[Path, ...],
     split: str,
+    groups: str | None,
     any_head: bool,
     width: Literal["page", "column"],
     swept: Path | None,
@@ -76,6 +79,7 @@ def cli_command(
         rectifiers,
         output=output,
         split=split,
+        groups=groups,
         any_head=any_head,
         width=width,
         dpi=dpi,

@@ -10,6 +10,7 @@ from marr_pipeline.cli.command import EXIT_UNSOLVED, command, note, print_json, 
 from marr_pipeline.cli.options import (
     FiniteRange,
     check_output,
+    groups_option,
     input_type,
     json_option,
     output_type,
@@ -106,6 +107,7 @@ if TYPE_CHECKING:
     "--from", "source", type=click.Choice(names.SOURCES), help="[default: logits where stored]"
 )
 @click.option("--eval-split", type=click.Choice(names.SPLITS), default="test")
+@groups_option
 @click.option(
     "--memory",
     type=size,
@@ -121,6 +123,7 @@ def cli_command(
     tune: str,
     tune_score: Literal["nll", "accuracy"],
     eval_split: str,
+    groups: str | None,
     memory: int | None,
     device: str,
     output: Path | None,
@@ -147,6 +150,7 @@ def cli_command(
             tune=tuning_options(tune_score, overrides) if tune == "auto" else None,
             source=source,
             eval_split=eval_split,
+            groups=groups,
             output=output,
             device=device,
             memory=memory,

@@ -9,6 +9,7 @@ from marr_pipeline.cli.command import command, note, print_json
 from marr_pipeline.cli.options import (
     any_head_option,
     check_output,
+    groups_option,
     input_type,
     json_option,
     output_type,
@@ -20,6 +21,7 @@ from marr_pipeline.progress import ProgressLine
 @click.argument("cache", type=input_type)
 @click.argument("rectifiers", type=input_type, nargs=-1)
 @click.option("--split", type=click.Choice(names.SPLITS), default="test")
+@groups_option
 @any_head_option
 @click.option(
     "--methods",
@@ -33,6 +35,7 @@ def cli_command(
     cache: Path,
     rectifiers: tuple[Path, ...],
     split: str,
+    groups: str | None,
     any_head: bool,
     methods: str | None,
     resamples: int,
@@ -51,6 +54,7 @@ def cli_command(
         rectifiers,
         output=output,
         split=split,
+        groups=groups,
         any_head=any_head,
         methods=None if methods is None else methods.split(","),
         resamples=resamples,

@@ -11,6 +11,7 @@ from marr_pipeline.cli.options import (
     ChoiceList,
     NumberList,
     check_output,
+    groups_option,
     input_type,
     json_option,
     output_type,
@@ -38,6 +39,7 @@ RESAMPLES = 2_000
     "--from", "source", type=click.Choice(names.SOURCES), help="[default: logits where stored]"
 )
 @click.option("--eval-split", type=click.Choice(names.SPLITS), default="test")
+@groups_option
 @click.option(
     "-o", "--output", type=output_type, help="Write every point with its intervals: .csv."
 )
@@ -49,6 +51,7 @@ def cli_command(
     views: tuple[int, ...] | None,
     source: str | None,
     eval_split: str,
+    groups: str | None,
     output: Path | None,
     as_json: bool,
     **tried: Any,
@@ -73,6 +76,7 @@ def cli_command(
         num_views=views or (),
         source=source,
         eval_split=eval_split,
+        groups=groups,
         resamples=None if output is None else RESAMPLES,
         progress=ProgressLine("sweep", unit=" fits"),
     )

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from scipy.sparse import csr_array
 
 from marr_pipeline.errors import ConfigError
-from marr_pipeline.groups import shot_groups
+from marr_pipeline.groups import PAPER_CUTS, Cuts, shot_groups
 from marr_pipeline.report.metrics import SUMMARIES, num_sums, score_entries, split_sums, summarise
 from marr_pipeline.report.population import Population
 from marr_pipeline.report.scores import SampleScores
@@ -56,6 +56,7 @@ def bootstrap_summaries(
     *,
     population: Population,
     bootstrap: Bootstrap,
+    cuts: Cuts = PAPER_CUTS,
 ) -> dict[str, Floats]:
     """The metrics of every classifier on every resample.
 
@@ -64,11 +65,12 @@ def bootstrap_summaries(
         class_counts: (K,) of the training list, which makes the groups.
         population: what a sample of each class counts.
         bootstrap: how many resamples, from which seed.
+        cuts: between the groups.
 
     Returns:
-        For each classifier (9, B), rows in the order of `SUMMARIES`.
+        For each classifier (M, B), rows in the order of `SUMMARIES`.
     """
-    groups = shot_groups(class_counts)
+    groups = shot_groups(class_counts, cuts)
     sums = {name: _sums_matrix(one, population) for name, one in scores.items()}
     found = {name: np.empty((len(SUMMARIES), bootstrap.resamples)) for name in scores}
     labels = next(iter(scores.values())).labels

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from marr_pipeline.groups import shot_groups
+from marr_pipeline.groups import PAPER_CUTS, Cuts, shot_groups
 from marr_pipeline.report.scores import SampleScores
 
 Floats = npt.NDArray[np.float64]
@@ -173,12 +173,14 @@ def imbalanced_test(class_counts: Counts, test_labels: Counts) -> Finding | None
     )
 
 
-def small_groups(class_counts: Counts, test_labels: Counts) -> Finding | None:
+def small_groups(
+    class_counts: Counts, test_labels: Counts, cuts: Cuts = PAPER_CUTS
+) -> Finding | None:
     """R07: groups of classes with too few test rows to say anything."""
     test = np.bincount(test_labels, minlength=len(class_counts))
     small = {
         name: int(test[members].sum())
-        for name, members in shot_groups(class_counts).items()
+        for name, members in shot_groups(class_counts, cuts).items()
         if members.any() and test[members].sum() < FEWEST_TEST_ROWS
     }
     if not small:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from marr_pipeline.groups import PAPER_CUTS, Cuts
 from marr_pipeline.names import REFERENCES
 from marr_pipeline.report.bootstrap import Bootstrap, bootstrap_interval, bootstrap_summaries
 from marr_pipeline.report.metrics import SUMMARIES, measure
@@ -129,6 +130,7 @@ def compare_methods(
     *,
     population: Population,
     bootstrap: Bootstrap | None = None,
+    cuts: Cuts = PAPER_CUTS,
 ) -> dict[str, Standing]:
     """Measure methods and set each against softmax and logit adjustment.
 
@@ -141,16 +143,18 @@ def compare_methods(
         class_counts: (K,) of the training list.
         population: what a sample of each class counts.
         bootstrap: resamples, the same for all; None for no intervals.
+        cuts: between the shot groups.
     """
     scores = {key: one.scores for key, one in scored.items()}
     metrics = {
-        key: measure(one, class_counts, population=population) for key, one in scores.items()
+        key: measure(one, class_counts, population=population, cuts=cuts)
+        for key, one in scores.items()
     }
     values = {key: one.summaries() for key, one in metrics.items()}
     resampled: Mapping[str, Floats] = {}
     if bootstrap is not None:
         resampled = bootstrap_summaries(
-            scores, class_counts, population=population, bootstrap=bootstrap
+            scores, class_counts, population=population, bootstrap=bootstrap, cuts=cuts
         )
     estimates: dict[str, dict[str, Estimate]] = {}
     for key, value in values.items():

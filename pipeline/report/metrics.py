@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from marr_pipeline.groups import shot_groups
+from marr_pipeline.groups import PAPER_CUTS, Cuts, shot_groups
 from marr_pipeline.report.population import Population, as_sampled
 from marr_pipeline.report.scores import SampleScores
 
@@ -175,6 +175,7 @@ def measure(
     class_counts: npt.NDArray[np.int64],
     *,
     population: Population | None = None,
+    cuts: Cuts = PAPER_CUTS,
 ) -> Metrics:
     """Metrics of scored samples.
 
@@ -183,13 +184,14 @@ def measure(
         class_counts: (K,) of the training list, which makes the groups.
         population: what a sample of each class counts; None for the split as it is. Class
             accuracies, groups, worst class and harmonic mean do not depend on it.
+        cuts: between the groups.
     """
     num_classes = len(class_counts)
     population = population or as_sampled(scores.labels, num_classes)
     place, value = score_entries(scores, population)
     total = np.bincount(place.ravel(), value.ravel(), num_sums(num_classes))
     sums = split_sums(total.astype(np.float64, copy=False), num_classes)
-    summaries = summarise(sums, population, shot_groups(class_counts))
+    summaries = summarise(sums, population, shot_groups(class_counts, cuts))
     return Metrics(
         **{name: float(value) for name, value in summaries.items()},
         per_class=class_accuracy(sums, population),

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from markupsafe import Markup
 
-from marr_pipeline.groups import shot_groups
+from marr_pipeline.groups import Cuts, shot_groups
 from marr_pipeline.names import REFERENCES
 from marr_pipeline.report.checks import Finding
 from marr_pipeline.report.comparison import Standing, difference_key
@@ -32,9 +32,9 @@ COLUMNS = (*COMPARED_METRICS, *GAINS, *FACTS)
 HEADINGS = {
     "overall": "share of all rows that are right",
     "balanced": "mean accuracy of the classes, each counting alike",
-    "many": "mean class accuracy, classes of more than 100 training images",
-    "medium": "mean class accuracy, classes of 20 to 100",
-    "few": "mean class accuracy, classes of fewer than 20",
+    "many": "mean class accuracy, classes of more than {0} training images",
+    "medium": "mean class accuracy, classes of {1} to {0}",
+    "few": "mean class accuracy, classes of fewer than {1}",
     "macro_f1": "mean F1 of the classes",
     "harmonic_mean": "harmonic mean of class accuracies; 0 if a class is never right",
     "worst_class": "the smallest class accuracy",
@@ -98,6 +98,7 @@ class Page:
         words: paragraphs.
         main: key of the rectifier that the page is about.
         split: whose rows are scored.
+        cuts: between the shot groups.
         standings: every method, the references first.
         findings: of the checks.
         figures: the SVG element of each, by name.
@@ -113,6 +114,7 @@ class Page:
     words: Sequence[str]
     main: str
     split: str
+    cuts: Cuts
     standings: Mapping[str, Standing]
     findings: Sequence[Finding]
     figures: Mapping[str, str]
@@ -137,7 +139,7 @@ def render(page: Page) -> str:
     script = json.dumps(data, separators=(",", ":")).replace("<", "\\u003c")
     return template.render(
         page=page,
-        columns=[(column, HEADINGS.get(column.key, "")) for column in COLUMNS],
+        columns=[(column, HEADINGS.get(column.key, "").format(*page.cuts)) for column in COLUMNS],
         rows=[
             (key, [_cell(standing, column) for column in COLUMNS])
             for key, standing in page.standings.items()
@@ -174,6 +176,7 @@ def words(
     *,
     main: str,
     split: str,
+    cuts: Cuts,
     findings: Sequence[Finding],
 ) -> list[str]:
     """What happened and what to do, in a few sentences.
@@ -184,13 +187,14 @@ def words(
         standings: softmax, logit adjustment and `main` among them.
         main: the rectifier that the words are about.
         split: whose rows are scored.
+        cuts: between the shot groups.
         findings: of the checks.
     """
     softmax, after = standings["softmax"], standings[main]
     present = class_counts[class_counts > 0]
     groups = [
         f"{members.sum():,} {name}-shot"
-        for name, members in shot_groups(class_counts).items()
+        for name, members in shot_groups(class_counts, cuts).items()
         if members.any()
     ]
     first = (

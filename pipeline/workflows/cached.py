@@ -12,6 +12,7 @@ from torch import Tensor
 from marr_pipeline.cache import Cache, CachedSplit, CacheError, Head, ViewKind, open_cache
 from marr_pipeline.errors import DataError, LeakError
 from marr_pipeline.files import FileName
+from marr_pipeline.groups import PAPER_CUTS, Cuts, parse_cuts
 from marr_pipeline.rectify.inputs import FitInputs, HeadFacts
 from marr_pipeline.rectify.method import FitResult
 from marr_pipeline.rectify.methods import METHODS
@@ -53,6 +54,7 @@ class EvaluationRows:
         labels: (N,) int64.
         weight_norm: (K,) float64.
         class_counts: (K,) int64, of the training list.
+        cuts: between the shot groups.
     """
 
     logits: Tensor
@@ -60,6 +62,7 @@ class EvaluationRows:
     labels: Tensor
     weight_norm: npt.NDArray[np.float64]
     class_counts: npt.NDArray[np.int64]
+    cuts: Cuts = PAPER_CUTS
 
     def scores(self, rectifier: Rectifier) -> SampleScores:
         """Prediction, confidence, loss and own logit of every sample, from centred shifts.
@@ -77,7 +80,7 @@ class EvaluationRows:
 
     def metrics(self, rectifier: Rectifier) -> Metrics:
         """Every number of the tables."""
-        return measure(self.scores(rectifier), self.class_counts)
+        return measure(self.scores(rectifier), self.class_counts, cuts=self.cuts)
 
     def averages(self, rectifier: Rectifier, scores: SampleScores) -> ClassAverages:
         """Average logit and margin of each class, from the rectifier's `scores`."""
@@ -232,13 +235,15 @@ def check_needs(cached: Cache, method: str, *, split: str = "train") -> None:
         )
 
 
-def evaluation_rows(cached: Cache, split: str) -> EvaluationRows:
+def evaluation_rows(cached: Cache, split: str, groups: str | None = None) -> EvaluationRows:
     """The clean view of a split; the first where none is clean.
 
     Features alone become logits = features @ weight.T + bias in float32, where there is a head.
+    For `groups` see `parse_cuts`.
 
     Raises:
         CacheError: the cache lacks the split.
+        ConfigError: no such groups.
     """
     rows = cached.split(split)
     view = rows.clean_view
@@ -253,6 +258,7 @@ def evaluation_rows(cached: Cache, split: str) -> EvaluationRows:
         labels=torch.from_numpy(rows.labels),
         weight_norm=head_facts(cached).weight_norm.numpy(),
         class_counts=cached.class_counts,
+        cuts=parse_cuts(groups, cached.class_counts),
     )
 
 

@@ -49,7 +49,7 @@ def find(shown: "Evaluation") -> list[Finding]:
         ),
         checks.negative_scales({key: one.scale.numpy() for key, one in rectifiers.items()}),
         checks.imbalanced_test(counts, test_labels),
-        checks.small_groups(counts, test_labels),
+        checks.small_groups(counts, test_labels, shown.rows.cuts),
     ]
     if train is not None and on_train is not None:
         found.append(order_finding(on_train.labels, on_train.predicted, cached.num_classes))

@@ -12,6 +12,7 @@ import numpy as np
 from marr_pipeline.cache import Cache, differences
 from marr_pipeline.errors import ConfigError, DataError, FitError
 from marr_pipeline.files import replacing
+from marr_pipeline.groups import parse_cuts
 from marr_pipeline.names import REFERENCES
 from marr_pipeline.progress import Progress, silent
 from marr_pipeline.rectify.fit import (
@@ -141,6 +142,7 @@ def compare(
     methods: Sequence[str] | None = None,
     split: str = "test",
     class_distribution: str | None = None,
+    groups: str | None = None,
     resamples: int = 2_000,
     seed: int = 0,
     progress: Progress = silent,
@@ -156,6 +158,7 @@ def compare(
         methods: keys `METHOD` or `METHOD:PRESET`; None for all that every cache can carry.
         split: split that is scored.
         class_distribution: see `split_population`; None for the split as it is.
+        groups: cuts between the shot groups, as `parse_cuts` takes them.
         resamples: of the bootstrap of the intervals on a single cache.
         seed: of the resamples and of `sgd`.
         progress: told the fits of each cache.
@@ -181,6 +184,7 @@ def compare(
         warn(found)
     warn(check_seeds(runs))
     keys, skipped = _carried_keys(runs, methods)
+    cuts = parse_cuts(groups, runs[0].class_counts)
     bootstrap = Bootstrap(resamples=resamples, seed=seed)
     # Whatever is wrong with a split is said before the first fit.
     populations = []
@@ -206,6 +210,7 @@ def compare(
                 cached.class_counts,
                 population=population,
                 bootstrap=bootstrap if len(runs) == 1 else None,
+                cuts=cuts,
             )
         )
     is_one = len(runs) == 1

@@ -77,6 +77,7 @@ def evaluate(
     rectifiers: Iterable[Path] = (),
     *,
     split: str = "test",
+    groups: str | None = None,
     any_head: bool = False,
     baselines: Iterable[str] = REFERENCES,
 ) -> Evaluation:
@@ -86,16 +87,17 @@ def evaluate(
         cache: the cache; of features alone the baselines are those of a plain probe, see `probe`.
         rectifiers: files that `rectify` wrote; the stem of each is its key.
         split: split that is scored.
+        groups: cuts between the shot groups, as `parse_cuts` takes them.
         any_head: accept rectifiers that were fitted on another head.
         baselines: methods in closed form that come first.
 
     Raises:
         CacheError: the cache is invalid or lacks the split.
-        ConfigError: two files would have the same key.
+        ConfigError: two files would have the same key, or no such groups.
         DataError: a rectifier is invalid or of another head.
     """
     cached, warnings = with_probe(opened(cache))
-    rows = evaluation_rows(cached, split)
+    rows = evaluation_rows(cached, split, groups)
     found = {name: closed_form(cached, name) for name in baselines}
     for file in map(Path, rectifiers):
         if file.stem in found:

@@ -33,6 +33,7 @@ def plot(
     *,
     output: Path,
     split: str = "test",
+    groups: str | None = None,
     any_head: bool = False,
     width: Width = "page",
     dpi: int | None = None,
@@ -51,6 +52,7 @@ def plot(
         rectifiers: files that `rectify` wrote.
         output: `.png`, `.pdf` or `.svg`; the numbers go beside it as `.csv`.
         split: whose samples are shown.
+        groups: cuts between the shot groups, as `parse_cuts` takes them.
         any_head: accept rectifiers that were fitted on another head.
         width: of a paper's two columns or, for `classwise`, of one.
         dpi: dots per inch of a `.png`; None for 200.
@@ -82,31 +84,38 @@ def plot(
             raise ConfigError(
                 f"{option}: the figure {expected} expected, got {figure}; leave it out"
             )
-    evaluation = evaluate(cache, rectifiers, split=split, any_head=any_head)
+    evaluation = evaluate(cache, rectifiers, split=split, groups=groups, any_head=any_head)
     for warning in evaluation.warnings:
         say(warning)
     own: dict[str, Any] = {}
     if figure == "gamma":
-        own = {"swept": _swept(evaluation, swept, progress)}
+        own = {"swept": _swept(evaluation, swept, groups, progress)}
     elif figure == "geometry":
         own = {"classes": classes}
     drawing = draw(figure, evaluation, width=width, is_named=is_named, **own)
     return list(save_drawing(drawing, output, dpi=dpi, title=title))
 
 
-def _swept(evaluation: Evaluation, table: Path | None, progress: Progress) -> dict[str, SweptGamma]:
+def _swept(
+    evaluation: Evaluation, table: Path | None, groups: str | None, progress: Progress
+) -> dict[str, SweptGamma]:
     """The curves of `gamma`.
 
     One for each rectifier, swept at its own settings and marked at its own gamma; without one for
     the default preset. From a table of `sweep` one for each combination of the other settings.
 
     Raises:
-        ConfigError: a rectifier with nothing to fit, or several beside a table.
+        ConfigError: a rectifier with nothing to fit, several or groups beside a table.
         DataError: no table of a sweep of this split over gamma.
     """
     fitted = labelled({k: v for k, v in evaluation.rectifiers.items() if k not in REFERENCES})
     settings = {name: _settings_of(name, one) for name, one in fitted.items()}
     if table is not None:
+        if groups is not None:
+            raise ConfigError(
+                f"--groups: no table of a sweep beside them expected, got {table}, which has the "
+                "groups that it was swept with; leave one out"
+            )
         if len(settings) > 1:
             raise ConfigError(
                 f"--sweep: at most one rectifier, whose gamma is marked, expected beside a table, "
@@ -133,6 +142,7 @@ def _swept(evaluation: Evaluation, table: Path | None, progress: Progress) -> di
             one,
             {"gamma": sorted({*GAMMAS, one.gamma})},
             eval_split=evaluation.split,
+            groups=groups,
             resamples=RESAMPLES,
             progress=progress,
         )

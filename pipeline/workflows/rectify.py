@@ -12,7 +12,7 @@ from marr_pipeline.cache import Cache
 from marr_pipeline.device import resolve_device
 from marr_pipeline.distributed import ALONE, Ranks
 from marr_pipeline.files import FileName
-from marr_pipeline.groups import shot_groups
+from marr_pipeline.groups import parse_cuts, shot_groups
 from marr_pipeline.names import REFERENCES
 from marr_pipeline.optim.solvable import FitStatus
 from marr_pipeline.progress import Progress, silent
@@ -173,6 +173,7 @@ def rectify_cache(
     tune: TuningOptions | None = None,
     source: str | None = None,
     eval_split: str = "test",
+    groups: str | None = None,
     output: FileName | None = None,
     device: str = "cpu",
     memory: int | None = None,
@@ -188,6 +189,7 @@ def rectify_cache(
         tune: how to choose gamma, l2 and centre; None keeps those of the settings.
         source: `logits` or `features`; None takes the logits where there are some.
         eval_split: split that is scored; without it there are no metrics, and a warning.
+        groups: cuts between the shot groups, as `parse_cuts` takes them.
         output: where the rectifier goes, `.safetensors`.
         device: where the fit runs.
         memory: bytes that the fit's buffers may take; None for no bound.
@@ -240,7 +242,7 @@ def rectify_cache(
         have = ", ".join(cached.splits)
         warnings.append(f"{cached.path}: no split {eval_split} to score on, it has {have}")
     elif ranks.is_first:
-        rows = evaluation_rows(cached, eval_split)
+        rows = evaluation_rows(cached, eval_split, groups)
         references = () if cached.head is None else REFERENCES
         shown = (*(closed_form(cached, name) for name in references), fit.rectifier)
         scored = SCORED[-len(shown) :]
@@ -259,16 +261,17 @@ def rectify_cache(
         settings=settings,
         fit=fit,
         metrics=metrics,
-        summary=_summary(cached, inputs.num_views, len(inputs.labels)),
+        summary=_summary(cached, inputs.num_views, len(inputs.labels), groups),
         warnings=warnings + list(fit.warnings),
         tuning=tuning,
         path=path,
     )
 
 
-def _summary(cached: Cache, num_views: int, num_samples: int) -> str:
+def _summary(cached: Cache, num_views: int, num_samples: int, said: str | None) -> str:
     counts = cached.class_counts
-    groups = [f"{name} {members.sum()}" for name, members in shot_groups(counts).items()]
+    members = shot_groups(counts, parse_cuts(said, counts))
+    groups = [f"{name} {classes.sum()}" for name, classes in members.items()]
     return (
         f"{cached.path}: {cached.num_classes} classes of {counts.max():,} to {counts.min():,} "
         f"samples ({', '.join(groups)}); {num_views} x {num_samples:,} rows; "

@@ -12,7 +12,7 @@ import numpy as np
 from marr_pipeline.cache import Cache, CacheError
 from marr_pipeline.errors import ConfigError, PipelineError
 from marr_pipeline.files import FileName, replacing
-from marr_pipeline.groups import shot_groups
+from marr_pipeline.groups import Cuts, shot_groups
 from marr_pipeline.names import REFERENCES
 from marr_pipeline.plots import PlotError
 from marr_pipeline.plots.save import svg_text
@@ -90,6 +90,7 @@ def write_report(
     *,
     output: FileName,
     split: str = "test",
+    groups: str | None = None,
     any_head: bool = False,
     methods: Sequence[str] | None = None,
     resamples: int = 1_000,
@@ -102,6 +103,7 @@ def write_report(
         rectifiers: files that `rectify` wrote; the first one is what the words are about.
         output: the page, `.html`.
         split: split that is scored.
+        groups: cuts between the shot groups, as `parse_cuts` takes them.
         any_head: accept rectifiers that were fitted on another head.
         methods: keys of the methods that are compared beside them; None for `METHODS`.
         resamples: of the intervals.
@@ -126,7 +128,9 @@ def write_report(
     page_options = ["--split", split, "--resamples", str(resamples)]
     if methods is not None:
         page_options += ["--methods", ",".join(asked)]
-    shown = _shown(cached, paths, split=split, any_head=any_head)
+    if groups is not None:
+        page_options += ["--groups", groups]
+    shown = _shown(cached, paths, split=split, groups=groups, any_head=any_head)
     begin("methods")
     scored, passed_over = _scored(cached, shown, asked, split=split)
     standings = compare_methods(
@@ -134,6 +138,7 @@ def write_report(
         cached.class_counts,
         population=as_sampled(shown.rows.labels.numpy(), cached.num_classes),
         bootstrap=Bootstrap(resamples=resamples, seed=0),
+        cuts=shown.rows.cuts,
     )
     begin("checks")
     findings = find(shown)
@@ -142,7 +147,7 @@ def write_report(
     begin("priors")
     priors = _priors(cached, scored)
     begin("sweep")
-    swept = _swept(cached, split, passed_over, lambda note: begin("sweep", note))
+    swept = _swept(cached, split, groups, passed_over, lambda note: begin("sweep", note))
     begin("page")
     main = next(key for key in shown.rectifiers if key not in REFERENCES)
     page = Page(
@@ -153,14 +158,16 @@ def write_report(
             standings,
             main=main,
             split=split,
+            cuts=shown.rows.cuts,
             findings=findings,
         ),
         main=main,
         split=split,
+        cuts=shown.rows.cuts,
         standings=standings,
         findings=findings,
         figures=figures,
-        classes=_class_rows(cached, scored, main),
+        classes=_class_rows(cached, scored, main, shown.rows.cuts),
         priors=priors,
         sweep=swept,
         provenance=_provenance(cached, shown.rectifiers),
@@ -181,9 +188,11 @@ def write_report(
     return Report(path=output, html=html, findings=findings, passed_over=page.passed_over)
 
 
-def _shown(cached: Cache, rectifiers: Iterable[Path], *, split: str, any_head: bool) -> Evaluation:
+def _shown(
+    cached: Cache, rectifiers: Iterable[Path], *, split: str, groups: str | None, any_head: bool
+) -> Evaluation:
     """The references, and the rectifiers given or else MARR's default."""
-    found = evaluate(cached, rectifiers, split=split, any_head=any_head)
+    found = evaluate(cached, rectifiers, split=split, groups=groups, any_head=any_head)
     if len(found.rectifiers) > len(REFERENCES):
         return found
     fitted = rectify_cache(cached, eval_split=split).fit.rectifier
@@ -274,7 +283,11 @@ def _priors(cached: Cache, scored: Mapping[str, Scored]) -> dict[str, Any]:
 
 
 def _swept(
-    cached: Cache, split: str, passed_over: dict[str, str], begin: Callable[[str], None]
+    cached: Cache,
+    split: str,
+    groups: str | None,
+    passed_over: dict[str, str],
+    begin: Callable[[str], None],
 ) -> dict[str, Any] | None:
     """Overall accuracy and NLL of MARR over gamma and the strength of its pull."""
     num_logits = len(cached.split("train").labels) * cached.num_classes
@@ -285,6 +298,7 @@ def _swept(
             RectifySettings(),
             {"gamma": gammas, "l2": RIDGES},
             eval_split=split,
+            groups=groups,
             progress=lambda done, total, note="": begin(f"{done} of {total} fits"),
         )
     except PipelineError as error:
@@ -306,11 +320,13 @@ def _percent(value: float) -> float | None:
     return None if np.isnan(value) else round(100 * value, 2)
 
 
-def _class_rows(cached: Cache, scored: Mapping[str, Scored], main: str) -> list[dict[str, Any]]:
+def _class_rows(
+    cached: Cache, scored: Mapping[str, Scored], main: str, cuts: Cuts
+) -> list[dict[str, Any]]:
     """One class each: what it has, how often it is right, and what it is taken for."""
     num_classes = cached.num_classes
     names = cached.class_names or [str(number) for number in range(num_classes)]
-    groups = shot_groups(cached.class_counts)
+    groups = shot_groups(cached.class_counts, cuts)
     accuracy = {
         key: measure(scored[key].scores, cached.class_counts).per_class
         for key in (*REFERENCES, main)

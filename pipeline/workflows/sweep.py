@@ -163,6 +163,7 @@ def sweep(
     num_views: Sequence[int] = (),
     source: str | None = None,
     eval_split: str = "test",
+    groups: str | None = None,
     resamples: int | None = None,
     progress: Progress = silent,
 ) -> Sweep:
@@ -175,6 +176,7 @@ def sweep(
         num_views: how many of the views are fitted, each tried; empty for all of them.
         source: `logits` or `features`; None takes the logits where there are some.
         eval_split: split that is scored.
+        groups: cuts between the shot groups, as `parse_cuts` takes them.
         resamples: of the bootstrap of the intervals; None for no `standings`.
         progress: told the fits.
 
@@ -195,7 +197,7 @@ def sweep(
     check_heeded(base.method, grid)
     cached, warnings = with_probe(opened(cache))
     base = with_fit_split(cached, base)
-    rows = evaluation_rows(cached, eval_split)
+    rows = evaluation_rows(cached, eval_split, groups)
     points: list[SweptFit] = []
     baselines = {name: closed_form(cached, name) for name in REFERENCES}
     scored: dict[str, Scored] = {}
@@ -242,6 +244,7 @@ def sweep(
             cached.class_counts,
             population=as_sampled(rows.labels.numpy(), cached.num_classes),
             bootstrap=Bootstrap(resamples=resamples),
+            cuts=rows.cuts,
         )
     return Sweep(
         base=base,

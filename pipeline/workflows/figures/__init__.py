@@ -73,7 +73,7 @@ def draw(
     cached = evaluation.cached
     axis = ClassAxis(
         class_counts=cached.class_counts,
-        groups=shot_groups(cached.class_counts),
+        groups=shot_groups(cached.class_counts, evaluation.rows.cuts),
         class_names=cached.class_names,
         is_named=is_named,
     )

@@ -61,7 +61,9 @@ def forest(axis: ClassAxis, evaluation: "Evaluation", width: Width) -> Drawing:
         populations["few-shot accuracy"] = under_distribution(labels, few)
     panels = {}
     for name, population in populations.items():
-        found = compare_methods(scored, counts, population=population, bootstrap=Bootstrap())
+        found = compare_methods(
+            scored, counts, population=population, bootstrap=Bootstrap(), cuts=rows.cuts
+        )
         panels[name] = {
             key: _differences(standing) for key, standing in found.items() if key != REFERENCES[0]
         }

@@ -9,7 +9,7 @@ import pytest
 
 from marr_pipeline.cache import open_cache
 from marr_pipeline.errors import FitError
-from marr_pipeline.groups import shot_groups
+from marr_pipeline.groups import parse_cuts, shot_groups
 from marr_pipeline.rectify.methods import METHODS
 from marr_pipeline.workflows.compare import compare
 
@@ -154,3 +154,15 @@ def test_a_layout_is_refused_before_the_first_fit(run, imported, options, said):
     assert (done.code, done.out) == (2, "")
     assert said in done.err
     assert "comparing" not in done.err
+
+
+def test_groups_are_those_asked_for(run, digits_cache, tmp_path):
+    counts = open_cache(digits_cache).class_counts
+    few = shot_groups(counts, parse_cuts("auto", counts))["few"]
+    for command in (("compare", "--methods", "softmax"), ("evaluate",)):
+        done = run(*command, digits_cache, "--groups", "auto", "--json")
+        row = done.document["methods"]["softmax"]
+        assert row["few"] == pytest.approx(np.mean(np.array(row["per_class"])[few]))
+    refused = run("rectify", digits_cache, "--groups", "20,100")
+    assert refused.code == 2
+    assert "groups: the larger number first expected, got 20,100" in refused.error

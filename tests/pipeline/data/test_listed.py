@@ -20,7 +20,7 @@ from marr_pipeline.data.listed import (
 )
 from marr_pipeline.data.source import SourceRequest
 from marr_pipeline.errors import ConfigError, DataError
-from marr_pipeline.groups import FEW_BELOW, MANY_ABOVE
+from marr_pipeline.groups import PAPER_CUTS
 from marr_pipeline.protocols import PROTOCOLS
 
 PUBLISHED = {name: PROTOCOLS[name].figures[None] for name in OFFICIAL}
@@ -29,8 +29,9 @@ PUBLISHED = {name: PROTOCOLS[name].figures[None] for name in OFFICIAL}
 def counts_of(figures):
     """Some class counts with the published total, extremes and groups."""
     many, medium, few = figures.groups
-    lowest = np.repeat([MANY_ABOVE + 1, FEW_BELOW, figures.smallest], [many, medium, few])
-    highest = np.repeat([figures.largest, MANY_ABOVE, FEW_BELOW - 1], [many, medium, few])
+    above, below = PAPER_CUTS
+    lowest = np.repeat([above + 1, below, figures.smallest], [many, medium, few])
+    highest = np.repeat([figures.largest, above, below - 1], [many, medium, few])
     lowest[0], highest[-1] = figures.largest, figures.smallest
     room = highest - lowest
     filled = np.minimum(np.cumsum(room), figures.images["train"] - lowest.sum())

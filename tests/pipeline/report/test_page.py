@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from marr_pipeline.groups import PAPER_CUTS
 from marr_pipeline.report.comparison import Standing
 from marr_pipeline.report.page import words
 from marr_pipeline.report.tables import Estimate
@@ -43,7 +44,7 @@ def advice(*, adjustment, marr, gains):
         ),
     }
     counts = np.array([300, 10])
-    return words("x", counts, standings, main="marr", split="test", findings=[])[0]
+    return words("x", counts, standings, main="marr", split="test", cuts=PAPER_CUTS, findings=[])[0]
 
 
 @pytest.mark.parametrize(
