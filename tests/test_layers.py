@@ -35,7 +35,7 @@ ALLOWED = {
     "marr_pipeline.plots": set(),
     "marr_pipeline.names": set(),
     "marr_pipeline.errors": set(),
-    "marr_pipeline.groups": set(),
+    "marr_pipeline.groups": ours("errors"),
     "marr_pipeline.labels": ours("errors"),
     "marr_pipeline.notebook": set(),
     "marr_pipeline.progress": set(),
