@@ -61,6 +61,9 @@ METHODS = (
     "marr",
     "crt",
     "balanced-softmax-head",
+    "head",
+    "ncm",
+    "gda",
     "disalign",
     "tde",
 )
@@ -86,7 +89,9 @@ REFERENCES = ("softmax", "logit-adjustment")
 """Methods that every other one is shown beside and set against."""
 OPTIMIZERS = ("lbfgs", "newton", "sgd")
 PRESETS = ("default", "paper", "official", "tempered")
-CENTERS = ("zero", "identity", "logit-adjustment", "tempered")
+HEAD_CENTERS = ("zero", "class-means", "gda", "cache")
+AFFINE_CENTERS = ("zero", "identity", "logit-adjustment", "tempered")
+CENTERS = (*AFFINE_CENTERS, *HEAD_CENTERS[1:], "file")
 REDUCTIONS = ("plain", "weighted")
 FEATURE_NORMALISATIONS = ("none", "unit", "standard")
 SAMPLINGS = ("instance", "class-balanced")

@@ -94,6 +94,6 @@ def cli_command(
         return
     if as_json:
         print_json(done.document())
-    method = "" if done.has_head else " --method crt"
-    what = "wrote" if done.is_new else "already there"
-    note(f"{what}: {output}; next: pipeline rectify {output}{method}")
+    note(
+        f"{'wrote' if done.is_new else 'already there'}: {output}; next: pipeline rectify {output}"
+    )

@@ -9,6 +9,7 @@ from marr_pipeline import names
 from marr_pipeline.cli.command import EXIT_UNSOLVED, command, note, print_json, warn
 from marr_pipeline.cli.options import (
     FiniteRange,
+    WordOrFile,
     check_output,
     groups_option,
     input_type,
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 @click.option(
     "--optimizer",
     type=click.Choice(names.OPTIMIZERS),
-    help="[default: lbfgs; crt and balanced-softmax-head: newton; official: sgd]",
+    help="[default: lbfgs; whole heads: newton; official: sgd]",
 )
 @click.option("--preset", type=click.Choice(names.PRESETS), default="default")
 @click.option(
@@ -45,20 +46,50 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--center",
-    type=click.Choice(names.CENTERS),
-    help="Where the ridge pulls to.  [default: tempered; paper: zero]",
+    type=WordOrFile(names.CENTERS[:-1]),
+    help="Where the ridge pulls to; of a whole head also class-means, gda, cache (the stored head) "
+    "or a file with a head or one row of numbers a class.  [default: tempered; paper and heads: "
+    "zero]",
 )
 @click.option(
     "--scale-l2",
     type=FiniteRange(min=0, min_open=True),
-    help="With --center tempered: ridge on its common scale, in log K.  [default: 0.2]",
+    help="With a centre known up to scale: ridge on that scale, in log K.  [default: 0.2]",
 )
 @click.option(
     "--reduction",
     type=click.Choice(names.REDUCTIONS),
     help="Divide by the rows or by their weights.  [default: weighted; paper: plain]",
 )
-@click.option("--tau", type=float, help="Of logit-adjustment and tau-norm.  [default: 1]")
+@click.option(
+    "--tau",
+    type=float,
+    help="Of logit-adjustment and tau-norm; of a whole head how much of the prior it sheds.  "
+    "[default: 1; crt: 0]",
+)
+@click.option(
+    "--normalise",
+    type=click.Choice(names.FEATURE_NORMALISATIONS),
+    help="Features before a whole head: rows of length 1, or standardised.  [default: unit; crt "
+    "and balanced-softmax-head: none]",
+)
+@click.option(
+    "--free-bias",
+    is_flag=True,
+    default=None,
+    help="The ridge of a whole head leaves the bias out; no gap bound.",
+)
+@click.option(
+    "--shrinkage",
+    type=FiniteRange(min=0, max=1),
+    help="Of gda's covariance.  [default: chosen on samples held out]",
+)
+@click.option(
+    "--logit-scale",
+    "scale",
+    type=FiniteRange(min=0, min_open=True),
+    help="Of ncm and gda.  [default: fitted on samples held out]",
+)
 @click.option(
     "--keep-bias", is_flag=True, default=None, help="tau-norm scales the bias, not drops it."
 )
@@ -87,9 +118,8 @@ if TYPE_CHECKING:
 @click.option(
     "--tune",
     type=click.Choice(names.TUNE),
-    default="off",
-    help="auto: choose gamma, l2 and center, where not given, on split tune or, without one, by "
-    "cross-validation. Never on test.",
+    help="auto: choose gamma, l2 and center (of a whole head l2), where not given, on split tune "
+    "or, without one, by cross-validation. Never on test.  [default: off; head without --l2: auto]",
 )
 @click.option(
     "--tune-score",
@@ -120,7 +150,7 @@ def cli_command(
     cache: Path,
     preset: str,
     source: str | None,
-    tune: str,
+    tune: str | None,
     tune_score: Literal["nll", "accuracy"],
     eval_split: str,
     groups: str | None,
@@ -138,16 +168,23 @@ def cli_command(
     from marr_pipeline.device import resolve_device
     from marr_pipeline.distributed import joined_ranks
     from marr_pipeline.workflows.rectify import rectify_cache, resolve_settings
-    from marr_pipeline.workflows.tuning import tuning_options
+    from marr_pipeline.workflows.tuning import default_tuning, tuning_options
 
     if output is not None:
         check_output(output, suffixes=(".safetensors",))
+    center = overrides["center"]
+    if center is not None and center not in names.CENTERS[:-1]:
+        overrides["center"] = "file"
     settings = resolve_settings(cache, preset, overrides)
+    tuning = tuning_options(tune_score, overrides) if tune == "auto" else None
+    if tune is None:
+        tuning = default_tuning(settings.method, overrides)
     with joined_ranks(resolve_device(device)) as ranks:
         result = rectify_cache(
             cache,
             settings,
-            tune=tuning_options(tune_score, overrides) if tune == "auto" else None,
+            tune=tuning,
+            center=Path(center) if settings.center == "file" else None,
             source=source,
             eval_split=eval_split,
             groups=groups,

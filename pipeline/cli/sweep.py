@@ -28,7 +28,7 @@ RESAMPLES = 2_000
 @click.option("--preset", type=click.Choice(names.PRESETS), default="default")
 @click.option("--gamma", type=numbers, help="Such as 0:1.6:0.2, the paper's Figure 4.")
 @click.option("--l2", type=numbers, help="Such as 1e-3,1e-2,1e-1.")
-@click.option("--center", type=ChoiceList(names.CENTERS))
+@click.option("--center", type=ChoiceList(names.CENTERS[:-1]))
 @click.option("--scale-l2", type=numbers, help="With center tempered alone.")
 @click.option("--reduction", type=ChoiceList(names.REDUCTIONS))
 @click.option("--fit-views", type=ChoiceList(names.FIT_VIEWS))

@@ -18,7 +18,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin, TransformerMixin
 from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor
 
-from marr_pipeline.errors import ConfigError
+from marr_pipeline.errors import ConfigError, DataError
 from marr_pipeline.estimator.arguments import (
     bounded,
     columns_of,
@@ -34,9 +34,12 @@ from marr_pipeline.estimator.arguments import (
 from marr_pipeline.rectify.fit import fit_rectifier, preset_settings
 from marr_pipeline.rectify.inputs import FitInputs
 from marr_pipeline.rectify.method import FitResult
+from marr_pipeline.rectify.methods import METHODS
 from marr_pipeline.rectify.rectifier import Rectifier, fold_
 from marr_pipeline.rectify.rectifier_file import load_rectifier, save_rectifier
-from marr_pipeline.rectify.settings import Center, Optimizer
+from marr_pipeline.rectify.settings import Center, Normalise, Optimizer
+from marr_pipeline.rectify.tuning import TuningOptions, tune
+from marr_pipeline.rectify.tuning.choice import Tuning
 
 Array = npt.NDArray[Any]
 
@@ -59,12 +62,18 @@ class MarginRectifier(ClassifierMixin, TransformerMixin, BaseEstimator):  # type
         center: where the ridge pulls to.
         optimizer: `lbfgs`, `newton` or `sgd`.
         tolerance: on the bound of F - F*, in loss units.
-        seed: of `sgd`'s batches.
+        seed: of `sgd`'s batches, and of the folds on which a strength or scale is chosen.
+        tau: of logit adjustment and tau-norm, and of a whole head.
+        normalise: `none`, `unit` or `standard` features, of a whole head.
+        shrinkage: of gda; None chooses it on folds.
+        scale: of the logits of ncm and gda; None fits it on folds.
 
     Attributes:
         classes_: (K,) label of every column.
         n_features_in_: K.
         result_: how the fit ended, with its certificate.
+        tuning_: how l2 was chosen on folds, for a method that has it so unless l2 is given; or
+            None.
         rectifier_: scale (K,) and shift (K,), and whatever the method has beside them.
     """
 
@@ -79,6 +88,10 @@ class MarginRectifier(ClassifierMixin, TransformerMixin, BaseEstimator):  # type
         optimizer: Optimizer | None = None,
         tolerance: float = 1e-6,
         seed: int = 0,
+        tau: float | None = None,
+        normalise: Normalise | None = None,
+        shrinkage: float | None = None,
+        scale: float | None = None,
     ) -> None:
         self.method = method
         self.preset = preset
@@ -88,6 +101,10 @@ class MarginRectifier(ClassifierMixin, TransformerMixin, BaseEstimator):  # type
         self.optimizer = optimizer
         self.tolerance = tolerance
         self.seed = seed
+        self.tau = tau
+        self.normalise = normalise
+        self.shrinkage = shrinkage
+        self.scale = scale
 
     def fit(
         self,
@@ -105,6 +122,8 @@ class MarginRectifier(ClassifierMixin, TransformerMixin, BaseEstimator):  # type
         Args:
             X: logits (N, K), or (V, N, K) of several views of the samples: array, tensor or data
                 frame. Scores (N,) or (N, 1) of a binary classifier stand for the columns [0, z].
+                None for a method that fits a head on features alone; then there is a column for
+                each of `classes` or `class_counts`, or for each label of y.
             y: labels (N,). Names of X's columns, or integers 0..K-1 that are its positions, also
                 where a class is absent; others as `classes` says, or sorted where there are just K.
             classes: label of every column, (K,).
@@ -123,8 +142,14 @@ class MarginRectifier(ClassifierMixin, TransformerMixin, BaseEstimator):  # type
         """
         settings = preset_settings(self.preset, method=self.method, **self._own_settings())
         settings = replace(settings, fit_split="train")  # whatever rows X are
-        logits = self._logits(X, reset=True)
-        num_classes = logits.shape[-1]
+        rows = feature_views(features)
+        if X is None:
+            logits = None
+            num_classes = _num_columns(y, rows, classes, class_counts)
+            self.n_features_in_ = num_classes
+        else:
+            logits = self._logits(X, reset=True)
+            num_classes = logits.shape[-1]
         columns = columns_of(X)
         labels, self.classes_ = labels_of(y, num_classes, columns, classes)
         known = (self.classes_.tolist(), columns)
@@ -139,17 +164,25 @@ class MarginRectifier(ClassifierMixin, TransformerMixin, BaseEstimator):  # type
         norm = np.ones(num_classes)
         if weight_norm is not None:
             norm = numbers_of_classes(weight_norm, "weight_norm", known)
-        self.result_: FitResult = fit_rectifier(
-            FitInputs(
-                logits=logits if logits.ndim == 3 else logits[None],
-                labels=torch.from_numpy(labels),
-                weight_norm=torch.from_numpy(norm),
-                class_counts=torch.from_numpy(counts),
-                prior_counts=torch.from_numpy(prior),
-                features=feature_views(features),
-            ),
-            settings,
+        inputs = FitInputs(
+            logits=logits if logits is None or logits.ndim == 3 else logits[None],
+            labels=torch.from_numpy(labels),
+            weight_norm=torch.from_numpy(norm),
+            class_counts=torch.from_numpy(counts),
+            prior_counts=torch.from_numpy(prior),
+            features=rows,
         )
+        self.tuning_: Tuning | None = None
+        if METHODS[self.method].is_tuned and self.l2 is None:
+            self.tuning_ = tune(
+                inputs,
+                inputs.first_views(1),
+                settings,
+                source="cross-validation",
+                options=TuningOptions(),
+            )
+            settings = self.tuning_.chosen.settings
+        self.result_: FitResult = fit_rectifier(inputs, settings)
         self.rectifier_ = _with_classes(self.result_.rectifier, self.classes_)
         for message in self.result_.warnings:
             warnings.warn(message, RectifierWarning, stacklevel=2)
@@ -159,17 +192,17 @@ class MarginRectifier(ClassifierMixin, TransformerMixin, BaseEstimator):  # type
         """Rectified logits (N, K), in the kind of array that X is.
 
         Args:
-            X: logits (N, K), or scores as `fit` takes them.
+            X: logits (N, K), or scores as `fit` takes them; None for a whole head.
             features: (N, D), for methods that need them.
 
         Raises:
             DataError: X is of another number of classes, or features are missing.
         """
         rectified = self._rectified(X, features)
-        return in_kind_of(X, rectified, self.classes_)
+        return in_kind_of(features if X is None else X, rectified, self.classes_)
 
     def predict(self, X: Any, features: Any = None) -> Any:
-        """Labels (N,) of the largest rectified logits; numbers as a tensor where X is one.
+        """Labels (N,) of the largest rectified logits; numbers as a tensor where the rows are one.
 
         Args:
             X: as `transform` takes it.
@@ -177,8 +210,9 @@ class MarginRectifier(ClassifierMixin, TransformerMixin, BaseEstimator):  # type
         """
         columns = self._rectified(X, features).argmax(dim=-1).numpy()
         chosen = self.classes_[columns]
-        is_tensor = isinstance(X, Tensor) and chosen.dtype.kind in "iufb"
-        return torch.from_numpy(chosen).to(X.device) if is_tensor else chosen
+        rows = features if X is None else X
+        is_tensor = isinstance(rows, Tensor) and chosen.dtype.kind in "iufb"
+        return torch.from_numpy(chosen).to(rows.device) if is_tensor else chosen
 
     def predict_proba(self, X: Any, features: Any = None) -> Any:
         """Softmax (N, K) of the rectified logits, in the kind of array X is.
@@ -191,7 +225,7 @@ class MarginRectifier(ClassifierMixin, TransformerMixin, BaseEstimator):  # type
             features: (N, D), for methods that need them.
         """
         probabilities = torch.softmax(self._rectified(X, features), dim=-1)
-        return in_kind_of(X, probabilities, self.classes_)
+        return in_kind_of(features if X is None else X, probabilities, self.classes_)
 
     def get_feature_names_out(self, input_features: Any = None) -> Array:
         """Names (K,) of the columns of `transform`: the classes."""
@@ -238,7 +272,7 @@ class MarginRectifier(ClassifierMixin, TransformerMixin, BaseEstimator):  # type
     def _rectified(self, X: Any, features: Any) -> Tensor:
         """(N, K) float64."""
         check_is_fitted(self)
-        logits = self._logits(X, reset=False)
+        logits = None if X is None else self._logits(X, reset=False)
         known = None if features is None else tensor_of(numbers_of(features, "features"))
         return self.rectifier_.apply(logits, known)
 
@@ -256,6 +290,22 @@ class MarginRectifier(ClassifierMixin, TransformerMixin, BaseEstimator):  # type
             given = np.stack([np.zeros_like(scores), scores], axis=1)
         checked = validate_data(self, given, reset=reset, dtype=[np.float64, np.float32])
         return tensor_of(bounded(np.ascontiguousarray(checked), "X"))
+
+
+def _num_columns(
+    y: Any, features: Tensor | None, classes: Sequence[Hashable] | None, class_counts: Any
+) -> int:
+    """K where there are no logits to say it.
+
+    Raises:
+        DataError: there are no features either.
+    """
+    if features is None:
+        raise DataError("X: logits expected, or None with features, got neither; give one of them")
+    for known in (classes, class_counts):
+        if known is not None:
+            return len(known)
+    return len(np.unique(plain(y, "y")))
 
 
 def _with_classes(rectifier: Rectifier, classes: Array) -> Rectifier:

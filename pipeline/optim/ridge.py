@@ -17,7 +17,8 @@ gradient g = along + across (along u and across it)
 
     F - F* <= g^T M^-1 g / 2 = |across|^2 / (2 l2) + |u|^2 |along|^2 / (2 scale_l2),
 
-which for a ridge to a point is |g|^2 / (2 l2).
+which for a ridge to a point is |g|^2 / (2 l2). Parameters may be left out of either; then M is
+not positive definite, and there is no bound.
 """
 
 from dataclasses import dataclass
@@ -34,19 +35,36 @@ class Ridge:
         l2: strength, >= 0; 0 for none.
         center: (P,) float64, the point, or u for a line.
         scale_l2: strength along the line, > 0; None for a ridge to a point.
+        held: (P,) bool: False for parameters that R leaves out; their centre is 0. None for all.
     """
 
     l2: float
     center: Tensor
     scale_l2: float | None = None
+    held: Tensor | None = None
 
     @property
     def is_none(self) -> bool:
         """Whether there is no ridge, and so perhaps no minimum."""
         return self.l2 == 0
 
+    @property
+    def is_certain(self) -> bool:
+        """Whether F - F* has a bound: R holds every parameter."""
+        return not self.is_none and self.held is None
+
+    @property
+    def least_curvature(self) -> float:
+        """The smallest eigenvalue of M."""
+        if self.held is not None:
+            return 0.0
+        if self.scale_l2 is None:
+            return self.l2
+        return min(self.l2, self.scale_l2 / float(self._length_squared()))
+
     def value(self, theta: Tensor) -> Tensor:
         """R at theta (P,), a scalar; differentiable."""
+        theta = self._held(theta)
         if self.scale_l2 is None:
             return 0.5 * self.l2 * (theta - self.center).square().sum()
         scale, across = self._scale(theta), self.across(theta)
@@ -58,6 +76,7 @@ class Ridge:
 
     def hessian_product(self, step: Tensor) -> Tensor:
         """M times a step (P,)."""
+        step = self._held(step)
         if self.scale_l2 is None:
             return self.l2 * step
         along = self._scale(step) / self._length_squared() * self.center
@@ -65,6 +84,7 @@ class Ridge:
 
     def hessian(self) -> Tensor:
         """M (P, P)."""
+        assert self.held is None
         matrix = self.l2 * torch.eye(len(self.center), dtype=torch.float64)
         if self.scale_l2 is None:
             return matrix
@@ -73,8 +93,8 @@ class Ridge:
         return matrix + extra * torch.outer(self.center, self.center)
 
     def gap_bound(self, gradient: Tensor) -> float:
-        """Upper bound on F - F* where F has this gradient (P,); infinite without a ridge."""
-        if self.is_none:
+        """Upper bound on F - F* where F has this gradient (P,); infinite where there is none."""
+        if not self.is_certain:
             return float("inf")
         if self.scale_l2 is None:
             return float(gradient @ gradient) / (2 * self.l2)
@@ -84,6 +104,9 @@ class Ridge:
     def across(self, vector: Tensor) -> Tensor:
         """What of a vector (P,) is not along the line."""
         return vector - self._scale(vector) * self.center
+
+    def _held(self, vector: Tensor) -> Tensor:
+        return vector if self.held is None else torch.where(self.held, vector, 0.0)
 
     def _scale(self, vector: Tensor) -> Tensor:
         """s of a vector (P,), a scalar."""

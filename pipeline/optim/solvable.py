@@ -166,7 +166,7 @@ class Solvable(ABC):
 
     @property
     def _is_certified(self) -> bool:
-        return self.is_convex and not self.ridge.is_none
+        return self.is_convex and self.ridge.is_certain
 
 
 class Curved(Solvable):

@@ -77,6 +77,7 @@ def fit_rectifier(
     *,
     dataset: str | None = None,
     metadata: Mapping[str, Any] | None = None,
+    held_out: FitInputs | None = None,
     progress: Progress = silent,
     resources: Resources = UNLIMITED,
 ) -> FitResult:
@@ -87,6 +88,8 @@ def fit_rectifier(
         settings: what is minimised and how.
         dataset: name, which decides the length of `sgd`'s schedule.
         metadata: stored in the rectifier beside the settings: fingerprints, versions.
+        held_out: samples that phase one has not seen, for what a closed form chooses on others than
+            its own rows.
         progress: told the passes over all rows, or the iterations of `sgd`.
         resources: bound on memory, and the processes that share the rows; all of them call this
             with the same inputs and settings and get the same fit.
@@ -102,7 +105,7 @@ def fit_rectifier(
             "follow one another; start it without torchrun"
         )
     begin = time.perf_counter()
-    context = FitContext(dataset=dataset, progress=progress, resources=resources)
+    context = FitContext(dataset=dataset, progress=progress, resources=resources, held_out=held_out)
     result = method.fit(inputs, settings, context)
     seconds = time.perf_counter() - begin
     ending: dict[str, Any] = {"status": result.status, "seconds": seconds}
@@ -114,7 +117,7 @@ def fit_rectifier(
         if settings.optimizer != "sgd":  # which has told its last iteration
             num_passes = math.ceil(result.passes)
             progress(num_passes, num_passes, f"loss {result.loss:.6f}")
-    stored = {**asdict(settings), **(metadata or {}), **ending}
+    stored = {**asdict(settings), **result.chosen, **(metadata or {}), **ending}
     return replace(
         result,
         rectifier=replace(result.rectifier, metadata=stored),

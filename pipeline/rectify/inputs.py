@@ -40,6 +40,23 @@ class HeadFacts:
 
 
 @dataclass(frozen=True, kw_only=True)
+class GivenHead:
+    """A head that another is pulled to.
+
+    Attributes:
+        weight: (K, D).
+        bias: (K,); None for a matrix alone, which is known up to scale.
+        log_prior: (K,) logarithm of the prior that its logits stand for; None for the uniform one.
+        normalise: `unit` if it takes features of length 1.
+    """
+
+    weight: Tensor
+    bias: Tensor | None = None
+    log_prior: Tensor | None = None
+    normalise: str = "none"
+
+
+@dataclass(frozen=True, kw_only=True)
 class FitInputs(HeadFacts):
     """V views of N samples, and the facts of the head that made their logits.
 
@@ -51,6 +68,7 @@ class FitInputs(HeadFacts):
         weight: (K, D) of the head, if it is known.
         features: (V, N, D) float16, float32 or float64, if they are known; they are where there
             are no logits.
+        center: the head that `center` `file` pulls to, if there is one.
 
     Raises:
         DataError: shapes contradict each other, there is no row, a label lies outside 0..K-1, or
@@ -62,6 +80,7 @@ class FitInputs(HeadFacts):
     class_counts: Tensor
     weight: Tensor | None = None
     features: Tensor | None = None
+    center: GivenHead | None = None
 
     def __post_init__(self) -> None:
         views, samples = self._rows.shape[:2]
@@ -160,6 +179,20 @@ class FitInputs(HeadFacts):
             )
         return self.features.flatten(0, 1)
 
+    def own_head(self) -> GivenHead:
+        """The head that made the logits.
+
+        Raises:
+            DataError: it is not known.
+        """
+        if self.weight is None:
+            raise DataError(
+                "center: the weight of the head that made the logits expected for cache, got none; "
+                "give it, or choose another centre"
+            )
+        bias = self.weight.new_zeros(len(self.weight)) if self.bias is None else self.bias
+        return GivenHead(weight=self.weight, bias=bias, log_prior=self.log_prior)
+
     def source(self) -> tuple[Rows, Tensor]:
         """Rows (V N, K) to be taken block by block, and labels (V N,).
 
@@ -213,11 +246,14 @@ class FitContext:
         dataset: name, which decides the length of `sgd`'s schedule.
         progress: told the passes over all rows, or the iterations of `sgd`.
         resources: bound on memory, and the processes that share the rows.
+        held_out: samples that phase one has not seen, for what a fit cannot choose on its own rows;
+            None to hold out folds of those.
     """
 
     dataset: str | None = None
     progress: Progress = silent
     resources: Resources = UNLIMITED
+    held_out: FitInputs | None = None
 
 
 def class_weights(class_counts: Tensor, gamma: float) -> Tensor:

@@ -1,6 +1,6 @@
 """What a post-hoc method is: a name's meaning, from rows to a rectifier."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Self
 
@@ -11,7 +11,8 @@ from marr_pipeline.notebook import html_table
 from marr_pipeline.optim.solvable import FitStatus, Solution
 from marr_pipeline.rectify.affine import AffineFamily
 from marr_pipeline.rectify.inputs import FitContext, FitInputs, HeadFacts
-from marr_pipeline.rectify.rectifier import Rectifier
+from marr_pipeline.rectify.rectifier import HeadRectifier, Rectifier
+from marr_pipeline.rectify.rows.resources import Resources
 from marr_pipeline.rectify.settings import RectifySettings
 
 Need = Literal["logits", "features", "weight"]
@@ -19,6 +20,11 @@ Need = Literal["logits", "features", "weight"]
 
 ClosedForm = Callable[[HeadFacts, RectifySettings], tuple[Tensor, Tensor]]
 """Scale (K,) and shift (K,)."""
+Path = Callable[
+    [FitInputs, Sequence[RectifySettings], Tensor | None, Resources], Iterator[HeadRectifier]
+]
+"""Inputs, settings that differ in `l2` alone and fall, and the rows (R,) to be fitted to a head
+at each of them."""
 Family = Callable[[Tensor], AffineFamily]
 """weight_norm (K,) to what the method may choose."""
 
@@ -31,11 +37,13 @@ class FitResult(Solution):
         rectifier: at the solution, never shifted where there is a ridge.
         seconds: from open logits to the rectifier.
         warnings: for results that stand but need a look.
+        chosen: settings that were left open, with the value that the fit has found.
     """
 
     rectifier: Rectifier
     seconds: float = 0.0
     warnings: tuple[str, ...] = ()
+    chosen: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def is_unsolved(self) -> bool:
@@ -88,7 +96,13 @@ class FitResult(Solution):
         return cls(**vars(solution), rectifier=rectifier, warnings=tuple(found))
 
     @classmethod
-    def closed_form(cls, rectifier: Rectifier, *, warnings: Sequence[str] = ()) -> Self:
+    def closed_form(
+        cls,
+        rectifier: Rectifier,
+        *,
+        warnings: Sequence[str] = (),
+        chosen: Mapping[str, float] | None = None,
+    ) -> Self:
         """What came of nothing to fit."""
         nothing = torch.zeros(0, dtype=torch.float64)
         return cls(
@@ -96,6 +110,7 @@ class FitResult(Solution):
             status=FitStatus.CLOSED_FORM,
             rectifier=rectifier,
             warnings=tuple(warnings),
+            chosen=chosen or {},
         )
 
 
@@ -108,6 +123,8 @@ class Method:
         is_fitted: whether there is an objective to minimise; else settings of one are not heeded.
         closed_form: scale and shift from the head alone, where there is nothing to fit.
         family: what a fit in the affine core may choose, where the method lies in it.
+        path: fits at one strength after another, of a method whose strength may be tuned.
+        is_tuned: whether that is tuned unless it is given.
         needs: what a cache must hold.
         own_settings: settings that only methods which name them heed.
         settings: what this method changes in every preset, since its own authors have it so.
@@ -119,6 +136,8 @@ class Method:
     is_fitted: bool = True
     closed_form: ClosedForm | None = None
     family: Family | None = None
+    path: Path | None = None
+    is_tuned: bool = False
     needs: tuple[Need, ...] = ("logits",)
     own_settings: tuple[str, ...] = ()
     settings: Mapping[str, Any] = field(default_factory=dict)

@@ -9,7 +9,16 @@ from typing import Any, Literal
 from marr_pipeline import names
 from marr_pipeline.errors import ConfigError
 
-Center = Literal["zero", "identity", "logit-adjustment", "tempered"]
+Center = Literal[
+    "zero",
+    "identity",
+    "logit-adjustment",
+    "tempered",
+    "class-means",
+    "gda",
+    "cache",
+    "file",
+]
 Preset = Literal["default", "paper", "official", "tempered"]
 Optimizer = Literal["lbfgs", "newton", "sgd"]
 Reduction = Literal["plain", "weighted"]
@@ -27,6 +36,8 @@ _NUMBERS: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "gamma": _FINITE,
     "tau": _FINITE,
     "alpha": _FINITE,
+    "shrinkage": ("a number from 0 to 1", lambda value: 0 <= value <= 1),
+    "scale": ("a finite number > 0", lambda value: 0 < value < math.inf),
     "seed": (
         "a whole number from 0 to 2^64 - 1",
         lambda value: isinstance(value, Integral) and 0 <= int(value) <= names.MAX_SEED,
@@ -54,7 +65,11 @@ class RectifySettings:
             there is one and else `train`.
         fit_views: which of its views.
         seed: of `sgd`'s batches and of the folds of tuning.
-        tau: of logit adjustment and of tau-norm.
+        tau: of logit adjustment and of tau-norm; of a whole head how much of the prior of its
+            rows it sheds, 0 for a plain probe.
+        free_bias: whether the ridge of a whole head leaves the bias out.
+        shrinkage: of gda's covariance; None chooses it on samples held out.
+        scale: of the logits of ncm and gda; None fits it on samples held out.
         keep_bias: whether tau-norm scales the head's bias with the rest or leaves it out.
         normalise: what is done to features before a whole head: nothing, every row brought to
             length 1, or every feature to mean 0 and deviation 1 / sqrt(D) over the rows fitted.
@@ -77,6 +92,9 @@ class RectifySettings:
     seed: int = 0
     tau: float = 1.0
     keep_bias: bool = False
+    free_bias: bool = False
+    shrinkage: float | None = None
+    scale: float | None = None
     normalise: Normalise = "none"
     sampling: Sampling = "instance"
     form: Literal["paper", "cvpods"] = "paper"
@@ -98,7 +116,7 @@ class RectifySettings:
             check_choice(option, getattr(self, option), choices)
         for option, (expected, holds) in _NUMBERS.items():
             value = getattr(self, option)
-            if value is None and option == "alpha":
+            if value is None and option in ("alpha", "shrinkage", "scale"):
                 continue
             if not (isinstance(value, Real) and holds(value)):
                 shown = value if isinstance(value, Real) else repr(value)

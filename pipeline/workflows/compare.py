@@ -39,6 +39,7 @@ from marr_pipeline.workflows.cached import (
 )
 from marr_pipeline.workflows.class_numbers import describe_distribution, split_population
 from marr_pipeline.workflows.probe import named, probe_record, with_probe
+from marr_pipeline.workflows.tuning import held_out_inputs, tuned_or_preset
 
 DOCUMENTS = ("config", "transforms")
 """Of a cache's records, those that say what was trained and how its views were made."""
@@ -353,11 +354,18 @@ def fit_and_score(
         settings = with_fit_split(cached, settings)
         inputs, lacking = fit_inputs(cached, settings)
         try:
-            fit = fit_rectifier(inputs, settings, dataset=dataset, progress=tell)
+            settings, tuned = tuned_or_preset(cached, inputs, settings, eval_split=split)
+            fit = fit_rectifier(
+                inputs,
+                settings,
+                dataset=dataset,
+                held_out=held_out_inputs(cached, settings, inputs.device),
+                progress=tell,
+            )
         except FitError as error:
             failed[key] = f"{cached.path}: {error}"
             continue
         scored[key] = rows.scored(fit, settings)
-        warnings[key] = (*lacking, *fit.warnings)
+        warnings[key] = (*lacking, *tuned, *fit.warnings)
     progress(len(keys), len(keys))
     return scored, warnings

@@ -54,7 +54,6 @@ class Extraction:
         is_new: whether it wrote the cache; False if that very cache was there already.
         num_rows: of all views of all splits.
         num_rows_kept: those that were there before, from a run that was stopped.
-        has_head: whether logits are known, or can be made.
         warnings: what the user should look at.
     """
 
@@ -62,7 +61,6 @@ class Extraction:
     is_new: bool
     num_rows: int
     num_rows_kept: int
-    has_head: bool
     warnings: tuple[str, ...] = ()
 
     def document(self) -> dict[str, Any]:
@@ -152,7 +150,6 @@ def extract(
         is_new=is_new,
         num_rows=writer.num_rows,
         num_rows_kept=num_rows_kept,
-        has_head=network.has_head,
         warnings=(*network.warnings, *looked),
     )
 

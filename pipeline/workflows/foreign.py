@@ -131,9 +131,8 @@ def published_network(
 
     Their head is taken for logits, which needs data of as many classes, and left out without.
     """
-    _refuse_training(request, "--pretrained")
-    if features_alone:
-        _refuse_prior(request)
+    where = "--pretrained"
+    _refuse_training(request, where)
     known = None if request.backbone is None else network_input(request.backbone)
     if request.backbone is None or known is None:
         raise ConfigError(
@@ -204,8 +203,11 @@ def _network(
 ) -> Network:
     """A network that another program has trained; `record` says where its weights came from."""
     said = request.prior_counts
-    if not has_head:
-        _refuse_prior(request)
+    if said is not None and not has_head:
+        raise ConfigError(
+            "--prior-counts: logits whose prior they tell expected, got features alone; leave "
+            "--prior-counts out"
+        )
     return Network(
         model=model,
         dataset=dataset,
@@ -225,15 +227,6 @@ def _network(
         warnings=tuple(warnings),
         has_head=has_head,
     )
-
-
-def _refuse_prior(request: PhaseOneRequest) -> None:
-    """Raise a ConfigError if the request tells the prior of logits that there are none of."""
-    if request.prior_counts is not None:
-        raise ConfigError(
-            "--prior-counts: logits whose prior they tell expected, got features alone; leave "
-            "--prior-counts out"
-        )
 
 
 def _refuse_training(request: PhaseOneRequest, where: str) -> None:

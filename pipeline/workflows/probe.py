@@ -40,10 +40,10 @@ def with_probe(cached: Cache) -> tuple[Cache, list[str]]:
     if cached.head is not None:
         return cached, []
     dataset = dataset_name(cached)
-    settings = preset_settings("default", method="balanced-softmax-head", dataset=dataset)
+    settings = preset_settings("default", method="head", dataset=dataset, tau=0.0)
     settings = with_fit_split(cached, settings)
     inputs, lacking = fit_inputs(cached, settings)
-    fit = fit_head(inputs, settings, FitContext(dataset=dataset))  # without its offset
+    fit = fit_head(inputs, settings, FitContext(dataset=dataset))
     assert isinstance(fit.rectifier, HeadRectifier)
     arrays = head_arrays(fit.rectifier)
     head = build_head(arrays, num_classes=cached.num_classes, where=str(cached.path))

@@ -1,9 +1,9 @@
 """Phase two joined: a cache through a fit to a rectifier, its metrics and its document."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
@@ -35,9 +35,17 @@ from marr_pipeline.workflows.cached import (
     opened,
     with_fit_split,
 )
+from marr_pipeline.workflows.center import read_center
 from marr_pipeline.workflows.last_look import last_look
-from marr_pipeline.workflows.tuning import describe_tuning, tune_on_cache
+from marr_pipeline.workflows.tuning import (
+    default_tuning,
+    describe_tuning,
+    held_out_inputs,
+    tune_on_cache,
+)
 
+LINES = ("tempered", "class-means", "gda")
+"""Centres known up to a scale, which has a ridge of its own."""
 SCORED = ("before", "logit_adjustment", "after")
 """Softmax, the baseline and the fit."""
 
@@ -93,9 +101,11 @@ class Rectification:
         """How the fit ended, in one line."""
         fit = self.fit
         if fit.loss is None:
-            return f"{fit.status}: nothing to fit"
+            found = ", ".join(f"{name} {value:.4g}" for name, value in fit.chosen.items())
+            return f"{fit.status}: {found or 'nothing to fit'}, {fit.seconds:.3f} s"
         if fit.gap_bound is None:
-            gap = f"no bound {'without a ridge' if self.settings.l2 == 0 else 'on this loss'}"
+            is_open = self.settings.l2 == 0 or self.settings.free_bias
+            gap = f"no bound {'without a ridge' if is_open else 'on this loss'}"
         else:
             gap = f"<= {fit.gap_bound:.1e}"
         return (
@@ -115,7 +125,7 @@ class Rectification:
             "gamma": settings.gamma,
             "l2": settings.l2,
             "center": settings.center,
-            "scale_l2": settings.scale_l2 if settings.center == "tempered" else None,
+            "scale_l2": settings.scale_l2 if settings.center in LINES else None,
             "reduction": settings.reduction,
             **fit.record(),
             "grad_norm": fit.gradient_norm,
@@ -143,11 +153,16 @@ def describe_settings(settings: RectifySettings) -> str:
         own = {name: getattr(settings, name) for name in method.own_settings}
         numbers = [f"{name} {value:g}" for name, value in own.items() if isinstance(value, float)]
         return ": ".join([settings.method, *numbers])
-    scale = f" (scale {settings.scale_l2:g})" if settings.center == "tempered" else ""
+    scale = f" (scale {settings.scale_l2:g})" if settings.center in LINES else ""
+    is_head = "normalise" in method.own_settings
+    unit = " of the rows' mean square" if is_head and settings.optimizer != "sgd" else ""
     return (
-        f"{settings.method} ({settings.preset}): gamma {settings.gamma:g}, l2 {settings.l2:g} to "
-        f"{settings.center}{scale}, {settings.reduction} mean, {settings.fit_split} "
+        f"{settings.method} ({settings.preset}): gamma {settings.gamma:g}, l2 {settings.l2:g}"
+        f"{unit} to {settings.center}{scale}, {settings.reduction} mean, {settings.fit_split} "
         f"{settings.fit_views} views"
+        + (f", features {settings.normalise}" if is_head else "")
+        + (f", tau {settings.tau:g}" if is_head and "tau" in method.own_settings else "")
+        + (", free bias" if settings.free_bias else "")
         + (f", {settings.sampling} sampling" if settings.sampling != "instance" else "")
         + (f", {settings.form} form" if "form" in method.own_settings else "")
     )
@@ -170,7 +185,8 @@ def rectify_cache(
     cache: CacheLike,
     settings: RectifySettings | None = None,
     *,
-    tune: TuningOptions | None = None,
+    tune: TuningOptions | Literal["method"] | None = "method",
+    center: Path | None = None,
     source: str | None = None,
     eval_split: str = "test",
     groups: str | None = None,
@@ -186,7 +202,9 @@ def rectify_cache(
     Args:
         cache: the cache.
         settings: what is minimised and how; None for the default preset.
-        tune: how to choose gamma, l2 and centre; None keeps those of the settings.
+        tune: how to choose gamma, l2 and centre; `method` as the method has it by default, None
+            keeps those of the settings.
+        center: the head or matrix that the settings' centre `file` is.
         source: `logits` or `features`; None takes the logits where there are some.
         eval_split: split that is scored; without it there are no metrics, and a warning.
         groups: cuts between the shot groups, as `parse_cuts` takes them.
@@ -207,7 +225,12 @@ def rectify_cache(
     """
     cached = opened(cache)
     settings = with_fit_split(cached, settings or resolve_settings(cached))
-    inputs, warnings = fit_inputs(cached, settings, source=source, device=resolve_device(device))
+    where = resolve_device(device)
+    inputs, warnings = fit_inputs(cached, settings, source=source, device=where)
+    if center is not None:
+        inputs = replace(inputs, center=read_center(center, inputs.num_classes))
+    if tune == "method":
+        tune = default_tuning(settings.method, {})
     resources = Resources(memory=memory, ranks=ranks)
     tuning = None
     if tune is not None:
@@ -231,9 +254,11 @@ def rectify_cache(
             "head_fingerprint": cached.head_fingerprint,
             **({} if cached.class_names is None else {"class_names": list(cached.class_names)}),
             **({"scores": cached.meta("scale")} if "scale" in cached.documents else {}),
+            **({} if center is None else {"center_file": str(center)}),
             "tuning": None if tuning is None else tuning.summary(),
             "versions": {"marr-pipeline": __version__, "torch": str(torch.__version__)},
         },
+        held_out=held_out_inputs(cached, settings, where),
         progress=progress,
         resources=resources,
     )

@@ -47,6 +47,7 @@ def _fit_options(cached: Cache, rectifier: Rectifier) -> list[str]:
     for name, expected in vars(usual).items():
         value = said.get(name, expected)
         if name not in ("method", "preset") and value not in (expected, None):
+            value = said.get("center_file", value) if name == "center" else value
             option = f"--{name.replace('_', '-')}"
             options += [option] if isinstance(expected, bool) else [option, str(value)]
     return options

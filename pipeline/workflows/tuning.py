@@ -6,15 +6,16 @@ from typing import Any
 import numpy as np
 import torch
 
-from marr_pipeline.cache import Cache, CachedSplit
-from marr_pipeline.errors import ConfigError, LeakError
+from marr_pipeline.cache import Cache, CachedSplit, ViewKind
+from marr_pipeline.errors import ConfigError, DataError, LeakError
 from marr_pipeline.progress import Progress, silent
 from marr_pipeline.rectify.inputs import FitInputs
+from marr_pipeline.rectify.methods import METHODS
 from marr_pipeline.rectify.rows.resources import UNLIMITED, Resources
 from marr_pipeline.rectify.settings import RectifySettings
 from marr_pipeline.rectify.tuning import TuningOptions, tune
 from marr_pipeline.rectify.tuning.choice import TUNED, Tuning
-from marr_pipeline.rectify.tuning.held_out import Score, sample_scores
+from marr_pipeline.rectify.tuning.held_out import Score, affine_rule, sample_scores
 from marr_pipeline.workflows.cached import is_imported, split_inputs
 
 MEMORISED = 0.95
@@ -26,6 +27,45 @@ def tuning_options(score: Score, given: Mapping[str, Any]) -> TuningOptions:
     """Options of a tuning that leaves alone whatever of its settings was given (is not None)."""
     fixed = frozenset(name for name in TUNED if given.get(name) is not None)
     return TuningOptions(score=score, fixed=fixed)
+
+
+def default_tuning(method: str, given: Mapping[str, Any]) -> TuningOptions | None:
+    """What is tuned unless a user says otherwise: a method's open strength, if it is not given."""
+    is_open = METHODS[method].is_tuned and given.get("l2") is None
+    return tuning_options("nll", given) if is_open else None
+
+
+def held_out_inputs(
+    cached: Cache, settings: RectifySettings, device: torch.device
+) -> FitInputs | None:
+    """The split `tune`, for a method in closed form that chooses its scale on samples held out.
+
+    None for other methods, where there is no such split, and where it is fitted itself.
+    """
+    is_chosen = "scale" in METHODS[settings.method].own_settings
+    if not is_chosen or "tune" not in cached.splits or settings.fit_split == "tune":
+        return None
+    _refuse_test(cached)
+    return _scored_inputs(cached, "tune", device)[0]
+
+
+def tuned_or_preset(
+    cached: Cache, inputs: FitInputs, settings: RectifySettings, *, eval_split: str
+) -> tuple[RectifySettings, list[str]]:
+    """The settings with their strength tuned where the method asks for it and the cache allows it.
+
+    Where it does not, a warning says why they are the preset's.
+    """
+    options = default_tuning(settings.method, {})
+    if options is None or settings.optimizer == "sgd":
+        return settings, []
+    try:
+        tuning, warnings = tune_on_cache(
+            cached, inputs, settings, options=options, eval_split=eval_split
+        )
+    except (LeakError, ConfigError, DataError) as error:
+        return settings, [f"not tuned, l2 is the preset's {settings.l2:g}: {error}"]
+    return tuning.chosen.settings, warnings
 
 
 def tune_on_cache(
@@ -65,21 +105,10 @@ def tune_on_cache(
             "--fit-split: a split other than the one that chooses expected with --tune auto, got "
             "tune; fit on train, or use --tune off"
         )
-    if {"tune", "test"} <= set(cached.splits) and _are_same(
-        cached.split("tune"), cached.split("test")
-    ):
-        raise LeakError(
-            f"{cached.path}: a tune split of other samples than the test split's expected, got the "
-            "same ones in both; settings chosen on it cannot be scored on test: use --tune off"
-        )
+    _refuse_test(cached)
     has_tune = "tune" in cached.splits
     split = cached.split("tune" if has_tune else settings.fit_split)
-    scored, warnings = split_inputs(
-        cached,
-        split=split.name,
-        views="clean" if "clean" in split.views else "all",
-        device=inputs.device,
-    )
+    scored, warnings = _scored_inputs(cached, split.name, inputs.device)
     tuning = tune(
         inputs,
         scored,
@@ -89,7 +118,7 @@ def tune_on_cache(
         progress=progress,
         resources=resources,
     )
-    if not has_tune:
+    if not has_tune and inputs.logits is not None:
         option = "import --tune" if is_imported(cached) else "extract --tune-fraction"
         warnings.append(
             f"tuned by cross-validation over split {split.name}, scores on rows that phase one "
@@ -116,12 +145,28 @@ def tune_on_cache(
     return tuning, warnings
 
 
+def _scored_inputs(cached: Cache, split: str, device: torch.device) -> tuple[FitInputs, list[str]]:
+    """The clean view of a split; all where none is clean."""
+    views: ViewKind = "clean" if "clean" in cached.split(split).views else "all"
+    return split_inputs(cached, split=split, views=views, device=device)
+
+
+def _refuse_test(cached: Cache) -> None:
+    """Raise a LeakError if what chooses is the test split under another name."""
+    if {"tune", "test"} <= set(cached.splits) and _are_same(
+        cached.split("tune"), cached.split("test")
+    ):
+        raise LeakError(
+            f"{cached.path}: a tune split of other samples than the test split's expected, got the "
+            "same ones in both; settings chosen on it cannot be scored on test: use --tune off"
+        )
+
+
 def _share_right(scored: FitInputs, resources: Resources) -> float:
     """Of the rows, block by block: those of features are never all made."""
     every, as_is = torch.arange(len(scored.labels)), torch.ones(scored.num_classes).double()
-    found = sample_scores(
-        scored, every, as_is, torch.zeros_like(as_is), "accuracy", memory=resources.memory
-    )
+    rule = affine_rule(scored, as_is, torch.zeros_like(as_is))
+    found = sample_scores(scored, every, rule, "accuracy", memory=resources.memory)
     return float(found.mean())
 
 

@@ -40,6 +40,46 @@ CHANGES: dict[str, str] = {
     "refuse.cache.*/commands/1/said/0": "`inspect` takes rectifiers too.",
     "*.safetensors/format_version": "1.1: heads for normalised features, priors.",
     "refuse.rectifier.bad-newer.*/commands/*/said/0": "The version expected is 1.1.",
+    **dict.fromkeys(
+        (f"*/header/{name}" for name in ("free_bias", "shrinkage", "scale")),
+        "Settings of whole heads and of heads in closed form.",
+    ),
+    **dict.fromkeys(
+        (
+            f"rectify.*.{case}/{field}"
+            for case in ("crt", "crt-lbfgs", "crt-clean", "crt-gamma")
+            for field in ("commands/0/*", "files/*")
+        ),
+        "The strength of a whole head is in units of the rows' mean square.",
+    ),
+    **dict.fromkeys(
+        (
+            f"rectify.*.{case}/{field}"
+            for case in ("balanced-softmax-head", "balanced-softmax-head-lbfgs")
+            for field in ("commands/0/*", "files/*")
+        ),
+        "The strength of a whole head is in units of the rows' mean square.",
+    ),
+    "*/tensors/log_prior": "A rectifier says which prior it stands for.",
+    **dict.fromkeys(
+        (f"compare.*/methods/{name}*" for name in ("crt", "balanced-softmax-head")),
+        "The strength of a whole head is in units of the rows' mean square.",
+    ),
+    **dict.fromkeys(
+        (f"compare.*/methods/{name}*" for name in ("head", "ncm", "gda")),
+        "Heads with a centre and heads in closed form are methods more.",
+    ),
+    **dict.fromkeys(
+        (f"compare.tail*/commands/0/{field}" for field in ("said", "said/*", "out/warnings*")),
+        "A whole head leaves classes without rows out, and says so.",
+    ),
+    "refuse.config.bad-top-key.toml/commands/0/said/0": "There are more options.",
+    "refuse.fit.center/commands/0/said/0": "There are more centres, and files.",
+    "refuse.config.bad-choice.toml/commands/0/said/0": "There are more centres, and files.",
+    "refuse.fit.crt-center/commands/0/said/0": "A whole head has centres.",
+    "refuse.sweep/commands/2/said/0": "There are more centres.",
+    "refuse.fit.tau-of-another/commands/0/said/0": "`head` has a tau too.",
+    "refuse.fit.*-tune/commands/0/said/0": "The strength of a whole head is tuned.",
     "*/header/normalise": "A head says what is done to its features first.",
     "*/commands/?/out/head/normalise": "A head may divide features by their norms.",
     "*/commands/*/out/probe": "Of features alone the references are a plain probe's.",

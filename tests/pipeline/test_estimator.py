@@ -18,6 +18,7 @@ from marr_pipeline import MarginRectifier
 from marr_pipeline.cache import open_cache
 from marr_pipeline.errors import ConfigError, DataError
 from marr_pipeline.rectify.rectifier_file import load_rectifier
+from marr_pipeline.workflows.rectify import rectify_cache, resolve_settings
 
 COLUMNS_ARE_CLASSES = "the columns of X are the classes, and this check has 3 classes in 2 columns"
 EXPECTED_FAILURES = dict.fromkeys(
@@ -359,3 +360,26 @@ def test_only_a_linear_layer_is_folded_into(rows):
     fitted = MarginRectifier().fit(*rows)
     with pytest.raises(DataError, match="fold: a linear layer expected, got Conv2d"):
         fitted.fold_(torch.nn.Conv2d(4, 4, 1))
+
+
+@pytest.mark.parametrize("method", ["head", "ncm", "gda"])
+def test_features_alone_give_what_the_command_gives(digits_cache, method, tmp_path):
+    cached = open_cache(digits_cache)
+    train = cached.split("train")
+    features = train.features[train.clean_view]
+    fitted = MarginRectifier(method).fit(None, train.labels, features=features)
+    options = resolve_settings(digits_cache, "default", {"method": method, "fit_views": "clean"})
+    result = rectify_cache(digits_cache, options, output=tmp_path / "head.safetensors")
+    stored = load_rectifier(tmp_path / "head.safetensors")
+    for name, tensor in stored.tensors().items():
+        torch.testing.assert_close(fitted.rectifier_.tensors()[name], tensor, rtol=0, atol=1e-9)
+    assert stored.normalise == fitted.rectifier_.normalise
+    assert (result.tuning is None) == (fitted.tuning_ is None) == (method != "head")
+    test = cached.split("test")
+    rows = torch.from_numpy(test.features[test.clean_view].copy())
+    found = fitted.predict(None, features=rows)
+    accuracy = (found.numpy() == test.labels).mean()
+    assert accuracy == pytest.approx(result.metrics["after"].overall, abs=1e-9)
+    assert fitted.predict_proba(None, features=rows).shape == (len(rows), cached.num_classes)
+    with pytest.raises(DataError, match="X: logits expected, or None with features"):
+        MarginRectifier(method).fit(None, train.labels)

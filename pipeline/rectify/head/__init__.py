@@ -36,14 +36,16 @@ from marr_pipeline.device import fast_precision
 from marr_pipeline.optim.ridge import Ridge
 from marr_pipeline.optim.solvable import Evaluation, Point
 from marr_pipeline.progress import Progress, silent
-from marr_pipeline.rectify.inputs import FitInputs
 from marr_pipeline.rectify.problem import Problem
 from marr_pipeline.rectify.rows.blocks import BLOCK_BYTES, cut
 from marr_pipeline.rectify.rows.resources import UNLIMITED, Resources
 from marr_pipeline.rectify.rows.source import FeatureLogits, FeatureRows
 from marr_pipeline.rectify.rows.weighted_rows import WeightedRows
-from marr_pipeline.rectify.settings import RectifySettings, Reduction, Sampling
+from marr_pipeline.rectify.settings import Reduction
 
+LEFT_OUT = -1e4
+"""Offset of a class that has no part in the softmax: its probability is 0 in float32 and float64,
+and its own rows, which must have no weight, keep a finite loss."""
 MIN_BLOCK_ROWS = 256
 """A product of fewer rows mostly waits for the head to come from memory."""
 KEPT_BYTES = 2**30
@@ -78,7 +80,7 @@ class HeadCrossEntropy(WeightedRows):
         # Chunks and reading ahead go by the logits that a pass makes, whatever head makes them.
         no_head = torch.zeros(1).expand(len(class_weights), self.num_features)
         super().__init__(
-            FeatureLogits(features=rows.features[None], weight=no_head),
+            FeatureLogits(features=rows, weight=no_head),
             labels,
             class_weights,
             reduction=reduction,
@@ -93,8 +95,9 @@ class HeadCrossEntropy(WeightedRows):
 
     @property
     def offset_range(self) -> float:
-        """Largest difference between two classes' offsets."""
-        return float(self._offset.max() - self._offset.min())
+        """Largest difference between the offsets of two classes that are not left out."""
+        taken = self._offset[self._offset > 0.5 * LEFT_OUT]
+        return float(taken.max() - taken.min())
 
     @property
     def keeps_probabilities(self) -> bool:
@@ -339,35 +342,3 @@ class HeadProblem(Problem[HeadCrossEntropy]):
 
     def _is_separated(self, theta: Tensor) -> bool:
         return self.loss.is_separated(self.head(theta))
-
-
-def build_head_problem(
-    inputs: FitInputs,
-    settings: RectifySettings,
-    *,
-    offset: Tensor | None = None,
-    sampling: Sampling = "instance",
-    resources: Resources = UNLIMITED,
-    progress: Progress = silent,
-) -> HeadProblem:
-    """F of the settings over all rows of the inputs, with its ridge to a head of zeros.
-
-    Rows that are stored in another form than passes take them in are held in that form, where
-    they fit into the spare memory; a bound on memory then has that much less for buffers.
-
-    For `offset` see `HeadCrossEntropy`, for the others `affine.build_problem`.
-
-    Raises:
-        DataError: the inputs have no features.
-    """
-    features = FeatureRows(inputs.feature_rows(settings.method), unit=settings.normalise == "unit")
-    rows = features.held(resources.spare_bytes(features.device))
-    if rows is not features:
-        resources = resources.without(rows.features.nbytes)
-    weights, reduction = inputs.loss_weights(settings, sampling)
-    labels = inputs.labels.repeat(inputs.num_views)
-    loss = HeadCrossEntropy(
-        rows, labels, weights, reduction=reduction, offset=offset, resources=resources
-    )
-    center = torch.zeros(len(weights) * (features.num_features + 1), dtype=torch.float64)
-    return HeadProblem(loss, Ridge(l2=settings.l2, center=center), progress=progress)

@@ -12,6 +12,7 @@ Between passes all is done by one thread, so that no bit depends on how many the
 
 from collections.abc import Iterator
 
+import torch
 from torch import Tensor
 
 from marr_pipeline.optim.lbfgs import descend
@@ -81,7 +82,7 @@ def _descend_newton(
             -point.gradient,
             accuracy=ACCURACY,
             max_products=MAX_PRODUCTS,
-            least_curvature=0.5 * problem.ridge.l2,
+            least_curvature=0.5 * problem.ridge.least_curvature,
             precondition=blocks.finer(point),
         )
 
@@ -123,11 +124,13 @@ class _Blocks:
         """The inverse at theta (P,), from one pass over the few rows."""
         self._few.count_pass()
         curvature = self._few.loss.curvature(self._few.head(theta))
-        return class_preconditioner(*self._whole.loss.moment, curvature, l2=self._whole.ridge.l2)
+        ridge = self._whole.ridge
+        held = None if ridge.held is None else self._whole.head(ridge.held)[0]
+        return class_preconditioner(*self._whole.loss.moment, curvature, l2=ridge.l2, held=held)
 
 
 def class_preconditioner(
-    spread: Tensor, basis: Tensor, curvature: Tensor, *, l2: float
+    spread: Tensor, basis: Tensor, curvature: Tensor, *, l2: float, held: Tensor | None = None
 ) -> Preconditioner:
     """A rough inverse of a whole head's Hessian: the block of each class on its own.
 
@@ -149,6 +152,8 @@ def class_preconditioner(
         basis: (D, D) its eigenvectors, one a column.
         curvature: (K,) r.
         l2: strength of the ridge.
+        held: (D,) bool, what the ridge holds; None for all. What all classes share of the rest
+            changes nothing and stays.
 
     Returns:
         What takes a gradient (K D,) float64 on the CPU.
@@ -164,7 +169,7 @@ def class_preconditioner(
         step = (scaled @ basis.T).cpu().double()
         step -= step.mean(0)
         if l2 > 0:
-            step += common / l2
+            step += common / l2 if held is None else torch.where(held, common / l2, 0.0)
         return step.flatten()
 
     return solve

@@ -15,8 +15,9 @@ from marr_pipeline.rectify.methods.affine import (
     TEMPERATURE,
     VECTOR_SCALING,
 )
+from marr_pipeline.rectify.methods.centroids import GDA, NCM
 from marr_pipeline.rectify.methods.disalign import DISALIGN
-from marr_pipeline.rectify.methods.heads import BALANCED_SOFTMAX_HEAD, CRT
+from marr_pipeline.rectify.methods.heads import BALANCED_SOFTMAX_HEAD, CRT, HEAD
 from marr_pipeline.rectify.methods.tde import TDE
 
 METHODS: dict[str, Method] = {
@@ -31,6 +32,9 @@ METHODS: dict[str, Method] = {
     "marr": MARR,
     "crt": CRT,
     "balanced-softmax-head": BALANCED_SOFTMAX_HEAD,
+    "head": HEAD,
+    "ncm": NCM,
+    "gda": GDA,
     "disalign": DISALIGN,
     "tde": TDE,
 }

@@ -5,6 +5,7 @@ by block, so that nothing of size (R, K) is ever made.
 """
 
 import ctypes
+import math
 import mmap
 from abc import ABC, abstractmethod
 
@@ -100,28 +101,33 @@ class FeatureRows:
 
     Args:
         features: (R, D) float16, float32 or float64, on any device, never copied whole.
+        picked: (R,) int64, to take these rows of the features alone; None for all.
         mean: (D,), or None to leave the features as they are.
         inverse_deviation: (D,), with `mean`.
         unit: whether every row is brought to length 1; one of zeros stays.
+
+    Attributes:
+        precision: in which it is worked out.
     """
 
     def __init__(
         self,
         features: Tensor,
         *,
+        picked: Tensor | None = None,
         mean: Tensor | None = None,
         inverse_deviation: Tensor | None = None,
         unit: bool = False,
     ) -> None:
         self.features, self.unit = features, unit
-        self.num_rows, self.num_features = features.shape
         self.device = features.device
-        self._precision = torch.promote_types(features.dtype, torch.float32)
-        self.mean = None if mean is None else mean.to(self.device, self._precision)
+        self.picked = None if picked is None else picked.to(self.device)
+        self.num_rows = len(features if picked is None else picked)
+        self.num_features = features.shape[1]
+        self.precision = torch.promote_types(features.dtype, torch.float32)
+        self.mean = None if mean is None else mean.to(self.device, self.precision)
         self.inverse_deviation = (
-            None
-            if inverse_deviation is None
-            else inverse_deviation.to(self.device, self._precision)
+            None if inverse_deviation is None else inverse_deviation.to(self.device, self.precision)
         )
 
     def block(self, rows: slice | Tensor, dtype: torch.dtype | None = None) -> Tensor:
@@ -129,14 +135,14 @@ class FeatureRows:
 
         What is stored in just that way is returned itself.
         """
-        taken = self.features[rows]
+        taken = self.features[rows if self.picked is None else self.picked[rows]]
         if self.mean is not None or self.unit:
-            taken = taken.to(self._precision)
+            taken = taken.to(self.precision)
         if self.mean is not None and self.inverse_deviation is not None:
             taken = (taken - self.mean).mul_(self.inverse_deviation)
         if self.unit:
             taken = unit_rows(taken)
-        return taken.to(dtype or self._precision)
+        return taken.to(dtype or self.precision)
 
     def take(self, rows: Tensor) -> "FeatureRows":
         """Some rows (B,) int64, in new memory and normalised for good."""
@@ -147,11 +153,13 @@ class FeatureRows:
 
         In a dtype; None for their own precision.
         """
-        dtype = dtype or self._precision
-        is_stored = self.mean is None and not self.unit and self.features.dtype == dtype
-        if is_stored or self.features.numel() * dtype.itemsize > most_bytes:
+        dtype = dtype or self.precision
+        is_as_stored = self.mean is None and self.picked is None and not self.unit
+        shape = (self.num_rows, self.num_features)
+        is_there = is_as_stored and self.features.dtype == dtype
+        if is_there or math.prod(shape) * dtype.itemsize > most_bytes:
             return self
-        kept = self.features.new_empty(self.features.shape, dtype=dtype)
+        kept = self.features.new_empty(shape, dtype=dtype)
         for start in range(0, self.num_rows, HELD_ROWS):
             rows = slice(start, start + HELD_ROWS)
             kept[rows] = self.block(rows, dtype)
@@ -159,7 +167,8 @@ class FeatureRows:
 
     def ahead(self, rows: slice) -> None:
         """Rows that will be asked for soon; returns at once."""
-        ask_for_pages(self.features, rows)
+        if self.picked is None:
+            ask_for_pages(self.features, rows)
 
 
 def unit_rows(features: Tensor) -> Tensor:
@@ -174,7 +183,7 @@ class FeatureLogits(Rows):
     of the same rows has the same bits whatever it is written into.
 
     Args:
-        features: (V, N, D) float16 or float32.
+        features: (V, N, D) float16 or float32, or rows of one view.
         weight: (K, D) of the head.
         bias: (K,) of the head, or None.
         unit: whether the head takes features of length 1.
@@ -189,21 +198,27 @@ class FeatureLogits(Rows):
     def __init__(
         self,
         *,
-        features: Tensor,
+        features: Tensor | FeatureRows,
         weight: Tensor,
         bias: Tensor | None = None,
         unit: bool = False,
     ) -> None:
         self.device = features.device
-        self.features = features
+        if isinstance(features, Tensor):
+            self.features, rows = features, FeatureRows(features.flatten(0, 1), unit=unit)
+        else:
+            self.features, rows = features.features[None], features
+        self._rows = rows
         self.weight = weight.to(self.device, torch.float32)
         self.bias = None if bias is None else bias.to(self.device, torch.float32)
-        self._rows = FeatureRows(features.flatten(0, 1), unit=unit)
         self.num_rows, self.num_classes = self._rows.num_rows, len(weight)
-        self.shape = torch.Size((*features.shape[:2], self.num_classes))
+        views = len(self.features)
+        self.shape = torch.Size((views, self.num_rows // views, self.num_classes))
 
     def first_views(self, count: int) -> "FeatureLogits":
         """Those of the first views alone, without a copy."""
+        if len(self.features) == 1:
+            return self
         return FeatureLogits(
             features=self.features[:count],
             weight=self.weight,
@@ -213,7 +228,7 @@ class FeatureLogits(Rows):
 
     def block_bytes(self, num_rows: int) -> int:
         """The features of the rows in float32, and their product before it is converted."""
-        return num_rows * 4 * (self.features.shape[2] + self.num_classes)
+        return num_rows * 4 * (self._rows.num_features + self.num_classes)
 
     def block(self, rows: slice, *, into: Tensor | None = None) -> Tensor:
         """See `Rows.block`."""

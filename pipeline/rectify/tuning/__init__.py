@@ -1,4 +1,6 @@
-"""gamma, the ridge and its centre, chosen on samples that the fit has not seen.
+"""Settings of a fit, chosen on samples that it has not seen: gamma, the ridge and its centre.
+
+Of a whole head it is the strength of its ridge alone, fitted from the strongest to the weakest.
 
 Every point of a grid is fitted on a training part and scored on held-out samples: on a split that
 phase one never saw, or, where there is none, on each fold of the fitted split in turn. Held-out
@@ -11,7 +13,7 @@ confidence, which the ridge and its centre change more than they change the rank
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -22,16 +24,26 @@ from marr_pipeline.rectify.affine import AffineFamily, AffineProblem, build_ridg
 from marr_pipeline.rectify.inputs import FitInputs, class_weights
 from marr_pipeline.rectify.methods import METHODS
 from marr_pipeline.rectify.objective import WeightedCrossEntropy
+from marr_pipeline.rectify.rows.folds import stratified_folds
 from marr_pipeline.rectify.rows.resources import UNLIMITED, Resources
 from marr_pipeline.rectify.rows.source import PickedRows, StoredLogits
 from marr_pipeline.rectify.settings import RectifySettings
 from marr_pipeline.rectify.thinned import minimize_lbfgs
-from marr_pipeline.rectify.tuning.choice import TUNED, Source, Tuning, choose, tuning_grid
+from marr_pipeline.rectify.tuning.choice import (
+    TUNED,
+    Source,
+    Tuning,
+    choose,
+    strength_grid,
+    tuning_grid,
+)
 from marr_pipeline.rectify.tuning.held_out import (
     BalancedScores,
+    Rule,
     Score,
+    affine_rule,
+    head_rule,
     sample_scores,
-    stratified_folds,
 )
 
 TOLERANCE = 1e-6
@@ -112,16 +124,18 @@ def tune(
         FitError: the loss ran out of finite numbers.
     """
     method = METHODS[settings.method]
-    make_family = method.family
-    if make_family is None:
+    family = None if method.family is None else method.family(inputs.weight_norm)
+    if family is not None:
+        has_shift = family.shift_unit is not None
+        grid = tuning_grid(settings, fixed=options.fixed, has_shift=has_shift)
+    elif method.path is not None:
+        grid = strength_grid(settings, fixed=options.fixed)
+    else:
         lack = "nothing to tune" if not method.is_fitted else "more than scales and shifts to fit"
         raise ConfigError(
-            f"--tune: a method that fits scales and shifts expected, got {settings.method}, which "
-            f"has {lack}; use --tune off"
+            f"--tune: a method that fits scales and shifts or a whole head expected, got "
+            f"{settings.method}, which has {lack}; use --tune off"
         )
-    family = make_family(inputs.weight_norm)
-    has_shift = family.shift_unit is not None
-    grid = tuning_grid(settings, fixed=options.fixed, has_shift=has_shift)
     start = grid.index(settings)
     pooled = BalancedScores(num_rules=len(grid), num_classes=inputs.num_classes, reference=start)
     if source == "tune":
@@ -135,9 +149,17 @@ def tune(
             for rank in (resources.ranks.rank, resources.ranks.rank + 1)
         )
         samples, scores = part.held_out[begin:end], []
-        for scale, shift in _grid_fits(inputs, part, family, grid, resources):
+        rules: Iterator[Rule]
+        if family is not None:
+            fits = _grid_fits(inputs, part, family, grid, resources)
+            rules = (affine_rule(scored, *fit) for fit in fits)
+        else:
+            assert method.path is not None
+            kept = replace(inputs, class_counts=part.class_counts)
+            rules = (head_rule(scored, h) for h in method.path(kept, grid, part.rows, resources))
+        for rule in rules:
             scores.append(
-                sample_scores(scored, samples, scale, shift, options.score, memory=resources.memory)
+                sample_scores(scored, samples, rule, options.score, memory=resources.memory)
             )
             progress(index * len(grid) + len(scores), len(rounds) * len(grid))
         pooled.add(scored.labels[samples], torch.stack(scores))

@@ -6,9 +6,10 @@ by more than one standard error of the difference: among 90 points one is always
 
 from collections.abc import Collection
 from dataclasses import dataclass, replace
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
-from marr_pipeline.rectify.settings import Center, RectifySettings
+from marr_pipeline.names import AFFINE_CENTERS
+from marr_pipeline.rectify.settings import RectifySettings
 from marr_pipeline.rectify.tuning.held_out import BalancedScores, Score
 
 Source = Literal["tune", "cross-validation"]
@@ -23,6 +24,10 @@ L2S = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
 """From a fifth of the paper's 5e-4 to what leaves logit adjustment's ranking alone."""
 
 
+HEAD_L2S = (1e-3, 3e-4, 1e-4, 3e-5, 1e-5, 3e-6, 1e-6)
+"""Of a whole head, in units of the rows' mean square."""
+
+
 def tuning_grid(
     settings: RectifySettings, *, fixed: Collection[str], has_shift: bool
 ) -> tuple[RectifySettings, ...]:
@@ -34,7 +39,7 @@ def tuning_grid(
         has_shift: whether the method has shifts; without them a ridge to logit adjustment is
             one to the identity.
     """
-    centers: tuple[Center, ...] = get_args(Center) if has_shift else ("zero", "identity")
+    centers = AFFINE_CENTERS if has_shift else ("zero", "identity")
     tried: dict[str, tuple[Any, ...]] = {"gamma": GAMMAS, "l2": L2S, "center": centers}
     for name in TUNED:
         own = getattr(settings, name)
@@ -45,6 +50,14 @@ def tuning_grid(
         for center in tried["center"]
         for l2 in sorted(tried["l2"])
     )
+
+
+def strength_grid(
+    settings: RectifySettings, *, fixed: Collection[str]
+) -> tuple[RectifySettings, ...]:
+    """The settings with every strength of a whole head's ridge tried, the strongest first."""
+    tried = {settings.l2} if "l2" in fixed else {settings.l2, *HEAD_L2S}
+    return tuple(replace(settings, l2=l2) for l2 in sorted(tried, reverse=True))
 
 
 @dataclass(frozen=True, kw_only=True)

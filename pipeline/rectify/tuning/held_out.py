@@ -1,21 +1,12 @@
-"""Samples held out: folds that classes with one to five samples survive, and scores of them.
+"""Scores of samples held out, in which every class counts alike.
 
-N samples, K classes, F folds. Samples are dealt, not rows: all views of a sample lie in one fold,
-since they show the same image. Each class is dealt on its own, so that
-
-- a class with F samples or more has some in every fold, evenly to within one;
-- a class with 2..F-1 samples has each of them in another fold, so that it is held out as often as
-  it has samples and is in every training part;
-- the only sample of a class is never held out: a fit that has not seen a class cannot be asked
-  for it.
-
-In a balanced score every class counts alike, whatever its number of samples. P rules (scale, shift)
-are compared. With s_i the score of sample i and n_j the scored samples of class j, over the C
-classes that have any,
+N samples, K classes, P rules, each from rows to logits. With s_i the score of sample i and n_j the
+scored samples of class j, over the C classes that have any,
 
     balanced score  = (1/C) sum_j (1/n_j) sum_{i: y_i = j} s_i.
 """
 
+from collections.abc import Callable
 from typing import Literal
 
 import torch
@@ -23,60 +14,56 @@ from torch import Tensor
 
 from marr_pipeline.distributed import Ranks
 from marr_pipeline.rectify.inputs import FitInputs
-from marr_pipeline.rectify.rectifier import affine_logits
-from marr_pipeline.rectify.rows.thinning import class_positions
+from marr_pipeline.rectify.rectifier import HeadRectifier, affine_logits
+from marr_pipeline.rectify.rows.source import FeatureRows
 
 Score = Literal["nll", "accuracy"]
+
+Rule = Callable[[Tensor], Tensor]
+"""Numbers (B,) int64 of rows to their logits (B, K) float64, for balanced classes."""
 
 BLOCK_LOGITS = 2**22
 """Logits scored at a time: 32 MiB in float64."""
 LOGIT_BYTES = 32
 """What one of them takes, with what is made of it."""
-NEVER_HELD_OUT = -1
 
 
-def stratified_folds(labels: Tensor, *, num_folds: int, seed: int) -> Tensor:
-    """The fold that holds each sample out.
+def affine_rule(held_out: FitInputs, scale: Tensor, shift: Tensor) -> Rule:
+    """Logits of the rows under scale (K,) and shift (K,)."""
+    source, _ = held_out.source()
+    scale, shift = scale.to(source.device), shift.to(source.device)
+    return lambda rows: affine_logits(source.take(rows).double(), scale, shift)
 
-    Args:
-        labels: (N,) int64 classes.
-        num_folds: at most so many; there are no more than the largest class has samples, so
-            that none is empty.
-        seed: of the deal.
 
-    Returns:
-        (N,) int64 in 0..F-1, or `NEVER_HELD_OUT` for the only sample of its class.
-    """
-    generator = torch.Generator().manual_seed(seed)
-    class_sizes = torch.bincount(labels)
-    num_folds = min(num_folds, int(class_sizes.max()))
-    shuffled = torch.randperm(len(labels), generator=generator)
-    dealt = labels[shuffled]
-    # A class is dealt to the folds in an order of its own: else the first folds would get every
-    # class with two samples and the last ones none.
-    deal = torch.rand((len(class_sizes), num_folds), generator=generator).argsort(1)
-    folds = torch.empty_like(labels)
-    folds[shuffled] = deal[dealt, class_positions(dealt) % num_folds]
-    folds[class_sizes[labels] == 1] = NEVER_HELD_OUT
-    return folds
+def head_rule(held_out: FitInputs, head: HeadRectifier) -> Rule:
+    """Logits of the rows under a whole head, less the prior that they stand for; in float32."""
+    features = held_out.feature_rows("a whole head")
+    rows = FeatureRows(features, unit=head.normalise == "unit")
+    weight = head.weight.to(rows.device, torch.float32)
+    bias = head.bias if head.log_prior is None else head.bias - head.log_prior
+    bias = bias.to(weight)
+
+    def logits(of: Tensor) -> Tensor:
+        block = rows.block(of.to(rows.device), torch.float32)
+        return torch.addmm(bias, block, weight.T).double()
+
+    return logits
 
 
 def sample_scores(
     held_out: FitInputs,
     samples: Tensor,
-    scale: Tensor,
-    shift: Tensor,
+    rule: Rule,
     score: Score,
     *,
     memory: int | None = None,
 ) -> Tensor:
-    """Score of some samples (N,) int64 under scale (K,) and shift (K,), the mean over their views.
+    """Score of some samples (N,) int64 under a rule, the mean over their views.
 
     Args:
         held_out: the rows, of which a block at a time is made.
         samples: their numbers.
-        scale: of the rule.
-        shift: of the rule.
+        rule: from rows to logits.
         score: `nll`, the negative logarithm of the label's probability, or `accuracy`, 1 where the
             largest rectified logit is the label's (the first of equals) and else 0.
         memory: bytes that a block may take; None for 32 MiB of logits.
@@ -84,16 +71,15 @@ def sample_scores(
     Returns:
         (N,) float64.
     """
-    source, labels = held_out.source()
-    scale, shift = scale.to(source.device), shift.to(source.device)
+    labels = held_out.labels.repeat(held_out.num_views)
     most = BLOCK_LOGITS if memory is None else min(BLOCK_LOGITS, memory // LOGIT_BYTES)
     views = torch.arange(held_out.num_views)[:, None] * len(held_out.labels)
     scores = torch.empty(len(samples), dtype=torch.float64)
     step = max(1, most // (held_out.num_classes * held_out.num_views))
     for start in range(0, len(samples), step):
         rows = (views + samples[start : start + step]).flatten()
-        rectified = affine_logits(source.take(rows).double(), scale, shift)
-        own = labels[rows, None].to(source.device)
+        rectified = rule(rows)
+        own = labels[rows, None].to(rectified.device)
         if score == "nll":
             found = rectified.logsumexp(1) - rectified.gather(1, own)[:, 0]
         else:

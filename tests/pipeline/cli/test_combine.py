@@ -237,28 +237,3 @@ def test_the_python_face_and_a_process_of_its_own_agree(caches, tmp_path):
     assert document["fingerprint"] == done.fingerprint
     one, two = open_cache(tmp_path / "a_b.h5"), open_cache(tmp_path / "again.h5")
     np.testing.assert_array_equal(one.split("test").logits, two.split("test").logits)
-
-
-def test_logits_that_a_head_makes_of_features_are_added_as_stored_ones(run, tmp_path):
-    paths = []
-    for seed in (1, 2):
-        rng = np.random.default_rng(seed)
-        weight, bias = rng.normal(size=(K, 3)).astype(np.float32), np.zeros(K, np.float32)
-        arrays = {
-            name: SplitArrays(
-                logits=None,
-                labels=labels_of(name),
-                features=rng.normal(size=(1, SIZES[name], 3)).astype(np.float32),
-            )
-            for name in SIZES
-        }
-        paths.append(tmp_path / f"{seed}.h5")
-        head = Head.from_linear(weight, bias, prior_counts=np.ones(K))
-        write_splits(paths[-1], arrays, class_counts=COUNTS, head=head, num_classes=K)
-    done = run("combine", *paths, "--weights", "2,1", "-o", tmp_path / "c.h5", "--json")
-    assert done.code == 0, done.err
-    assert done.document["warnings"] == []
-    made = [open_cache(path) for path in paths]
-    one, two = (each.split("test").features[0] @ each.head.weight.T for each in made)
-    combined = open_cache(tmp_path / "c.h5").split("test").logits[0]
-    np.testing.assert_allclose(combined, 2 * one + two + 3 * np.log(K), rtol=1e-5, atol=1e-5)

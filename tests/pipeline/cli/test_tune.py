@@ -83,7 +83,9 @@ def test_memorised_rows_are_named_as_such(run, plain_cache, make_cache):
 
 def test_the_whole_grid_is_tried_and_the_chosen_point_is_fitted(run, held_out_cache):
     document = run("rectify", held_out_cache, "--tune", "auto", "--json").document
-    assert len(document["tuning"]["grid"]) == len(GAMMAS) * len({*L2S, 3.0}) * len(names.CENTERS)
+    assert len(document["tuning"]["grid"]) == len(GAMMAS) * len({*L2S, 3.0}) * len(
+        names.AFFINE_CENTERS
+    )
     chosen = dict(document["tuning"]["chosen"])
     score = chosen.pop("score")
     assert chosen == {key: document[key] for key in ("gamma", "l2", "center")}
@@ -100,7 +102,7 @@ def test_what_is_given_in_a_configuration_file_is_kept_too(run, plain_cache, tmp
     document = run("rectify", plain_cache, "--config", config, "--json").document
     grid = document["tuning"]["grid"]
     assert {(point["gamma"], point["l2"]) for point in grid} == {(0.3, 0.02)}
-    assert {point["center"] for point in grid} == set(names.CENTERS)
+    assert {point["center"] for point in grid} == set(names.AFFINE_CENTERS)
 
 
 def test_the_rectifier_remembers_its_tuning(run, held_out_cache, tmp_path):

@@ -8,7 +8,7 @@ from problems import make_head_inputs
 
 from marr_pipeline.optim.newton import conjugate_gradients
 from marr_pipeline.rectify.fit import preset_settings
-from marr_pipeline.rectify.head import build_head_problem
+from marr_pipeline.rectify.head.frame import build_head_problem
 from marr_pipeline.rectify.head.solve import class_preconditioner
 
 K, D, L2 = 6, 5, 1e-3
@@ -70,7 +70,8 @@ def test_it_saves_conjugate_gradients_most_of_their_products():
     inputs = make_head_inputs(num_classes=K, num_features=D - 1, num_samples=600)
     spread = torch.tensor([3.0, 1.0, 0.3, 0.1])
     inputs = replace(inputs, features=inputs.features * spread)
-    problem = build_head_problem(inputs, preset_settings("default", method="crt", l2=L2))
+    unit = float(inputs.features.double().square().sum(-1).mean())
+    problem = build_head_problem(inputs, preset_settings("default", method="crt", l2=L2 / unit))
     theta = gradient_of()
     theta = (theta - theta.mean(0)).flatten()
     product = problem.hessian_operator(theta)
@@ -89,5 +90,5 @@ def test_it_saves_conjugate_gradients_most_of_their_products():
         )
         return problem.passes - before
 
-    inverse = class_preconditioner(*problem.loss.moment, curvature, l2=L2)
+    inverse = class_preconditioner(*problem.loss.moment, curvature, l2=problem.ridge.l2)
     assert products_to_solve(inverse) < 0.6 * products_to_solve(None)

@@ -9,12 +9,12 @@ from problems import make_inputs
 from scipy.special import log_softmax
 
 from marr_pipeline.rectify.inputs import FitInputs
+from marr_pipeline.rectify.rows.folds import NEVER_HELD_OUT, stratified_folds
 from marr_pipeline.rectify.tuning import held_out
 from marr_pipeline.rectify.tuning.held_out import (
-    NEVER_HELD_OUT,
     BalancedScores,
+    affine_rule,
     sample_scores,
-    stratified_folds,
 )
 
 labels_strategy = st.lists(st.integers(0, 6), min_size=1, max_size=60).map(torch.tensor)
@@ -23,7 +23,7 @@ deals = given(labels_strategy, st.integers(2, 6), st.integers(0, 99))
 
 def scores_of(inputs, scale, shift, score):
     every = torch.arange(len(inputs.labels))
-    return sample_scores(inputs, every, scale, shift, score)
+    return sample_scores(inputs, every, affine_rule(inputs, scale, shift), score)
 
 
 def pool(labels, scores, num_classes, reference=0, parts=1):

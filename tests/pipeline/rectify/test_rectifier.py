@@ -120,7 +120,7 @@ def save_damaged(path, *, header=None, **tensors):
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        ({"header": {"format_version": None}}, "format version 1.0 expected, got none"),
+        ({"header": {"format_version": None}}, "format version 1.1 expected, got none"),
         ({"header": {"method": None}}, "the name of its method expected in the header, got None"),
         ({"header": {"method": "3"}}, "the name of its method expected in the header, got 3"),
         ({"header": {"gamma": "{"}}, "JSON expected under gamma in the header, got '{'"),

@@ -12,12 +12,12 @@ from marr_pipeline.errors import ConfigError, DataError
 from marr_pipeline.rectify import tuning as tuning_module
 from marr_pipeline.rectify.fit import fit_rectifier
 from marr_pipeline.rectify.inputs import FitInputs
+from marr_pipeline.rectify.rows.folds import stratified_folds
 from marr_pipeline.rectify.rows.resources import Resources
 from marr_pipeline.rectify.rows.source import FeatureLogits
 from marr_pipeline.rectify.settings import RectifySettings
 from marr_pipeline.rectify.tuning import TuningOptions, tune
 from marr_pipeline.rectify.tuning.choice import GAMMAS, tuning_grid
-from marr_pipeline.rectify.tuning.held_out import stratified_folds
 
 cross_validate = partial(tune, source="cross-validation")
 tune_on_split = partial(tune, source="tune")
@@ -70,7 +70,7 @@ def test_scores_and_choice_are_those_of_an_independent_recomputation(inputs, sco
         for scored in tuning.grid
     }
     expected = {point: class_means(*found).mean() for point, found in held_out.items()}
-    assert len(expected) == len(GAMMAS) * len(names.CENTERS)
+    assert len(expected) == len(GAMMAS) * len(names.AFFINE_CENTERS)
     tolerance = {"nll": 2e-3, "accuracy": 1e-9}[score]
     for scored in tuning.grid:
         assert scored.score == pytest.approx(expected[scored.settings], abs=tolerance)
