@@ -5,6 +5,9 @@ h = mu_y + N(0, I_D), and a head that is Bayes' rule under the training prior,
 z_k = mu_k . h - |mu_k|^2 / 2 + log prior_k, but for a gain that shrinks from head to tail as the
 weight norms of long-tailed training do (paper, section 3). So logits carry label and prior,
 overlap, and rectification has both a scale and a shift to repair.
+
+A network's own features are not round: with `decay` a the j-th, j = 1, ..., D, is divided by
+j^(a/2), and the head is made for that, which leaves the logits as they are.
 """
 
 import math
@@ -38,6 +41,7 @@ class SyntheticRows:
         imbalance_ratio: largest over smallest class count, of an exponential profile.
         num_features: D.
         seed: of every draw.
+        decay: a of the module's docstring; 1 is about a pretrained network's.
     """
 
     num_samples: int
@@ -45,6 +49,7 @@ class SyntheticRows:
     imbalance_ratio: float = 100.0
     num_features: int = 64
     seed: int = 0
+    decay: float = 0.0
 
     @cached_property
     def class_counts(self) -> Tensor:
@@ -66,7 +71,7 @@ class SyntheticRows:
     @cached_property
     def weight(self) -> Tensor:
         """(K, D) float32, the head's."""
-        return self._gain[:, None] * self._means
+        return self._gain[:, None] * self._means / self._size
 
     @cached_property
     def bias(self) -> Tensor:
@@ -77,12 +82,27 @@ class SyntheticRows:
     def blocks(self) -> Iterator[tuple[slice, Tensor, Tensor]]:
         """Rows, their features (B, D) and logits (B, K), float32, in order."""
         generator = self._generator(2)
+        weight = self.weight.T
         num_rows = max(1, BLOCK_LOGITS // self.num_classes)
         for start in range(0, self.num_samples, num_rows):
             rows = slice(start, min(start + num_rows, self.num_samples))
             own = self._means[self.labels[rows]]
-            features = own + torch.randn(own.shape, generator=generator)
-            yield rows, features, torch.addmm(self.bias, features, self.weight.T)
+            features = (own + torch.randn(own.shape, generator=generator)) * self._size
+            yield rows, features, torch.addmm(self.bias, features, weight)
+
+    def features_alone(self) -> FitInputs:
+        """What a fit of a whole head takes."""
+        features = torch.empty((1, self.num_samples, self.num_features))
+        for rows, block_features, _ in self.blocks():
+            features[0, rows] = block_features
+        return FitInputs(
+            logits=None,
+            features=features,
+            labels=self.labels,
+            weight_norm=torch.ones(self.num_classes, dtype=torch.float64),
+            class_counts=self.class_counts,
+            prior_counts=self.class_counts,
+        )
 
     def inputs(self, *, dtype: torch.dtype = torch.float32, device: str = "cpu") -> FitInputs:
         """What a fit takes, all of it in the device's memory."""
@@ -109,6 +129,7 @@ class SyntheticRows:
             "features": self.num_features,
             "imbalance_ratio": self.imbalance_ratio,
             "seed": self.seed,
+            "decay": self.decay,
         }
 
     @cached_property
@@ -122,6 +143,11 @@ class SyntheticRows:
         spread = 2 * -NormalDist().inv_cdf(rival) / math.sqrt(2 * self.num_features)
         shape = (self.num_classes, self.num_features)
         return spread * torch.randn(shape, generator=self._generator(0))
+
+    @cached_property
+    def _size(self) -> Tensor:
+        """(D,) by which features are multiplied."""
+        return torch.arange(1, self.num_features + 1) ** (-self.decay / 2)
 
     @cached_property
     def _gain(self) -> Tensor:
@@ -143,6 +169,7 @@ def rows_options(
         @click.option("--features", default=features, show_default=True, help="D.")
         @click.option("--imbalance-ratio", default=imbalance_ratio, show_default=True)
         @click.option("--seed", default=0, show_default=True)
+        @click.option("--decay", default=0.0, show_default=True, help="Of the features.")
         @wraps(command)
         def with_rows(
             *,
@@ -151,6 +178,7 @@ def rows_options(
             features: int,
             imbalance_ratio: float,
             seed: int,
+            decay: float,
             **options: object,
         ) -> None:
             rows = SyntheticRows(
@@ -159,6 +187,7 @@ def rows_options(
                 num_features=features,
                 imbalance_ratio=imbalance_ratio,
                 seed=seed,
+                decay=decay,
             )
             command(rows=rows, **options)
 

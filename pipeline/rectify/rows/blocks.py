@@ -40,13 +40,16 @@ class Blocks:
 
     Args:
         rows: R rows over K classes.
+
+    Attributes:
+        max_rows: of a block.
     """
 
     def __init__(self, rows: Rows) -> None:
         self.rows = rows
         kind = rows.device.type
         at_cache = BLOCK_BYTES[kind] // (4 * rows.num_classes)
-        self._max_rows = max(1, at_cache, rows.min_block_rows)
+        self.max_rows = max(1, at_cache, rows.min_block_rows)
         least, most = CHUNK_LOGITS[kind]
         num_logits = rows.num_rows * rows.num_classes
         count = min(1 << max(num_logits // least, 1).bit_length() - 1, EVEN_CHUNKS)
@@ -56,7 +59,7 @@ class Blocks:
 
     def slices(self, chunk: slice) -> list[slice]:
         """The blocks of a chunk."""
-        return cut(chunk, max_length=self._max_rows)
+        return cut(chunk, max_length=self.max_rows)
 
     def sizes(self, chunk: slice) -> list[int]:
         """Rows of each block of a chunk."""
@@ -69,7 +72,7 @@ class Blocks:
         """
         chunk = self.chunks[0]
         num_blocks, num_rows = len(self.sizes(chunk)), sum(self.sizes(chunk))
-        block_rows = min(self._max_rows, num_rows)
+        block_rows = min(self.max_rows, num_rows)
         operands = (4 + 8) * OPERANDS * block_rows * self.rows.num_classes
         sums = 8 * 2 * (num_blocks + 2) * self.rows.num_classes
         block_bytes = self.rows.block_bytes(block_rows) + own_row_bytes * block_rows
@@ -134,7 +137,7 @@ class Blocks:
         """
         spaces: dict[str, Tensor] = self._scratch.__dict__
         if str(dtype) not in spaces:
-            height, width = min(self._max_rows, self.rows.num_rows), self.rows.num_classes
+            height, width = min(self.max_rows, self.rows.num_rows), self.rows.num_classes
             is_apart = self._has_short_rows(dtype)
             shape = (OPERANDS, width, height) if is_apart else (OPERANDS, height, width)
             space = torch.empty(shape, dtype=dtype, device=self.rows.device)
