@@ -119,7 +119,7 @@ def cli_command(
     warn(imported.warnings)
     if as_json:
         print_json(imported.document())
-    method = "" if imported.has_head else " --method crt"
+    method = "" if imported.has_head else " --method head"
     note(f"wrote {output}; next: pipeline rectify {output}{method}")
 
 

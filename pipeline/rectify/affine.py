@@ -13,6 +13,7 @@ convex.
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -108,6 +109,10 @@ class AffineFamily:
             return shift
         mixed = mixed * unit
         return torch.cat([torch.cat([scale, mixed], 1), torch.cat([mixed.T, shift], 1)])
+
+
+Family = Callable[[Tensor], AffineFamily]
+"""weight_norm (K,) to what the method may choose."""
 
 
 class AffineProblem(CurvedProblem[WeightedCrossEntropy]):

@@ -2,18 +2,20 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import torch
 from torch import Tensor
 
 from marr_pipeline.notebook import html_table
 from marr_pipeline.optim.solvable import FitStatus, Solution
-from marr_pipeline.rectify.affine import AffineFamily
 from marr_pipeline.rectify.inputs import FitContext, FitInputs, HeadFacts
 from marr_pipeline.rectify.rectifier import HeadRectifier, Rectifier
 from marr_pipeline.rectify.rows.resources import Resources
 from marr_pipeline.rectify.settings import RectifySettings
+
+if TYPE_CHECKING:
+    from marr_pipeline.rectify.affine import Family
 
 Need = Literal["logits", "features", "weight"]
 """Logits of every row, stored or made from its features; its features; the head's weight."""
@@ -25,8 +27,6 @@ Path = Callable[
 ]
 """Inputs, settings that differ in `l2` alone and fall, and the rows (R,) to be fitted to a head
 at each of them."""
-Family = Callable[[Tensor], AffineFamily]
-"""weight_norm (K,) to what the method may choose."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,7 +135,7 @@ class Method:
     fit: Callable[[FitInputs, RectifySettings, FitContext], FitResult]
     is_fitted: bool = True
     closed_form: ClosedForm | None = None
-    family: Family | None = None
+    family: "Family | None" = None
     path: Path | None = None
     is_tuned: bool = False
     needs: tuple[Need, ...] = ("logits",)

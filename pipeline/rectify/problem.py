@@ -1,16 +1,18 @@
 """F over weighted rows, as a solver sees it; the families of methods are subclasses."""
 
 from copy import copy
-from typing import Generic, Self, TypeVar
+from typing import TYPE_CHECKING, Generic, Self, TypeVar
 
 from torch import Tensor
 
 from marr_pipeline.optim.ridge import Ridge
 from marr_pipeline.optim.solvable import Curved, Solvable
 from marr_pipeline.progress import Progress, silent
-from marr_pipeline.rectify.rows.weighted_rows import WeightedRows
 
-Loss = TypeVar("Loss", bound=WeightedRows)
+if TYPE_CHECKING:
+    from marr_pipeline.rectify.rows.weighted_rows import WeightedRows
+
+Loss = TypeVar("Loss", bound="WeightedRows")
 
 
 class Problem(Solvable, Generic[Loss]):

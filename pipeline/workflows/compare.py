@@ -171,7 +171,7 @@ def compare(
         DataError: the caches are of different classes, counts or training methods, or the
             distribution does not fit them.
     """
-    probed = [with_probe(opened(cache)) for cache in caches]
+    probed = [with_probe(opened(cache), eval_split=split) for cache in caches]
     runs = [cached for cached, _ in probed]
     warnings: dict[str, None] = {}
 

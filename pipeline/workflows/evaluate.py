@@ -96,7 +96,7 @@ def evaluate(
         ConfigError: two files would have the same key, or no such groups.
         DataError: a rectifier is invalid or of another head.
     """
-    cached, warnings = with_probe(opened(cache))
+    cached, warnings = with_probe(opened(cache), eval_split=split)
     rows = evaluation_rows(cached, split, groups)
     found = {name: closed_form(cached, name) for name in baselines}
     for file in map(Path, rectifiers):

@@ -13,12 +13,11 @@ from typing import Any, TypeVar
 import numpy as np
 
 from marr_pipeline.cache import Cache
-from marr_pipeline.rectify.fit import preset_settings
-from marr_pipeline.rectify.inputs import FitContext
-from marr_pipeline.rectify.methods.heads import fit_head
+from marr_pipeline.rectify.fit import fit_rectifier, preset_settings
 from marr_pipeline.rectify.rectifier import HeadRectifier
 from marr_pipeline.workflows.arrays.head import build_head, head_arrays
 from marr_pipeline.workflows.cached import dataset_name, fit_inputs, with_fit_split
+from marr_pipeline.workflows.tuning import tuned_or_preset
 
 PROBE = "probe"
 """Key of the record of its fit among the documents of a cache that has one in place of a head."""
@@ -28,10 +27,11 @@ NAMES = {"softmax": "plain probe", "logit-adjustment": "plain probe, logit-adjus
 _Value = TypeVar("_Value")
 
 
-def with_probe(cached: Cache) -> tuple[Cache, list[str]]:
+def with_probe(cached: Cache, *, eval_split: str) -> tuple[Cache, list[str]]:
     """The cache, with a probe for its head where it has none, and what of the fit needs a look.
 
-    The class counts are the prior that the probe's logits stand for. Nothing is written.
+    The strength of its ridge is chosen on samples held out, never on `eval_split`. The class counts
+    are the prior that the probe's logits stand for. Nothing is written.
 
     Raises:
         CacheError: there is no train split to fit it on.
@@ -43,7 +43,8 @@ def with_probe(cached: Cache) -> tuple[Cache, list[str]]:
     settings = preset_settings("default", method="head", dataset=dataset, tau=0.0)
     settings = with_fit_split(cached, settings)
     inputs, lacking = fit_inputs(cached, settings)
-    fit = fit_head(inputs, settings, FitContext(dataset=dataset))
+    settings, told = tuned_or_preset(cached, inputs, settings, eval_split=eval_split)
+    fit = fit_rectifier(inputs, settings, dataset=dataset)
     assert isinstance(fit.rectifier, HeadRectifier)
     arrays = head_arrays(fit.rectifier)
     head = build_head(arrays, num_classes=cached.num_classes, where=str(cached.path))
@@ -51,8 +52,8 @@ def with_probe(cached: Cache) -> tuple[Cache, list[str]]:
     record = {"l2": settings.l2, "normalise": head.normalise, **fit.record()}
     documents = {**cached.documents, PROBE: json.dumps(record)}
     found = replace(cached, head=replace(head, prior_counts=prior), documents=documents)
-    told = f"{cached.path}: features alone; softmax and logit adjustment are a plain probe's"
-    return found, [told, *lacking, *fit.warnings]
+    said = f"{cached.path}: features alone; softmax and logit adjustment are a plain probe's"
+    return found, [said, *lacking, *told, *fit.warnings]
 
 
 def probe_record(cached: Cache) -> dict[str, Any] | None:

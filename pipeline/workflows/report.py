@@ -123,7 +123,7 @@ def write_report(
         progress(parts.index(part), len(parts), f"{part}: {note}" if note else part)
 
     asked = tuple(dict.fromkeys(map(canonical_key, METHODS if methods is None else methods)))
-    cached, _ = with_probe(opened(cache))
+    cached, _ = with_probe(opened(cache), eval_split=split)
     paths = [Path(path) for path in rectifiers]
     page_options = ["--split", split, "--resamples", str(resamples)]
     if methods is not None:

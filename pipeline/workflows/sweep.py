@@ -195,7 +195,7 @@ def sweep(
             "of a setting"
         )
     check_heeded(base.method, grid)
-    cached, warnings = with_probe(opened(cache))
+    cached, warnings = with_probe(opened(cache), eval_split=eval_split)
     base = with_fit_split(cached, base)
     rows = evaluation_rows(cached, eval_split, groups)
     points: list[SweptFit] = []

@@ -12,11 +12,12 @@ from marr_pipeline.optim.solvable import Solution
 from marr_pipeline.rectify.affine import (
     AffineFamily,
     AffineProblem,
+    Family,
     build_problem,
     starting_point,
 )
 from marr_pipeline.rectify.inputs import FitContext, FitInputs, HeadFacts
-from marr_pipeline.rectify.method import ClosedForm, Family, FitResult, Method
+from marr_pipeline.rectify.method import ClosedForm, FitResult, Method
 from marr_pipeline.rectify.rectifier import Rectifier
 from marr_pipeline.rectify.schedule import minimize_or_follow
 from marr_pipeline.rectify.settings import (

@@ -44,7 +44,7 @@ def test_rectify_fits_heads_alone_and_shows_no_baseline(run, features):
 
 
 def test_the_probe_is_the_minimum_of_the_plain_loss(features):
-    cached, warnings = with_probe(open_cache(features))
+    cached, warnings = with_probe(open_cache(features), eval_split="test")
     assert "a plain probe's" in warnings[0]
     train = evaluation_rows(cached, "train")
     head = torch.from_numpy(np.column_stack([cached.head.weight, cached.head.bias]))
@@ -58,7 +58,7 @@ def test_the_probe_is_the_minimum_of_the_plain_loss(features):
     (loss + scale / 2 * (head**2).sum()).backward()
     assert head.grad.abs().max() < 1e-3
     np.testing.assert_array_equal(cached.head.prior_counts, COUNTS)
-    with_head, none = with_probe(cached)
+    with_head, none = with_probe(cached, eval_split="test")
     assert (with_head, none) == (cached, [])
 
 
@@ -71,7 +71,7 @@ def test_evaluate_names_the_probe(run, features, tmp_path):
     document = run("evaluate", features, "--json").document
     assert list(document["methods"]) == ["softmax", "logit-adjustment"]
     assert document["probe"]["status"] == "converged"
-    cached, _ = with_probe(open_cache(features))
+    cached, _ = with_probe(open_cache(features), eval_split="test")
     rows = evaluation_rows(cached, "test")
     right = (rows.logits.argmax(1) == rows.labels).double().mean()
     assert document["methods"]["softmax"]["overall"] == pytest.approx(float(right))
