@@ -7,6 +7,7 @@ import click
 from marr_pipeline import names
 from marr_pipeline.cli.command import command, print_json, warn
 from marr_pipeline.cli.options import any_head_option, groups_option, input_type, json_option
+from marr_pipeline.progress import ProgressLine
 
 
 @command("evaluate")
@@ -30,7 +31,14 @@ def cli_command(
     """
     from marr_pipeline.workflows.evaluate import evaluate
 
-    evaluation = evaluate(cache, rectifiers, split=split, groups=groups, any_head=any_head)
+    evaluation = evaluate(
+        cache,
+        rectifiers,
+        split=split,
+        groups=groups,
+        any_head=any_head,
+        progress=ProgressLine("choosing a probe's ridge", unit=" fits"),
+    )
     warn(evaluation.warnings)
     if as_json:
         print_json(evaluation.document())

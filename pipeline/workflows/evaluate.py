@@ -8,6 +8,7 @@ from typing import Any
 from marr_pipeline.cache import Cache
 from marr_pipeline.errors import ConfigError
 from marr_pipeline.names import REFERENCES
+from marr_pipeline.progress import Progress, silent
 from marr_pipeline.rectify.rectifier import Rectifier
 from marr_pipeline.report.metrics import Metrics
 from marr_pipeline.report.tables import metrics_table, table_of_metrics
@@ -80,6 +81,7 @@ def evaluate(
     groups: str | None = None,
     any_head: bool = False,
     baselines: Iterable[str] = REFERENCES,
+    progress: Progress = silent,
 ) -> Evaluation:
     """Rectifiers and baselines on a split of a cache.
 
@@ -90,13 +92,14 @@ def evaluate(
         groups: cuts between the shot groups, as `parse_cuts` takes them.
         any_head: accept rectifiers that were fitted on another head.
         baselines: methods in closed form that come first.
+        progress: told the fits that choose a probe's strength.
 
     Raises:
         CacheError: the cache is invalid or lacks the split.
         ConfigError: two files would have the same key, or no such groups.
         DataError: a rectifier is invalid or of another head.
     """
-    cached, warnings = with_probe(opened(cache), eval_split=split)
+    cached, warnings = with_probe(opened(cache), eval_split=split, progress=progress)
     rows = evaluation_rows(cached, split, groups)
     found = {name: closed_form(cached, name) for name in baselines}
     for file in map(Path, rectifiers):

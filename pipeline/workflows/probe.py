@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from marr_pipeline.cache import Cache
+from marr_pipeline.progress import Progress, silent
 from marr_pipeline.rectify.fit import fit_rectifier, preset_settings
 from marr_pipeline.rectify.rectifier import HeadRectifier
 from marr_pipeline.workflows.arrays.head import build_head, head_arrays
@@ -27,7 +28,9 @@ NAMES = {"softmax": "plain probe", "logit-adjustment": "plain probe, logit-adjus
 _Value = TypeVar("_Value")
 
 
-def with_probe(cached: Cache, *, eval_split: str) -> tuple[Cache, list[str]]:
+def with_probe(
+    cached: Cache, *, eval_split: str, progress: Progress = silent
+) -> tuple[Cache, list[str]]:
     """The cache, with a probe for its head where it has none, and what of the fit needs a look.
 
     The strength of its ridge is chosen on samples held out, never on `eval_split`. The class counts
@@ -43,7 +46,9 @@ def with_probe(cached: Cache, *, eval_split: str) -> tuple[Cache, list[str]]:
     settings = preset_settings("default", method="head", dataset=dataset, tau=0.0)
     settings = with_fit_split(cached, settings)
     inputs, lacking = fit_inputs(cached, settings)
-    settings, told = tuned_or_preset(cached, inputs, settings, eval_split=eval_split)
+    settings, told = tuned_or_preset(
+        cached, inputs, settings, eval_split=eval_split, progress=progress
+    )
     fit = fit_rectifier(inputs, settings, dataset=dataset)
     assert isinstance(fit.rectifier, HeadRectifier)
     arrays = head_arrays(fit.rectifier)
@@ -52,7 +57,10 @@ def with_probe(cached: Cache, *, eval_split: str) -> tuple[Cache, list[str]]:
     record = {"l2": settings.l2, "normalise": head.normalise, **fit.record()}
     documents = {**cached.documents, PROBE: json.dumps(record)}
     found = replace(cached, head=replace(head, prior_counts=prior), documents=documents)
-    said = f"{cached.path}: features alone; softmax and logit adjustment are a plain probe's"
+    said = (
+        f"{cached.path}: features alone; softmax and logit adjustment are a plain probe's (l2 "
+        f"{settings.l2:g})"
+    )
     return found, [said, *lacking, *told, *fit.warnings]
 
 

@@ -50,7 +50,12 @@ def held_out_inputs(
 
 
 def tuned_or_preset(
-    cached: Cache, inputs: FitInputs, settings: RectifySettings, *, eval_split: str
+    cached: Cache,
+    inputs: FitInputs,
+    settings: RectifySettings,
+    *,
+    eval_split: str,
+    progress: Progress = silent,
 ) -> tuple[RectifySettings, list[str]]:
     """The settings with their strength tuned where the method asks for it and the cache allows it.
 
@@ -61,7 +66,7 @@ def tuned_or_preset(
         return settings, []
     try:
         tuning, warnings = tune_on_cache(
-            cached, inputs, settings, options=options, eval_split=eval_split
+            cached, inputs, settings, options=options, eval_split=eval_split, progress=progress
         )
     except (LeakError, ConfigError, DataError) as error:
         return settings, [f"not tuned, l2 is the preset's {settings.l2:g}: {error}"]
