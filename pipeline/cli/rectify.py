@@ -36,20 +36,22 @@ if TYPE_CHECKING:
 @click.option(
     "--gamma",
     type=float,
-    help="Exponent of the class weights.  [default: 1.2; crt: 1; methods of calibration: 0]",
+    help="Exponent of the class weights.  [default: 1.2; crt: 1; other whole heads and methods of "
+    "calibration: 0]",
 )
 @click.option(
     "--l2",
     type=FiniteRange(min=0),
-    help="Ridge; weight decay of sgd.  [default: 3; paper: 5e-4, 1e-4 for iNaturalist; "
-    "methods of calibration: 0]",
+    help="Ridge; weight decay of sgd; of a whole head in units of the features' mean square.  "
+    "[default: 3; paper: 5e-4, 1e-4 for iNaturalist; whole heads: 1e-5, head: tuned; methods of "
+    "calibration: 0]",
 )
 @click.option(
     "--center",
     type=WordOrFile(names.CENTERS[:-1]),
     help="Where the ridge pulls to; of a whole head also class-means, gda, cache (the stored head) "
-    "or a file with a head or one row of numbers a class.  [default: tempered; paper and heads: "
-    "zero]",
+    "or a file with a head or one row of numbers a class.  [default: tempered; paper, crt and "
+    "balanced-softmax-head: zero; head: class-means]",
 )
 @click.option(
     "--scale-l2",

@@ -55,10 +55,11 @@ class RectifySettings:
         optimizer: how the minimum is sought.
         preset: where the values come from; also names the schedule of `sgd`.
         gamma: exponent of the class weights, equation 12.
-        l2: strength of the ridge; for `sgd` the weight decay.
+        l2: strength of the ridge; for `sgd` the weight decay. Of a whole head in units of the
+            features' mean square.
         center: where the ridge pulls to.
         scale_l2: strength of the ridge on the common scale of `tempered`, in units of log K; see
-            `ridge`.
+            `ridge`. Also on that of a whole head's centre, see `head.frame`.
         reduction: `plain` divides by the rows (equation 11), `weighted` by their weights.
         tolerance: on the gap bound, in loss units; without a ridge on the gradient's norm.
         fit_split: the split that is fitted; None for the rule of post-hoc calibration, `tune` where

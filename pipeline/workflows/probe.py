@@ -43,7 +43,8 @@ def with_probe(
     if cached.head is not None:
         return cached, []
     dataset = dataset_name(cached)
-    settings = preset_settings("default", method="head", dataset=dataset, tau=0.0)
+    plain = {"tau": 0.0, "center": "zero"}
+    settings = preset_settings("default", method="head", dataset=dataset, **plain)
     settings = with_fit_split(cached, settings)
     inputs, lacking = fit_inputs(cached, settings)
     settings, told = tuned_or_preset(

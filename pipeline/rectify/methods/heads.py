@@ -1,7 +1,9 @@
 """Methods that solve for a whole head on features; the old one is dropped.
 
 One objective (`head.frame`) serves three names. `head` is the logit-adjusted loss (Menon et al.
-2021) with a ridge to a centre, its strength chosen on samples held out; with tau 0 the plain probe.
+2021) with a ridge to a centre, its strength chosen on samples held out; with tau 0 and the centre
+zero it is the plain probe. Pulled to class means it had the likelihood 1.44 where zero has 1.53, at
+60.7 % both, and 58.1 % where zero has 49.4 at ten times the strength (CIFAR-100-LT, as below).
 Decoupled Balanced Softmax (Ren et al. 2020) is that loss as its authors have it, with a ridge to
 zero. cRT (Kang et al. 2020) sheds no prior and has every class count alike.
 
@@ -136,7 +138,7 @@ HEAD = Method(
     is_tuned=True,
     needs=("features",),
     own_settings=("tau", *OWN_SETTINGS, "shrinkage"),
-    settings={**PLAIN, "normalise": "unit"},
+    settings={**PLAIN, "normalise": "unit", "center": "class-means"},
 )
 CRT = Method(
     fit=fit_head,

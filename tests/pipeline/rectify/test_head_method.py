@@ -23,7 +23,9 @@ K = 5
 
 
 def options_of(method="head", **more):
-    return preset_settings("default", method=method, **{"tolerance": 1e-11, "l2": 1e-3, **more})
+    return preset_settings(
+        "default", method=method, **{"tolerance": 1e-11, "l2": 1e-3, "center": "zero", **more}
+    )
 
 
 def single_image(inputs):
