@@ -1,8 +1,10 @@
-"""Whole heads on features, to the same loss, beside general solvers.
+r"""Whole heads on features, to the same loss, beside general solvers.
 
     python benchmarks/heads.py --data cifar100-r100-train.npz --loss plain
     python benchmarks/heads.py --samples 10847 --classes 100 --features 1280 --decay 1
     python benchmarks/heads.py --samples 115846 --classes 1000 --features 768 --decay 1 --no-rivals
+    python benchmarks/heads.py --samples 1000000 --classes 1000 --features 768 --decay 1 \
+        --loss logit-adjusted --solvers newton --no-rivals --mapped features.npy --memory 2
 
 Rows have length 1 (`--normalise`). The plain probe and the class-weighted loss of `crt` are what
 scikit-learn's LogisticRegression minimises too; its intercept is a constant feature here, so that
@@ -26,13 +28,14 @@ from harness import (
     report,
     side_by_side,
 )
-from rows import SyntheticRows, rows_options
+from rows import SyntheticRows, features_of, rows_options
 from sklearn.linear_model import LogisticRegression
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from marr_pipeline.rectify.fit import FitResult, fit_rectifier, preset_settings
 from marr_pipeline.rectify.inputs import FitInputs, log_prior
+from marr_pipeline.rectify.rows.resources import Resources
 from marr_pipeline.rectify.rows.source import unit_rows
 from marr_pipeline.rectify.settings import RectifySettings
 
@@ -117,21 +120,14 @@ class Contest:
 def read_rows(path: Path) -> FitInputs:
     """Features (N, D) and labels (N,) of an .npz."""
     with np.load(path) as file:
-        features, labels = torch.from_numpy(file["features"]), torch.from_numpy(file["labels"])
-    counts = torch.bincount(labels)
-    return FitInputs(
-        logits=None,
-        features=features[None],
-        labels=labels.long(),
-        weight_norm=torch.ones(len(counts), dtype=torch.float64),
-        class_counts=counts,
-        prior_counts=counts,
-    )
+        return features_of(torch.from_numpy(file["features"]), torch.from_numpy(file["labels"]))
 
 
 @click.command(help=as_written(__doc__))
 @rows_options(samples=10_847, classes=100)
 @click.option("--data", type=click.Path(exists=True, dir_okay=False, path_type=Path), help=".npz")
+@click.option("--mapped", type=click.Path(dir_okay=False, path_type=Path), help="A new .npy.")
+@click.option("--memory", type=float, help="GiB of buffers.")
 @click.option("--loss", "name", type=click.Choice(tuple(LOSSES)), default="crt", show_default=True)
 @click.option("--normalise", type=click.Choice(("none", "unit")), default="unit", show_default=True)
 @click.option("--l2", default=1e-5, show_default=True)
@@ -144,6 +140,8 @@ def read_rows(path: Path) -> FitInputs:
 def main(
     rows: SyntheticRows,
     data: Path | None,
+    mapped: Path | None,
+    memory: float | None,
     name: str,
     normalise: str,
     l2: float,
@@ -155,24 +153,27 @@ def main(
     output: Path | None,
 ) -> None:
     """Fit them in turn."""
-    inputs = rows.features_alone() if data is None else read_rows(data)
+    inputs = rows.features_alone(mapped) if data is None else read_rows(data)
+    resources = Resources(memory=None if memory is None else int(memory * 2**30))
     method, options = LOSSES[name]
     settings = preset_settings(
         "default", method=method, l2=l2, tolerance=gap, normalise=normalise, **options
     )
-    contest = Contest(inputs, settings, offset=name == "logit-adjusted")
     fits: dict[str, FitResult] = {}
     heads: dict[str, Tensor] = {}
     peaks: dict[str, int] = {}
 
     def fit(optimizer: str) -> None:
         with memory_watch() as seen:
-            fits[optimizer] = fit_rectifier(inputs, replace(settings, optimizer=optimizer))
+            fits[optimizer] = fit_rectifier(
+                inputs, replace(settings, optimizer=optimizer), resources=resources
+            )
         peaks[optimizer] = (seen["peak"] - seen["before"]) // 2**20
 
     ours = solvers.split(",")
     works = {each: lambda each=each: fit(each) for each in ours}
     if rivals:
+        contest = Contest(inputs, settings, offset=name == "logit-adjusted")
         fit(ours[0])
         target = (fits[ours[0]].loss or 0.0) + gap
         works["torch lbfgs"] = lambda: heads.update({"torch lbfgs": contest.torch_lbfgs(target)})
@@ -180,7 +181,8 @@ def main(
         works[f"sklearn {solver}"] = lambda solver=solver: heads.update(
             {f"sklearn {solver}": contest.sklearn(solver, rival_tolerance)}
         )
-    num_samples, num_features = contest.rows.shape[0], contest.rows.shape[1] - 1
+    assert inputs.features is not None
+    _, num_samples, num_features = inputs.features.shape
     title = f"{name} on {num_samples:,} x {num_features} -> {len(inputs.class_counts):,}"
     measured = side_by_side(works, repeat=repeat, title=title)
     losses = {each: result.loss for each, result in fits.items()}
@@ -196,7 +198,7 @@ def main(
         },
         output=output,
         rows=rows.record() if data is None else {"file": data.name, "samples": num_samples},
-        settings={"loss": name, "l2": l2, "gap": gap, "normalise": normalise},
+        settings={"loss": name, "l2": l2, "gap": gap, "normalise": normalise, "gibibytes": memory},
         passes={each: result.passes for each, result in fits.items()},
         gap_bound={each: result.gap_bound for each, result in fits.items()},
         excess={each: value - least for each, value in losses.items()},

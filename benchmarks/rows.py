@@ -14,10 +14,13 @@ import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property, wraps
+from pathlib import Path
 from statistics import NormalDist
 
 import click
+import numpy as np
 import torch
+from numpy.lib.format import open_memmap
 from torch import Tensor
 
 from marr_pipeline.rectify.inputs import FitInputs
@@ -90,19 +93,16 @@ class SyntheticRows:
             features = (own + torch.randn(own.shape, generator=generator)) * self._size
             yield rows, features, torch.addmm(self.bias, features, weight)
 
-    def features_alone(self) -> FitInputs:
-        """What a fit of a whole head takes."""
-        features = torch.empty((1, self.num_samples, self.num_features))
+    def features_alone(self, mapped: Path | None = None) -> FitInputs:
+        """What a fit of a whole head takes; float16 in a file, .npy, where one is named."""
+        shape = (self.num_samples, self.num_features)
+        if mapped is None:
+            features = torch.empty(shape)
+        else:
+            features = torch.from_numpy(open_memmap(mapped, "w+", np.float16, shape))
         for rows, block_features, _ in self.blocks():
-            features[0, rows] = block_features
-        return FitInputs(
-            logits=None,
-            features=features,
-            labels=self.labels,
-            weight_norm=torch.ones(self.num_classes, dtype=torch.float64),
-            class_counts=self.class_counts,
-            prior_counts=self.class_counts,
-        )
+            features[rows] = block_features.to(features.dtype)
+        return features_of(features, self.labels)
 
     def inputs(self, *, dtype: torch.dtype = torch.float32, device: str = "cpu") -> FitInputs:
         """What a fit takes, all of it in the device's memory."""
@@ -156,6 +156,19 @@ class SyntheticRows:
     def _generator(self, stream: int) -> torch.Generator:
         """One for each kind of draw, so that none depends on how much another took."""
         return torch.Generator().manual_seed(3 * self.seed + stream)
+
+
+def features_of(features: Tensor, labels: Tensor) -> FitInputs:
+    """What a fit of a whole head takes, of features (N, D) and labels (N,)."""
+    counts = torch.bincount(labels)
+    return FitInputs(
+        logits=None,
+        features=features[None],
+        labels=labels.long(),
+        weight_norm=torch.ones(len(counts), dtype=torch.float64),
+        class_counts=counts,
+        prior_counts=counts,
+    )
 
 
 def rows_options(
