@@ -67,7 +67,8 @@ class Contest:
         z = inputs.features[0].float()
         z = unit_rows(z) if settings.normalise == "unit" else z
         self.rows = torch.cat([z, torch.ones_like(z[:, :1])], 1)
-        self.labels, self.l2 = inputs.labels, settings.l2
+        self.labels = inputs.labels
+        self.l2 = settings.l2 * float(z.double().square().sum(1).mean())
         prior = log_prior(inputs.class_counts)
         self.offset = prior if offset else torch.zeros_like(prior)
         weights, reduction = inputs.loss_weights(settings, "instance")
