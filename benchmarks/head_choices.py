@@ -1,12 +1,12 @@
-"""What each head on frozen features is worth: every centre, closed forms, and rectifiers on a probe.
+"""What each head on frozen features is worth: centres, closed forms, and rectifiers on a probe.
 
     python benchmarks/head_choices.py cifar100-r100.h5 [-o FILE.json]
 
 The cache holds features alone (`pipeline import`, `pipeline extract --store features`). Strengths,
 shrinkages and scales are chosen by cross-validation over its training rows; test rows are scored
-once. Rectifiers run on the plain probe's logits of its own training rows, and, marked `held out`, on
-the logits that probes of four fifths of the rows give the fifth that they have not seen. Each method
-is compared with the probe and with its logit adjustment, row by row: intervals of 95 % from
+once. Rectifiers run on the plain probe's logits of its own training rows, and, marked `held out`,
+on the logits that probes of four fifths of the rows give the fifth that they have not seen. Each
+method is compared with the probe and with its logit adjustment, row by row: intervals of 95 % from
 stratified resamples, McNemar's test with Holm's correction. The table is Markdown.
 """
 
@@ -40,12 +40,14 @@ from marr_pipeline.workflows.cached import (
 )
 from marr_pipeline.workflows.probe import probe_record, with_probe
 from marr_pipeline.workflows.rectify import rectify_cache
+from marr_pipeline.workflows.tuning import default_tuning
 
 HEADS: dict[str, dict[str, Any]] = {
     "crt": {"method": "crt", "normalise": "unit"},
     "balanced-softmax-head": {"method": "balanced-softmax-head", "normalise": "unit"},
-    "head, to zero": {"method": "head"},
-    "head, to zero, standard": {"method": "head", "normalise": "standard"},
+    "head": {"method": "head"},
+    "head, to zero": {"method": "head", "center": "zero"},
+    "head, to zero, standard": {"method": "head", "center": "zero", "normalise": "standard"},
     "head, to class means": {"method": "head", "center": "class-means"},
     "head, to gda": {"method": "head", "center": "gda"},
     "ncm": {"method": "ncm"},
@@ -103,7 +105,12 @@ def main(cache: Path, resamples: int, output: Path | None) -> None:
     def keep(name: str, fit: FitResult, settings: RectifySettings, begin: float) -> None:
         scored[name] = rows.scored(fit, settings)
         seconds[name] = time.perf_counter() - begin
-        chosen[name] = {"l2": settings.l2, **fit.chosen, **fit.record()}
+        chosen[name] = {
+            "l2": settings.l2,
+            "center": settings.center,
+            **fit.chosen,
+            **fit.record(),
+        }
         told(len(scored), total, name)
 
     begin = time.perf_counter()
@@ -115,7 +122,12 @@ def main(cache: Path, resamples: int, output: Path | None) -> None:
         settings = settings_of(probed, key)
         inputs, _ = fit_inputs(probed, settings)
         fit = fit_rectifier(inputs, settings)
-        keep(key if key in ("softmax", "logit-adjustment") else f"probe + {key}", fit, settings, begin)
+        keep(
+            key if key in ("softmax", "logit-adjustment") else f"probe + {key}",
+            fit,
+            settings,
+            begin,
+        )
     record = probe_record(probed)
     assert record is not None
     chosen["softmax"] = record
@@ -128,7 +140,8 @@ def main(cache: Path, resamples: int, output: Path | None) -> None:
     for name, given in HEADS.items():
         begin = time.perf_counter()
         given = dict(given)
-        found = rectify_cache(bare, settings_of(bare, given.pop("method"), **given))
+        settings = settings_of(bare, given.pop("method"), **given)
+        found = rectify_cache(bare, settings, tune=default_tuning(settings.method, given))
         keep(name, found.fit, found.settings, begin)
     labels = rows.labels.numpy()
     standings = compare_methods(

@@ -50,8 +50,8 @@ if TYPE_CHECKING:
     "--center",
     type=WordOrFile(names.CENTERS[:-1]),
     help="Where the ridge pulls to; of a whole head also class-means, gda, cache (the stored head) "
-    "or a file with a head or one row of numbers a class.  [default: tempered; paper, crt and "
-    "balanced-softmax-head: zero; head: class-means]",
+    "or a file with a head or one row of numbers a class.  [default: tempered; paper and whole "
+    "heads: zero; head without --l2: zero or class-means, tuned]",
 )
 @click.option(
     "--scale-l2",
@@ -120,8 +120,8 @@ if TYPE_CHECKING:
 @click.option(
     "--tune",
     type=click.Choice(names.TUNE),
-    help="auto: choose gamma, l2 and center (of a whole head l2), where not given, on split tune "
-    "or, without one, by cross-validation. Never on test.  [default: off; head without --l2: auto]",
+    help="auto: choose gamma, l2 and center (of head l2 and center), where not given, on split "
+    "tune or, without one, by cross-validation. Never on test.  [default: off; head without --l2: auto]",
 )
 @click.option(
     "--tune-score",

@@ -43,8 +43,7 @@ def with_probe(
     if cached.head is not None:
         return cached, []
     dataset = dataset_name(cached)
-    plain = {"tau": 0.0, "center": "zero"}
-    settings = preset_settings("default", method="head", dataset=dataset, **plain)
+    settings = preset_settings("default", method="head", dataset=dataset, tau=0.0)
     settings = with_fit_split(cached, settings)
     inputs, lacking = fit_inputs(cached, settings)
     settings, told = tuned_or_preset(

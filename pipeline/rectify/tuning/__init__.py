@@ -1,6 +1,6 @@
 """Settings of a fit, chosen on samples that it has not seen: gamma, the ridge and its centre.
 
-Of a whole head it is the strength of its ridge alone, fitted from the strongest to the weakest.
+Of a whole head it is the ridge alone, each centre's strengths from the strongest to the weakest.
 
 Every point of a grid is fitted on a training part and scored on held-out samples: on a split that
 phase one never saw, or, where there is none, on each fold of the fitted split in turn. Held-out
@@ -14,6 +14,8 @@ confidence, which the ridge and its centre change more than they change the rank
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from itertools import groupby
+from operator import attrgetter
 
 import torch
 from torch import Tensor
@@ -58,12 +60,13 @@ class TuningOptions:
     Attributes:
         score: `nll` (lower is better) or `accuracy`, balanced over classes.
         fixed: names out of `TUNED` that keep the value they have.
-        num_folds: at most, where folds are needed.
+        num_folds: at most, where folds are needed; None for 5, and 3 of a whole head, whose fits
+            take seconds.
     """
 
     score: Score = "nll"
     fixed: frozenset[str] = frozenset()
-    num_folds: int = 5
+    num_folds: int | None = None
 
     def __post_init__(self) -> None:
         if self.score not in ("nll", "accuracy"):
@@ -71,7 +74,7 @@ class TuningOptions:
         if not self.fixed <= set(TUNED):
             unknown = ", ".join(sorted(self.fixed - set(TUNED)))
             raise ConfigError(f"fixed: names out of {', '.join(TUNED)} expected, got {unknown}")
-        if self.num_folds < 2:
+        if self.num_folds is not None and self.num_folds < 2:
             raise ConfigError(f"num_folds: at least 2 expected, got {self.num_folds}")
 
 
@@ -142,7 +145,8 @@ def tune(
         every = torch.arange(len(scored.labels))
         rounds = [_Round(rows=None, class_counts=inputs.class_counts, held_out=every)]
     else:
-        rounds = _leave_each_out(inputs, num_folds=options.num_folds, seed=settings.seed)
+        num_folds = options.num_folds or (3 if family is None else 5)
+        rounds = _leave_each_out(inputs, num_folds=num_folds, seed=settings.seed)
     for index, part in enumerate(rounds):
         begin, end = (
             len(part.held_out) * rank // resources.ranks.size
@@ -156,7 +160,12 @@ def tune(
         else:
             assert method.path is not None
             kept = replace(inputs, class_counts=part.class_counts)
-            rules = (head_rule(scored, h) for h in method.path(kept, grid, part.rows, resources))
+            path = method.path
+            rules = (
+                head_rule(scored, head)
+                for _, points in groupby(grid, key=attrgetter("center"))
+                for head in path(kept, tuple(points), part.rows, resources)
+            )
         for rule in rules:
             scores.append(
                 sample_scores(scored, samples, rule, options.score, memory=resources.memory)
