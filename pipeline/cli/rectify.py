@@ -121,7 +121,8 @@ if TYPE_CHECKING:
     "--tune",
     type=click.Choice(names.TUNE),
     help="auto: choose gamma, l2 and center (of head l2 and center), where not given, on split "
-    "tune or, without one, by cross-validation. Never on test.  [default: off; head without --l2: auto]",
+    "tune or, without one, by cross-validation. Never on test.  [default: off; head without "
+    "--l2: auto]",
 )
 @click.option(
     "--tune-score",
