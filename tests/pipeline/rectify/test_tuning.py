@@ -10,14 +10,14 @@ from scipy.special import log_softmax
 from marr_pipeline import names
 from marr_pipeline.errors import ConfigError, DataError
 from marr_pipeline.rectify import tuning as tuning_module
-from marr_pipeline.rectify.fit import fit_rectifier
+from marr_pipeline.rectify.fit import fit_rectifier, preset_settings
 from marr_pipeline.rectify.inputs import FitInputs
 from marr_pipeline.rectify.rows.folds import stratified_folds
 from marr_pipeline.rectify.rows.resources import Resources
 from marr_pipeline.rectify.rows.source import FeatureLogits
 from marr_pipeline.rectify.settings import RectifySettings
 from marr_pipeline.rectify.tuning import TuningOptions, tune
-from marr_pipeline.rectify.tuning.choice import GAMMAS, tuning_grid
+from marr_pipeline.rectify.tuning.choice import GAMMAS, HEAD_L2S, strength_grid, tuning_grid
 
 cross_validate = partial(tune, source="cross-validation")
 tune_on_split = partial(tune, source="tune")
@@ -219,3 +219,23 @@ def test_a_bound_on_memory_streams_the_same_scores(inputs, kind, monkeypatch):
     for first, second in zip(whole.grid, tuning.grid, strict=True):
         assert first.score == pytest.approx(second.score, abs=1e-9)
     assert tuning.chosen.settings == whole.chosen.settings
+
+
+@pytest.mark.parametrize(
+    ("options", "fixed", "centers"),
+    [
+        ({"method": "head"}, (), ["zero", "class-means"]),
+        ({"method": "head"}, ("center",), ["zero"]),
+        ({"method": "head", "tau": 0.0}, (), ["zero"]),  # the plain probe
+        ({"method": "head", "center": "gda"}, (), ["gda"]),
+        ({"method": "crt"}, (), ["zero"]),
+    ],
+)
+def test_the_centre_of_a_head_is_tried_with_every_strength(options, fixed, centers):
+    settings = preset_settings("default", **options)
+    grid = strength_grid(settings, fixed=fixed)
+    assert settings in grid
+    assert list(dict.fromkeys(point.center for point in grid)) == centers
+    for center in centers:
+        strengths = [point.l2 for point in grid if point.center == center]
+        assert strengths == sorted(HEAD_L2S, reverse=True)
