@@ -191,7 +191,12 @@ class FitInputs(HeadFacts):
                 "give it, or choose another centre"
             )
         bias = self.weight.new_zeros(len(self.weight)) if self.bias is None else self.bias
-        return GivenHead(weight=self.weight, bias=bias, log_prior=self.log_prior)
+        return GivenHead(
+            weight=self.weight,
+            bias=bias,
+            log_prior=self.log_prior,
+            normalise="unit" if self.unit else "none",
+        )
 
     def source(self) -> tuple[Rows, Tensor]:
         """Rows (V N, K) to be taken block by block, and labels (V N,).

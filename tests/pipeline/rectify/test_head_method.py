@@ -319,6 +319,10 @@ def test_what_cannot_be_is_refused():
     inputs = make_head_inputs()
     with pytest.raises(ConfigError, match="none or standard expected"):
         fit_rectifier(inputs, options_of(center="cache", normalise="unit"))
+    of_unit_rows = replace(inputs, unit=True)
+    with pytest.raises(ConfigError, match="normalise: unit expected"):
+        fit_rectifier(of_unit_rows, options_of(center="cache", normalise="none"))
+    assert fit_rectifier(of_unit_rows, options_of(center="cache", normalise="unit")).gap_bound
     with pytest.raises(ConfigError, match="optimizer: lbfgs or newton expected for head"):
         fit_rectifier(inputs, options_of(optimizer="sgd"))
     wrong = replace(inputs, center=GivenHead(weight=torch.ones(K, 3)))
