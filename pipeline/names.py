@@ -87,6 +87,8 @@ TRAINING_METHODS = (
 )
 REFERENCES = ("softmax", "logit-adjustment")
 """Methods that every other one is shown beside and set against."""
+COMPARED = ("temperature", "bcts", "lws", "tau-norm", "marr", "marr:paper", "crt", "head")
+"""What `compare` shows beside them unless told otherwise, as far as a cache can carry it."""
 OPTIMIZERS = ("lbfgs", "newton", "sgd")
 PRESETS = ("default", "paper", "official", "tempered")
 HEAD_CENTERS = ("zero", "class-means", "gda", "cache")

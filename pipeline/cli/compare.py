@@ -30,11 +30,11 @@ def _refuse_old_name(context: click.Context, parameter: click.Parameter, value: 
 @click.argument("caches", type=input_type, nargs=-1, required=True, metavar="CACHE...")
 @click.option(
     "--methods",
-    default="all",
-    metavar="all|KEY,...",
+    metavar="KEY,...",
     help="Names such as marr, or with a preset such as lws:official; softmax and logit-adjustment "
-    "are always there.",
+    f"are always there.  [default: {','.join(names.COMPARED)}, as far as CACHE can carry them]",
 )
+@click.option("--all", "shows_all", is_flag=True, help="Every method with every preset of its own.")
 @click.option("--split", type=click.Choice(names.SPLITS), default="test")
 @groups_option
 @click.option(
@@ -76,7 +76,8 @@ def _refuse_old_name(context: click.Context, parameter: click.Parameter, value: 
 @json_option
 def cli_command(
     caches: tuple[Path, ...],
-    methods: str,
+    methods: str | None,
+    shows_all: bool,
     split: str,
     groups: str | None,
     class_distribution: str | None,
@@ -90,13 +91,15 @@ def cli_command(
     output: Path | None,
     as_json: bool,
 ) -> None:
-    """Fit every method on each CACHE and compare it with softmax and logit adjustment.
+    """Fit methods on each CACHE and compare it with softmax and logit adjustment.
 
     One CACHE gives intervals and paired tests. Several, which must differ in their seeds alone,
     give means and standard deviations. Nothing is fitted or chosen on the split that is scored.
     """
     from marr_pipeline.workflows.compare import Layout, compare
 
+    if shows_all and methods is not None:
+        raise click.UsageError("--all: no --methods beside it expected; leave one of them out")
     layout = Layout(columns=columns, has_intervals=intervals, caption=caption, label=label)
     if output is not None:
         check_output(output, suffixes=() if table_format else tuple(FORMAT_OF_SUFFIX))
@@ -108,7 +111,7 @@ def cli_command(
         )
     comparison = compare(
         caches,
-        methods=None if methods == "all" else methods.split(","),
+        methods="all" if shows_all else methods and methods.split(","),
         split=split,
         groups=groups,
         class_distribution=class_distribution,

@@ -5,7 +5,7 @@ against the baselines.
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -13,7 +13,7 @@ from marr_pipeline.cache import Cache, differences
 from marr_pipeline.errors import ConfigError, DataError, FitError
 from marr_pipeline.files import replacing
 from marr_pipeline.groups import parse_cuts
-from marr_pipeline.names import REFERENCES
+from marr_pipeline.names import COMPARED, REFERENCES
 from marr_pipeline.progress import Progress, silent
 from marr_pipeline.rectify.fit import (
     canonical_key,
@@ -140,7 +140,7 @@ class Comparison:
 def compare(
     caches: Sequence[CacheLike],
     *,
-    methods: Sequence[str] | None = None,
+    methods: Sequence[str] | Literal["all"] | None = None,
     split: str = "test",
     class_distribution: str | None = None,
     groups: str | None = None,
@@ -156,7 +156,8 @@ def compare(
 
     Args:
         caches: one, or several of the same classes and counts that differ in their seeds.
-        methods: keys `METHOD` or `METHOD:PRESET`; None for all that every cache can carry.
+        methods: keys `METHOD` or `METHOD:PRESET`; of `names.COMPARED` (None) or of all there are
+            (`all`) those that every cache can carry.
         split: split that is scored.
         class_distribution: see `split_population`; None for the split as it is.
         groups: cuts between the shot groups, as `parse_cuts` takes them.
@@ -306,22 +307,23 @@ def _training_method(cached: Cache) -> str | None:
 
 
 def _carried_keys(
-    caches: Sequence[Cache], asked: Sequence[str] | None
+    caches: Sequence[Cache], asked: Sequence[str] | Literal["all"] | None
 ) -> tuple[list[str], dict[str, str]]:
     """The methods that are fitted, the references first, and what the caches lack for others."""
-    if asked is not None:
+    if asked is not None and asked != "all":
         found = [canonical_key(key) for key in asked]
         for cached in caches:
             for key in found:
                 check_needs(cached, parse_method_key(key)[0])
         return list(dict.fromkeys([*REFERENCES, *found])), {}
     skipped = {}
-    for key in method_keys():
+    open_keys = (*REFERENCES, *COMPARED) if asked is None else method_keys()
+    for key in open_keys:
         method, _ = parse_method_key(key)
         missing = {need for cached in caches for need in missing_needs(cached, method)}
         if missing:
             skipped[key] = f"needs {' and '.join(sorted(missing))}"
-    kept = [key for key in method_keys() if key not in skipped]
+    kept = [key for key in open_keys if key not in skipped]
     return list(dict.fromkeys([*REFERENCES, *kept])), skipped
 
 

@@ -10,6 +10,7 @@ import pytest
 from marr_pipeline.cache import open_cache
 from marr_pipeline.errors import FitError
 from marr_pipeline.groups import parse_cuts, shot_groups
+from marr_pipeline.names import COMPARED, REFERENCES
 from marr_pipeline.rectify.methods import METHODS
 from marr_pipeline.workflows.compare import compare
 
@@ -87,14 +88,19 @@ def test_overall_is_the_size_weighted_mean_of_groups_under_a_uniform_prior(run, 
 
 def test_a_cache_of_logits_alone_does_without_the_methods_that_need_more(run, imported):
     cache = imported()
-    done = run("compare", cache, "--resamples", "100", "--json")
+    usual = run("compare", cache, "--resamples", "100", "--json")
+    assert set(usual.document["methods"]) == {*REFERENCES, *COMPARED} - {"crt", "head"}
+    assert set(usual.document["skipped"]) == {"crt", "head"}
+    done = run("compare", cache, "--all", "--resamples", "100", "--json")
     assert done.code == 0
+    assert set(usual.document["methods"]) < set(done.document["methods"])
     assert "disalign" in done.document["skipped"]
     assert not set(done.document["skipped"]) & set(done.document["methods"])
     assert re.search(f"without disalign: it needs features.*, which {cache} lack", done.err)
     named = run("compare", cache, "--methods", "disalign")
     assert named.code == 3
     assert "expected for disalign, got a cache without" in named.error
+    assert run("compare", cache, "--all", "--methods", "marr").code == 2
 
 
 def test_the_terminal_tables_are_narrow_enough_to_read(run, digits_cache):
