@@ -156,7 +156,7 @@ def main(cache: Path, resamples: int, output: Path | None) -> None:
     if output is not None:
         document = {
             "benchmark": "head_choices",
-            "cache": cache.name,
+            "command": f"python benchmarks/head_choices.py {cache.name}",
             "fingerprint": bare.fingerprint,
             "machine": machine(),
             "torch_threads": torch.get_num_threads(),

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from marr_pipeline.cache import open_cache
+from marr_pipeline.workflows.import_logits import import_logits
 
 FOLDER = Path(__file__).parents[1] / "benchmarks"
 ROWS = ["--samples", "300", "--classes", "5", "--features", "4"]
@@ -66,6 +67,24 @@ def test_methods_are_compared_on_the_same_images(digits_cache, tmp_path):
     assert methods["softmax + marr"]["vs_softmax"]["p_holm"] <= 1
 
 
+def test_choices_of_a_head_are_compared_on_the_same_rows(tmp_path):
+    generator = np.random.default_rng(0)
+    means = 2 * generator.normal(size=(4, 6))
+    for split, sizes in (("train", (60, 30, 12, 4)), ("test", (20, 20, 20, 20))):
+        labels = np.repeat(np.arange(4), sizes)
+        features = means[labels] + generator.normal(size=(len(labels), 6))
+        np.savez(tmp_path / f"{split}.npz", features=features, labels=labels)
+    cache, record = tmp_path / "features.h5", tmp_path / "record.json"
+    files = {split: tmp_path / f"{split}.npz" for split in ("train", "test")}
+    import_logits(files, cache)
+    done = run_script("head_choices", cache, "--resamples", 100, "-o", record)
+    assert done.returncode == 0, done.stderr
+    methods = json.loads(record.read_text())["methods"]
+    assert {"softmax", "head", "ncm", "gda", "probe + marr, held out"} < set(methods)
+    assert all(f"| {method} |" in done.stdout for method in methods)
+    assert methods["head"]["chosen"]["center"] in ("zero", "class-means")
+
+
 def test_a_cache_is_cut_to_its_logits(digits_cache, tmp_path):
     done = run_script("embedded_cache", digits_cache, "-o", tmp_path / "cut.h5")
     assert done.returncode == 0, done.stderr
@@ -78,6 +97,6 @@ def test_a_cache_is_cut_to_its_logits(digits_cache, tmp_path):
 
 def test_every_script_with_a_command_is_tried_and_listed():
     scripts = {path.stem for path in FOLDER.glob("*.py") if "__main__" in path.read_text()}
-    assert scripts == {*SCRIPTS, "methods", "embedded_cache"}
+    assert scripts == {*SCRIPTS, "methods", "head_choices", "embedded_cache"}
     readme = (FOLDER / "README.md").read_text()
     assert all(f"python benchmarks/{name}.py" in readme for name in scripts)
