@@ -23,6 +23,7 @@ from marr_pipeline.estimator.arguments import (
     bounded,
     columns_of,
     feature_views,
+    features_of,
     in_kind_of,
     labels_of,
     numbers_of,
@@ -273,7 +274,12 @@ class MarginRectifier(ClassifierMixin, TransformerMixin, BaseEstimator):  # type
         """(N, K) float64."""
         check_is_fitted(self)
         logits = None if X is None else self._logits(X, reset=False)
-        known = None if features is None else tensor_of(numbers_of(features, "features"))
+        known = features_of(features)
+        if logits is not None and known is not None and len(logits) != known.shape[-2]:
+            raise DataError(
+                f"features: {len(logits)} rows expected, as X has, got {known.shape[-2]}; give "
+                "both of the same samples, or X=None for a whole head"
+            )
         return self.rectifier_.apply(logits, known)
 
     def _logits(self, X: Any, *, reset: bool) -> Tensor:
@@ -305,7 +311,7 @@ def _num_columns(
     for known in (classes, class_counts):
         if known is not None:
             return len(known)
-    return len(np.unique(plain(y, "y")))
+    return len(np.unique(y.numpy(force=True) if isinstance(y, Tensor) else np.asarray(y)))
 
 
 def _with_classes(rectifier: Rectifier, classes: Array) -> Rectifier:

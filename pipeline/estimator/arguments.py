@@ -146,12 +146,26 @@ def whole_counts(counts: Array, name: str) -> npt.NDArray[np.int64]:
     return counts.astype(np.int64)
 
 
-def feature_views(features: Any) -> Tensor | None:
-    """(V, N, D) of (N, D) or (V, N, D)."""
+def features_of(features: Any) -> Tensor | None:
+    """(N, D) or (V, N, D), as they are.
+
+    Raises:
+        DataError: any other shape.
+    """
     if features is None:
         return None
     array = tensor_of(numbers_of(features, "features"))
-    return array if array.ndim == 3 else array[None]
+    if array.ndim not in (2, 3):
+        raise DataError(
+            f"features: shape (N, D) or (V, N, D) expected, got {tuple(array.shape)}; reshape them"
+        )
+    return array
+
+
+def feature_views(features: Any) -> Tensor | None:
+    """(V, N, D) of what `features_of` takes."""
+    array = features_of(features)
+    return array if array is None or array.ndim == 3 else array[None]
 
 
 def columns_of(X: Any) -> list[Hashable] | None:

@@ -16,6 +16,10 @@ from marr_pipeline.rectify.rows.resources import UNLIMITED, Resources
 from marr_pipeline.rectify.rows.source import FeatureLogits, Rows, StoredLogits
 from marr_pipeline.rectify.settings import RectifySettings, Reduction, Sampling
 
+LEFT_OUT = -1e4
+"""Offset of a class that has no part in the softmax: its probability is 0 in float32 and float64,
+and its own rows, which must have no weight, keep a finite loss."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class HeadFacts:
@@ -32,6 +36,13 @@ class HeadFacts:
     prior_counts: Tensor
     bias: Tensor | None = None
     unit: bool = False
+
+    @property
+    def left_out(self) -> Tensor:
+        """(K,) bool: classes that the head never predicts, since it had no rows of them."""
+        if self.bias is None:
+            return torch.zeros_like(self.weight_norm, dtype=torch.bool)
+        return self.bias < 0.5 * LEFT_OUT
 
     @property
     def log_prior(self) -> Tensor:

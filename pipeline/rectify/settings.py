@@ -28,16 +28,18 @@ Normalise = Literal["none", "unit", "standard"]
 
 _MOST_L2 = 1e12
 """With more, rounding in float64 hides the loss behind the ridge, and a fit cannot converge."""
+_MOST_SCALE = 1e12
+"""Of logits: they and their products with features stay finite."""
 _FINITE = ("a finite number", math.isfinite)
 _NUMBERS: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "l2": (f"a number from 0 to {_MOST_L2:g}", lambda value: 0 <= value <= _MOST_L2),
     "scale_l2": (f"a number above 0, up to {_MOST_L2:g},", lambda value: 0 < value <= _MOST_L2),
     "tolerance": ("a number > 0", lambda value: value > 0),
     "gamma": _FINITE,
-    "tau": _FINITE,
+    "tau": ("a number from -100 to 100", lambda value: abs(value) <= 100),
     "alpha": _FINITE,
     "shrinkage": ("a number from 0 to 1", lambda value: 0 <= value <= 1),
-    "scale": ("a finite number > 0", lambda value: 0 < value < math.inf),
+    "scale": (f"a number above 0, up to {_MOST_SCALE:g},", lambda value: 0 < value <= _MOST_SCALE),
     "seed": (
         "a whole number from 0 to 2^64 - 1",
         lambda value: isinstance(value, Integral) and 0 <= int(value) <= names.MAX_SEED,

@@ -28,6 +28,12 @@ def read_center(path: Path, num_classes: int) -> GivenHead:
             f"{path}: a matrix `weight` of {num_classes} rows, one a class, expected as centre, "
             f"got {found}; give class embeddings as .npy, or a head"
         )
+    for name in {"weight", "bias", "log_prior"} & arrays.keys():
+        if arrays[name].dtype.kind not in "biuf":
+            raise DataError(
+                f"{path}: numbers expected in {name}, got {arrays[name].dtype}; give class "
+                "embeddings as a matrix of floating-point numbers"
+            )
     numbers = {
         name: torch.from_numpy(arrays[name].astype(np.float64))
         for name in ("weight", "bias", "log_prior")

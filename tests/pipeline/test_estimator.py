@@ -383,3 +383,26 @@ def test_features_alone_give_what_the_command_gives(digits_cache, method, tmp_pa
     assert fitted.predict_proba(None, features=rows).shape == (len(rows), cached.num_classes)
     with pytest.raises(DataError, match="X: logits expected, or None with features"):
         MarginRectifier(method).fit(None, train.labels)
+
+
+def test_a_head_is_refused_features_that_do_not_fit(rows, rng):
+    logits, labels = rows
+    features = np.eye(4)[labels] + rng.normal(size=(600, 4))
+    fitted = MarginRectifier("ncm").fit(None, labels, features=features)
+    with pytest.raises(DataError, match="features: 600 rows expected, as X has, got 10"):
+        fitted.predict(logits, features=features[:10])
+    for use in (
+        lambda given: fitted.predict(None, features=given),
+        lambda given: fitted.fit(None, labels, features=given),
+    ):
+        with pytest.raises(DataError, match=r"features: shape \(N, D\) .* got \(600,\)"):
+            use(features[:, 0])
+
+
+def test_labels_of_features_alone_may_be_text(rows, rng):
+    _, labels = rows
+    features = 3 * np.eye(4)[labels] + rng.normal(size=(600, 4))
+    names = np.asarray(ANIMALS)[labels]
+    fitted = MarginRectifier("ncm").fit(None, names, features=features)
+    assert fitted.classes_.tolist() == ANIMALS
+    assert (fitted.predict(None, features=features) == names).mean() > 0.8

@@ -36,6 +36,7 @@ from marr_pipeline.device import fast_precision
 from marr_pipeline.optim.ridge import Ridge
 from marr_pipeline.optim.solvable import Evaluation, Point
 from marr_pipeline.progress import Progress, silent
+from marr_pipeline.rectify.inputs import LEFT_OUT
 from marr_pipeline.rectify.problem import Problem
 from marr_pipeline.rectify.rows.blocks import BLOCK_BYTES, cut
 from marr_pipeline.rectify.rows.resources import UNLIMITED, Resources
@@ -43,9 +44,6 @@ from marr_pipeline.rectify.rows.source import FeatureLogits, FeatureRows
 from marr_pipeline.rectify.rows.weighted_rows import WeightedRows
 from marr_pipeline.rectify.settings import Reduction
 
-LEFT_OUT = -1e4
-"""Offset of a class that has no part in the softmax: its probability is 0 in float32 and float64,
-and its own rows, which must have no weight, keep a finite loss."""
 MIN_BLOCK_ROWS = 256
 """A product of fewer rows mostly waits for the head to come from memory."""
 PRODUCT_ROWS = 512

@@ -19,6 +19,8 @@ from torch import Tensor
 
 from marr_pipeline.rectify.rows.source import HELD_ROWS, FeatureRows
 
+ROUNDING = 1e-12
+"""Of a mean's size: what differs by less is the same, rounded."""
 LEAST_SHARE = 1e-9
 """Of the mean variance: what S_a has at least in every direction."""
 
@@ -43,7 +45,9 @@ class ClassMeans:
         present = (counts > 0)[:, None]
         means = sums / counts.clamp(min=1)[:, None]
         origin = means.sum(0) / present.sum()
-        return cls(counts=counts, origin=origin, means=torch.where(present, means - origin, 0.0))
+        apart = means - origin
+        is_apart = present & (apart.abs() > ROUNDING * means.abs())
+        return cls(counts=counts, origin=origin, means=torch.where(is_apart, apart, 0.0))
 
     def head(self, weight: Tensor) -> Tensor:
         """The head (K, D + 1) on x of weight (K, D): b_k = -mu_k . W_k / 2 about the origin."""

@@ -11,11 +11,16 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from marr_pipeline.errors import DataError
 from marr_pipeline.rectify.rows.source import HELD_ROWS, FeatureRows
 from marr_pipeline.rectify.settings import Normalise
 
 ROUNDING = 1e-12
 """Of a feature's size: one that varies by less is a constant whose mean was rounded."""
+
+
+LEAST_SQUARE = 1e-20
+"""Mean of |x|^2, and one over the largest: beyond, squares of it leave float32's range."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,12 +71,22 @@ def coordinates_of(
         normalise: `none`, `unit` or `standard`.
         most_bytes: that the normalised rows may take in memory; more are made anew for each pass.
         picked: (R,) int64 rows; None for all.
+
+    Raises:
+        DataError: the features are too large or too small to be taken as they are, or vary by too
+            little or too much to be standardised in their precision.
     """
     if normalise != "standard":
         unit = normalise == "unit"
         rows = FeatureRows(features, picked=picked, unit=unit).held(most_bytes)
         _, square = _moments(rows)
         total = float(square.sum())
+        if total and not LEAST_SQUARE <= total <= 1 / LEAST_SQUARE:
+            raise DataError(
+                f"features: rows of a length from {LEAST_SQUARE**0.5:g} to "
+                f"{LEAST_SQUARE**-0.5:g} expected with normalise {normalise}, got "
+                f"{total**0.5:.1e}; use unit or standard, or scale them"
+            )
         return Coordinates(rows=rows, unit=unit, mean_square=total if total > 0 else 1.0)
     stored = FeatureRows(features, picked=picked)
     mean, _ = _moments(stored)
@@ -83,6 +98,13 @@ def coordinates_of(
     varies = square.sqrt() > rounding * mean.abs()
     factor = torch.where(varies, 1 / (square.sqrt() * len(mean) ** 0.5), 0.0)
     factor = factor.to(stored.precision).double()
+    if not bool((varies == (factor.isfinite() & (factor > 0))).all()):
+        name = str(stored.precision).removeprefix("torch.")
+        raise DataError(
+            f"features: deviations that {name} has an inverse of expected with normalise standard, "
+            f"got {float(square[varies].min().sqrt()):.1e} to {float(square.max().sqrt()):.1e}; "
+            "scale them"
+        )
     rows = _standardised(features, picked, mean, factor).held(most_bytes)
     share = float(varies.double().mean())
     return Coordinates(rows=rows, shift=mean, factor=factor, mean_square=share or 1.0)

@@ -21,16 +21,24 @@ from torch import Tensor
 from marr_pipeline.errors import ConfigError, DataError
 from marr_pipeline.optim.ridge import Ridge
 from marr_pipeline.progress import Progress, silent
-from marr_pipeline.rectify.head import LEFT_OUT, HeadCrossEntropy, HeadProblem
+from marr_pipeline.rectify.head import HeadCrossEntropy, HeadProblem
 from marr_pipeline.rectify.head.centroids import ClassMeans, Discriminant, class_sums, scatter
 from marr_pipeline.rectify.head.coordinates import Coordinates, coordinates_of
-from marr_pipeline.rectify.inputs import FitInputs, GivenHead, log_prior
+from marr_pipeline.rectify.inputs import LEFT_OUT, FitInputs, GivenHead, log_prior
 from marr_pipeline.rectify.rectifier import HeadRectifier
 from marr_pipeline.rectify.rows.resources import UNLIMITED, Resources
 from marr_pipeline.rectify.settings import RectifySettings, Sampling
 
 SHED = {"crt": 0.0, "balanced-softmax-head": 1.0}
 """tau of the methods whose authors say it; `head` has it from its settings."""
+
+
+LEAST_L2 = 1e-14
+"""Of a ridge, in units of the rows' mean square: with less no fit reached its tolerance."""
+
+
+class NoDirectionError(DataError):
+    """A centre that is known up to scale, and is zero."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,7 +108,8 @@ def left_out(counts: Tensor) -> list[str]:
         return []
     return [
         f"{len(absent)} of {len(counts)} classes have no row to fit (first: {absent[0]}); the new "
-        "head never predicts them"
+        f"head never predicts them, and a test row of theirs has a loss of about {-LEFT_OUT:g} "
+        "that outweighs all others in an NLL"
     ]
 
 
@@ -125,9 +134,16 @@ def build_frame(
         resources: see `WeightedRows`, also for errors.
 
     Raises:
-        ConfigError: a centre that these features or the normalisation cannot bear.
+        ConfigError: a centre that these features or the normalisation cannot bear, or a strength
+            that is next to none.
         DataError: the inputs have no features, or not the head that the centre is.
+        NoDirectionError: that centre tells no class from another.
     """
+    if settings.optimizer != "sgd" and 0 < settings.l2 < LEAST_L2:
+        raise ConfigError(
+            f"l2: 0 or at least {LEAST_L2:g} expected for {settings.method}, got {settings.l2:g}, "
+            "which rounding hides; raise it"
+        )
     weights, reduction = inputs.loss_weights(settings, sampling)
     labels = inputs.labels.repeat(inputs.num_views)
     labels = labels if rows is None else labels[rows]
@@ -149,7 +165,13 @@ def build_frame(
     line = None
     if is_line:
         means = ClassMeans.of_sums(class_sums(coordinates.rows, labels, len(counts)).cpu(), counts)
-        line = settings.scale_l2 * _spread(center, means) / math.log(max(len(counts), 2))
+        spread = _spread(center, means)
+        if not spread > 0:
+            raise NoDirectionError(
+                f"center: classes that differ expected in {settings.center}, got the same row for "
+                "all of them; choose zero"
+            )
+        line = settings.scale_l2 * spread / math.log(max(len(counts), 2))
     return HeadFrame(
         coordinates=coordinates,
         counts=counts,
@@ -261,5 +283,4 @@ def _spread(center: Tensor, means: ClassMeans) -> float:
     """Mean over the classes with rows of the variance of a head's logits at the class's mean."""
     points = (means.means + means.origin)[means.counts > 0]
     logits = points @ center[:, :-1].T + center[:, -1]
-    found = float(logits[:, means.counts > 0].var(1, correction=0).mean())
-    return found if found > 0 else 1.0
+    return float(logits[:, means.counts > 0].var(1, correction=0).mean())

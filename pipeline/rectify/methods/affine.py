@@ -144,13 +144,15 @@ def _logit_adjustment(head: HeadFacts, settings: RectifySettings) -> tuple[Tenso
 def _tau_norm(head: HeadFacts, settings: RectifySettings) -> tuple[Tensor, Tensor]:
     """W_j / |W_j|^tau without the bias (Kang et al. 2020), or with the bias scaled alike.
 
-    A class with a zero row keeps its scale: without its bias its logit is 0 at any.
+    A class with a zero row keeps its scale: without its bias its logit is 0 at any. One that the
+    head leaves out keeps scale and bias, and so stays out.
     """
-    norm = torch.where(head.weight_norm > 0, head.weight_norm, 1.0).double()
+    is_kept = (head.weight_norm <= 0) | head.left_out
+    norm = torch.where(is_kept, 1.0, head.weight_norm).double()
     scale = norm**-settings.tau
     if settings.keep_bias or head.bias is None:
         return scale, torch.zeros_like(scale)
-    return scale, -scale * head.bias.double()
+    return scale, torch.where(head.left_out, 0.0, -scale * head.bias.double())
 
 
 def _no_warnings(inputs: FitInputs, settings: RectifySettings) -> tuple[str, ...]:

@@ -80,9 +80,18 @@ def fit_centroids(inputs: FitInputs, settings: RectifySettings, context: FitCont
     head = coordinates.on_features(scale * head_at(shrinkage))
     counts = torch.bincount(labels, minlength=inputs.num_classes)
     uniform = torch.full((len(counts),), 1 / len(counts), dtype=torch.float64).log()
+    num_free = len(labels) - int((counts > 0).sum())
+    warnings = left_out(counts)
+    if is_gda and settings.shrinkage == 0 and num_free < rows.num_features:
+        warnings.append(
+            f"shrinkage 0: the covariance of {rows.num_features} features has no inverse on "
+            f"{len(labels)} rows, so noise decides; give more, or leave it out to have it chosen"
+        )
+    if not bool(head[:, :-1].any()):
+        warnings.append("all classes have the same mean, so none is told from another")
     return FitResult.closed_form(
         head_rectifier(head[:, :-1], head[:, -1], counts, uniform, settings),
-        warnings=left_out(counts),
+        warnings=warnings,
         chosen={"scale": scale, **({"shrinkage": shrinkage} if is_gda else {})},
     )
 

@@ -19,6 +19,7 @@ cRT on CIFAR, of which Kang et al. have none, is that of the decoupled Balanced 
 
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -28,7 +29,7 @@ from torch import Tensor
 from marr_pipeline.errors import ConfigError
 from marr_pipeline.progress import Progress, silent
 from marr_pipeline.rectify.head import HeadProblem
-from marr_pipeline.rectify.head.frame import HeadFrame, build_frame, left_out
+from marr_pipeline.rectify.head.frame import HeadFrame, NoDirectionError, build_frame, left_out
 from marr_pipeline.rectify.head.solve import minimize_head
 from marr_pipeline.rectify.inputs import FitContext, FitInputs
 from marr_pipeline.rectify.method import FitResult, Method
@@ -57,7 +58,7 @@ def fit_head(inputs: FitInputs, settings: RectifySettings, context: FitContext) 
     Raises:
         ConfigError: a centre that the method or the features cannot bear; `sgd` in several
             processes; or no room in memory for one thread's buffers.
-        DataError: the inputs have no features.
+        DataError: the inputs have no features, or a centre that tells no classes apart.
         FitError: the loss ran out of finite numbers.
     """
     if settings.optimizer == "sgd" and settings.method == "head":
@@ -100,9 +101,14 @@ def fit_path(
     """Fits of some rows (R,) int64, None for all, at one strength after another.
 
     Each begins where the one before has ended, so strong ridges come first; all other settings are
-    those of the first point.
+    those of the first point. A centre without a direction gives what zero gives: equals, of which
+    tuning takes zero.
     """
-    frame = build_frame(inputs, points[0], rows=rows, resources=resources)
+    try:
+        frame = build_frame(inputs, points[0], rows=rows, resources=resources)
+    except NoDirectionError:
+        zero = replace(points[0], center="zero")
+        frame = build_frame(inputs, zero, rows=rows, resources=resources)
     theta = None
     for point in points:
         problem = frame.problem(point)

@@ -172,8 +172,13 @@ class FeatureRows:
 
 
 def unit_rows(features: Tensor) -> Tensor:
-    """Rows (..., D) divided by their lengths; one of zeros stays."""
-    return torch.nn.functional.normalize(features, dim=-1, eps=torch.finfo(features.dtype).tiny)
+    """Rows (..., D) divided by their lengths; one of zeros stays.
+
+    First by the power of two below the largest entry: exact, and no square leaves the range.
+    """
+    largest = features.abs().amax(-1, keepdim=True)
+    power = torch.where(largest > 0, largest / (2 * torch.frexp(largest).mantissa), 1.0)
+    return torch.nn.functional.normalize(features / power, dim=-1)
 
 
 class FeatureLogits(Rows):

@@ -18,6 +18,8 @@ from marr_pipeline.rectify.head.frame import build_head_problem
 from marr_pipeline.rectify.head.solve import minimize_head
 from marr_pipeline.rectify.inputs import GivenHead
 from marr_pipeline.rectify.methods.centroids import SHRINKAGES
+from marr_pipeline.rectify.tuning import TuningOptions, tune
+from marr_pipeline.workflows.center import read_center
 
 K = 5
 
@@ -333,3 +335,105 @@ def test_what_cannot_be_is_refused():
     )
     with pytest.raises(DataError, match="ncm: a class with two samples or more expected"):
         fit_rectifier(lone, options_of("ncm"))
+    for option, value in (("tau", 1e9), ("scale", 1e308)):
+        with pytest.raises(ConfigError, match=f"{option}: a number"):
+            options_of(**{option: value})
+    with pytest.raises(ConfigError, match="l2: 0 or at least 1e-14 expected for head, got 1e-16"):
+        fit_rectifier(inputs, options_of(l2=1e-16))
+
+
+@pytest.mark.parametrize("factor", [1e-30, 1e-22, 1e20, 1e30])
+@pytest.mark.parametrize("method", ["head", "ncm", "gda"])
+def test_lengths_beyond_a_square_of_float32_change_nothing(method, factor):
+    inputs = make_head_inputs(dtype=torch.float32)
+    scaled = replace(inputs, features=factor * inputs.features)
+    chosen = options_of(method, normalise="unit")
+    one, other = (fit_rectifier(each, chosen).rectifier for each in (inputs, scaled))
+    torch.testing.assert_close(
+        one.apply(None, inputs.features), other.apply(None, scaled.features), rtol=0, atol=1e-3
+    )
+
+
+@pytest.mark.parametrize("factor", [1e-25, 1e18])
+@pytest.mark.parametrize("method", ["head", "ncm", "gda"])
+def test_features_that_leave_the_range_are_refused_by_name(method, factor):
+    inputs = make_head_inputs(dtype=torch.float32)
+    scaled = replace(inputs, features=factor * inputs.features)
+    with pytest.raises(DataError, match=r"features: rows of a length from 1e-10 to 1e.10 expected"):
+        fit_rectifier(scaled, options_of(method, normalise="none"))
+
+
+def test_features_whose_deviation_has_no_inverse_are_refused():
+    inputs = make_head_inputs(dtype=torch.float32)
+    scaled = replace(inputs, features=1e-39 * inputs.features)
+    with pytest.raises(DataError, match="features: deviations that float32 has an inverse of"):
+        fit_rectifier(scaled, options_of(normalise="standard"))
+
+
+def without_direction(inputs, name):
+    if name == "zeros":
+        return replace(inputs, features=torch.zeros_like(inputs.features))
+    if name == "one row":
+        return replace(inputs, features=inputs.features[:, :1].expand_as(inputs.features) + 0.1)
+    return replace(inputs, center=GivenHead(weight=torch.zeros(K, 4)))
+
+
+@pytest.mark.parametrize(
+    ("name", "center"),
+    [
+        ("zeros", "class-means"),
+        ("zeros", "gda"),
+        ("one row", "class-means"),
+        ("a matrix of zeros", "file"),
+    ],
+)
+def test_a_centre_that_tells_no_class_from_another(name, center):
+    inputs = without_direction(make_head_inputs(num_views=1, dtype=torch.float64), name)
+    with pytest.raises(DataError, match=f"center: classes that differ expected in {center}"):
+        fit_rectifier(inputs, options_of(center=center, normalise="none"))
+    chosen = options_of()
+    tuning = tune(
+        inputs, inputs, chosen, source="cross-validation", options=TuningOptions(num_folds=2)
+    )
+    assert tuning.chosen.settings.center == "zero"
+    assert all(np.isfinite(point.score) for point in tuning.grid)
+    assert fit_rectifier(inputs, tuning.chosen.settings).status is FitStatus.CONVERGED
+
+
+def test_a_covariance_without_an_inverse_is_said():
+    inputs = make_head_inputs(num_samples=30, num_features=100, dtype=torch.float64)
+    found = {
+        shrinkage: fit_rectifier(inputs, options_of("gda", shrinkage=shrinkage, scale=1.0)).warnings
+        for shrinkage in (0.0, 0.1)
+    }
+    assert any("has no inverse" in each for each in found[0.0])
+    assert not any("has no inverse" in each for each in found[0.1])
+
+
+def test_features_of_one_mean_are_said():
+    inputs = without_direction(make_head_inputs(), "zeros")
+    fit = fit_rectifier(inputs, options_of("ncm"))
+    assert any("same mean" in each for each in fit.warnings)
+
+
+def test_a_class_that_a_head_leaves_out_stays_out_under_tau_norm():
+    """Logits of such a head, stacked: without its bias the class would be in again."""
+    inputs = without_class(make_head_inputs(), 2)
+    head = fit_rectifier(inputs, options_of()).rectifier
+    stacked = replace(
+        inputs,
+        logits=head.apply(None, inputs.features),
+        weight_norm=head.weight.norm(dim=1),
+        weight=head.weight,
+        bias=head.bias,
+    )
+    for tau in (0.5, 1.0, 2.0):
+        chosen = preset_settings("default", method="tau-norm", tau=tau)
+        found = fit_rectifier(stacked, chosen).rectifier.apply(stacked.logits)
+        assert not bool((found.argmax(-1) == 2).any())
+
+
+def test_a_centre_file_of_text_is_refused(tmp_path):
+    np.save(tmp_path / "names.npy", np.full((K, 4), "cat"))
+    with pytest.raises(DataError, match=r"names\.npy: numbers expected in weight, got <U3"):
+        read_center(tmp_path / "names.npy", K)
