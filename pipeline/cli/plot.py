@@ -87,7 +87,7 @@ def cli_command(
         is_named=is_named,
         swept=swept,
         classes=classes,
-        progress=ProgressLine("sweep", unit=" fits"),
+        progress=ProgressLine("fitting", unit=" fits"),
         say=lambda warning: warn([warning]),
     )
     note(f"wrote {' and '.join(map(str, written))}")

@@ -15,6 +15,7 @@ from marr_pipeline.report.checks import Finding
 from marr_pipeline.report.scores import SampleScores
 from marr_pipeline.workflows.cached import EvaluationRows, evaluation_rows
 from marr_pipeline.workflows.last_look import order_finding
+from marr_pipeline.workflows.tuning import PROBE
 
 if TYPE_CHECKING:
     from marr_pipeline.workflows.evaluate import Evaluation
@@ -72,6 +73,7 @@ def find(shown: "Evaluation") -> list[Finding]:
                 key
                 for key, one in rectifiers.items()
                 if (one.metadata.get("tuning") or {}).get("source") == "cross-validation"
+                and PROBE not in cached.documents  # features of a network that saw other rows
             ]
         )
     )

@@ -172,7 +172,14 @@ def compare(
         DataError: the caches are of different classes, counts or training methods, or the
             distribution does not fit them.
     """
-    probed = [with_probe(opened(cache), eval_split=split) for cache in caches]
+    probed = [
+        with_probe(
+            opened(cache),
+            eval_split=split,
+            progress=lambda done, total, note="": progress(0, 1, f"plain probe {done}/{total}"),
+        )
+        for cache in caches
+    ]
     runs = [cached for cached, _ in probed]
     warnings: dict[str, None] = {}
 

@@ -84,7 +84,9 @@ def plot(
             raise ConfigError(
                 f"{option}: the figure {expected} expected, got {figure}; leave it out"
             )
-    evaluation = evaluate(cache, rectifiers, split=split, groups=groups, any_head=any_head)
+    evaluation = evaluate(
+        cache, rectifiers, split=split, groups=groups, any_head=any_head, progress=progress
+    )
     for warning in evaluation.warnings:
         say(warning)
     own: dict[str, Any] = {}

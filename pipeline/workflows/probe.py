@@ -18,10 +18,8 @@ from marr_pipeline.rectify.fit import fit_rectifier, preset_settings
 from marr_pipeline.rectify.rectifier import HeadRectifier
 from marr_pipeline.workflows.arrays.head import build_head, head_arrays
 from marr_pipeline.workflows.cached import dataset_name, fit_inputs, with_fit_split
-from marr_pipeline.workflows.tuning import tuned_or_preset
+from marr_pipeline.workflows.tuning import PROBE, tuned_or_preset
 
-PROBE = "probe"
-"""Key of the record of its fit among the documents of a cache that has one in place of a head."""
 NAMES = {"softmax": "plain probe", "logit-adjustment": "plain probe, logit-adjusted"}
 """What the references are then called."""
 

@@ -123,7 +123,11 @@ def write_report(
         progress(parts.index(part), len(parts), f"{part}: {note}" if note else part)
 
     asked = tuple(dict.fromkeys(map(canonical_key, METHODS if methods is None else methods)))
-    cached, _ = with_probe(opened(cache), eval_split=split)
+    cached, _ = with_probe(
+        opened(cache),
+        eval_split=split,
+        progress=lambda done, total, note="": begin("methods", f"plain probe {done}/{total}"),
+    )
     paths = [Path(path) for path in rectifiers]
     page_options = ["--split", split, "--resamples", str(resamples)]
     if methods is not None:

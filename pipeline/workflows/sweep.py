@@ -195,7 +195,7 @@ def sweep(
             "of a setting"
         )
     check_heeded(base.method, grid)
-    cached, warnings = with_probe(opened(cache), eval_split=eval_split)
+    cached, warnings = with_probe(opened(cache), eval_split=eval_split, progress=progress)
     base = with_fit_split(cached, base)
     rows = evaluation_rows(cached, eval_split, groups)
     points: list[SweptFit] = []

@@ -18,6 +18,8 @@ from marr_pipeline.rectify.tuning.choice import TUNED, Tuning
 from marr_pipeline.rectify.tuning.held_out import Score, affine_rule, sample_scores
 from marr_pipeline.workflows.cached import is_imported, split_inputs
 
+PROBE = "probe"
+"""Key of the record of a plain probe among the documents of a cache whose head it stands for."""
 MEMORISED = 0.95
 """Share of fitted rows that phase one has right, from which cross-validation over them misleads:
 at 99.4 % (CIFAR-10-LT, crop + flip) it chose 72.9 % (NLL 1.67) where the preset has 74.5 (0.77)."""
@@ -123,7 +125,7 @@ def tune_on_cache(
         progress=progress,
         resources=resources,
     )
-    if not has_tune and inputs.logits is not None:
+    if not has_tune and inputs.logits is not None and PROBE not in cached.documents:
         option = "import --tune" if is_imported(cached) else "extract --tune-fraction"
         warnings.append(
             f"tuned by cross-validation over split {split.name}, scores on rows that phase one "
