@@ -87,6 +87,9 @@ def test_compare_fits_every_method_on_the_probes_logits(run, features):
     assert list(document["methods"]) == expected
     assert document["probe"]["l2"] > 0
     assert any("plain probe" in text for text in document["warnings"])
+    heads = run("compare", features, "--methods", "head", "--resamples", "100", "--json")
+    assert heads.code == 0
+    assert "phase one trained on" not in heads.err  # no network has seen these rows
 
 
 def test_figures_sweeps_and_reports(run, features, tmp_path):
