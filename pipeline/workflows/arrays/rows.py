@@ -15,7 +15,7 @@ from marr_pipeline.cache import SplitArrays, check_labels, check_views
 from marr_pipeline.errors import DataError
 from marr_pipeline.labels import columns_of_labels, is_whole, shown
 from marr_pipeline.workflows.arrays.joined import sources
-from marr_pipeline.workflows.arrays.scale import as_logits, finite_blocks
+from marr_pipeline.workflows.arrays.scale import as_logits, finite_blocks, lost_spread
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,7 +110,7 @@ def split_arrays(
                 f"{where}: features of {num_views} views and {num_samples} rows, as the logits "
                 f"have, expected, got {features.shape[0]} and {features.shape[1]}; save both alike"
             )
-        _check_finite(features, where=where)
+        notes = [*notes, *_check_features(features, where=where)]
     feature_names = None
     if "feature_names" in arrays:
         feature_names = as_strings(arrays["feature_names"], where=f"{where}: feature_names")
@@ -135,10 +135,18 @@ def split_arrays(
     )
 
 
-def _check_finite(features: npt.NDArray[np.floating], *, where: str) -> None:
+def _check_features(features: npt.NDArray[np.floating], *, where: str) -> list[str]:
+    """Warnings of features (V, N, D) whose spread is lost as they are stored.
+
+    Raises:
+        DataError: a number is not finite, or not in float32.
+    """
+    notes: list[str] = []
     for source, part in sources(features, where=where):
         for _ in finite_blocks(part, where=f"{source}: features"):
             pass  # reading it is the check
+        notes += lost_spread(part, where=f"{source}: features")
+    return notes
 
 
 def _counted(labels: npt.NDArray[Any], *, where: str) -> int:
@@ -183,8 +191,7 @@ def unlabelled_rows(
     rows = as_views(arrays[kind], where=f"{where}: {kind}")
     if kind == "logits":
         return as_logits(rows, scale=scale, where=f"{where}: logits")
-    _check_finite(rows, where=where)
-    return rows, []
+    return rows, _check_features(rows, where=where)
 
 
 def passed_on(

@@ -19,6 +19,9 @@ from marr_pipeline.errors import DataError
 Scores = npt.NDArray[np.floating]
 
 _STORED_AS_IS = (np.float16, np.float32)
+_LEAST_SPREAD, _CONSTANT = 1e-4, 1e-12
+"""Range of a column over its size: in less than the first float32 has under a thousand steps; less
+than the second is a constant that was rounded."""
 _ROUNDED = 0.05
 """What rounding may change of a row's sum: two decimals of ten classes, or bfloat16."""
 _MOST, _MANY, _NEARLY_ALL = 0.5, 0.1, 0.95
@@ -75,6 +78,29 @@ def finite_blocks(values: Scores, *, where: str) -> Iterator[Scores]:
         yield block
 
 
+def lost_spread(values: Scores, *, where: str) -> list[str]:
+    """A warning of columns of (V, N, W), float64, whose spread is lost in float32; empty if none.
+
+    One pass over the rows, of float64 alone.
+    """
+    if values.dtype in _STORED_AS_IS:
+        return []
+    low = np.full(values.shape[2], np.inf)
+    high = -low
+    for view in values:
+        for start, stop in row_ranges(len(view), view[0].nbytes):
+            low = np.minimum(low, view[start:stop].min(0))
+            high = np.maximum(high, view[start:stop].max(0))
+    size = np.maximum(np.abs(low), np.abs(high))
+    is_lost = (high - low < _LEAST_SPREAD * size) & (high - low > _CONSTANT * size)
+    if not is_lost.any():
+        return []
+    return [
+        f"{where}: {is_lost.sum()} of {len(size)} columns vary by less than {_LEAST_SPREAD:g} of "
+        "their size, much of which is lost in float32, as they are stored; take the mean from each"
+    ]
+
+
 def _blocks(
     values: Scores, *, where: str, least: float = -math.inf
 ) -> Iterator[tuple[int, slice, Scores]]:
@@ -89,10 +115,13 @@ def _blocks(
             place = first_not_finite(block)
             if place is not None:
                 row, column = place
+                given = rows[start:stop][row, column]
+                remedy = "remove or repair such rows"
+                if np.isfinite(given):
+                    remedy = f"{given:g} is beyond {stored.name}: scale all rows alike"
                 raise DataError(
                     f"{where}: finite {stored.name} expected, got {block[row, column]} in row "
-                    f"{start + row}{f' of view {view}' if len(values) > 1 else ''}; "
-                    "remove or repair such rows"
+                    f"{start + row}{f' of view {view}' if len(values) > 1 else ''}; {remedy}"
                 )
             yield view, slice(start, stop), block
 

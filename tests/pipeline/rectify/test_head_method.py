@@ -430,7 +430,7 @@ def test_a_class_that_a_head_leaves_out_stays_out_under_tau_norm():
     for tau in (0.5, 1.0, 2.0):
         chosen = preset_settings("default", method="tau-norm", tau=tau)
         found = fit_rectifier(stacked, chosen).rectifier.apply(stacked.logits)
-        assert not bool((found.argmax(-1) == 2).any())
+        assert float(found[..., 2].max()) < -1000
 
 
 def test_a_centre_file_of_text_is_refused(tmp_path):

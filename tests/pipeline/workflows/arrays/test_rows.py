@@ -52,6 +52,29 @@ def test_ids_of_text(ids):
     assert split.ids == ["a", "ü", "c", "d", "e", "f"]
 
 
+@pytest.mark.parametrize(
+    ("offset", "num_lost"), [(0.0, 0), (1e3, 0), (1e8, 5)], ids=["centred", "near", "far"]
+)
+def test_features_whose_spread_float32_loses_are_said(offset, num_lost):
+    features = np.random.default_rng(1).standard_normal((6, 5)) + offset
+    features = np.concatenate([features, np.full((6, 1), 7.3)], 1)
+    given = {"labels": LABELS, "features": features}
+    notes = split_arrays(given, where="t.npz").notes
+    expected = f"t.npz: features: {num_lost} of 6 columns vary by less than 0.0001"
+    assert any(note.startswith(expected) for note in notes) == (num_lost > 0)
+    stored = {"labels": LABELS, "features": features.astype(np.float32)}
+    assert not any("vary" in note for note in split_arrays(stored, where="t.npz").notes)
+
+
+def test_features_beyond_float32_are_refused_as_such():
+    features = np.ones((6, 5))
+    features[4, 1] = 1e300
+    with pytest.raises(
+        DataError, match=r"features: finite .* in row 4; 1e\+300 is beyond float32: scale all rows"
+    ):
+        read(labels=LABELS, features=features)
+
+
 def test_ids_of_integers():
     split = read(logits=LOGITS, labels=LABELS, ids=np.arange(6, dtype=np.int16))
     np.testing.assert_array_equal(split.ids, np.arange(6))
