@@ -100,6 +100,12 @@ class InputFiles(click.Path):
         found = [] if Path(text).exists() else glob.glob(text)  # noqa: PTH207
         if found:
             return [Path(each) for each in sorted(found, key=_by_numbers)]
+        if glob.has_magic(text) and not Path(text).exists():
+            self.fail(
+                f"a pattern of files that exist expected, got {text}, which matches none",
+                param,
+                ctx,
+            )
         return [super().convert(value, param, ctx)]
 
 
@@ -222,7 +228,8 @@ class WordOrFile(click.ParamType[str]):
         """The word or the path itself."""
         if value not in self._words and not Path(value).is_file():
             words = ", ".join(self._words)
-            self.fail(f"{words} or a file expected, got {value}, which does not exist", param, ctx)
+            what = "is no file" if Path(value).exists() else "does not exist"
+            self.fail(f"{words} or a file expected, got {value}, which {what}", param, ctx)
         return value
 
     def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str:

@@ -92,7 +92,10 @@ def apply(
                 f"scale: none expected for {source}, a cache, which holds logits, got {scale}"
             )
         found = _cached_rows(source, rectifier, split=split, any_head=any_head)
-    rectified = found.rectifier.apply(found.logits, found.features)
+    try:
+        rectified = found.rectifier.apply(found.logits, found.features)
+    except DataError as error:
+        raise DataError(f"{source}: {error}") from error
     arrays = found.kept | {
         "logits": rectified.float().numpy(),
         "probabilities": rectified.softmax(-1).float().numpy(),
@@ -110,7 +113,7 @@ def _rows(source: Path, path: Path, *, split: str, scale: str | None) -> _Source
     rectifier = load_rectifier(path)
     # A whole head drops old logits, so a matrix alone is one of features.
     holds: Holds = "features" if isinstance(rectifier, HeadRectifier) else "logits"
-    given = read_split(split, SplitFiles(rows=(source,)), holds=holds, is_labelled=False)
+    given, _ = read_split(split, SplitFiles(rows=(source,)), holds=holds, is_labelled=False)
     kind = "features" if holds == "features" and "logits" not in given else "logits"
     views, warnings = unlabelled_rows(given, kind=kind, where=str(source), scale=scale)
     kept = passed_on(given, views, where=str(source))

@@ -27,6 +27,7 @@ from marr_pipeline.report.scores import (
     class_averages,
     score_samples,
 )
+from marr_pipeline.workflows.same_rows import refuse_test
 
 if TYPE_CHECKING:
     from marr_pipeline.report.comparison import Scored
@@ -129,6 +130,10 @@ def split_inputs(
         CacheError: the cache lacks the split, the views or what `source` needs.
     """
     rows = cached.split(split)
+    if cached.head is None and source == "logits":
+        raise CacheError(
+            f"{cached.path}: logits expected with --from logits, got features alone; leave it out"
+        )
     warnings = []
     if views == "augmented" and "augmented" not in rows.views:
         warnings.append(
@@ -196,6 +201,8 @@ def fit_inputs(
             "--fit-split: a split for fitting expected, got test; what is fitted on the test "
             "samples cannot be scored on them"
         )
+    if settings.fit_split == "tune":
+        refuse_test(cached, "what is fitted", "use --fit-split train")
     check_needs(cached, settings.method, split=settings.fit_split)
     return split_inputs(
         cached,

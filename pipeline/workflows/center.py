@@ -11,14 +11,14 @@ from marr_pipeline.workflows.arrays import map_npy
 from marr_pipeline.workflows.arrays.head import read_head
 
 
-def read_center(path: Path, num_classes: int) -> GivenHead:
+def read_center(path: Path, num_classes: int, num_features: int | None) -> GivenHead:
     """A matrix (K, D), such as text embeddings of class names, or a head with its bias.
 
     An `.npy` file is a matrix. Others hold `weight` and perhaps `bias`, `log_prior` and
     `normalise`; the rectifier of a whole head holds all of them.
 
     Raises:
-        DataError: unreadable, no such matrix, or one of other classes.
+        DataError: unreadable, no such matrix, or one of other classes or features.
     """
     arrays = {"weight": map_npy(path)} if path.suffix == ".npy" else read_head(path)[0]
     weight = arrays.get("weight")
@@ -34,6 +34,11 @@ def read_center(path: Path, num_classes: int) -> GivenHead:
                 f"{path}: numbers expected in {name}, got {arrays[name].dtype}; give class "
                 "embeddings as a matrix of floating-point numbers"
             )
+    if num_features not in (None, weight.shape[1]):
+        raise DataError(
+            f"{path}: a matrix of {num_features} columns, one a feature, expected as centre, got "
+            f"{weight.shape[1]}; is it of the backbone that made the features?"
+        )
     numbers = {
         name: torch.from_numpy(arrays[name].astype(np.float64))
         for name in ("weight", "bias", "log_prior")

@@ -34,9 +34,16 @@ from marr_pipeline.workflows.cached import (
     opened,
     split_inputs,
 )
-from marr_pipeline.workflows.same_rows import check_same_rows, common_views
+from marr_pipeline.workflows.same_rows import (
+    check_each_once,
+    check_same_rows,
+    common_views,
+    refuse_test,
+)
 
 FITTED_ON = "tune"
+LEAST = 1e-6
+"""Of the largest weight: what is added by less is lost in float32, and no class stands out."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,18 +122,31 @@ def combine(
         overwrite: replace an existing cache.
 
     Raises:
-        ConfigError: weights of another number, or that are none.
+        ConfigError: weights of another number, or that are none; a cache twice, or as output.
         DataError: the caches are not of the same rows and classes.
         CacheError: a cache has no logits, or no `tune` and no other split to score on either.
-        LeakError: there is no `tune`, so that weights would be fitted on what is scored.
+        LeakError: there is no `tune`, or it is the test split, so that weights would be fitted on
+            what is scored.
+        FitError: no weights are best, or none of the caches is of use.
         CacheWriteError: the file cannot be written.
     """
-    members = [opened(each) for each in caches]
+    output, members = Path(output), [opened(each) for each in caches]
     _check_weights(weights, members)
-    for other in members[1:]:
-        check_same_rows(members[0], other)
+    for each in members:
+        if each.head is None:
+            raise CacheError(
+                f"{each.path}: logits to add expected, got features alone; fit a head (rectify "
+                "--method head) and import the features with it (--head)"
+            )
+    check_each_once(members, "cache")
+    if output.exists() and any(output.samefile(each.path) for each in members):
+        raise ConfigError(
+            f"{output}: a file other than the caches that are added expected as "
+            "output, got one of them; give another name"
+        )
+    unchecked = [note for other in members[1:] for note in check_same_rows(members[0], other)]
     priors = torch.stack([head_facts(each).log_prior for each in members])
-    warnings = [
+    warnings = unchecked + [
         f"{each.path}: the prior that its logits stand for is not known, that of the training "
         "counts is taken"
         for each in members
@@ -154,7 +174,7 @@ def combine(
             "one kind in all caches, or not drawn alike"
         )
     plan = _plan(members, weights, views)
-    with cache.CacheWriter(Path(output), plan, overwrite=overwrite) as writer:
+    with cache.CacheWriter(output, plan, overwrite=overwrite) as writer:
         for name in plan.splits:
             first = members[0].split(name)
             writer.write_labels(name, first.labels)
@@ -166,8 +186,8 @@ def combine(
             ):
                 writer.write_block(name, view=view, start=start, logits=logits.numpy())
     return Combination(
-        path=Path(output),
-        fingerprint=cache.open_cache(Path(output)).fingerprint,
+        path=output,
+        fingerprint=cache.open_cache(output).fingerprint,
         parents=tuple(each.path for each in members),
         weights=tuple(float(weight) for weight in weights),
         fit=fit,
@@ -188,27 +208,31 @@ def _check_weights(weights: Sequence[float] | None, members: Sequence[Cache]) ->
             f"--weights: {len(members)} numbers expected, one a cache, got {len(values)}; give "
             "them in the caches' order"
         )
-    if not (np.isfinite(values).all() and (values >= 0).all() and values.any()):
+    if not (np.isfinite(values).all() and (values >= 0).all() and values.max() >= LEAST):
         shown = ",".join(f"{value:g}" for value in values)
         raise ConfigError(
-            f"--weights: finite numbers of at least 0, one of them above, expected, got {shown}; "
-            "leave --weights out to fit them on tune"
+            f"--weights: finite numbers of at least 0, one of them above ({LEAST:g} at least), "
+            f"expected, got {shown}; leave --weights out to fit them on tune"
         )
 
 
 def _fitted(members: Sequence[Cache], priors: Tensor) -> tuple[Solution, tuple[float, ...]]:
     """The fit of the weights on `tune`, and the loss there of each cache at its own best weight."""
+    by_hand = f"give --weights {','.join('1' * len(members))}"
     if FITTED_ON not in members[0].splits:
         if "test" in members[0].splits:
             raise LeakError(
                 f"{members[0].path}: a split {FITTED_ON} expected, on which weights are fitted, "
-                "got none, and the test split cannot be fitted and scored on; give --weights "
-                f"{','.join('1' * len(members))}, or extract with --tune-fraction"
+                f"got none, and the test split cannot be fitted and scored on; {by_hand}, or "
+                "extract with --tune-fraction"
             )
         raise CacheError(
             f"{members[0].path}: a split {FITTED_ON} expected, on which weights are fitted, got "
-            f"none; give --weights {','.join('1' * len(members))}"
+            f"none; {by_hand}"
         )
+    for each in members:
+        remedy = f"{by_hand}, or write the caches with another {FITTED_ON}"
+        refuse_test(each, "weights fitted", remedy)
     split = members[0].split(FITTED_ON)
     labels = torch.from_numpy(split.labels)
     rows = [_rows(each, FITTED_ON, num_views=1) for each in members]
@@ -217,7 +241,12 @@ def _fitted(members: Sequence[Cache], priors: Tensor) -> tuple[Solution, tuple[f
         raise FitError(
             f"combine: rows of {FITTED_ON} of which some are taken for another class expected, got "
             f"{len(labels):,} that a sum tells all apart, so that larger weights are better for "
-            f"ever; give --weights {','.join('1' * len(members))}, or more rows"
+            f"ever; {by_hand}, or more rows"
+        )
+    if fit.theta.max() < LEAST:
+        raise FitError(
+            f"combine: a cache expected whose logits tell the classes of {FITTED_ON} apart, got "
+            f"none: every weight is 0; are rows and classes in one order? If so, {by_hand}"
         )
     alone = [
         fit_weights(CombinationLoss([own], prior[None], labels)).loss

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 
 from marr_pipeline.cache import Cache, differences
-from marr_pipeline.errors import ConfigError, DataError, FitError
+from marr_pipeline.errors import DataError, FitError, LeakError
 from marr_pipeline.files import replacing
 from marr_pipeline.groups import parse_cuts
 from marr_pipeline.names import COMPARED, REFERENCES
@@ -39,6 +39,7 @@ from marr_pipeline.workflows.cached import (
 )
 from marr_pipeline.workflows.class_numbers import describe_distribution, split_population
 from marr_pipeline.workflows.probe import named, probe_record, with_probe
+from marr_pipeline.workflows.same_rows import check_each_once
 from marr_pipeline.workflows.tuning import held_out_inputs, tuned_or_preset
 
 DOCUMENTS = ("config", "transforms")
@@ -151,7 +152,8 @@ def compare(
 ) -> Comparison:
     """Fit every method once on each cache, score it, and set it against the baselines.
 
-    A method whose loss runs out of finite numbers is left out; the others are compared. One whose
+    A method that these rows cannot bear, or whose loss runs out of finite numbers, is left out; the
+    others are compared. One whose
     fit has no minimum or was stopped stays, and its status says so.
 
     Args:
@@ -252,16 +254,10 @@ def check_seeds(caches: Sequence[Cache]) -> list[str]:
         ConfigError: the same cache twice, whose spread would be nothing.
         DataError: other classes, names, training counts or training methods.
     """
+    check_each_once(caches, "seed's cache")
     first, warnings = caches[0], []
     by = _training_method(first)
-    known = {first.fingerprint: first.path}
     for cached in caches[1:]:
-        if cached.fingerprint in known:
-            raise ConfigError(
-                f"{cached.path}: a cache of its own expected, got the contents of "
-                f"{known[cached.fingerprint]} again; give each seed's cache once"
-            )
-        known[cached.fingerprint] = cached.path
         expected = None
         if cached.num_classes != first.num_classes:
             found = cached.num_classes
@@ -361,8 +357,8 @@ def fit_and_score(
         dataset = dataset_name(cached)
         settings = preset_settings(preset, method=method, dataset=dataset, seed=seed)
         settings = with_fit_split(cached, settings)
-        inputs, lacking = fit_inputs(cached, settings)
         try:
+            inputs, lacking = fit_inputs(cached, settings)
             settings, tuned = tuned_or_preset(cached, inputs, settings, eval_split=split)
             fit = fit_rectifier(
                 inputs,
@@ -371,8 +367,9 @@ def fit_and_score(
                 held_out=held_out_inputs(cached, settings, inputs.device),
                 progress=tell,
             )
-        except FitError as error:
-            failed[key] = f"{cached.path}: {error}"
+        except (FitError, DataError, LeakError) as error:
+            where = str(cached.path)
+            failed[key] = str(error) if where in str(error) else f"{where}: {error}"
             continue
         scored[key] = rows.scored(fit, settings)
         warnings[key] = (*lacking, *tuned, *fit.warnings)

@@ -211,7 +211,7 @@ def _checked_splits(
     checked: dict[str, CheckedSplit] = {}
     for name in sorted(files, key=names.SPLITS.index):
         where = str(files[name])
-        arrays = read_split(name, files[name], holds=holds, joint=joint)
+        arrays, joined = read_split(name, files[name], holds=holds, joint=joint)
         found = split_arrays(
             arrays, where=where, scale=scale, class_names=class_names, num_classes=num_classes
         )
@@ -224,7 +224,7 @@ def _checked_splits(
             _check_every_class_is_named(found, where=where)
         class_names = class_names or found.class_names
         num_classes = num_classes or found.num_classes
-        checked[name] = found
+        checked[name] = replace(found, notes=[*joined, *found.notes])
     return checked
 
 

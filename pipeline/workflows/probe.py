@@ -35,11 +35,12 @@ def with_probe(
     are the prior that the probe's logits stand for. Nothing is written.
 
     Raises:
-        CacheError: there is no train split to fit it on.
+        CacheError: there is no train split to fit it on, or none to evaluate.
         FitError: the loss ran out of finite numbers.
     """
     if cached.head is not None:
         return cached, []
+    cached.split(eval_split)  # one that is not there is said before the fits
     dataset = dataset_name(cached)
     settings = preset_settings("default", method="head", dataset=dataset, tau=0.0)
     settings = with_fit_split(cached, settings)

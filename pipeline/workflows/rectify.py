@@ -228,7 +228,9 @@ def rectify_cache(
     where = resolve_device(device)
     inputs, warnings = fit_inputs(cached, settings, source=source, device=where)
     if center is not None:
-        inputs = replace(inputs, center=read_center(center, inputs.num_classes))
+        inputs = replace(
+            inputs, center=read_center(center, inputs.num_classes, cached.num_features)
+        )
     if tune == "method":
         tune = default_tuning(settings.method, {})
     resources = Resources(memory=memory, ranks=ranks)

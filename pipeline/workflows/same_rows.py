@@ -1,27 +1,61 @@
-"""Whether caches are of the same classes and rows, and which views of these they share."""
+"""Whether caches, or splits, are of the same rows, and which views of these caches share."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from marr_pipeline.cache import Cache, CachedSplit, CacheError
-from marr_pipeline.errors import DataError
+from marr_pipeline.errors import ConfigError, DataError, LeakError
+
+if TYPE_CHECKING:
+    from marr_pipeline.cache import Cache, CachedSplit
 
 
-def check_same_rows(first: Cache, other: Cache) -> None:
-    """Refuse two caches that are not of the same classes and rows, or have no logits.
+def refuse_test(cached: "Cache", what: str, remedy: str) -> None:
+    """Raise a LeakError if the split `tune` is the test split under another name."""
+    if {"tune", "test"} <= set(cached.splits) and _are_same(
+        cached.split("tune"), cached.split("test")
+    ):
+        raise LeakError(
+            f"{cached.path}: a tune split of other samples than the test split's expected, got the "
+            f"same ones in both; {what} on it cannot be scored on test: {remedy}"
+        )
+
+
+def _are_same(one: "CachedSplit", other: "CachedSplit") -> bool:
+    """Whether two splits hold the same samples in the same order."""
+    if not np.array_equal(one.labels, other.labels):
+        return False
+    pairs = ((one.logits, other.logits), (one.features, other.features))
+    return any(
+        left is not None
+        and right is not None
+        and np.array_equal(left[one.clean_view], right[other.clean_view])
+        for left, right in pairs
+    )
+
+
+def check_each_once(caches: Sequence["Cache"], each: str) -> None:
+    """Raise a ConfigError if the contents of a cache are given again."""
+    known: dict[str, Cache] = {}
+    for cached in caches:
+        if cached.fingerprint in known:
+            raise ConfigError(
+                f"{cached.path}: a cache of its own expected, got the contents of "
+                f"{known[cached.fingerprint].path} again; give each {each} once"
+            )
+        known[cached.fingerprint] = cached
+
+
+def check_same_rows(first: "Cache", other: "Cache") -> list[str]:
+    """Refuse two caches that are not of the same classes and rows.
+
+    Returns:
+        A warning where only one of them has the ids that would tell the order of its rows.
 
     Raises:
         DataError: what differs first.
-        CacheError: one has features alone.
     """
-    for each in (first, other):
-        if each.head is None:
-            raise CacheError(
-                f"{each.path}: logits to add expected, got features alone; fit a head (rectify "
-                "--method head) and import the features with it (--head)"
-            )
     where, expected = str(other.path), f"expected, as in {first.path},"
     if other.num_classes != first.num_classes:
         raise DataError(
@@ -47,9 +81,17 @@ def check_same_rows(first: Cache, other: Cache) -> None:
         )
     for name, split in first.splits.items():
         _check_same_split(split, other.split(name), where=f"{where}, split {name}", as_in=expected)
+    has_ids = {
+        each.path: all(split.ids is not None for split in each.splits.values())
+        for each in (first, other)
+    }
+    if len(set(has_ids.values())) == 1:
+        return []
+    known, unknown = sorted(has_ids, key=lambda path: not has_ids[path])
+    return [f"rows of {unknown} are taken in the order of {known}: it has no ids"]
 
 
-def _check_same_split(one: CachedSplit, two: CachedSplit, *, where: str, as_in: str) -> None:
+def _check_same_split(one: "CachedSplit", two: "CachedSplit", *, where: str, as_in: str) -> None:
     if one.num_samples != two.num_samples:
         raise DataError(
             f"{where}: {one.num_samples:,} rows {as_in} got {two.num_samples:,}; extract both "
@@ -68,7 +110,7 @@ def _check_same_split(one: CachedSplit, two: CachedSplit, *, where: str, as_in: 
             )
 
 
-def common_views(members: Sequence[Cache], name: str) -> tuple[str, ...]:
+def common_views(members: Sequence["Cache"], name: str) -> tuple[str, ...]:
     """The views of a split that all caches have of the same images; at least the clean one.
 
     Raises:
@@ -89,7 +131,7 @@ def common_views(members: Sequence[Cache], name: str) -> tuple[str, ...]:
     return ("clean",)
 
 
-def _drawing(cached: Cache, name: str) -> tuple[object, ...] | None:
+def _drawing(cached: "Cache", name: str) -> tuple[object, ...] | None:
     """How the augmented views of a split were drawn; None where the cache does not tell."""
     if "transforms" not in cached.documents:
         return None

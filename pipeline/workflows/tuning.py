@@ -3,10 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
 import torch
 
-from marr_pipeline.cache import Cache, CachedSplit, ViewKind
+from marr_pipeline.cache import Cache, ViewKind
 from marr_pipeline.errors import ConfigError, DataError, LeakError
 from marr_pipeline.progress import Progress, silent
 from marr_pipeline.rectify.inputs import FitInputs
@@ -17,6 +16,7 @@ from marr_pipeline.rectify.tuning import TuningOptions, tune
 from marr_pipeline.rectify.tuning.choice import TUNED, Tuning
 from marr_pipeline.rectify.tuning.held_out import Score, affine_rule, sample_scores
 from marr_pipeline.workflows.cached import is_imported, split_inputs
+from marr_pipeline.workflows.same_rows import refuse_test
 
 PROBE = "probe"
 """Key of the record of a plain probe among the documents of a cache whose head it stands for."""
@@ -42,12 +42,17 @@ def held_out_inputs(
 ) -> FitInputs | None:
     """The split `tune`, for a method in closed form that chooses its scale on samples held out.
 
-    None for other methods, where there is no such split, and where it is fitted itself.
+    None for other methods, where all of it is given, where there is no such split, and where it is
+    fitted itself.
     """
-    is_chosen = "scale" in METHODS[settings.method].own_settings
-    if not is_chosen or "tune" not in cached.splits or settings.fit_split == "tune":
+    names = {"scale": "--logit-scale", "shrinkage": "--shrinkage"}
+    own = [name for name in names if name in METHODS[settings.method].own_settings]
+    is_open = any(getattr(settings, name) is None for name in own)
+    if not is_open or "tune" not in cached.splits or settings.fit_split == "tune":
         return None
-    _refuse_test(cached)
+    options = " and ".join(names[name] for name in own)
+    remedy = f"give {options}, or write the cache without that tune"
+    refuse_test(cached, "settings chosen", remedy)
     return _scored_inputs(cached, "tune", device)[0]
 
 
@@ -112,7 +117,12 @@ def tune_on_cache(
             "--fit-split: a split other than the one that chooses expected with --tune auto, got "
             "tune; fit on train, or use --tune off"
         )
-    _refuse_test(cached)
+    if settings.optimizer == "sgd" and METHODS[settings.method].path is not None:
+        raise ConfigError(
+            "--optimizer: lbfgs or newton expected to tune a whole head, whose l2 means another "
+            "thing to sgd, got sgd; leave it out, or --tune"
+        )
+    refuse_test(cached, "settings chosen", "use --tune off")
     has_tune = "tune" in cached.splits
     split = cached.split("tune" if has_tune else settings.fit_split)
     scored, warnings = _scored_inputs(cached, split.name, inputs.device)
@@ -158,17 +168,6 @@ def _scored_inputs(cached: Cache, split: str, device: torch.device) -> tuple[Fit
     return split_inputs(cached, split=split, views=views, device=device)
 
 
-def _refuse_test(cached: Cache) -> None:
-    """Raise a LeakError if what chooses is the test split under another name."""
-    if {"tune", "test"} <= set(cached.splits) and _are_same(
-        cached.split("tune"), cached.split("test")
-    ):
-        raise LeakError(
-            f"{cached.path}: a tune split of other samples than the test split's expected, got the "
-            "same ones in both; settings chosen on it cannot be scored on test: use --tune off"
-        )
-
-
 def _share_right(scored: FitInputs, resources: Resources) -> float:
     """Of the rows, block by block: those of features are never all made."""
     every, as_is = torch.arange(len(scored.labels)), torch.ones(scored.num_classes).double()
@@ -188,17 +187,4 @@ def describe_tuning(tuning: Tuning, settings: RectifySettings) -> str:
     return line + (
         f"the preset's own values {start.score:.4f}, best {tuning.best.score:.4f} "
         f"(standard error {tuning.standard_error:.4f})"
-    )
-
-
-def _are_same(one: CachedSplit, other: CachedSplit) -> bool:
-    """Whether two splits hold the same samples in the same order."""
-    if not np.array_equal(one.labels, other.labels):
-        return False
-    pairs = ((one.logits, other.logits), (one.features, other.features))
-    return any(
-        left is not None
-        and right is not None
-        and np.array_equal(left[one.clean_view], right[other.clean_view])
-        for left, right in pairs
     )

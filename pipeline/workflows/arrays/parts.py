@@ -50,8 +50,8 @@ def read_split(
     holds: Holds = "logits",
     joint: Joint = "columns",
     is_labelled: bool = True,
-) -> Arrays:
-    """The arrays of a split's files, by name and unchecked but for what joins them.
+) -> tuple[Arrays, list[str]]:
+    """The arrays of a split's files, by name and unchecked but for what joins them, and warnings.
 
     Args:
         name: of the split.
@@ -80,9 +80,24 @@ def read_split(
         for path in files.rows
     }
     arrays = _join(parts, joint)
-    if not files.labels:
-        return arrays
-    return _with_labels(arrays, {str(path): read_labels(path) for path in files.labels}, str(files))
+    notes = _unchecked_order(parts) if joint == "columns" else []
+    if files.labels:
+        labels = {str(path): read_labels(path) for path in files.labels}
+        arrays = _with_labels(arrays, labels, str(files))
+    return arrays, notes
+
+
+def _unchecked_order(parts: Mapping[str, Arrays]) -> list[str]:
+    """A warning of each file without the ids, or else the labels, that others tell rows by."""
+    for key in reversed(_OF_SAMPLES):
+        known = [where for where, arrays in parts.items() if key in arrays]
+        if known:
+            return [
+                f"rows of {where} are taken in the order of {known[0]}: it has no {key}"
+                for where in parts
+                if where not in known
+            ]
+    return []
 
 
 def _join(parts: Mapping[str, Arrays], joint: Joint) -> Arrays:

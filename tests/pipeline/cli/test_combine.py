@@ -134,8 +134,12 @@ def test_rows_that_are_told_apart_are_refused(run, tmp_path):
     ("weights", "message"),
     [
         ("1", "--weights: 2 numbers expected, one a cache, got 1"),
-        ("1,-1", "finite numbers of at least 0, one of them above, expected, got 1,-1"),
-        ("0,0", "one of them above, expected, got 0,0"),
+        (
+            "1,-1",
+            "finite numbers of at least 0, one of them above (1e-06 at least), expected, got 1,-1",
+        ),
+        ("0,0", "one of them above (1e-06 at least), expected, got 0,0"),
+        ("1e-300,0", "expected, got 1e-300,0"),
         ("nan,1", "finite numbers of at least 0"),
     ],
 )
@@ -149,6 +153,58 @@ def test_one_cache_is_no_sum(run, caches, tmp_path):
     done = run("combine", caches[0], "-o", tmp_path / "c.h5")
     assert done.code == 2
     assert "two or more caches expected, got 1" in done.error
+
+
+def test_a_tune_split_that_is_the_test_split_is_a_leak(run, tmp_path):
+    labels = labels_of("test")
+    caches = []
+    for seed in (1, 2):
+        logits = np.random.default_rng(seed).normal(size=(1, len(labels), K)).astype(np.float32)
+        rows = SplitArrays(logits=logits, labels=labels)
+        caches.append(tmp_path / f"{seed}.h5")
+        splits = {"train": rows, "tune": rows, "test": rows}
+        write_splits(caches[-1], splits, class_counts=COUNTS, parts={"seed": seed})
+    done = run("combine", *caches, "-o", tmp_path / "c.h5")
+    assert done.code == 5
+    assert "other samples than the test split's" in done.error
+    assert "give --weights 1,1" in done.error
+    assert not (tmp_path / "c.h5").exists()
+    assert run("combine", *caches, "--weights", "1,1", "-o", tmp_path / "c.h5").code == 0
+
+
+def test_an_input_is_never_replaced_and_never_added_twice(run, caches, tmp_path):
+    before = caches[0].read_bytes()
+    done = run("combine", *caches, "--weights", "1,1", "-o", caches[0], "--overwrite")
+    assert done.code == 2
+    assert "a file other than the caches that are added expected" in done.error
+    assert caches[0].read_bytes() == before
+    done = run("combine", caches[0], caches[0], "-o", tmp_path / "c.h5")
+    assert done.code == 2
+    assert f"got the contents of {caches[0]} again; give each cache once" in done.error
+
+
+def test_caches_that_are_all_of_no_use_are_refused(run, tmp_path):
+    caches = [write(tmp_path / f"{seed}.h5", seed=seed, signal=-2.0) for seed in (1, 2)]
+    done = run("combine", *caches, "-o", tmp_path / "c.h5")
+    assert done.code == 1
+    assert "got none: every weight is 0" in done.error
+    assert not (tmp_path / "c.h5").exists()
+
+
+def test_rows_without_ids_beside_rows_with_them_are_told(run, caches, tmp_path):
+    labels = {name: labels_of(name) for name in SIZES}
+    arrays = {
+        name: SplitArrays(
+            logits=np.zeros((1, len(own), K), np.float32), labels=own, views=("clean",)
+        )
+        for name, own in labels.items()
+    }
+    write_splits(tmp_path / "n.h5", arrays, class_counts=COUNTS)
+    options = ("--weights", "1,1", "-o", tmp_path / "c.h5")
+    said = f"rows of {tmp_path / 'n.h5'} are taken in the order of {caches[0]}: it has no ids"
+    assert said in run("combine", caches[0], tmp_path / "n.h5", *options).err
+    assert said in run("combine", tmp_path / "n.h5", caches[0], *options, "--overwrite").err
+    assert "are taken" not in run("combine", *caches, *options, "--overwrite").err
 
 
 def other_ids(arrays):

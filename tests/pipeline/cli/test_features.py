@@ -301,3 +301,11 @@ def test_features_larger_than_the_memory_allowed_are_streamed(here):
     np.testing.assert_array_equal(
         open_cache("own.h5").split("train").features[0], np.concatenate(z)
     )
+
+
+def test_an_order_that_nothing_checks_is_said(run, here):
+    PAIR()
+    done = run("import", *TWO.split(), "-o", "own.h5")
+    assert "warning: rows of b.npz are taken in the order of a.npz: it has no ids" in done.err
+    np.savez("b.npz", features=Z, ids=np.arange(60))
+    assert "are taken" not in run("import", *TWO.split(), "-o", "own.h5", "--overwrite").err

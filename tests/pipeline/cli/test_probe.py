@@ -100,5 +100,51 @@ def test_figures_sweeps_and_reports(run, features, tmp_path):
     assert "a plain probe, fitted here on features alone" in (tmp_path / "r.html").read_text()
 
 
+def test_a_split_that_is_not_there_is_said_before_the_fits(run, features, monkeypatch):
+    monkeypatch.setattr("marr_pipeline.workflows.probe.tuned_or_preset", None)
+    for command in ("evaluate", "compare"):
+        done = run(command, features, "--split", "tune")
+        assert done.code == 3
+        assert "has no split 'tune'" in done.error
+
+
+def test_methods_that_the_rows_cannot_bear_leave_the_others(run, tmp_path):
+    rows = MEANS + np.random.default_rng(5).standard_normal((K, D))
+    np.savez(tmp_path / "t.npz", features=rows.astype(np.float32), labels=np.arange(K))
+    files = dict.fromkeys(("train", "test"), tmp_path / "t.npz")
+    import_logits(files, tmp_path / "one.h5")
+    options = ("--methods", "marr,ncm,gda", "--resamples", "100", "--json")
+    document = run("compare", tmp_path / "one.h5", *options).document
+    assert list(document["methods"]) == ["softmax", "logit-adjustment", "marr"]
+    assert list(document["failed"]) == ["ncm", "gda"]
+    assert "a class with two samples or more expected" in document["failed"]["gda"]
+
+
+def test_from_logits_of_features_alone_is_refused(run, features):
+    done = run("rectify", features, "--method", "head", "--from", "logits")
+    assert done.code == 3
+    assert "logits expected with --from logits, got features alone" in done.error
+
+
+def test_a_centre_that_does_not_fit_is_named(run, features, tmp_path):
+    np.save(tmp_path / "c.npy", np.ones((K, D + 1)))
+    done = run("rectify", features, "--method", "head", "--center", tmp_path / "c.npy")
+    assert done.code == 3
+    assert f"{tmp_path / 'c.npy'}: a matrix of 6 columns" in done.error
+    done = run("rectify", features, "--method", "head", "--center", tmp_path)
+    assert done.code == 2
+    assert f"got {tmp_path}, which is no file" in done.error
+
+
+def test_apply_names_the_rows_that_do_not_fit(run, features, tmp_path):
+    run("rectify", features, "--method", "crt", "-o", tmp_path / "crt.safetensors")
+    np.savez(tmp_path / "new.npz", features=np.ones((3, D + 1), np.float32))
+    done = run(
+        "apply", tmp_path / "new.npz", tmp_path / "crt.safetensors", "-o", tmp_path / "o.npz"
+    )
+    assert done.code == 3
+    assert str(tmp_path / "new.npz") in done.error
+
+
 def test_a_cache_with_a_head_has_no_probe(run, digits_cache):
     assert run("evaluate", digits_cache, "--json").document["probe"] is None

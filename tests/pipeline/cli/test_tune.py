@@ -187,3 +187,28 @@ def test_an_unbounded_calibration_is_a_marked_row(run, make_cache):
     rows = done.document["methods"]
     assert [rows[key]["status"] for key in ("temperature", "vector-scaling")] == ["unbounded"] * 2
     assert rows["marr"]["status"] == "converged"
+
+
+@pytest.mark.parametrize(
+    "options", ["--method temperature", "--method bcts", "--method marr --fit-split tune"]
+)
+def test_a_tune_split_that_is_the_test_split_is_never_fitted(run, make_cache, options):
+    same = make_cache(train=drawn(0), tune=drawn(1), test=drawn(1))
+    done = run("rectify", same, *options.split())
+    assert done.code == 5
+    assert "the same ones in both; what is fitted on it" in done.error
+    assert run("rectify", same, *options.split()[:2], "--fit-split", "train").code == 0
+
+
+def test_the_way_out_that_is_named_works(run, tmp_path):
+    rows = np.random.default_rng(0).normal(size=(40, 6)).astype(np.float32)
+    np.savez(tmp_path / "t.npz", features=rows, labels=np.arange(40) % 4)
+    files = dict.fromkeys(("train", "tune", "test"), tmp_path / "t.npz")
+    cache = import_logits(files, tmp_path / "t.h5").path
+    done = run("rectify", cache, "--method", "ncm")
+    assert done.code == 5
+    assert done.error.endswith("give --logit-scale, or write the cache without that tune")
+    assert run("rectify", cache, "--method", "ncm", "--logit-scale", "1").code == 0
+    done = run("rectify", cache, "--method", "head", "--optimizer", "sgd")
+    assert done.code == 2
+    assert "lbfgs or newton expected to tune a whole head" in done.error
