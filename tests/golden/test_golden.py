@@ -25,6 +25,10 @@ CHANGES: dict[str, str] = {
         ),
         "The weighted, pulled form is a preset now, and the plain name its authors'.",
     ),
+    **dict.fromkeys(
+        (f"refuse.apply/commands/{place}/said/0" for place in (7, 8, 9)),
+        "Rows that a rectifier cannot take are named by their file.",
+    ),
     "refuse.prior.*/commands/*/run": "`--prior` is `--class-distribution` now.",
     "refuse.fit.preset/commands/*/said/0": "`tempered` is a preset more.",
     "refuse.compare.options/commands/*/said/0": "`tempered` is a preset more.",
