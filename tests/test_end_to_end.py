@@ -45,7 +45,7 @@ def test_demo_leaves_cache_rectifier_and_figures(demo):
 def test_demo_prints_the_table_on_stdout_and_the_rest_on_stderr(demo):
     _, done = demo
     heading, *rows = done.stdout.splitlines()
-    assert heading.split()[:4] == ["overall", "many", "medium", "few"]
+    assert heading.split()[:5] == ["overall", "balanced", "many", "medium", "few"]
     assert [row[:16].strip() for row in rows] == ["softmax", "logit adjustment", "after marr"]
     assert "converged (lbfgs)" in done.stderr
 

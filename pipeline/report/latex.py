@@ -17,6 +17,9 @@ PROPER_NAMES = {
     "marr": "MARR",
     "crt": "cRT",
     "balanced-softmax-head": "Balanced Softmax head",
+    "head": "Head",
+    "ncm": "NCM",
+    "gda": "GDA",
     "disalign": "DisAlign",
     "tde": "TDE",
 }

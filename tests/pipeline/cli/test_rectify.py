@@ -8,6 +8,7 @@ from marr_pipeline.rectify.rectifier_file import load_rectifier
 
 METRICS = {
     "overall",
+    "balanced",
     "many",
     "medium",
     "few",

@@ -436,4 +436,4 @@ def test_a_class_that_a_head_leaves_out_stays_out_under_tau_norm():
 def test_a_centre_file_of_text_is_refused(tmp_path):
     np.save(tmp_path / "names.npy", np.full((K, 4), "cat"))
     with pytest.raises(DataError, match=r"names\.npy: numbers expected in weight, got <U3"):
-        read_center(tmp_path / "names.npy", K)
+        read_center(tmp_path / "names.npy", K, 4)
