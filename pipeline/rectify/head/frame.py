@@ -13,7 +13,9 @@ and its bias is then put so low (`LEFT_OUT`) that it is never the largest.
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 
 import torch
 from torch import Tensor
@@ -151,10 +153,17 @@ def build_frame(
     counts = torch.where(weights > 0, counts, 0)
     coordinates, resources = fit_coordinates(inputs, settings, rows=rows, resources=resources)
     of_rows = log_prior(counts)
-    drawn = torch.where((counts > 0) & (weights > 0), weights, 1.0).log()
+    drawn = torch.where(counts > 0, weights, 1.0).log()
     tau = SHED.get(settings.method, settings.tau)
     prior = torch.log_softmax((1 - tau) * of_rows + drawn, 0)
-    center, stands_for, is_line = _center(inputs, settings, coordinates, labels, counts)
+
+    @cache
+    def means() -> ClassMeans:
+        # A pass over the rows, which a centre of zeros and a head with its bias do without.
+        sums = class_sums(coordinates.rows, labels, len(counts))
+        return ClassMeans.of_sums(sums.cpu(), counts)
+
+    center, stands_for, is_line = _center(inputs, settings, coordinates, labels, means)
     if settings.free_bias:
         center[:, -1] = 0.0
     constant = torch.zeros_like(prior) if stands_for is None else prior - stands_for
@@ -164,8 +173,7 @@ def build_frame(
     )
     line = None
     if is_line:
-        means = ClassMeans.of_sums(class_sums(coordinates.rows, labels, len(counts)).cpu(), counts)
-        spread = _spread(center, means)
+        spread = _spread(center, means())
         if not spread > 0:
             raise NoDirectionError(
                 f"center: classes that differ expected in {settings.center}, got the same row for "
@@ -220,24 +228,24 @@ def _center(
     settings: RectifySettings,
     coordinates: Coordinates,
     labels: Tensor,
-    counts: Tensor,
+    means: Callable[[], ClassMeans],
 ) -> tuple[Tensor, Tensor | None, bool]:
     """Centre (K, D + 1) in the fit's coordinates, the logarithm of the prior (K,) that it stands
     for, None for a head of zeros, and whether it is known up to scale.
     """
-    num_classes, width = len(counts), coordinates.rows.num_features
+    num_classes, width = inputs.num_classes, coordinates.rows.num_features
     uniform = torch.full((num_classes,), -math.log(num_classes), dtype=torch.float64)
     if settings.center == "zero":
         return torch.zeros((num_classes, width + 1), dtype=torch.float64), None, False
     if settings.center in ("class-means", "gda"):
-        means = ClassMeans.of_sums(class_sums(coordinates.rows, labels, num_classes).cpu(), counts)
+        classes = means()
         if settings.center == "class-means":
-            return means.head(means.means), uniform, True
-        about = means.means + means.origin
+            return classes.head(classes.means), uniform, True
+        about = classes.means + classes.origin
         group = torch.zeros_like(labels)
         covariance = scatter(coordinates.rows, about, labels, group, 1)[0] / len(labels)
         shrinkage = CENTER_SHRINKAGE if settings.shrinkage is None else settings.shrinkage
-        return Discriminant.of_covariance(means, covariance).head(shrinkage), uniform, True
+        return Discriminant.of_covariance(classes, covariance).head(shrinkage), uniform, True
     if settings.center == "cache":
         given = inputs.own_head()
     elif settings.center == "file" and inputs.center is not None:
