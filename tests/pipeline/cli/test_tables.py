@@ -1,6 +1,5 @@
 """Every row of docs/inputs.md on tables of logits: read as it says, or refused in those words."""
 
-import re
 import sys
 from pathlib import Path
 
@@ -9,14 +8,14 @@ import pandas as pd
 import pyarrow
 import pytest
 import torch
+from inputs_page import import_as_said, key_of, rows_of
 from pyarrow import parquet
 from safetensors.torch import save_file
 from scipy.special import log_softmax, softmax
 
-from marr_pipeline.cache import open_cache
 from marr_pipeline.rectify.rectifier_file import load_rectifier
 
-PAGE = Path(__file__).parents[3] / "docs" / "inputs.md"
+ROWS = rows_of("Tables of logits")
 NAMES = ["cat", "dog", "owl"]
 RNG = np.random.default_rng(0)
 LABELS = np.repeat([0, 1, 2], [30, 20, 10])
@@ -207,43 +206,22 @@ REFUSED = {
 }
 
 
-def rows_of_page():
-    section = PAGE.read_text(encoding="utf-8").split("## Tables of logits")[1].split("\n## ")[0]
-    rows = [line.strip("| ").split(" | ") for line in section.splitlines() if line[:2] == "| "]
-    return [[*row, ""][:3] for row in rows[1:]]
-
-
 def cases_of(handed_in):
-    """Those whose key the row begins with; of several, of the longest."""
     found = {**READ, **REFUSED}
-    return found[max((key for key in found if handed_in.startswith(key)), key=len)]
-
-
-@pytest.fixture
-def here(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
+    return found[key_of(handed_in, found)]
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # NumPy's, of pickled objects
-@pytest.mark.parametrize(
-    ("handed_in", "outcome", "said"), rows_of_page(), ids=[row[0] for row in rows_of_page()]
-)
+@pytest.mark.parametrize(("handed_in", "outcome", "said"), ROWS, ids=[row[0] for row in ROWS])
 def test_a_row_of_the_page(run, here, monkeypatch, handed_in, outcome, said):
     for write, options in cases_of(handed_in):
         write()
         if "pyarrow is not" in handed_in:
             monkeypatch.setitem(sys.modules, "pyarrow", None)
-        done = run("import", *options.split(), "-o", "own.h5", "--overwrite")
-        for words in re.findall(r"`([^`]+)`", said):
-            assert words in done.err
-        if outcome != "read":
-            assert (done.code, done.out) == (int(outcome[-2]), "")
-            assert done.error.count("\n") == 0
-            assert not Path("own.h5").exists()
+        cache = import_as_said(run, options, outcome, said)
+        if cache is None:
             continue
-        assert done.code == 0, done.err
-        train = open_cache(Path("own.h5")).split("train")
+        train = cache.split("train")
         is_binary = train.logits.shape[2] == 2
         expected = np.stack([0 * BINARY, BINARY], axis=1) if is_binary else LOGITS
         tolerance = 2e-3 if "rounded" in handed_in else 1e-6
@@ -254,9 +232,9 @@ def test_a_row_of_the_page(run, here, monkeypatch, handed_in, outcome, said):
 
 
 def test_every_case_is_a_row():
-    used = {id(cases_of(row[0])) for row in rows_of_page()}
+    used = {id(cases_of(row[0])) for row in ROWS}
     assert used == {id(cases) for cases in (*READ.values(), *REFUSED.values())}
-    assert all((row[1] == "read") == (cases_of(row[0]) in READ.values()) for row in rows_of_page())
+    assert all((row[1] == "read") == (cases_of(row[0]) in READ.values()) for row in ROWS)
 
 
 @pytest.fixture
