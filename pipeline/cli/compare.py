@@ -40,8 +40,8 @@ def _refuse_old_name(context: click.Context, parameter: click.Parameter, value: 
 @click.option(
     "--class-distribution",
     type=WordOrFile(names.CLASS_DISTRIBUTIONS),
-    help="Which the metrics are about; FILE has a weight for each class.  "
-    "[default: the split's own]",
+    help="Which the metrics are about; FILE has a weight for each class, by name (a JSON object, "
+    "or a .csv of class,share) or in class order.  [default: the split's own]",
 )
 @click.option(
     "--prior",

@@ -37,7 +37,12 @@ from marr_pipeline.workflows.cached import (
     opened,
     with_fit_split,
 )
-from marr_pipeline.workflows.class_numbers import describe_distribution, split_population
+from marr_pipeline.workflows.distribution import (
+    Said,
+    describe_distribution,
+    recorded,
+    split_population,
+)
 from marr_pipeline.workflows.probe import named, probe_record, with_probe
 from marr_pipeline.workflows.same_rows import check_each_once
 from marr_pipeline.workflows.tuning import held_out_inputs, tuned_or_preset
@@ -69,7 +74,7 @@ class Comparison:
 
     caches: Sequence[Path]
     split: str
-    class_distribution: str | None
+    class_distribution: Said | None
     bootstrap: Bootstrap | None
     seed: int
     num_samples: Sequence[int]
@@ -126,7 +131,7 @@ class Comparison:
             "caches": list(self.caches),
             "split": self.split,
             "samples": list(self.num_samples),
-            "class_distribution": self.class_distribution,
+            "class_distribution": recorded(self.class_distribution),
             "test": self.bootstrap and f"mcnemar-{'weighted' if self.is_weighted else 'exact'}",
             "resamples": self.bootstrap and self.bootstrap.resamples,
             "seed": self.seed,
@@ -143,7 +148,7 @@ def compare(
     *,
     methods: Sequence[str] | Literal["all"] | None = None,
     split: str = "test",
-    class_distribution: str | None = None,
+    class_distribution: Said | None = None,
     groups: str | None = None,
     resamples: int = 2_000,
     seed: int = 0,
@@ -201,7 +206,9 @@ def compare(
     populations = []
     for cached in runs:
         labels = cached.split(split).labels
-        population, missing = split_population(class_distribution, labels, cached.class_counts)
+        population, missing = split_population(
+            class_distribution, labels, cached.class_counts, cached.class_names
+        )
         populations.append(population)
         warn(missing)
     reports = []

@@ -29,6 +29,7 @@ CHANGES: dict[str, str] = {
         (f"refuse.apply/commands/{place}/said/0" for place in (7, 8, 9)),
         "Rows that a rectifier cannot take are named by their file.",
     ),
+    "refuse.prior.bad-prior*/commands/0/said/0": "Numbers may stand by class name, and in `.csv`.",
     "refuse.prior.*/commands/*/run": "`--prior` is `--class-distribution` now.",
     "refuse.fit.preset/commands/*/said/0": "`tempered` is a preset more.",
     "refuse.compare.options/commands/*/said/0": "`tempered` is a preset more.",

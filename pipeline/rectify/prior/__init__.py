@@ -1,0 +1,1 @@
+"""The class prior that a rectifier's probabilities stand for, and how another takes its place."""
