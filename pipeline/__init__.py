@@ -15,6 +15,7 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from marr_pipeline.cache import open_cache as open_cache
     from marr_pipeline.estimator import MarginRectifier as MarginRectifier
+    from marr_pipeline.rectify.sets import SetSettings as SetSettings
     from marr_pipeline.rectify.settings import RectifySettings as RectifySettings
     from marr_pipeline.rectify.tuning import TuningOptions as TuningOptions
     from marr_pipeline.workflows.apply import apply as apply
@@ -33,6 +34,7 @@ _HOMES = {
     "MarginRectifier": "estimator",
     "PhaseOneRequest": "workflows.phase_one",
     "RectifySettings": "rectify.settings",
+    "SetSettings": "rectify.sets",
     "TuningOptions": "rectify.tuning",
     "apply": "workflows.apply",
     "combine": "workflows.combine",

@@ -101,6 +101,7 @@ DISALIGN_FORMS = ("paper", "cvpods")
 SCALES = ("logits", "log-probabilities", "probabilities")
 SOURCES = ("logits", "features")
 FIT_VIEWS = ("augmented", "clean", "all")
+SET_SCORES = ("prevalence", "softmax")
 CLASS_DISTRIBUTIONS = ("uniform", "train", "backward")
 FIGURES = (
     "curves",

@@ -13,6 +13,7 @@ from marr_pipeline.cli.options import (
     output_type,
     scale_option,
 )
+from marr_pipeline.cli.set_options import chosen_sets, set_options
 
 
 @command("apply")
@@ -21,19 +22,47 @@ from marr_pipeline.cli.options import (
 @click.option("--split", type=click.Choice(names.SPLITS), default="test", help="Of a cache.")
 @scale_option
 @any_head_option
+@set_options
+@click.option(
+    "--calibration",
+    type=input_type,
+    metavar="CACHE",
+    help="Of sets: whose split tune calibrates them, for a file of rows.  [default: SOURCE]",
+)
 @click.option("-o", "--output", type=output_type, required=True, help=".npz, .csv or .parquet.")
 def cli_command(
-    source: Path, rectifier: Path, split: str, scale: str | None, any_head: bool, output: Path
+    source: Path,
+    rectifier: Path,
+    split: str,
+    scale: str | None,
+    any_head: bool,
+    sets: float | None,
+    score: str | None,
+    interpolate: float | None,
+    calibration: Path | None,
+    output: Path,
 ) -> None:
     """Rectify the rows of SOURCE, a cache or a file as `import` reads it, with RECTIFIER.
 
     Writes logits, probabilities and predictions, with labels and ids where there are some. A table
-    has a column of logits and one of probabilities for each class.
+    has a column of logits and one of probabilities for each class. With --sets each row has a set
+    of classes too: a matrix `sets`, or columns `set` (names joined by ;) and `set_size`.
     """
     from marr_pipeline.workflows.apply import apply
 
     check_output(output, suffixes=(".npz", ".csv", ".parquet"))
-    applied = apply(source, rectifier, split=split, scale=scale, any_head=any_head, output=output)
+    applied = apply(
+        source,
+        rectifier,
+        split=split,
+        scale=scale,
+        any_head=any_head,
+        sets=chosen_sets(sets, score, interpolate),
+        calibration=calibration,
+        output=output,
+    )
     warn(applied.warnings)
+    for line in applied.notes:
+        note(line)
     arrays = applied.arrays
     note(f"wrote {output}: {', '.join(arrays)} of {len(arrays['predictions']):,} rows")

@@ -6,7 +6,13 @@ import click
 
 from marr_pipeline import names
 from marr_pipeline.cli.command import command, print_json, warn
-from marr_pipeline.cli.options import any_head_option, groups_option, input_type, json_option
+from marr_pipeline.cli.options import (
+    any_head_option,
+    groups_option,
+    input_type,
+    json_option,
+)
+from marr_pipeline.cli.set_options import chosen_sets, set_options
 from marr_pipeline.progress import ProgressLine
 
 
@@ -16,6 +22,7 @@ from marr_pipeline.progress import ProgressLine
 @click.option("--split", type=click.Choice(names.SPLITS), default="test")
 @groups_option
 @any_head_option
+@set_options
 @json_option
 def cli_command(
     cache: Path,
@@ -23,11 +30,15 @@ def cli_command(
     split: str,
     groups: str | None,
     any_head: bool,
+    sets: float | None,
+    score: str | None,
+    interpolate: float | None,
     as_json: bool,
 ) -> None:
     """Score RECTIFIERS on a split of CACHE, beside softmax and logit adjustment.
 
-    Of features alone these are a plain probe's, fitted for it.
+    Of features alone these are a plain probe's, fitted for it. With --sets a second table says how
+    often sets of classes hold the true one, and how large they are.
     """
     from marr_pipeline.workflows.evaluate import evaluate
 
@@ -37,6 +48,7 @@ def cli_command(
         split=split,
         groups=groups,
         any_head=any_head,
+        sets=chosen_sets(sets, score, interpolate),
         progress=ProgressLine("choosing a probe's ridge", unit=" fits"),
     )
     warn(evaluation.warnings)

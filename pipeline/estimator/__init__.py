@@ -38,6 +38,7 @@ from marr_pipeline.rectify.method import FitResult
 from marr_pipeline.rectify.methods import METHODS
 from marr_pipeline.rectify.rectifier import Rectifier, fold_
 from marr_pipeline.rectify.rectifier_file import load_rectifier, save_rectifier
+from marr_pipeline.rectify.sets import LabelSets, SetScore, SetSettings, fit_sets
 from marr_pipeline.rectify.settings import Center, Normalise, Optimizer
 from marr_pipeline.rectify.tuning import TuningOptions, tune
 from marr_pipeline.rectify.tuning.choice import Tuning
@@ -76,6 +77,7 @@ class MarginRectifier(ClassifierMixin, TransformerMixin, BaseEstimator):  # type
         tuning_: how l2 was chosen on folds, for a method that has it so unless l2 is given; or
             None.
         rectifier_: scale (K,) and shift (K,), and whatever the method has beside them.
+        sets_: what `calibrate_sets` has found; `save` leaves it out.
     """
 
     def __init__(
@@ -227,6 +229,56 @@ class MarginRectifier(ClassifierMixin, TransformerMixin, BaseEstimator):  # type
         """
         probabilities = torch.softmax(self._rectified(X, features), dim=-1)
         return in_kind_of(features if X is None else X, probabilities, self.classes_)
+
+    def calibrate_sets(
+        self,
+        X: Any,
+        y: Any,
+        *,
+        coverage: float = 0.9,
+        score: SetScore = "prevalence",
+        interpolate: float = 0.0,
+        features: Any = None,
+    ) -> Self:
+        """Fix what `predict_sets` takes into a set, on labelled samples that no fit has seen.
+
+        Args:
+            X: as `transform` takes it.
+            y: labels (N,) as `predict` gives them.
+            coverage: how often a set shall hold the label.
+            score: `prevalence` minds rare classes, `softmax` makes the smallest sets.
+            interpolate: from 0, one threshold for all classes, to 1, one for each.
+            features: (N, D), for methods that need them.
+
+        Raises:
+            DataError: X and y contradict each other, or a label that `fit` has not seen.
+            ConfigError: a setting is out of range.
+        """
+        settings = SetSettings(
+            coverage=coverage, score=score, interpolate=interpolate, seed=self.seed
+        )
+        logits = self._rectified(X, features)
+        known = self.classes_.tolist()
+        labels, _ = labels_of(y, len(known), None, known)
+        if len(labels) != len(logits):
+            raise DataError(f"y: {len(logits)} labels expected, as X has rows, got {len(labels)}")
+        self.sets_: LabelSets = fit_sets(
+            logits, torch.from_numpy(labels), settings, log_prior=self.rectifier_.log_prior
+        )
+        for message in self.sets_.warnings():
+            warnings.warn(message, RectifierWarning, stacklevel=2)
+        return self
+
+    def predict_sets(self, X: Any, features: Any = None) -> Any:
+        """Which labels are in each sample's set (N, K) bool, in the kind of array that X is.
+
+        Args:
+            X: as `transform` takes it.
+            features: (N, D), for methods that need them.
+        """
+        check_is_fitted(self, "sets_")
+        members = self.sets_.members(self._rectified(X, features))
+        return in_kind_of(features if X is None else X, members, self.classes_)
 
     def get_feature_names_out(self, input_features: Any = None) -> Array:
         """Names (K,) of the columns of `transform`: the classes."""

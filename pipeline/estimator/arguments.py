@@ -211,13 +211,15 @@ def labels_of(
 
 
 def in_kind_of(X: Any, values: Tensor, classes: Array) -> Any:
-    """Numbers (N, K) float64 as the array, tensor or data frame that X is, in its precision."""
+    """(N, K) as the array, tensor or data frame that X is, of numbers float64 in its precision."""
+    is_number = values.dtype is not torch.bool
     if isinstance(X, Tensor):
         dtype = X.dtype if X.dtype in (torch.float32, torch.float64) else torch.float32
-        return values.to(device=X.device, dtype=dtype)
+        return values.to(device=X.device, dtype=dtype if is_number else None)
     array = values.numpy()
     if not hasattr(X, "columns"):
-        return array.astype(np.float32) if getattr(X, "dtype", None) == np.float32 else array
+        is_single = is_number and getattr(X, "dtype", None) == np.float32
+        return array.astype(np.float32) if is_single else array
     if hasattr(X, "index"):
         return type(X)(array, index=X.index, columns=classes)
     return type(X)(array, schema=[str(label) for label in classes])

@@ -1,7 +1,7 @@
 """Rectified logits, probabilities and predictions, of a cache's split or of rows of others."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from marr_pipeline.labels import shown
 from marr_pipeline.names import SCALES
 from marr_pipeline.rectify.rectifier import HeadRectifier, Rectifier
 from marr_pipeline.rectify.rectifier_file import load_rectifier
+from marr_pipeline.rectify.sets import SetSettings
 from marr_pipeline.rectify.settings import check_choice
 from marr_pipeline.workflows.arrays import ROW_SUFFIXES
 from marr_pipeline.workflows.arrays.columns import Holds
@@ -24,6 +25,7 @@ from marr_pipeline.workflows.arrays.parts import SplitFiles, read_split
 from marr_pipeline.workflows.arrays.rows import as_strings, passed_on, unlabelled_rows
 from marr_pipeline.workflows.arrays.table import TABLES, write_table
 from marr_pipeline.workflows.cached import evaluation_rows, rectifier_for
+from marr_pipeline.workflows.sets import CALIBRATES, calibrated_sets, joined_names, promise
 
 Arrays = dict[str, npt.NDArray[Any]]
 
@@ -46,12 +48,15 @@ class Applied:
 
     Attributes:
         arrays: `logits` as given in shape and `probabilities`, float32; `predictions` without the
-            last axis, int64; `labels` and `ids` where the source has them; `class_names` (K,).
+            last axis, int64; `labels` and `ids` where the source has them; `class_names` (K,);
+            `sets` (..., K) bool, if they were asked for.
         warnings: what of the rows needs a look.
+        notes: what the sets promise.
     """
 
     arrays: Arrays
     warnings: list[str]
+    notes: list[str] = field(default_factory=list)
 
 
 def apply(
@@ -61,6 +66,8 @@ def apply(
     split: str = "test",
     scale: str | None = None,
     any_head: bool = False,
+    sets: SetSettings | None = None,
+    calibration: FileName | None = None,
     output: FileName | None = None,
 ) -> Applied:
     """Rectified rows of a cache's split, or of a file that `import` reads, labelled or not.
@@ -72,19 +79,24 @@ def apply(
         split: of a cache; its clean view is taken.
         scale: of a file's scores, see `import_logits`.
         any_head: accept a rectifier that was fitted on another head.
+        sets: what a set of classes for each row is to hold; None to make none.
+        calibration: cache whose split `tune` calibrates the sets; None for the source itself.
         output: where the arrays go: `.npz`, or a table, `.csv` or `.parquet`, with a column of
-            logits and one of probabilities for each class.
+            logits and one of probabilities for each class, and of sets `set` and `set_size`.
 
     Raises:
-        CacheError: the source is invalid or lacks the split.
-        ConfigError: a scale for a cache, or the library that a file needs is not installed.
+        CacheError: the source is invalid or lacks the split, or a split `tune` for sets.
+        ConfigError: a scale for a cache, sets of a file of rows without `calibration` or the other
+            way round, or the library that a file needs is not installed.
         DataError: the rectifier is invalid, of another head, or of other classes; the rows are
             unfit, or several views would go into a table.
         PipelineError: `output` cannot be written.
     """
     source, rectifier = Path(source), Path(rectifier)
     check_choice("scale", scale, (*SCALES, None))
-    if source.suffix.lower() in ROW_SUFFIXES:
+    is_file = source.suffix.lower() in ROW_SUFFIXES
+    _check_calibration(sets, calibration, source if is_file else None)
+    if is_file:
         found = _rows(source, rectifier, split=split, scale=scale)
     else:
         if scale is not None:
@@ -103,9 +115,33 @@ def apply(
     }
     if found.class_names is not None:
         arrays["class_names"] = np.array(found.class_names)
+    warnings, notes = found.warnings, list[str]()
+    if sets is not None:
+        cached = open_cache(Path(calibration or source))
+        if calibration is not None:
+            rectifier_for(cached, rectifier, any_head=any_head)
+        made, told = calibrated_sets(cached, found.rectifier, sets, name=str(rectifier))
+        arrays["sets"] = made.members(rectified).numpy()
+        warnings = [*warnings, *told]
+        notes = [promise(cached, sets, split=None if is_file or calibration else split)]
     if output is not None:
         _write(arrays, Path(output))
-    return Applied(arrays=arrays, warnings=found.warnings)
+    return Applied(arrays=arrays, warnings=warnings, notes=notes)
+
+
+def _check_calibration(
+    sets: SetSettings | None, calibration: FileName | None, rows: Path | None
+) -> None:
+    """Refuse sets of a file of rows without rows to calibrate on, and such rows without sets."""
+    if sets is None and calibration is not None:
+        raise ConfigError(
+            f"calibration: sets expected with it, got {calibration} alone; ask for them"
+        )
+    if sets is not None and calibration is None and rows is not None:
+        raise ConfigError(
+            f"sets: the cache whose split {CALIBRATES} calibrates them expected for {rows}, which "
+            "is a file of rows, got none; give --calibration CACHE"
+        )
 
 
 def _rows(source: Path, path: Path, *, split: str, scale: str | None) -> _Source:
@@ -206,6 +242,7 @@ def _columns(arrays: Arrays) -> Arrays:
     """Of a table: ids, labels and predictions, by name where there are names; then scores."""
     names = arrays.get("class_names")
     num_classes = arrays["logits"].shape[1]
+    known = [str(place) for place in range(num_classes)] if names is None else names.tolist()
     columns = {key.removesuffix("s"): arrays[key] for key in ("ids", "labels") if key in arrays}
     columns["prediction"] = arrays["predictions"]
     if names is not None:
@@ -213,9 +250,11 @@ def _columns(arrays: Arrays) -> Arrays:
         if "label" in columns and not _of_no_class(arrays, names.tolist()):
             is_place = columns["label"].dtype.kind in "iu"
             columns["label"] = names[columns["label"]] if is_place else columns["label"]
+    if "sets" in arrays:
+        columns["set"] = np.array([joined_names(each, known) for each in arrays["sets"]])
+        columns["set_size"] = arrays["sets"].sum(1)
     for key in ("logits", "probabilities"):
         word = "logit" if key == "logits" else "probability"
-        for place in range(num_classes):
-            name = place if names is None else names[place]
+        for place, name in enumerate(known):
             columns[f"{word}_{name}"] = arrays[key][:, place]
     return columns

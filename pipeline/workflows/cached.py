@@ -72,12 +72,16 @@ class EvaluationRows:
             DataError: the rectifier needs features, and there are none.
         """
         centred = rectifier.centred()
+        return score_samples(
+            lambda rows: self.rectified(centred, rows),
+            self.labels,
+            num_classes=len(self.class_counts),
+        )
 
-        def rectified(rows: slice) -> Tensor:
-            features = None if self.features is None else self.features[rows]
-            return centred.apply(self.logits[rows], features)
-
-        return score_samples(rectified, self.labels, num_classes=len(self.class_counts))
+    def rectified(self, rectifier: Rectifier, rows: slice = slice(None)) -> Tensor:
+        """Logits (B, K) float64 of some of the samples; raises as `scores` does."""
+        features = None if self.features is None else self.features[rows]
+        return rectifier.apply(self.logits[rows], features)
 
     def metrics(self, rectifier: Rectifier) -> Metrics:
         """Every number of the tables."""

@@ -3,15 +3,17 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from marr_pipeline.cache import Cache
 from marr_pipeline.errors import ConfigError
 from marr_pipeline.names import REFERENCES
 from marr_pipeline.progress import Progress, silent
 from marr_pipeline.rectify.rectifier import Rectifier
+from marr_pipeline.rectify.sets import SetSettings
 from marr_pipeline.report.metrics import Metrics
-from marr_pipeline.report.tables import metrics_table, table_of_metrics
+from marr_pipeline.report.sets import table_of_sets
+from marr_pipeline.report.tables import metrics_table, table_of_metrics, terminal_table
 from marr_pipeline.workflows.cached import (
     CacheLike,
     EvaluationRows,
@@ -21,6 +23,9 @@ from marr_pipeline.workflows.cached import (
     rectifier_for,
 )
 from marr_pipeline.workflows.probe import named, probe_record, with_probe
+from marr_pipeline.workflows.sets import EvaluatedSets, evaluate_sets
+
+_Value = TypeVar("_Value")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +37,7 @@ class Evaluation:
         split: its split.
         rows: the clean view of that split.
         rectifiers: by key: file stem, or the name of a baseline.
+        sets: of each of them, if they were asked for.
         warnings: for results that stand but need a look.
     """
 
@@ -39,6 +45,7 @@ class Evaluation:
     split: str
     rows: EvaluationRows
     rectifiers: Mapping[str, Rectifier]
+    sets: EvaluatedSets | None = None
     warnings: Sequence[str] = ()
 
     def metrics(self) -> dict[str, Metrics]:
@@ -46,18 +53,25 @@ class Evaluation:
         return {key: self.rows.metrics(rectifier) for key, rectifier in self.rectifiers.items()}
 
     def table(self) -> str:
-        """The metrics, one line a key."""
-        return metrics_table(self._named_metrics())
+        """The metrics, one line a key, and below them those of sets."""
+        tables = [metrics_table(self._named(self.metrics()))]
+        if self.sets is not None:
+            sets = table_of_sets(self._named(self.sets.metrics), caption=self.sets.promise)
+            tables.append(terminal_table(sets, min_width=10))
+        return "\n\n".join(tables)
 
     def _repr_html_(self) -> str:
         """The metrics, for a notebook."""
         caption = "\n".join((f"Split {self.split}", *self.warnings))
-        return table_of_metrics(self._named_metrics(), caption=caption).html()
+        html = table_of_metrics(self._named(self.metrics()), caption=caption).html()
+        if self.sets is not None:
+            sets = self._named(self.sets.metrics)
+            html += table_of_sets(sets, caption=self.sets.promise).html()
+        return html
 
-    def _named_metrics(self) -> dict[str, Metrics]:
+    def _named(self, found: Mapping[str, _Value]) -> Mapping[str, _Value]:
         """Under the names that readers see."""
-        metrics = self.metrics()
-        return named(metrics) if probe_record(self.cached) else metrics
+        return named(found) if probe_record(self.cached) else found
 
     def document(self) -> dict[str, Any]:
         """The JSON document of `pipeline evaluate`."""
@@ -70,6 +84,7 @@ class Evaluation:
             "split": self.split,
             "probe": probe_record(self.cached),
             "methods": methods,
+            **({} if self.sets is None else {"sets": self.sets.record()}),
         }
 
 
@@ -80,6 +95,7 @@ def evaluate(
     split: str = "test",
     groups: str | None = None,
     any_head: bool = False,
+    sets: SetSettings | None = None,
     baselines: Iterable[str] = REFERENCES,
     progress: Progress = silent,
 ) -> Evaluation:
@@ -91,13 +107,15 @@ def evaluate(
         split: split that is scored.
         groups: cuts between the shot groups, as `parse_cuts` takes them.
         any_head: accept rectifiers that were fitted on another head.
+        sets: what sets of labels are to hold; None to make none.
         baselines: methods in closed form that come first.
         progress: told the fits that choose a probe's strength.
 
     Raises:
-        CacheError: the cache is invalid or lacks the split.
+        CacheError: the cache is invalid or lacks the split, or the split `tune` that sets need.
         ConfigError: two files would have the same key, or no such groups.
         DataError: a rectifier is invalid or of another head.
+        LeakError: sets would be calibrated on the rows that they are scored on.
     """
     cached, warnings = with_probe(opened(cache), eval_split=split, progress=progress)
     rows = evaluation_rows(cached, split, groups)
@@ -106,4 +124,15 @@ def evaluate(
         if file.stem in found:
             raise ConfigError(f"{file}: a file stem of its own expected, got a second {file.stem}")
         found[file.stem] = rectifier_for(cached, file, any_head=any_head)
-    return Evaluation(cached=cached, split=split, rows=rows, rectifiers=found, warnings=warnings)
+    evaluated = None
+    if sets is not None:
+        evaluated, told = evaluate_sets(cached, rows, found, sets, split=split)
+        warnings = [*warnings, *told]
+    return Evaluation(
+        cached=cached,
+        split=split,
+        rows=rows,
+        rectifiers=found,
+        sets=evaluated,
+        warnings=warnings,
+    )
