@@ -12,6 +12,7 @@ from marr_pipeline.cli.options import (
     input_type,
     output_type,
     scale_option,
+    target_prior_option,
 )
 from marr_pipeline.cli.set_options import chosen_sets, set_options
 
@@ -29,6 +30,7 @@ from marr_pipeline.cli.set_options import chosen_sets, set_options
     metavar="CACHE",
     help="Of sets: whose split tune calibrates them, for a file of rows.  [default: SOURCE]",
 )
+@target_prior_option
 @click.option("-o", "--output", type=output_type, required=True, help=".npz, .csv or .parquet.")
 def cli_command(
     source: Path,
@@ -40,6 +42,7 @@ def cli_command(
     score: str | None,
     interpolate: float | None,
     calibration: Path | None,
+    target_prior: str | None,
     output: Path,
 ) -> None:
     """Rectify the rows of SOURCE, a cache or a file as `import` reads it, with RECTIFIER.
@@ -59,6 +62,7 @@ def cli_command(
         any_head=any_head,
         sets=chosen_sets(sets, score, interpolate),
         calibration=calibration,
+        target_prior=target_prior,
         output=output,
     )
     warn(applied.warnings)
@@ -66,3 +70,4 @@ def cli_command(
         note(line)
     arrays = applied.arrays
     note(f"wrote {output}: {', '.join(arrays)} of {len(arrays['predictions']):,} rows")
+    note(f"probabilities: for {applied.prior}")

@@ -8,13 +8,14 @@ from marr_pipeline import names
 from marr_pipeline.cli.command import command, note, print_json, warn
 from marr_pipeline.cli.options import (
     ChoiceList,
-    WordOrFile,
     check_output,
+    class_distribution_option,
     groups_option,
     input_type,
     json_option,
     output_type,
     seed_type,
+    target_prior_option,
 )
 from marr_pipeline.progress import ProgressLine
 
@@ -37,12 +38,8 @@ def _refuse_old_name(context: click.Context, parameter: click.Parameter, value: 
 @click.option("--all", "shows_all", is_flag=True, help="Every method with every preset of its own.")
 @click.option("--split", type=click.Choice(names.SPLITS), default="test")
 @groups_option
-@click.option(
-    "--class-distribution",
-    type=WordOrFile(names.CLASS_DISTRIBUTIONS),
-    help="Which the metrics are about; FILE has a weight for each class, by name (a JSON object, "
-    "or a .csv of class,share) or in class order.  [default: the split's own]",
-)
+@class_distribution_option
+@target_prior_option
 @click.option(
     "--prior",
     hidden=True,
@@ -81,6 +78,7 @@ def cli_command(
     split: str,
     groups: str | None,
     class_distribution: str | None,
+    target_prior: str | None,
     resamples: int,
     seed: int,
     table_format: str | None,
@@ -115,6 +113,7 @@ def cli_command(
         split=split,
         groups=groups,
         class_distribution=class_distribution,
+        target_prior=target_prior,
         resamples=resamples,
         seed=seed,
         progress=ProgressLine("comparing", unit=" methods"),

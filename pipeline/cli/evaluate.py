@@ -5,12 +5,14 @@ from pathlib import Path
 import click
 
 from marr_pipeline import names
-from marr_pipeline.cli.command import command, print_json, warn
+from marr_pipeline.cli.command import command, note, print_json, warn
 from marr_pipeline.cli.options import (
     any_head_option,
+    class_distribution_option,
     groups_option,
     input_type,
     json_option,
+    target_prior_option,
 )
 from marr_pipeline.cli.set_options import chosen_sets, set_options
 from marr_pipeline.progress import ProgressLine
@@ -21,6 +23,8 @@ from marr_pipeline.progress import ProgressLine
 @click.argument("rectifiers", type=input_type, nargs=-1)
 @click.option("--split", type=click.Choice(names.SPLITS), default="test")
 @groups_option
+@class_distribution_option
+@target_prior_option
 @any_head_option
 @set_options
 @json_option
@@ -29,6 +33,8 @@ def cli_command(
     rectifiers: tuple[Path, ...],
     split: str,
     groups: str | None,
+    class_distribution: str | None,
+    target_prior: str | None,
     any_head: bool,
     sets: float | None,
     score: str | None,
@@ -47,6 +53,8 @@ def cli_command(
         rectifiers,
         split=split,
         groups=groups,
+        class_distribution=class_distribution,
+        target_prior=target_prior,
         any_head=any_head,
         sets=chosen_sets(sets, score, interpolate),
         progress=ProgressLine("choosing a probe's ridge", unit=" fits"),
@@ -55,4 +63,5 @@ def cli_command(
     if as_json:
         print_json(evaluation.document())
     else:
+        note(evaluation.scope())
         click.echo(evaluation.table())

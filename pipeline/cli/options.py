@@ -235,3 +235,21 @@ class WordOrFile(click.ParamType[str]):
     def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str:
         """What help shows."""
         return f"[{'|'.join(self._words)}|FILE]"
+
+
+FILE_OF_SHARES = (
+    "FILE has a share for each class, by name (a JSON object, or a .csv of class,share) or in "
+    "class order."
+)
+class_distribution_option = click.option(
+    "--class-distribution",
+    type=WordOrFile(names.CLASS_DISTRIBUTIONS),
+    help="Only scores: predictions stay, and the metrics are about these class shares. "
+    f"{FILE_OF_SHARES}  [default: the split's own]",
+)
+target_prior_option = click.option(
+    "--target-prior",
+    type=WordOrFile(names.CLASS_DISTRIBUTIONS),
+    help="Moves the logits to these class shares, of the place where they are used, and scores "
+    f"under them. {FILE_OF_SHARES}  [default: logits stay]",
+)

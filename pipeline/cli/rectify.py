@@ -17,6 +17,7 @@ from marr_pipeline.cli.options import (
     output_type,
     seed_type,
     size,
+    target_prior_option,
 )
 from marr_pipeline.progress import ProgressLine, silent
 
@@ -141,6 +142,7 @@ if TYPE_CHECKING:
 )
 @click.option("--eval-split", type=click.Choice(names.SPLITS), default="test")
 @groups_option
+@target_prior_option
 @click.option(
     "--memory",
     type=size,
@@ -157,6 +159,7 @@ def cli_command(
     tune_score: Literal["nll", "accuracy"],
     eval_split: str,
     groups: str | None,
+    target_prior: str | None,
     memory: int | None,
     device: str,
     output: Path | None,
@@ -191,6 +194,7 @@ def cli_command(
             source=source,
             eval_split=eval_split,
             groups=groups,
+            target_prior=target_prior,
             output=output,
             device=device,
             memory=memory,

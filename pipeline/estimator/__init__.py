@@ -29,6 +29,7 @@ from marr_pipeline.estimator.arguments import (
     numbers_of,
     numbers_of_classes,
     plain,
+    shares_of,
     tensor_of,
     whole_counts,
 )
@@ -36,6 +37,7 @@ from marr_pipeline.rectify.fit import fit_rectifier, preset_settings
 from marr_pipeline.rectify.inputs import FitInputs
 from marr_pipeline.rectify.method import FitResult
 from marr_pipeline.rectify.methods import METHODS
+from marr_pipeline.rectify.prior.target import with_prior
 from marr_pipeline.rectify.rectifier import Rectifier, fold_
 from marr_pipeline.rectify.rectifier_file import load_rectifier, save_rectifier
 from marr_pipeline.rectify.sets import LabelSets, SetScore, SetSettings, fit_sets
@@ -217,17 +219,31 @@ class MarginRectifier(ClassifierMixin, TransformerMixin, BaseEstimator):  # type
         is_tensor = isinstance(rows, Tensor) and chosen.dtype.kind in "iufb"
         return torch.from_numpy(chosen).to(rows.device) if is_tensor else chosen
 
-    def predict_proba(self, X: Any, features: Any = None) -> Any:
+    def predict_proba(self, X: Any, features: Any = None, *, target_prior: Any = None) -> Any:
         """Softmax (N, K) of the rectified logits, in the kind of array X is.
 
         For classes that are equally common where the method corrects the prior, as `marr` does;
         `softmax`, `temperature` and `vector-scaling` keep that of their rows.
+        `rectifier_.log_prior` has it.
 
         Args:
             X: as `transform` takes it.
             features: (N, D), for methods that need them.
+            target_prior: class shares of the place where X is from, if they are others: `uniform`,
+                `train` for those of `class_counts`, or a number for each class in any unit, in the
+                order of the columns, or a pandas Series or mapping from labels or names of columns.
+
+        Raises:
+            DataError: as `transform`; shares of other classes; or a method whose probabilities
+                stand for no prior that another could take the place of.
         """
-        probabilities = torch.softmax(self._rectified(X, features), dim=-1)
+        check_is_fitted(self)
+        rectifier = self.rectifier_
+        if target_prior is not None:
+            counts = rectifier.metadata.get("class_counts")
+            shares = shares_of(target_prior, (self.classes_.tolist(), columns_of(X)), counts)
+            rectifier = with_prior(rectifier, torch.from_numpy(shares).log())
+        probabilities = torch.softmax(self._rectified(X, features, rectifier), dim=-1)
         return in_kind_of(features if X is None else X, probabilities, self.classes_)
 
     def calibrate_sets(
@@ -322,8 +338,8 @@ class MarginRectifier(ClassifierMixin, TransformerMixin, BaseEstimator):  # type
             if value is not None and name not in ("method", "preset")
         }
 
-    def _rectified(self, X: Any, features: Any) -> Tensor:
-        """(N, K) float64."""
+    def _rectified(self, X: Any, features: Any, rectifier: Rectifier | None = None) -> Tensor:
+        """(N, K) float64, by the rectifier fitted or another of its kind."""
         check_is_fitted(self)
         logits = None if X is None else self._logits(X, reset=False)
         known = features_of(features)
@@ -332,7 +348,7 @@ class MarginRectifier(ClassifierMixin, TransformerMixin, BaseEstimator):  # type
                 f"features: {len(logits)} rows expected, as X has, got {known.shape[-2]}; give "
                 "both of the same samples, or X=None for a whole head"
             )
-        return self.rectifier_.apply(logits, known)
+        return (rectifier or self.rectifier_).apply(logits, known)
 
     def _logits(self, X: Any, *, reset: bool) -> Tensor:
         """(N, K) or (V, N, K) on the CPU; scores of a binary classifier as two columns."""

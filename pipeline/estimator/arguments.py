@@ -131,6 +131,41 @@ def numbers_of_classes(values: Any, name: str, known: Sequence[list[Hashable] | 
     )
 
 
+def shares_of(
+    target_prior: Any,
+    known: tuple[list[Hashable], list[Hashable] | None],
+    class_counts: Sequence[int] | None,
+) -> Array:
+    """The class shares (K,) float64 of a target prior, in any unit.
+
+    Args:
+        target_prior: `uniform`, `train`, or what `numbers_of_classes` takes.
+        known: labels (K,) of the columns, and names of the columns where they have some.
+        class_counts: (K,) of training, if they are known.
+
+    Raises:
+        DataError: there are no such shares.
+    """
+    if isinstance(target_prior, str) and target_prior == "train" and class_counts is not None:
+        target_prior = class_counts
+    elif isinstance(target_prior, str) and target_prior == "uniform":
+        target_prior = np.ones(len(known[0]))
+    elif isinstance(target_prior, str):
+        raise DataError(
+            "target_prior: uniform, train, where the rectifier knows its class counts, or a number "
+            f"for each class expected, got {target_prior}; give the shares themselves"
+        )
+    num_classes = len(known[0])
+    shares = numbers_of_classes(target_prior, "target_prior", known)
+    is_valid = shares.shape == (num_classes,) and np.isfinite(shares).all() and (shares >= 0).all()
+    if not is_valid or not shares.any():
+        raise DataError(
+            f"target_prior: {num_classes} numbers of at least 0, not all of them 0, expected, got "
+            f"{shown(np.ravel(shares).tolist())}; give every class its share"
+        )
+    return shares
+
+
 def whole_counts(counts: Array, name: str) -> npt.NDArray[np.int64]:
     """The counts themselves.
 

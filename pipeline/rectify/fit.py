@@ -117,7 +117,8 @@ def fit_rectifier(
         if settings.optimizer != "sgd":  # which has told its last iteration
             num_passes = math.ceil(result.passes)
             progress(num_passes, num_passes, f"loss {result.loss:.6f}")
-    stored = {**asdict(settings), **result.chosen, **(metadata or {}), **ending}
+    known = {"class_counts": inputs.class_counts.tolist()}
+    stored = {**asdict(settings), **result.chosen, **known, **(metadata or {}), **ending}
     return replace(
         result,
         rectifier=replace(result.rectifier, metadata=stored),

@@ -306,6 +306,23 @@ def log_prior(prior_counts: Tensor) -> Tensor:
     return torch.log(counts / counts.sum())
 
 
+def fitted_log_prior(rows: Tensor, weights: Tensor, *, tau: float = 0.0) -> Tensor:
+    """Logarithm of the prior (K,) float64 of probabilities whose shifts a fit left free.
+
+    The gradient in them vanishes at the minimum, so the mean prediction of each class is its share
+    of the weighted rows: p_j ~ r_j^(1 - tau) U_j, with r_j the class's share of the rows and tau of
+    log r added to the logits in the loss alone.
+
+    Args:
+        rows: (K,) number of each class that were fitted.
+        weights: U (K,), that each of them had in the loss; a class of weight 0 has no row.
+        tau: see above.
+    """
+    counts = torch.where(weights > 0, rows, 0)
+    drawn = torch.where(counts > 0, weights, 1.0).log()
+    return torch.log_softmax((1 - tau) * log_prior(counts) + drawn, 0)
+
+
 def _check_shape(vector: Tensor, num_classes: int, name: str) -> None:
     if vector.shape != (num_classes,):
         raise DataError(f"{name}: shape ({num_classes},) expected, got {tuple(vector.shape)}")

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 Need = Literal["logits", "features", "weight"]
 """Logits of every row, stored or made from its features; its features; the head's weight."""
 
-ClosedForm = Callable[[HeadFacts, RectifySettings], tuple[Tensor, Tensor]]
-"""Scale (K,) and shift (K,)."""
+ClosedForm = Callable[[HeadFacts, RectifySettings], Rectifier]
+"""Scale, shift and the prior that they stand for, without a record of how they came to be."""
 Path = Callable[
     [FitInputs, Sequence[RectifySettings], Tensor | None, Resources], Iterator[HeadRectifier]
 ]
@@ -121,7 +121,7 @@ class Method:
     Attributes:
         fit: rows and settings to a rectifier.
         is_fitted: whether there is an objective to minimise; else settings of one are not heeded.
-        closed_form: scale and shift from the head alone, where there is nothing to fit.
+        closed_form: a rectifier from the head alone, where there is nothing to fit.
         family: what a fit in the affine core may choose, where the method lies in it.
         path: fits at one strength after another, of a method whose strength may be tuned.
         is_tuned: whether that is tuned unless it is given.

@@ -15,6 +15,7 @@ from marr_pipeline.errors import ConfigError, DataError
 from marr_pipeline.files import FileName, replacing
 from marr_pipeline.labels import shown
 from marr_pipeline.names import SCALES
+from marr_pipeline.rectify.prior.target import describe_prior
 from marr_pipeline.rectify.rectifier import HeadRectifier, Rectifier
 from marr_pipeline.rectify.rectifier_file import load_rectifier
 from marr_pipeline.rectify.sets import SetSettings
@@ -25,6 +26,13 @@ from marr_pipeline.workflows.arrays.parts import SplitFiles, read_split
 from marr_pipeline.workflows.arrays.rows import as_strings, passed_on, unlabelled_rows
 from marr_pipeline.workflows.arrays.table import TABLES, write_table
 from marr_pipeline.workflows.cached import evaluation_rows, rectifier_for
+from marr_pipeline.workflows.distribution import (
+    OF_TRAINING,
+    Said,
+    check_exchangeable,
+    moved,
+    target_shares,
+)
 from marr_pipeline.workflows.sets import CALIBRATES, calibrated_sets, joined_names, promise
 
 Arrays = dict[str, npt.NDArray[Any]]
@@ -39,6 +47,7 @@ class _Source:
     features: Tensor | None
     kept: Arrays
     class_names: list[str] | None
+    class_counts: npt.NDArray[np.int64] | None
     warnings: list[str]
 
 
@@ -50,13 +59,20 @@ class Applied:
         arrays: `logits` as given in shape and `probabilities`, float32; `predictions` without the
             last axis, int64; `labels` and `ids` where the source has them; `class_names` (K,);
             `sets` (..., K) bool, if they were asked for.
+        rectifier: that has made them, moved where a target prior was given.
         warnings: what of the rows needs a look.
         notes: what the sets promise.
     """
 
     arrays: Arrays
+    rectifier: Rectifier
     warnings: list[str]
     notes: list[str] = field(default_factory=list)
+
+    @property
+    def prior(self) -> str:
+        """Which class prior the probabilities stand for, in words."""
+        return describe_prior(self.rectifier)
 
 
 def apply(
@@ -68,6 +84,7 @@ def apply(
     any_head: bool = False,
     sets: SetSettings | None = None,
     calibration: FileName | None = None,
+    target_prior: Said | None = None,
     output: FileName | None = None,
 ) -> Applied:
     """Rectified rows of a cache's split, or of a file that `import` reads, labelled or not.
@@ -81,21 +98,24 @@ def apply(
         any_head: accept a rectifier that was fitted on another head.
         sets: what a set of classes for each row is to hold; None to make none.
         calibration: cache whose split `tune` calibrates the sets; None for the source itself.
+        target_prior: class shares where the rows are from, which the logits are moved to; None for
+            the prior that the rectifier stands for. See `distribution`.
         output: where the arrays go: `.npz`, or a table, `.csv` or `.parquet`, with a column of
             logits and one of probabilities for each class, and of sets `set` and `set_size`.
 
     Raises:
         CacheError: the source is invalid or lacks the split, or a split `tune` for sets.
         ConfigError: a scale for a cache, sets of a file of rows without `calibration` or the other
-            way round, or the library that a file needs is not installed.
-        DataError: the rectifier is invalid, of another head, or of other classes; the rows are
-            unfit, or several views would go into a table.
+            way round, sets of moved logits, or the library that a file needs is not installed.
+        DataError: the rectifier is invalid, of another head, or of other classes, or cannot be
+            moved; the rows are unfit, or several views would go into a table.
         PipelineError: `output` cannot be written.
     """
     source, rectifier = Path(source), Path(rectifier)
     check_choice("scale", scale, (*SCALES, None))
     is_file = source.suffix.lower() in ROW_SUFFIXES
     _check_calibration(sets, calibration, source if is_file else None)
+    check_exchangeable(sets, target_prior)
     if is_file:
         found = _rows(source, rectifier, split=split, scale=scale)
     else:
@@ -105,7 +125,8 @@ def apply(
             )
         found = _cached_rows(source, rectifier, split=split, any_head=any_head)
     try:
-        rectified = found.rectifier.apply(found.logits, found.features)
+        applied = _moved(found, target_prior)
+        rectified = applied.apply(found.logits, found.features)
     except DataError as error:
         raise DataError(f"{source}: {error}") from error
     arrays = found.kept | {
@@ -126,7 +147,7 @@ def apply(
         notes = [promise(cached, sets, split=None if is_file or calibration else split)]
     if output is not None:
         _write(arrays, Path(output))
-    return Applied(arrays=arrays, warnings=warnings, notes=notes)
+    return Applied(arrays=arrays, rectifier=applied, warnings=warnings, notes=notes)
 
 
 def _check_calibration(
@@ -142,6 +163,22 @@ def _check_calibration(
             f"sets: the cache whose split {CALIBRATES} calibrates them expected for {rows}, which "
             "is a file of rows, got none; give --calibration CACHE"
         )
+
+
+def _moved(found: _Source, target_prior: Said | None) -> Rectifier:
+    """The rectifier for the prior of the place where the rows are from."""
+    counts = found.class_counts
+    if target_prior is None:
+        return found.rectifier
+    if counts is None and isinstance(target_prior, str) and target_prior in OF_TRAINING:
+        raise DataError(
+            f"--target-prior {target_prior}: a rectifier that knows the class counts of training "
+            "expected, got one of an older version; fit it again, or give FILE with the shares"
+        )
+    counts = np.ones(found.rectifier.num_classes, dtype=np.int64) if counts is None else counts
+    shares = target_shares(target_prior, counts, found.class_names)
+    assert shares is not None
+    return moved(found.rectifier, shares)
 
 
 def _rows(source: Path, path: Path, *, split: str, scale: str | None) -> _Source:
@@ -174,7 +211,7 @@ def _rows(source: Path, path: Path, *, split: str, scale: str | None) -> _Source
             f"{path} was fitted on {fitted_on}, and scales each class by itself: other results on "
             f"{scale or 'logits'} are to be expected; fit and apply on one kind of scores"
         )
-    fitted = rectifier.metadata.get("class_names")
+    fitted, counts = (rectifier.metadata.get(key) for key in ("class_names", "class_counts"))
     named = None
     if "class_names" in given:
         named = as_strings(given["class_names"], where=f"{source}: class_names")
@@ -195,6 +232,7 @@ def _rows(source: Path, path: Path, *, split: str, scale: str | None) -> _Source
         features=None if features is None else torch.from_numpy(features),
         kept=kept,
         class_names=names,
+        class_counts=None if counts is None else np.array(counts),
         warnings=warnings,
     )
 
@@ -219,6 +257,7 @@ def _cached_rows(source: Path, path: Path, *, split: str, any_head: bool) -> _So
         features=rows.features,
         kept=kept,
         class_names=None if cached.class_names is None else list(cached.class_names),
+        class_counts=cached.class_counts,
         warnings=[],
     )
 

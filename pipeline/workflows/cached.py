@@ -21,6 +21,7 @@ from marr_pipeline.rectify.rectifier_file import load_rectifier
 from marr_pipeline.rectify.rows.source import FeatureLogits
 from marr_pipeline.rectify.settings import RectifySettings
 from marr_pipeline.report.metrics import Metrics, measure
+from marr_pipeline.report.population import Population
 from marr_pipeline.report.scores import (
     ClassAverages,
     SampleScores,
@@ -83,9 +84,10 @@ class EvaluationRows:
         features = None if self.features is None else self.features[rows]
         return rectifier.apply(self.logits[rows], features)
 
-    def metrics(self, rectifier: Rectifier) -> Metrics:
-        """Every number of the tables."""
-        return measure(self.scores(rectifier), self.class_counts, cuts=self.cuts)
+    def metrics(self, rectifier: Rectifier, population: Population | None = None) -> Metrics:
+        """Every number of the tables; without a population of the split as it is."""
+        scores = self.scores(rectifier)
+        return measure(scores, self.class_counts, population=population, cuts=self.cuts)
 
     def averages(self, rectifier: Rectifier, scores: SampleScores) -> ClassAverages:
         """Average logit and margin of each class, from the rectifier's `scores`."""
@@ -335,8 +337,8 @@ def closed_form(cached: Cache, method: str) -> Rectifier:
     """`softmax` or `logit-adjustment`: what every report shows beside a fit."""
     rule = METHODS[method].closed_form
     assert rule is not None
-    scale, shift = rule(head_facts(cached), RectifySettings(method=method))
-    return Rectifier(scale=scale, shift=shift, metadata={"method": method})
+    found = rule(head_facts(cached), RectifySettings(method=method))
+    return replace(found, metadata={"method": method})
 
 
 def rectifier_for(cached: Cache, path: Path, *, any_head: bool = False) -> Rectifier:

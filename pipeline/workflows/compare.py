@@ -3,7 +3,7 @@ against the baselines.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -26,6 +26,7 @@ from marr_pipeline.report.bootstrap import Bootstrap
 from marr_pipeline.report.compared import EVERYTHING, Notes, comparison_text
 from marr_pipeline.report.compared import Layout as Layout
 from marr_pipeline.report.comparison import Scored, Standing, compare_methods, over_seeds
+from marr_pipeline.report.population import Floats
 from marr_pipeline.report.tables import COMPARED_METRICS, GAINS, SIGNIFICANT, Cell, Table
 from marr_pipeline.workflows.cached import (
     CacheLike,
@@ -39,9 +40,12 @@ from marr_pipeline.workflows.cached import (
 )
 from marr_pipeline.workflows.distribution import (
     Said,
-    describe_distribution,
+    describe_scope,
+    marked,
+    moved_all,
     recorded,
-    split_population,
+    say_unmoved,
+    scored_under,
 )
 from marr_pipeline.workflows.probe import named, probe_record, with_probe
 from marr_pipeline.workflows.same_rows import check_each_once
@@ -60,6 +64,8 @@ class Comparison:
         caches: the files.
         split: that was scored.
         class_distribution: that the metrics are about; None for the split as it is.
+        target_prior: that the logits were moved to, if they were; the metrics are about it.
+        unmoved: keys of methods that stand for no prior, and so stay as they are.
         bootstrap: of the intervals on a single cache; None for spreads over several.
         seed: of the resamples and of `sgd`.
         num_samples: of the split, in each cache.
@@ -75,6 +81,8 @@ class Comparison:
     caches: Sequence[Path]
     split: str
     class_distribution: Said | None
+    target_prior: Said | None
+    unmoved: Sequence[str]
     bootstrap: Bootstrap | None
     seed: int
     num_samples: Sequence[int]
@@ -98,9 +106,9 @@ class Comparison:
                 f" * p < {SIGNIFICANT:g}, McNemar's test{weighted}, Holm's correction over "
                 f"{len(self.reports) - 1} comparisons."
             )
+        scope = describe_scope(self.class_distribution, self.target_prior)
         notes = Notes(
-            rows=f"Split {self.split} {describe_distribution(self.class_distribution)}: {sizes} "
-            f"samples of {self.num_classes:,} classes.",
+            rows=f"Split {self.split} {scope}: {sizes} samples of {self.num_classes:,} classes.",
             spread=f"{spread}.",
             gains=f"Overall accuracy less the baseline's, in points.{mark}",
             correlations="rho: Spearman's, of training count and a class's mean margin or logit.",
@@ -117,7 +125,7 @@ class Comparison:
     def _cells(self) -> Mapping[str, Mapping[str, Cell]]:
         """Of the tables, under the names that readers see."""
         cells = {key: report.cells() for key, report in self.reports.items()}
-        return named(cells) if any(self.probes) else cells
+        return marked(named(cells) if any(self.probes) else cells, self.unmoved)
 
     def save(self, path: Path, table_format: str, layout: Layout = EVERYTHING) -> None:
         """Write the tables, complete or not at all."""
@@ -132,6 +140,8 @@ class Comparison:
             "split": self.split,
             "samples": list(self.num_samples),
             "class_distribution": recorded(self.class_distribution),
+            "target_prior": recorded(self.target_prior),
+            "unmoved": list(self.unmoved),
             "test": self.bootstrap and f"mcnemar-{'weighted' if self.is_weighted else 'exact'}",
             "resamples": self.bootstrap and self.bootstrap.resamples,
             "seed": self.seed,
@@ -149,6 +159,7 @@ def compare(
     methods: Sequence[str] | Literal["all"] | None = None,
     split: str = "test",
     class_distribution: Said | None = None,
+    target_prior: Said | None = None,
     groups: str | None = None,
     resamples: int = 2_000,
     seed: int = 0,
@@ -166,7 +177,10 @@ def compare(
         methods: keys `METHOD` or `METHOD:PRESET`; of `names.COMPARED` (None) or of all there are
             (`all`) those that every cache can carry.
         split: split that is scored.
-        class_distribution: see `split_population`; None for the split as it is.
+        class_distribution: that the metrics are about, the predictions as they are; None for the
+            split as it is. See `distribution`.
+        target_prior: that the logits of every method are moved to, and the metrics are about; a
+            method that stands for no prior stays as it is, and is marked.
         groups: cuts between the shot groups, as `parse_cuts` takes them.
         resamples: of the bootstrap of the intervals on a single cache.
         seed: of the resamples and of `sgd`.
@@ -175,7 +189,7 @@ def compare(
 
     Raises:
         CacheError: a cache is invalid, or lacks the split or what a named method needs.
-        ConfigError: a key that does not exist, or the same cache twice.
+        ConfigError: a key that does not exist, the same cache twice, or two distributions.
         DataError: the caches are of different classes, counts or training methods, or the
             distribution does not fit them.
     """
@@ -206,16 +220,23 @@ def compare(
     populations = []
     for cached in runs:
         labels = cached.split(split).labels
-        population, missing = split_population(
-            class_distribution, labels, cached.class_counts, cached.class_names
+        population, target, missing = scored_under(
+            class_distribution, target_prior, labels, cached.class_counts, cached.class_names
         )
         populations.append(population)
         warn(missing)
-    reports = []
+    reports, unmoved = [], dict[str, None]()
     failed: dict[str, str] = {}
     for cached, population in zip(runs, populations, strict=True):
         scored, told = fit_and_score(
-            cached, keys, split=split, seed=seed, failed=failed, progress=progress
+            cached,
+            keys,
+            split=split,
+            seed=seed,
+            target=target,
+            unmoved=unmoved,
+            failed=failed,
+            progress=progress,
         )
         # Each warning once, with the methods that it is about unless it is about all of them.
         for warning in dict.fromkeys(warning for found in told.values() for warning in found):
@@ -231,11 +252,14 @@ def compare(
                 cuts=cuts,
             )
         )
+    warn(say_unmoved([*unmoved]))
     is_one = len(runs) == 1
     return Comparison(
         caches=tuple(cached.path for cached in runs),
         split=split,
         class_distribution=class_distribution,
+        target_prior=target_prior,
+        unmoved=tuple(unmoved),
         bootstrap=bootstrap if is_one else None,
         seed=seed,
         num_samples=[int(population.samples.sum()) for population in populations],
@@ -343,12 +367,15 @@ def fit_and_score(
     *,
     split: str,
     seed: int,
+    target: Floats | None = None,
+    unmoved: dict[str, None] | None = None,
     failed: dict[str, str],
     progress: Progress,
 ) -> tuple[dict[str, Scored], dict[str, Sequence[str]]]:
     """Those of `keys` whose fit came to something, and their warnings; others join `failed`.
 
-    Arguments and errors as for `compare`.
+    Logits are moved to the shares (K,) of `target`, if there are some; methods that cannot be join
+    `unmoved`. Other arguments and errors as for `compare`.
     """
     rows = evaluation_rows(cached, split)
     scored: dict[str, Scored] = {}
@@ -378,7 +405,10 @@ def fit_and_score(
             where = str(cached.path)
             failed[key] = str(error) if where in str(error) else f"{where}: {error}"
             continue
-        scored[key] = rows.scored(fit, settings)
+        found, stay = moved_all({key: fit.rectifier}, target)
+        if unmoved is not None:
+            unmoved.update(dict.fromkeys(stay))
+        scored[key] = rows.scored(replace(fit, rectifier=found[key]), settings)
         warnings[key] = (*lacking, *tuned, *fit.warnings)
     progress(len(keys), len(keys))
     return scored, warnings

@@ -5,11 +5,16 @@ only scores: the predictions stay, samples of different classes count differentl
 `--target-prior` moves the logits to the distribution too, as `rectify.prior` does it.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
+from typing import Any, TypeVar
 
 import numpy as np
+import torch
 
+from marr_pipeline.errors import ConfigError
+from marr_pipeline.rectify.prior.target import AnyRectifier, is_pulled, with_prior
+from marr_pipeline.rectify.rectifier import Rectifier
 from marr_pipeline.report.population import (
     Counts,
     Floats,
@@ -20,6 +25,7 @@ from marr_pipeline.report.population import (
 )
 from marr_pipeline.workflows.class_numbers import numbers_in, numbers_of
 
+Value = TypeVar("Value")
 Said = str | Path | Mapping[str, float] | Sequence[float] | Floats
 """A word, or a file; in Python also a number a class, in class order or by class name."""
 
@@ -29,8 +35,11 @@ WORDS: dict[str, tuple[str, Callable[[Counts], Floats]]] = {
     "backward": ("the training distribution turned around", reversed_distribution),
 }
 """What a word says, and the weights (K,) that it makes of the counts (K,) of the training list."""
+OF_TRAINING = ("train", "backward")
+"""Words that are made of the counts."""
 KEYS = ("prior", "weights", "class_counts")
 """Under which numbers stand in an `.npz` or a JSON object."""
+CLASS_DISTRIBUTION, TARGET_PRIOR = "--class-distribution", "--target-prior"
 REMEDY = "give every class a weight"
 
 
@@ -39,7 +48,7 @@ def class_shares(
     class_counts: Counts,
     class_names: Sequence[str] | None = None,
     *,
-    option: str = "--class-distribution",
+    option: str = CLASS_DISTRIBUTION,
 ) -> Floats:
     """What an option names: the share (K,) of each class, at least 0, 1 in all.
 
@@ -67,13 +76,75 @@ def class_shares(
     return np.asarray(weights / weights.sum())
 
 
+def target_shares(
+    target_prior: Said | None,
+    class_counts: Counts,
+    class_names: Sequence[str] | None,
+    *,
+    class_distribution: Said | None = None,
+) -> Floats | None:
+    """The shares (K,) that `--target-prior` names; None without one.
+
+    Raises:
+        ConfigError: `class_distribution` beside it is another: moved logits are scored under the
+            distribution that they were moved to.
+        DataError: there are no such numbers.
+    """
+    if target_prior is None:
+        return None
+    shares = class_shares(target_prior, class_counts, class_names, option=TARGET_PRIOR)
+    if class_distribution is not None:
+        scored = class_shares(class_distribution, class_counts, class_names)
+        if not np.allclose(shares, scored, rtol=1e-6, atol=1e-12):
+            raise ConfigError(
+                f"--class-distribution: that of --target-prior {_name(target_prior)}, under which "
+                f"moved logits are scored, expected, got {_name(class_distribution)}; leave one "
+                "of them out"
+            )
+    return shares
+
+
+def check_exchangeable(sets: object | None, target_prior: Said | None) -> None:
+    """Refuse sets of labels of moved logits, whose rows are others than those that calibrate.
+
+    Raises:
+        ConfigError: both were given.
+    """
+    if sets is not None and target_prior is not None:
+        raise ConfigError(
+            "--sets: logits as they were fitted expected, for rows like those of split tune, got "
+            f"--target-prior {_name(target_prior)}; leave one of them out"
+        )
+
+
+def scored_under(
+    class_distribution: Said | None,
+    target_prior: Said | None,
+    labels: Counts,
+    class_counts: Counts,
+    class_names: Sequence[str] | None,
+) -> tuple[Population, Floats | None, list[str]]:
+    """What samples count by the two options, the shares (K,) that logits are moved to, and what of
+    the distribution the split cannot show. Arguments and errors are those of `split_population` and
+    `target_shares`.
+    """
+    target = target_shares(
+        target_prior, class_counts, class_names, class_distribution=class_distribution
+    )
+    said, option = class_distribution, CLASS_DISTRIBUTION
+    if target is not None:
+        said, option = target_prior, TARGET_PRIOR
+    population, warnings = split_population(said, labels, class_counts, class_names, option=option)
+    return population, target, warnings
+
+
 def split_population(
     said: Said | None,
     labels: Counts,
     class_counts: Counts,
     class_names: Sequence[str] | None = None,
     *,
-    option: str = "--class-distribution",
+    option: str = CLASS_DISTRIBUTION,
 ) -> tuple[Population, list[str]]:
     """What a sample of each class counts, and what of the distribution the split cannot show.
 
@@ -82,7 +153,7 @@ def split_population(
         labels: (N,) of the split.
         class_counts: (K,) of the training list.
         class_names: (K,), where the classes have names.
-        option: how warnings name the distribution.
+        option: that has said it.
 
     Raises:
         DataError: there are no such numbers, or none on a class with samples.
@@ -98,6 +169,60 @@ def split_population(
         f"{option} {_name(said)}: {unseen.sum()} of its classes have no sample in the split, "
         f"{shares[unseen].sum():.1%} of its weight; the other classes stand for them in proportion"
     ]
+
+
+def moved(rectifier: AnyRectifier, shares: Floats) -> AnyRectifier:
+    """`with_prior` for shares (K,) of which some may be 0.
+
+    Raises:
+        DataError: the rectifier stands for no prior.
+    """
+    return with_prior(rectifier, torch.from_numpy(shares).log())
+
+
+def recorded_prior(rectifier: Rectifier) -> dict[str, Any] | None:
+    """Which class shares (K,) a rectifier's probabilities stand for, for JSON; None for none."""
+    if rectifier.log_prior is None:
+        return None
+    shares = rectifier.log_prior.exp().tolist()
+    return {"shares": shares, "approximate": is_pulled(rectifier)}
+
+
+def moved_all(
+    rectifiers: Mapping[str, Rectifier], shares: Floats | None
+) -> tuple[dict[str, Rectifier], list[str]]:
+    """Those that stand for a prior moved to shares (K,), and the keys of the others.
+
+    Without shares all stay where they are.
+    """
+    if shares is None:
+        return dict(rectifiers), []
+    unmoved = [key for key, one in rectifiers.items() if one.log_prior is None]
+    return {
+        key: one if key in unmoved else moved(one, shares) for key, one in rectifiers.items()
+    }, unmoved
+
+
+def say_unmoved(keys: Sequence[str]) -> list[str]:
+    """A warning of rectifiers that stay where they are."""
+    if not keys:
+        return []
+    return [
+        f"{', '.join(keys)}: no class prior is known that the probabilities stand for, so "
+        "--target-prior leaves them as they are"
+    ]
+
+
+def marked(rows: Mapping[str, Value], unmoved: Collection[str]) -> dict[str, Value]:
+    """Rows of a table by name, those of rectifiers that stay where they are called so."""
+    return {f"{key} (unmoved)" if key in unmoved else key: row for key, row in rows.items()}
+
+
+def describe_scope(class_distribution: Said | None, target_prior: Said | None) -> str:
+    """For which distribution numbers hold, in words, for a caption."""
+    if target_prior is None:
+        return describe_distribution(class_distribution)
+    return f"{describe_distribution(target_prior)}, logits moved to it"
 
 
 def describe_distribution(said: Said | None) -> str:

@@ -12,6 +12,7 @@ from marr_pipeline.progress import Progress, silent
 from marr_pipeline.rectify.rectifier import Rectifier
 from marr_pipeline.rectify.sets import SetSettings
 from marr_pipeline.report.metrics import Metrics
+from marr_pipeline.report.population import Population
 from marr_pipeline.report.sets import table_of_sets
 from marr_pipeline.report.tables import metrics_table, table_of_metrics, terminal_table
 from marr_pipeline.workflows.cached import (
@@ -21,6 +22,17 @@ from marr_pipeline.workflows.cached import (
     evaluation_rows,
     opened,
     rectifier_for,
+)
+from marr_pipeline.workflows.distribution import (
+    Said,
+    check_exchangeable,
+    describe_scope,
+    marked,
+    moved_all,
+    recorded,
+    recorded_prior,
+    say_unmoved,
+    scored_under,
 )
 from marr_pipeline.workflows.probe import named, probe_record, with_probe
 from marr_pipeline.workflows.sets import EvaluatedSets, evaluate_sets
@@ -36,8 +48,12 @@ class Evaluation:
         cached: the open cache.
         split: its split.
         rows: the clean view of that split.
-        rectifiers: by key: file stem, or the name of a baseline.
+        rectifiers: by key: file stem, or the name of a baseline; moved where a target prior is.
         sets: of each of them, if they were asked for.
+        population: what a sample of each class counts; None for the split as it is.
+        class_distribution: that the metrics are about; None for the split as it is.
+        target_prior: that the logits were moved to, if they were; the metrics are about it.
+        unmoved: keys of rectifiers that stand for no prior, and so stay as they are.
         warnings: for results that stand but need a look.
     """
 
@@ -46,11 +62,22 @@ class Evaluation:
     rows: EvaluationRows
     rectifiers: Mapping[str, Rectifier]
     sets: EvaluatedSets | None = None
+    population: Population | None = None
+    class_distribution: Said | None = None
+    target_prior: Said | None = None
+    unmoved: Sequence[str] = ()
     warnings: Sequence[str] = ()
 
     def metrics(self) -> dict[str, Metrics]:
         """Every number of the tables, by key."""
-        return {key: self.rows.metrics(rectifier) for key, rectifier in self.rectifiers.items()}
+        return {
+            key: self.rows.metrics(rectifier, self.population)
+            for key, rectifier in self.rectifiers.items()
+        }
+
+    def scope(self) -> str:
+        """For which distribution the numbers hold."""
+        return f"Split {self.split} {describe_scope(self.class_distribution, self.target_prior)}"
 
     def table(self) -> str:
         """The metrics, one line a key, and below them those of sets."""
@@ -62,7 +89,7 @@ class Evaluation:
 
     def _repr_html_(self) -> str:
         """The metrics, for a notebook."""
-        caption = "\n".join((f"Split {self.split}", *self.warnings))
+        caption = "\n".join((self.scope(), *self.warnings))
         html = table_of_metrics(self._named(self.metrics()), caption=caption).html()
         if self.sets is not None:
             sets = self._named(self.sets.metrics)
@@ -71,17 +98,24 @@ class Evaluation:
 
     def _named(self, found: Mapping[str, _Value]) -> Mapping[str, _Value]:
         """Under the names that readers see."""
-        return named(found) if probe_record(self.cached) else found
+        return marked(named(found) if probe_record(self.cached) else found, self.unmoved)
 
     def document(self) -> dict[str, Any]:
         """The JSON document of `pipeline evaluate`."""
         methods = {
-            key: {"method": self.rectifiers[key].method, **found.record()}
+            key: {
+                "method": self.rectifiers[key].method,
+                "prior": recorded_prior(self.rectifiers[key]),
+                **found.record(),
+            }
             for key, found in self.metrics().items()
         }
         return {
             "command": "evaluate",
             "split": self.split,
+            "class_distribution": recorded(self.class_distribution),
+            "target_prior": recorded(self.target_prior),
+            "unmoved": list(self.unmoved),
             "probe": probe_record(self.cached),
             "methods": methods,
             **({} if self.sets is None else {"sets": self.sets.record()}),
@@ -94,6 +128,8 @@ def evaluate(
     *,
     split: str = "test",
     groups: str | None = None,
+    class_distribution: Said | None = None,
+    target_prior: Said | None = None,
     any_head: bool = False,
     sets: SetSettings | None = None,
     baselines: Iterable[str] = REFERENCES,
@@ -106,6 +142,10 @@ def evaluate(
         rectifiers: files that `rectify` wrote; the stem of each is its key.
         split: split that is scored.
         groups: cuts between the shot groups, as `parse_cuts` takes them.
+        class_distribution: that the metrics are about, the predictions as they are; None for the
+            split as it is. See `distribution`.
+        target_prior: that the logits of all are moved to, and the metrics are about; one that
+            stands for no prior stays as it is, and is marked.
         any_head: accept rectifiers that were fitted on another head.
         sets: what sets of labels are to hold; None to make none.
         baselines: methods in closed form that come first.
@@ -113,12 +153,22 @@ def evaluate(
 
     Raises:
         CacheError: the cache is invalid or lacks the split, or the split `tune` that sets need.
-        ConfigError: two files would have the same key, or no such groups.
-        DataError: a rectifier is invalid or of another head.
+        ConfigError: two files would have the same key, no such groups, two distributions, or sets
+            of moved logits.
+        DataError: a rectifier is invalid or of another head, or a distribution is none of these
+            classes.
         LeakError: sets would be calibrated on the rows that they are scored on.
     """
+    check_exchangeable(sets, target_prior)
     cached, warnings = with_probe(opened(cache), eval_split=split, progress=progress)
     rows = evaluation_rows(cached, split, groups)
+    population, target, unseen = scored_under(
+        class_distribution,
+        target_prior,
+        rows.labels.numpy(),
+        cached.class_counts,
+        cached.class_names,
+    )
     found = {name: closed_form(cached, name) for name in baselines}
     for file in map(Path, rectifiers):
         if file.stem in found:
@@ -128,11 +178,16 @@ def evaluate(
     if sets is not None:
         evaluated, told = evaluate_sets(cached, rows, found, sets, split=split)
         warnings = [*warnings, *told]
+    found, unmoved = moved_all(found, target)
     return Evaluation(
         cached=cached,
         split=split,
         rows=rows,
         rectifiers=found,
         sets=evaluated,
-        warnings=warnings,
+        population=population,
+        class_distribution=class_distribution,
+        target_prior=target_prior,
+        unmoved=unmoved,
+        warnings=[*warnings, *unseen, *say_unmoved(unmoved)],
     )

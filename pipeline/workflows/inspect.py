@@ -5,7 +5,9 @@ from typing import Any
 
 from marr_pipeline.cache import CachedSplit, Head, open_cache
 from marr_pipeline.groups import shot_groups
+from marr_pipeline.rectify.prior.target import describe_prior
 from marr_pipeline.rectify.rectifier_file import load_rectifier
+from marr_pipeline.workflows.distribution import recorded_prior
 
 Document = dict[str, Any]
 
@@ -41,6 +43,8 @@ def _rectifier_document(path: Path) -> Document:
         "method": rectifier.method,
         "num_classes": rectifier.num_classes,
         "num_features": rectifier.num_features,
+        "stands_for": describe_prior(rectifier),
+        "prior": recorded_prior(rectifier),
         "tensors": {
             name: {
                 "shape": list(tensor.shape),
@@ -60,6 +64,7 @@ def _rectifier_lines(document: Document) -> list[str]:
         f"{document['rectifier']}  ({document['bytes']:,} bytes)",
         f"method       {document['method']}: {document['num_classes']} classes"
         + (f", {width:,} features" if width else ""),
+        f"stands for   {document['stands_for']}",
     ]
     for name, tensor in document["tensors"].items():
         shape = " x ".join(f"{size:,}" for size in tensor["shape"]) or "1"

@@ -19,6 +19,7 @@ from marr_pipeline.progress import Progress, silent
 from marr_pipeline.rectify.fit import fit_rectifier, preset_settings
 from marr_pipeline.rectify.method import FitResult
 from marr_pipeline.rectify.methods import METHODS, check_heeded
+from marr_pipeline.rectify.prior.target import describe_prior
 from marr_pipeline.rectify.rectifier_file import save_rectifier
 from marr_pipeline.rectify.rows.resources import Resources
 from marr_pipeline.rectify.settings import RectifySettings
@@ -36,6 +37,16 @@ from marr_pipeline.workflows.cached import (
     with_fit_split,
 )
 from marr_pipeline.workflows.center import read_center
+from marr_pipeline.workflows.distribution import (
+    TARGET_PRIOR,
+    Said,
+    describe_scope,
+    moved,
+    recorded,
+    recorded_prior,
+    split_population,
+    target_shares,
+)
 from marr_pipeline.workflows.last_look import last_look
 from marr_pipeline.workflows.tuning import (
     default_tuning,
@@ -58,6 +69,8 @@ class Rectification:
         cache: the file.
         settings: of the fit, tuned ones where there was tuning.
         fit: rectifier, status and certificate.
+        eval_split: that was scored.
+        target_prior: that all logits were moved to, if they were.
         metrics: `SCORED` on the evaluation split, the fit alone where no head has made logits;
             empty without that split.
         summary: K, rows and groups, for the header.
@@ -69,6 +82,8 @@ class Rectification:
     cache: Path
     settings: RectifySettings
     fit: FitResult
+    eval_split: str
+    target_prior: Said | None
     metrics: Mapping[str, Metrics]
     summary: str
     warnings: list[str]
@@ -78,7 +93,15 @@ class Rectification:
     def header(self) -> list[str]:
         """What was fitted, on what."""
         tuned = [] if self.tuning is None else [describe_tuning(self.tuning, self.settings)]
-        return [self.summary, *tuned, describe_settings(self.settings)]
+        return [self.summary, *tuned, describe_settings(self.settings), self.scope()]
+
+    def scope(self) -> str:
+        """For which distribution the numbers hold, and which one the probabilities stand for."""
+        held = f"split {self.eval_split} {describe_scope(None, self.target_prior)}"
+        stands = f"{self.settings.method} stands for {describe_prior(self.fit.rectifier)}"
+        if self.target_prior is None:
+            stands += "; --target-prior train or FILE is for a place where classes come otherwise"
+        return f"{held}; {stands}" if self.metrics else stands
 
     def table(self) -> str | None:
         """The metrics beside the baselines'; None without a split to score."""
@@ -136,6 +159,8 @@ class Rectification:
                 "max": float(omega.max()),
                 "mean": float(omega.mean()),
             },
+            "target_prior": recorded(self.target_prior),
+            "prior": recorded_prior(fit.rectifier),
             "tuning": None if self.tuning is None else self.tuning.record(),
             "warnings": self.warnings,
             "metrics": {
@@ -190,6 +215,7 @@ def rectify_cache(
     source: str | None = None,
     eval_split: str = "test",
     groups: str | None = None,
+    target_prior: Said | None = None,
     output: FileName | None = None,
     device: str = "cpu",
     memory: int | None = None,
@@ -208,6 +234,9 @@ def rectify_cache(
         source: `logits` or `features`; None takes the logits where there are some.
         eval_split: split that is scored; without it there are no metrics, and a warning.
         groups: cuts between the shot groups, as `parse_cuts` takes them.
+        target_prior: class shares of the place where the rectifier is used, see `distribution`.
+            Its logits and those of the baselines are moved to them, and scored under them; None
+            for the prior that the method stands for.
         output: where the rectifier goes, `.safetensors`.
         device: where the fit runs.
         memory: bytes that the fit's buffers may take; None for no bound.
@@ -219,12 +248,15 @@ def rectify_cache(
     Raises:
         CacheError: the cache is invalid or lacks what the settings ask for.
         ConfigError: a setting that this cache cannot bear.
+        DataError: a target prior of other classes, or a method that stands for none.
         LeakError: test samples would be fitted, or tuning would choose on them.
         FitError: the loss ran out of finite numbers.
         PipelineError: `output` cannot be written.
     """
     cached = opened(cache)
     settings = with_fit_split(cached, settings or resolve_settings(cached))
+    counts, names = cached.class_counts, cached.class_names
+    target = target_shares(target_prior, counts, names)  # what is wrong with it is said first
     where = resolve_device(device)
     inputs, warnings = fit_inputs(cached, settings, source=source, device=where)
     if center is not None:
@@ -257,6 +289,7 @@ def rectify_cache(
             **({} if cached.class_names is None else {"class_names": list(cached.class_names)}),
             **({"scores": cached.meta("scale")} if "scale" in cached.documents else {}),
             **({} if center is None else {"center_file": str(center)}),
+            **({} if target_prior is None else {"target_prior": recorded(target_prior)}),
             "tuning": None if tuning is None else tuning.summary(),
             "versions": {"marr-pipeline": __version__, "torch": str(torch.__version__)},
         },
@@ -264,16 +297,27 @@ def rectify_cache(
         progress=progress,
         resources=resources,
     )
+    if target is not None:
+        fit = replace(fit, rectifier=moved(fit.rectifier, target))
     metrics: dict[str, Metrics] = {}
     if eval_split not in cached.splits:
         have = ", ".join(cached.splits)
         warnings.append(f"{cached.path}: no split {eval_split} to score on, it has {have}")
     elif ranks.is_first:
         rows = evaluation_rows(cached, eval_split, groups)
+        population, unseen = split_population(
+            target_prior, rows.labels.numpy(), counts, names, option=TARGET_PRIOR
+        )
+        warnings += unseen
         references = () if cached.head is None else REFERENCES
-        shown = (*(closed_form(cached, name) for name in references), fit.rectifier)
+        baselines = [closed_form(cached, name) for name in references]
+        if target is not None:
+            baselines = [moved(one, target) for one in baselines]
+        shown = (*baselines, fit.rectifier)
         scored = SCORED[-len(shown) :]
-        metrics = {name: rows.metrics(one) for name, one in zip(scored, shown, strict=True)}
+        metrics = {
+            name: rows.metrics(one, population) for name, one in zip(scored, shown, strict=True)
+        }
     head = cached.head
     has_norms = head is None or head.weight is not None or bool((head.weight_norm != 1).any())
     if settings.method == "marr" and not has_norms:
@@ -287,6 +331,8 @@ def rectify_cache(
         cache=cached.path,
         settings=settings,
         fit=fit,
+        eval_split=eval_split,
+        target_prior=target_prior,
         metrics=metrics,
         summary=_summary(cached, inputs.num_views, len(inputs.labels), groups),
         warnings=warnings + list(fit.warnings),

@@ -30,6 +30,15 @@ CHANGES: dict[str, str] = {
         "Rows that a rectifier cannot take are named by their file.",
     ),
     "refuse.prior.bad-prior*/commands/0/said/0": "Numbers may stand by class name, and in `.csv`.",
+    **dict.fromkeys(
+        ("*/out/target_prior", "*/out/unmoved", "evaluate.*/out/class_distribution"),
+        "Logits are moved to another prior, where one is asked for.",
+    ),
+    **dict.fromkeys(
+        ("*/out/prior*", "evaluate.*/methods/*/prior*"),
+        "Probabilities say which prior they stand for.",
+    ),
+    "*/header/class_counts": "A rectifier keeps the class counts of training.",
     "refuse.prior.*/commands/*/run": "`--prior` is `--class-distribution` now.",
     "refuse.fit.preset/commands/*/said/0": "`tempered` is a preset more.",
     "refuse.compare.options/commands/*/said/0": "`tempered` is a preset more.",

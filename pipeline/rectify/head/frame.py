@@ -26,7 +26,13 @@ from marr_pipeline.progress import Progress, silent
 from marr_pipeline.rectify.head import HeadCrossEntropy, HeadProblem
 from marr_pipeline.rectify.head.centroids import ClassMeans, Discriminant, class_sums, scatter
 from marr_pipeline.rectify.head.coordinates import Coordinates, coordinates_of
-from marr_pipeline.rectify.inputs import LEFT_OUT, FitInputs, GivenHead, log_prior
+from marr_pipeline.rectify.inputs import (
+    LEFT_OUT,
+    FitInputs,
+    GivenHead,
+    fitted_log_prior,
+    log_prior,
+)
 from marr_pipeline.rectify.rectifier import HeadRectifier
 from marr_pipeline.rectify.rows.resources import UNLIMITED, Resources
 from marr_pipeline.rectify.settings import RectifySettings, Sampling
@@ -153,9 +159,8 @@ def build_frame(
     counts = torch.where(weights > 0, counts, 0)
     coordinates, resources = fit_coordinates(inputs, settings, rows=rows, resources=resources)
     of_rows = log_prior(counts)
-    drawn = torch.where(counts > 0, weights, 1.0).log()
     tau = SHED.get(settings.method, settings.tau)
-    prior = torch.log_softmax((1 - tau) * of_rows + drawn, 0)
+    prior = fitted_log_prior(counts, weights, tau=tau)
 
     @cache
     def means() -> ClassMeans:

@@ -1,5 +1,6 @@
 """Methods of K scales and K shifts: fitted in the affine core, or known from the head alone."""
 
+import math
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
@@ -8,7 +9,7 @@ import torch
 from torch import Tensor
 
 from marr_pipeline.optim.newton import minimize_newton
-from marr_pipeline.optim.solvable import Solution
+from marr_pipeline.optim.solvable import FitStatus, Solution
 from marr_pipeline.rectify.affine import (
     AffineFamily,
     AffineProblem,
@@ -16,7 +17,7 @@ from marr_pipeline.rectify.affine import (
     build_problem,
     starting_point,
 )
-from marr_pipeline.rectify.inputs import FitContext, FitInputs, HeadFacts
+from marr_pipeline.rectify.inputs import FitContext, FitInputs, HeadFacts, fitted_log_prior
 from marr_pipeline.rectify.method import ClosedForm, FitResult, Method
 from marr_pipeline.rectify.rectifier import Rectifier
 from marr_pipeline.rectify.schedule import minimize_or_follow
@@ -91,7 +92,7 @@ def fit_affine(
         start = starting_point(problem, settings)
         return SOLVERS[settings.optimizer](problem, start, settings.tolerance)
 
-    _, solution = minimize_or_follow(
+    problem, solution = minimize_or_follow(
         partial(build_problem, inputs, settings, family),
         minimize,
         lambda problem: family.identity(),
@@ -102,10 +103,24 @@ def fit_affine(
     theta = solution.theta if settings.l2 > 0 else _centre_shift(family, solution.theta)
     scale, shift = family.affine(theta)
     own = _own_numbers(family, theta, inputs) if settings.method == "marr" else {}
+    rows = torch.bincount(inputs.labels, minlength=inputs.num_classes)
+    unseen = ((rows == 0) & (inputs.prior_counts > 0)).nonzero()[:, 0].tolist()
+    warnings = []
+    if unseen and family.shift_unit is not None:
+        warnings.append(
+            f"{len(unseen)} of {inputs.num_classes} classes have no row to fit (first: "
+            f"{unseen[0]}); nothing but a ridge says where their shifts are"
+        )
     return FitResult.of(
         solution,
-        Rectifier(scale=scale.clone(), shift=shift, own=own),
+        Rectifier(
+            scale=scale.clone(),
+            shift=shift,
+            own=own,
+            log_prior=_log_prior(problem, solution, inputs, settings),
+        ),
         settings,
+        warnings=warnings,
     )
 
 
@@ -117,6 +132,55 @@ def _centre_shift(family: AffineFamily, theta: Tensor) -> Tensor:
     centred = theta.clone()
     centred[family.num_scales :] = (shift - shift.mean()) / family.shift_unit
     return centred
+
+
+def _log_prior(
+    problem: AffineProblem, solution: Solution, inputs: FitInputs, settings: RectifySettings
+) -> Tensor | None:
+    """The prior (K,) that the probabilities of a fit stand for; None where nothing says it.
+
+    With s the classes' shares of the weighted rows and m the mean prediction over them, free
+    shifts make m = s, and that is the prior. A ridge holds them back: m is then between s and the
+    prior, and much nearer to it (where the posterior is known, m leaves a KL of 0.01 to 0.15, s up
+    to 2). A pull to logit adjustment is taken at its word, the uniform prior: m is no better where
+    the posterior is known, and worse on rows that the network has learned by heart, whose labels m
+    follows whatever the prior.
+
+    One scale for all classes is no shift. It keeps the prior of the logits if its rows have that
+    too; fitted on others it is another number (balanced rows for logits of a tail of 100: 0.45 in
+    place of 1).
+    """
+    family = problem.family
+    if solution.status is FitStatus.UNBOUNDED or not bool(family.free.all()):
+        return None
+    weights, _ = inputs.loss_weights(settings, settings.sampling)
+    rows = torch.bincount(inputs.labels, minlength=inputs.num_classes)
+    of_rows = fitted_log_prior(rows, weights)
+    if family.shift_unit is None:
+        is_kept = family.scale == "shared" and _are_one(inputs.log_prior, of_rows, rows)
+        return inputs.log_prior if is_kept else None
+    if settings.l2 == 0:
+        return of_rows
+    if settings.center in ("logit-adjustment", "tempered"):
+        return torch.zeros_like(of_rows).log_softmax(0)
+    surplus = problem.loss.evaluate(*family.affine(solution.theta), precise=True).gradient[1]
+    weighted = rows * weights
+    unit = weighted.sum() / (rows.sum() if settings.reduction == "plain" else weighted.sum())
+    mean = of_rows.exp() + torch.where(weighted > 0, surplus / unit, 0.0)
+    return mean.clamp(min=torch.finfo(mean.dtype).tiny).log().log_softmax(0)
+
+
+SAME_PRIOR = 0.05
+"""Total variation of two priors, beyond what drawing the rows explains, that are taken for one: a
+temperature is then right within a KL of 0.03 where the posterior is known."""
+
+
+def _are_one(log_prior: Tensor, of_rows: Tensor, rows: Tensor) -> bool:
+    """Whether rows (K,) may be drawn from a prior (K,)."""
+    prior = log_prior.exp()
+    by_chance = (2 / math.pi * prior * (1 - prior) / rows.sum()).sqrt()
+    excess = (prior - of_rows.exp()).abs().sum() - by_chance.sum()
+    return bool(0.5 * excess <= SAME_PRIOR)
 
 
 def _own_numbers(family: AffineFamily, theta: Tensor, inputs: FitInputs) -> dict[str, Tensor]:
@@ -131,17 +195,23 @@ def _method(family: Family, **presets: Mapping[str, Any]) -> Method:
     )
 
 
-def _softmax(head: HeadFacts, settings: RectifySettings) -> tuple[Tensor, Tensor]:
+def _softmax(head: HeadFacts, settings: RectifySettings) -> Rectifier:
     """The classifier as it is."""
-    return torch.ones_like(head.log_prior), torch.zeros_like(head.log_prior)
+    prior = head.log_prior
+    return Rectifier(scale=torch.ones_like(prior), shift=torch.zeros_like(prior), log_prior=prior)
 
 
-def _logit_adjustment(head: HeadFacts, settings: RectifySettings) -> tuple[Tensor, Tensor]:
+def _logit_adjustment(head: HeadFacts, settings: RectifySettings) -> Rectifier:
     """logits - tau log prior (Menon et al. 2021)."""
-    return torch.ones_like(head.log_prior), -settings.tau * head.log_prior
+    prior, tau = head.log_prior, settings.tau
+    return Rectifier(
+        scale=torch.ones_like(prior),
+        shift=-tau * prior,
+        log_prior=torch.log_softmax((1 - tau) * prior, 0),
+    )
 
 
-def _tau_norm(head: HeadFacts, settings: RectifySettings) -> tuple[Tensor, Tensor]:
+def _tau_norm(head: HeadFacts, settings: RectifySettings) -> Rectifier:
     """W_j / |W_j|^tau without the bias (Kang et al. 2020), or with the bias scaled alike.
 
     A class with a zero row keeps its scale: without its bias its logit is 0 at any. One that the
@@ -150,9 +220,10 @@ def _tau_norm(head: HeadFacts, settings: RectifySettings) -> tuple[Tensor, Tenso
     is_kept = (head.weight_norm <= 0) | head.left_out
     norm = torch.where(is_kept, 1.0, head.weight_norm).double()
     scale = norm**-settings.tau
-    if settings.keep_bias or head.bias is None:
-        return scale, torch.zeros_like(scale)
-    return scale, torch.where(head.left_out, 0.0, -scale * head.bias.double())
+    shift = torch.zeros_like(scale)
+    if not settings.keep_bias and head.bias is not None:
+        shift = torch.where(head.left_out, 0.0, -scale * head.bias.double())
+    return Rectifier(scale=scale, shift=shift)
 
 
 def _no_warnings(inputs: FitInputs, settings: RectifySettings) -> tuple[str, ...]:
@@ -169,10 +240,7 @@ def _closed(
     rule: ClosedForm, *, own_settings: tuple[str, ...] = (), warnings: Warnings = _no_warnings
 ) -> Method:
     def fit(inputs: FitInputs, settings: RectifySettings, context: FitContext) -> FitResult:
-        scale, shift = rule(inputs, settings)
-        return FitResult.closed_form(
-            Rectifier(scale=scale, shift=shift), warnings=warnings(inputs, settings)
-        )
+        return FitResult.closed_form(rule(inputs, settings), warnings=warnings(inputs, settings))
 
     return Method(fit=fit, is_fitted=False, closed_form=rule, own_settings=own_settings)
 

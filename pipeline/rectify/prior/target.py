@@ -16,10 +16,38 @@ import torch
 from torch import Tensor
 
 from marr_pipeline.errors import DataError
-from marr_pipeline.rectify.inputs import LEFT_OUT
-from marr_pipeline.rectify.rectifier import Rectifier
+from marr_pipeline.rectify.inputs import LEFT_OUT, log_prior
+from marr_pipeline.rectify.rectifier import HeadRectifier, Rectifier
 
 AnyRectifier = TypeVar("AnyRectifier", bound=Rectifier)
+
+SAME_SHARE = 0.01
+"""Relative difference of two shares that are called one."""
+
+
+def describe_prior(rectifier: Rectifier) -> str:
+    """The prior that a rectifier's probabilities stand for, in words."""
+    if rectifier.log_prior is None:
+        return "no class prior"
+    shares, counts = rectifier.log_prior.exp(), rectifier.metadata.get("class_counts")
+    said = f"class shares of {100 * shares.min():.3g} to {100 * shares.max():.3g} %"
+    if _are_one(rectifier.log_prior, torch.ones_like(shares)):
+        said = "the uniform prior"
+    elif counts is not None and _are_one(rectifier.log_prior, torch.tensor(counts)):
+        said = "the class shares of training"
+    return f"{said}, approximately" if is_pulled(rectifier) else said
+
+
+def is_pulled(rectifier: Rectifier) -> bool:
+    """Whether a ridge kept a fit of scales and shifts from the prior that its rows ask for."""
+    said = rectifier.metadata
+    is_fitted = said.get("loss") is not None and not isinstance(rectifier, HeadRectifier)
+    return is_fitted and rectifier.log_prior is not None and float(said.get("l2", 0.0)) > 0
+
+
+def _are_one(prior: Tensor, counts: Tensor) -> bool:
+    """Whether a prior (K,), in logarithms, is that of counts (K,)."""
+    return torch.allclose(prior, log_prior(counts), rtol=0, atol=SAME_SHARE)
 
 
 def with_prior(rectifier: AnyRectifier, log_target: Tensor) -> AnyRectifier:
