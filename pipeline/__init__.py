@@ -15,6 +15,7 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from marr_pipeline.cache import open_cache as open_cache
     from marr_pipeline.estimator import MarginRectifier as MarginRectifier
+    from marr_pipeline.rectify.prior.estimate import target_prior as target_prior
     from marr_pipeline.rectify.sets import SetSettings as SetSettings
     from marr_pipeline.rectify.settings import RectifySettings as RectifySettings
     from marr_pipeline.rectify.tuning import TuningOptions as TuningOptions
@@ -45,6 +46,7 @@ _HOMES = {
     "open_cache": "cache",
     "rectify_cache": "workflows.rectify",
     "sweep": "workflows.sweep",
+    "target_prior": "rectify.prior.estimate",
     "train": "workflows.train",
     "write_report": "workflows.report",
 }

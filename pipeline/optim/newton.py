@@ -95,7 +95,13 @@ def _conjugate_step(problem: Curved, point: Point) -> Tensor:
 
 
 def inverse_hessian(hessian: Tensor) -> Preconditioner:
-    """H^-1 of H (P, P) by Cholesky; the damping grows until rounding leaves H positive definite.
+    """H^-1 of H (P, P), damped as `cholesky_factor` has it."""
+    factor = cholesky_factor(hessian)
+    return lambda gradient: torch.cholesky_solve(gradient[:, None], factor)[:, 0]
+
+
+def cholesky_factor(hessian: Tensor) -> Tensor:
+    """Lower factor (P, P) of H; the damping grows until rounding leaves H positive definite.
 
     Raises:
         FitError: the Hessian overflows the float32 that it was computed in.
@@ -108,9 +114,10 @@ def inverse_hessian(hessian: Tensor) -> Preconditioner:
     identity = torch.eye(len(hessian), dtype=hessian.dtype)
     damping = FLATNESS * float(hessian.diagonal().mean())
     while True:
+        factor: Tensor
         factor, failed = torch.linalg.cholesky_ex(hessian + damping * identity)
         if not int(failed):
-            return lambda gradient: torch.cholesky_solve(gradient[:, None], factor)[:, 0]
+            return factor
         damping = max(10 * damping, 1e-300)
 
 
