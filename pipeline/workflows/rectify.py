@@ -98,9 +98,10 @@ class Rectification:
     def scope(self) -> str:
         """For which distribution the numbers hold, and which one the probabilities stand for."""
         held = f"split {self.eval_split} {describe_scope(None, self.target_prior)}"
-        stands = f"{self.settings.method} stands for {describe_prior(self.fit.rectifier)}"
+        prior = describe_prior(self.fit.rectifier)
+        stands = f"{self.settings.method}'s probabilities are for {prior}"
         if self.target_prior is None:
-            stands += "; --target-prior train or FILE is for a place where classes come otherwise"
+            stands += "; where classes come otherwise give --target-prior train or FILE"
         return f"{held}; {stands}" if self.metrics else stands
 
     def table(self) -> str | None:
