@@ -10,6 +10,7 @@ import torch
 from known_posterior import KnownPosterior
 
 import marr_pipeline
+from marr_pipeline import names
 from marr_pipeline.rectify.rectifier_file import load_rectifier, save_rectifier
 
 WORLD = KnownPosterior(num_classes=4)
@@ -216,3 +217,9 @@ def test_sets_of_moved_logits_are_refused(run, cache):
     refused = run("evaluate", cache, *options)
     assert refused.code == 2
     assert "for rows like those of split tune, got --target-prior uniform" in refused.error
+
+
+def test_the_page_says_the_prior_of_every_method():
+    page = (Path(__file__).parents[3] / "docs" / "priors.md").read_text(encoding="utf-8")
+    first = [line.split(" | ")[0] for line in page.splitlines() if line.startswith("| `")]
+    assert [name for name in names.METHODS if f"`{name}`" not in "".join(first)] == []
