@@ -50,4 +50,5 @@ def _fit_options(cached: Cache, rectifier: Rectifier) -> list[str]:
             value = said.get("center_file", value) if name == "center" else value
             option = f"--{name.replace('_', '-')}"
             options += [option] if isinstance(expected, bool) else [option, str(value)]
-    return options
+    target = said.get("target_prior")
+    return [*options, "--target-prior", target] if isinstance(target, str) else options

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -111,14 +112,10 @@ def fit_affine(
             f"{len(unseen)} of {inputs.num_classes} classes have no row to fit (first: "
             f"{unseen[0]}); nothing but a ridge says where their shifts are"
         )
+    log_prior = _log_prior(problem, solution, inputs, settings)
     return FitResult.of(
-        solution,
-        Rectifier(
-            scale=scale.clone(),
-            shift=shift,
-            own=own,
-            log_prior=_log_prior(problem, solution, inputs, settings),
-        ),
+        replace(solution, passes=problem.passes),
+        Rectifier(scale=scale.clone(), shift=shift, own=own, log_prior=log_prior),
         settings,
         warnings=warnings,
     )
@@ -164,6 +161,7 @@ def _log_prior(
     if settings.center in ("logit-adjustment", "tempered"):
         return torch.zeros_like(of_rows).log_softmax(0)
     surplus = problem.loss.evaluate(*family.affine(solution.theta), precise=True).gradient[1]
+    problem.count_pass()
     weighted = rows * weights
     unit = weighted.sum() / (rows.sum() if settings.reduction == "plain" else weighted.sum())
     mean = of_rows.exp() + torch.where(weighted > 0, surplus / unit, 0.0)

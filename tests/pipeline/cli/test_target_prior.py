@@ -1,6 +1,7 @@
 """`--target-prior` moves logits and scores under it, `--class-distribution` only scores."""
 
 import json
+import shlex
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,7 +12,9 @@ from known_posterior import KnownPosterior
 
 import marr_pipeline
 from marr_pipeline import names
+from marr_pipeline.cache import open_cache
 from marr_pipeline.rectify.rectifier_file import load_rectifier, save_rectifier
+from marr_pipeline.workflows.repeat import commands
 
 WORLD = KnownPosterior(num_classes=4)
 NAMES = ["ant", "bee", "cat", "dog"]
@@ -217,6 +220,22 @@ def test_sets_of_moved_logits_are_refused(run, cache):
     refused = run("evaluate", cache, *options)
     assert refused.code == 2
     assert "for rows like those of split tune, got --target-prior uniform" in refused.error
+
+
+def test_a_moved_fit_is_made_again_by_its_command(run, cache):
+    there = Path("there.safetensors")
+    assert run("rectify", cache, "--target-prior", "backward", "-o", there).code == 0
+    first = load_rectifier(there)
+    line, *_ = commands(
+        open_cache(Path(cache)),
+        {there: first},
+        ridges=(1.0,),
+        page_options=("--split", "test"),
+        any_head=(),
+        output=Path("report.html"),
+    )
+    assert run(*shlex.split(line)[1:]).code == 0
+    torch.testing.assert_close(load_rectifier(there).shift, first.shift, rtol=0, atol=0)
 
 
 def test_the_page_says_the_prior_of_every_method():
