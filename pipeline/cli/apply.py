@@ -22,6 +22,13 @@ from marr_pipeline.cli.set_options import chosen_sets, set_options
 @click.argument("rectifier", type=input_type)
 @click.option("--split", type=click.Choice(names.SPLITS), default="test", help="Of a cache.")
 @scale_option
+@click.option(
+    "--join",
+    type=input_type,
+    multiple=True,
+    metavar="FILE",
+    help="Features of the same rows by another backbone, joined to SOURCE's; again for a third.",
+)
 @any_head_option
 @set_options
 @click.option(
@@ -37,6 +44,7 @@ def cli_command(
     rectifier: Path,
     split: str,
     scale: str | None,
+    join: tuple[Path, ...],
     any_head: bool,
     sets: float | None,
     score: str | None,
@@ -59,6 +67,7 @@ def cli_command(
         rectifier,
         split=split,
         scale=scale,
+        join=join,
         any_head=any_head,
         sets=chosen_sets(sets, score, interpolate),
         calibration=calibration,

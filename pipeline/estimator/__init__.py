@@ -15,10 +15,12 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from sklearn.base import BaseEstimator, ClassifierMixin, TransformerMixin
+from sklearn.metrics import accuracy_score
 from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor
 
 from marr_pipeline.errors import ConfigError, DataError
+from marr_pipeline.estimator.arguments import RectifierWarning as RectifierWarning
 from marr_pipeline.estimator.arguments import (
     bounded,
     columns_of,
@@ -33,14 +35,14 @@ from marr_pipeline.estimator.arguments import (
     tensor_of,
     whole_counts,
 )
+from marr_pipeline.estimator.sets import SetPredictor
 from marr_pipeline.rectify.fit import fit_rectifier, preset_settings
 from marr_pipeline.rectify.inputs import FitInputs
 from marr_pipeline.rectify.method import FitResult
 from marr_pipeline.rectify.methods import METHODS
 from marr_pipeline.rectify.prior.target import with_prior
-from marr_pipeline.rectify.rectifier import Rectifier, fold_
+from marr_pipeline.rectify.rectifier import HeadRectifier, Rectifier, fold_
 from marr_pipeline.rectify.rectifier_file import load_rectifier, save_rectifier
-from marr_pipeline.rectify.sets import LabelSets, SetScore, SetSettings, fit_sets
 from marr_pipeline.rectify.settings import Center, Normalise, Optimizer
 from marr_pipeline.rectify.tuning import TuningOptions, tune
 from marr_pipeline.rectify.tuning.choice import Tuning
@@ -48,11 +50,7 @@ from marr_pipeline.rectify.tuning.choice import Tuning
 Array = npt.NDArray[Any]
 
 
-class RectifierWarning(UserWarning):
-    """A fit that stands but needs a look: a step limit, no minimum, classes without samples."""
-
-
-class MarginRectifier(ClassifierMixin, TransformerMixin, BaseEstimator):  # type: ignore[misc]
+class MarginRectifier(SetPredictor, ClassifierMixin, TransformerMixin, BaseEstimator):  # type: ignore[misc]
     """Logits of a classifier trained on imbalanced data to logits for balanced classes.
 
     `MarginRectifier()` fits what `pipeline rectify` without options fits. Parameters that are None
@@ -153,6 +151,8 @@ class MarginRectifier(ClassifierMixin, TransformerMixin, BaseEstimator):  # type
             num_classes = _num_columns(y, rows, classes, class_counts)
             self.n_features_in_ = num_classes
         else:
+            if "logits" not in METHODS[self.method].needs:
+                _warn_of_unused(self.method)
             logits = self._logits(X, reset=True)
             num_classes = logits.shape[-1]
         columns = columns_of(X)
@@ -206,7 +206,7 @@ class MarginRectifier(ClassifierMixin, TransformerMixin, BaseEstimator):  # type
         rectified = self._rectified(X, features)
         return in_kind_of(features if X is None else X, rectified, self.classes_)
 
-    def predict(self, X: Any, features: Any = None) -> Any:
+    def predict(self, X: Any = None, features: Any = None) -> Any:
         """Labels (N,) of the largest rectified logits; numbers as a tensor where the rows are one.
 
         Args:
@@ -219,7 +219,9 @@ class MarginRectifier(ClassifierMixin, TransformerMixin, BaseEstimator):  # type
         is_tensor = isinstance(rows, Tensor) and chosen.dtype.kind in "iufb"
         return torch.from_numpy(chosen).to(rows.device) if is_tensor else chosen
 
-    def predict_proba(self, X: Any, features: Any = None, *, target_prior: Any = None) -> Any:
+    def predict_proba(
+        self, X: Any = None, features: Any = None, *, target_prior: Any = None
+    ) -> Any:
         """Softmax (N, K) of the rectified logits, in the kind of array X is.
 
         For classes that are equally common where the method corrects the prior, as `marr` does;
@@ -246,55 +248,18 @@ class MarginRectifier(ClassifierMixin, TransformerMixin, BaseEstimator):  # type
         probabilities = torch.softmax(self._rectified(X, features, rectifier), dim=-1)
         return in_kind_of(features if X is None else X, probabilities, self.classes_)
 
-    def calibrate_sets(
-        self,
-        X: Any,
-        y: Any,
-        *,
-        coverage: float = 0.9,
-        score: SetScore = "prevalence",
-        interpolate: float = 0.0,
-        features: Any = None,
-    ) -> Self:
-        """Fix what `predict_sets` takes into a set, on labelled samples that no fit has seen.
+    def score(
+        self, X: Any = None, y: Any = None, sample_weight: Any = None, features: Any = None
+    ) -> float:
+        """Share of samples whose label is predicted.
 
         Args:
             X: as `transform` takes it.
-            y: labels (N,) as `predict` gives them.
-            coverage: how often a set shall hold the label.
-            score: `prevalence` minds rare classes, `softmax` makes the smallest sets.
-            interpolate: from 0, one threshold for all classes, to 1, one for each.
-            features: (N, D), for methods that need them.
-
-        Raises:
-            DataError: X and y contradict each other, or a label that `fit` has not seen.
-            ConfigError: a setting is out of range.
-        """
-        settings = SetSettings(
-            coverage=coverage, score=score, interpolate=interpolate, seed=self.seed
-        )
-        logits = self._rectified(X, features)
-        known = self.classes_.tolist()
-        labels, _ = labels_of(y, len(known), None, known)
-        if len(labels) != len(logits):
-            raise DataError(f"y: {len(logits)} labels expected, as X has rows, got {len(labels)}")
-        self.sets_: LabelSets = fit_sets(
-            logits, torch.from_numpy(labels), settings, log_prior=self.rectifier_.log_prior
-        )
-        for message in self.sets_.warnings():
-            warnings.warn(message, RectifierWarning, stacklevel=2)
-        return self
-
-    def predict_sets(self, X: Any, features: Any = None) -> Any:
-        """Which labels are in each sample's set (N, K) bool, in the kind of array that X is.
-
-        Args:
-            X: as `transform` takes it.
+            y: labels (N,).
+            sample_weight: (N,) what each counts; None for all alike.
             features: (N, D), for methods that need them.
         """
-        check_is_fitted(self, "sets_")
-        members = self.sets_.members(self._rectified(X, features))
-        return in_kind_of(features if X is None else X, members, self.classes_)
+        return float(accuracy_score(y, self.predict(X, features), sample_weight=sample_weight))
 
     def get_feature_names_out(self, input_features: Any = None) -> Array:
         """Names (K,) of the columns of `transform`: the classes."""
@@ -348,6 +313,8 @@ class MarginRectifier(ClassifierMixin, TransformerMixin, BaseEstimator):  # type
                 f"features: {len(logits)} rows expected, as X has, got {known.shape[-2]}; give "
                 "both of the same samples, or X=None for a whole head"
             )
+        if logits is not None and isinstance(self.rectifier_, HeadRectifier):
+            _warn_of_unused(self.rectifier_.method)
         return (rectifier or self.rectifier_).apply(logits, known)
 
     def _logits(self, X: Any, *, reset: bool) -> Tensor:
@@ -364,6 +331,15 @@ class MarginRectifier(ClassifierMixin, TransformerMixin, BaseEstimator):  # type
             given = np.stack([np.zeros_like(scores), scores], axis=1)
         checked = validate_data(self, given, reset=reset, dtype=[np.float64, np.float32])
         return tensor_of(bounded(np.ascontiguousarray(checked), "X"))
+
+
+def _warn_of_unused(method: str) -> None:
+    """Say that X is given to a method that fits a head on features alone."""
+    warnings.warn(
+        f"X: None expected for {method}, which takes features alone, got logits; they are not used",
+        RectifierWarning,
+        stacklevel=3,
+    )
 
 
 def _num_columns(

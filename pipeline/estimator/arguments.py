@@ -23,6 +23,11 @@ from marr_pipeline.labels import columns_of_labels, shown
 
 Array = npt.NDArray[Any]
 
+
+class RectifierWarning(UserWarning):
+    """A fit that stands but needs a look: a step limit, no minimum, classes without samples."""
+
+
 LARGEST = 1e18
 """Of logits and features: its square is still a number in float32. Networks give a few hundred."""
 _NUMPY_FLOATS = (torch.float16, torch.float32, torch.float64)

@@ -33,6 +33,7 @@ from marr_pipeline.workflows.distribution import (
     moved,
     target_shares,
 )
+from marr_pipeline.workflows.features import columns_for
 from marr_pipeline.workflows.sets import CALIBRATES, calibrated_sets, joined_names, promise
 
 Arrays = dict[str, npt.NDArray[Any]]
@@ -81,6 +82,7 @@ def apply(
     *,
     split: str = "test",
     scale: str | None = None,
+    join: Sequence[FileName] = (),
     any_head: bool = False,
     sets: SetSettings | None = None,
     calibration: FileName | None = None,
@@ -95,6 +97,8 @@ def apply(
         rectifier: written by `rectify`.
         split: of a cache; its clean view is taken.
         scale: of a file's scores, see `import_logits`.
+        join: files with the features of the same rows by other backbones, whose columns come after
+            those of the source, as `import_logits` joins them.
         any_head: accept a rectifier that was fitted on another head.
         sets: what a set of classes for each row is to hold; None to make none.
         calibration: cache whose split `tune` calibrates the sets; None for the source itself.
@@ -105,8 +109,9 @@ def apply(
 
     Raises:
         CacheError: the source is invalid or lacks the split, or a split `tune` for sets.
-        ConfigError: a scale for a cache, sets of a file of rows without `calibration` or the other
-            way round, sets of moved logits, or the library that a file needs is not installed.
+        ConfigError: a scale or `join` for a cache, sets of a file of rows without `calibration` or
+            the other way round, sets of moved logits, or the library that a file needs is not
+            installed.
         DataError: the rectifier is invalid, of another head, or of other classes, or cannot be
             moved; the rows are unfit, or several views would go into a table.
         PipelineError: `output` cannot be written.
@@ -117,8 +122,13 @@ def apply(
     _check_calibration(sets, calibration, source if is_file else None)
     check_exchangeable(sets, target_prior)
     if is_file:
-        found = _rows(source, rectifier, split=split, scale=scale)
+        found = _rows((source, *map(Path, join)), rectifier, split=split, scale=scale)
     else:
+        if join:
+            raise ConfigError(
+                f"join: files of features beside a file of features expected, got {source}, a "
+                "cache, which holds its own; leave them out"
+            )
         if scale is not None:
             raise ConfigError(
                 f"scale: none expected for {source}, a cache, which holds logits, got {scale}"
@@ -181,20 +191,31 @@ def _moved(found: _Source, target_prior: Said | None) -> Rectifier:
     return moved(found.rectifier, shares)
 
 
-def _rows(source: Path, path: Path, *, split: str, scale: str | None) -> _Source:
-    """Of a file of rows."""
-    rectifier = load_rectifier(path)
+def _rows(files: Sequence[Path], path: Path, *, split: str, scale: str | None) -> _Source:
+    """Of a file of rows, or of several whose features are side by side."""
+    rectifier, source = load_rectifier(path), SplitFiles(rows=tuple(files))
     # A whole head drops old logits, so a matrix alone is one of features.
     holds: Holds = "features" if isinstance(rectifier, HeadRectifier) else "logits"
-    given, _ = read_split(split, SplitFiles(rows=(source,)), holds=holds, is_labelled=False)
+    given, notes = read_split(split, source, holds=holds, is_labelled=False)
     kind = "features" if holds == "features" and "logits" not in given else "logits"
     views, warnings = unlabelled_rows(given, kind=kind, where=str(source), scale=scale)
+    warnings = [*notes, *warnings]
     kept = passed_on(given, views, where=str(source))
     # Torch takes no memory that may not be written, as that of a mapped file.
-    rows = np.require(views if given[kind].ndim == 3 else views[0], requirements=["C", "W"])
-    logits, features = torch.from_numpy(rows), given.get("features")
+    has_views = len(views) > 1 or (given[kind].ndim == 3 and len(files) == 1)
+    rows = np.require(views if has_views else views[0], requirements=["C", "W"])
+    features = given.get("features")
+    if features is not None:
+        columns = None
+        if "feature_names" in given and len(given["feature_names"]) == features.shape[-1]:
+            columns = as_strings(given["feature_names"], where=f"{source}: feature_names")
+        features, told = columns_for(
+            rectifier, rows if kind == "features" else features, columns, where=str(source)
+        )
+        warnings += told
+    logits = torch.from_numpy(rows)
     if kind == "features":
-        logits, features = logits[..., :0], rows
+        logits = logits[..., :0]
     if features is not None and features.shape[:-1] != tuple(logits.shape[:-1]):
         raise DataError(
             f"{source}: features of the rows of logits {tuple(logits.shape)} expected, got "

@@ -16,7 +16,7 @@ from marr_pipeline.groups import PAPER_CUTS, Cuts, parse_cuts
 from marr_pipeline.rectify.inputs import FitInputs, HeadFacts
 from marr_pipeline.rectify.method import FitResult
 from marr_pipeline.rectify.methods import METHODS
-from marr_pipeline.rectify.rectifier import Rectifier
+from marr_pipeline.rectify.rectifier import HeadRectifier, Rectifier
 from marr_pipeline.rectify.rectifier_file import load_rectifier
 from marr_pipeline.rectify.rows.source import FeatureLogits
 from marr_pipeline.rectify.settings import RectifySettings
@@ -28,6 +28,7 @@ from marr_pipeline.report.scores import (
     class_averages,
     score_samples,
 )
+from marr_pipeline.workflows.features import check_features
 from marr_pipeline.workflows.same_rows import refuse_test
 
 if TYPE_CHECKING:
@@ -359,10 +360,25 @@ def rectifier_for(cached: Cache, path: Path, *, any_head: bool = False) -> Recti
             f"{path}: a rectifier of {width} features expected, as {cached.path} has, got one of "
             f"{rectifier.num_features}; fit one on this cache"
         )
+    if any_head:
+        return rectifier
     head = rectifier.metadata.get("head_fingerprint")
-    if head != cached.head_fingerprint and not any_head:
+    if head != cached.head_fingerprint and not _is_of_stacked(rectifier, cached):
         raise DataError(
             f"{path}: a rectifier of this cache's head {cached.head_fingerprint[:12]} expected, "
             f"got one of {str(head)[:12]}; fit one on {cached.path}, or use --any-head"
         )
+    check_features(rectifier, cached, where=str(path))
     return rectifier
+
+
+def _is_of_stacked(rectifier: Rectifier, cached: Cache) -> bool:
+    """Whether a whole head, which takes no logits, was fitted where the cache's own head was."""
+    stacked = cached.meta("head") if "head" in cached.documents else None
+    head = rectifier.metadata.get("head_fingerprint")
+    return (
+        isinstance(rectifier, HeadRectifier)
+        and isinstance(stacked, dict)
+        and head is not None
+        and head == stacked.get("head_fingerprint")
+    )

@@ -25,7 +25,13 @@ from marr_pipeline.workflows.arrays.head import (
 from marr_pipeline.workflows.arrays.joined import Joint
 from marr_pipeline.workflows.arrays.parts import SplitFiles as SplitFiles
 from marr_pipeline.workflows.arrays.parts import read_split
-from marr_pipeline.workflows.arrays.rows import CheckedSplit, as_strings, split_arrays
+from marr_pipeline.workflows.arrays.rows import (
+    MAY_BE_FEATURES,
+    CheckedSplit,
+    as_strings,
+    split_arrays,
+)
+from marr_pipeline.workflows.features import FEATURES
 from marr_pipeline.workflows.last_look import last_look
 
 
@@ -164,6 +170,7 @@ def import_logits(
                 "head": None if head is None else head.name,
             },
             **({"head": record} if record else {}),
+            **({FEATURES: {"columns": train.columns}} if train.columns else {}),
             **({} if scale in (None, "logits") else {"scale": scale}),
         },
         creator=CREATOR,
@@ -173,7 +180,9 @@ def import_logits(
     absent = np.flatnonzero(counts == 0).tolist()
     if absent:
         told = shown(absent if class_names is None else [class_names[place] for place in absent])
-        warnings.append(f"{len(absent)} of {num_classes} classes have no training sample ({told})")
+        said = f"{len(absent)} of {num_classes} classes have no training sample ({told})"
+        is_odd = head is None and has_logits and 2 * len(absent) > num_classes
+        warnings.append(f"{said}; {MAY_BE_FEATURES}" if is_odd else said)
     written = cache.open_cache(output)
     return ImportedCache(
         path=output,

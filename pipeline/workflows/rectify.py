@@ -47,6 +47,7 @@ from marr_pipeline.workflows.distribution import (
     split_population,
     target_shares,
 )
+from marr_pipeline.workflows.features import FEATURES, features_of
 from marr_pipeline.workflows.last_look import last_look
 from marr_pipeline.workflows.tuning import (
     default_tuning,
@@ -267,7 +268,7 @@ def rectify_cache(
     if tune == "method":
         tune = default_tuning(settings.method, {})
     resources = Resources(memory=memory, ranks=ranks)
-    tuning = None
+    tuning, needs = None, METHODS[settings.method].needs
     if tune is not None:
         tuning, tuning_warnings = tune_on_cache(
             cached,
@@ -289,6 +290,7 @@ def rectify_cache(
             "head_fingerprint": cached.head_fingerprint,
             **({} if cached.class_names is None else {"class_names": list(cached.class_names)}),
             **({"scores": cached.meta("scale")} if "scale" in cached.documents else {}),
+            **({FEATURES: features_of(cached)} if "features" in needs else {}),
             **({} if center is None else {"center_file": str(center)}),
             **({} if target_prior is None else {"target_prior": recorded(target_prior)}),
             "tuning": None if tuning is None else tuning.summary(),

@@ -29,6 +29,9 @@ CHANGES: dict[str, str] = {
         (f"refuse.apply/commands/{place}/said/0" for place in (7, 8, 9)),
         "Rows that a rectifier cannot take are named by their file.",
     ),
+    "rectify.*/files/*/header/features": "A rectifier of features says which they are.",
+    "refuse.rows.bad-label-range.npz/commands/0/said/0": "More labels than columns may be those of "
+    "features.",
     "refuse.prior.bad-prior*/commands/0/said/0": "Numbers may stand by class name, and in `.csv`.",
     **dict.fromkeys(
         ("*/out/target_prior", "*/out/unmoved", "evaluate.*/out/class_distribution"),

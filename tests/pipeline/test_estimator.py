@@ -8,6 +8,7 @@ import pytest
 import torch
 from scipy.sparse import csr_array
 from sklearn.base import clone
+from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import cross_val_score
 from sklearn.pipeline import make_pipeline
@@ -17,6 +18,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 from marr_pipeline import MarginRectifier
 from marr_pipeline.cache import open_cache
 from marr_pipeline.errors import ConfigError, DataError
+from marr_pipeline.estimator import RectifierWarning
 from marr_pipeline.rectify.rectifier_file import load_rectifier
 from marr_pipeline.workflows.rectify import rectify_cache, resolve_settings
 
@@ -119,8 +121,9 @@ def test_read_only_arrays_are_taken_in_silence(rows):
         array.flags.writeable = False
     torch.set_warn_always(True)  # torch says it once a process
     try:
-        fitted = MarginRectifier("crt").fit(logits, labels, features=features)
-        assert fitted.predict(logits, features=features).shape == (600,)
+        assert MarginRectifier().fit(logits, labels).predict(logits).shape == (600,)
+        fitted = MarginRectifier("crt").fit(None, labels, features=features)
+        assert fitted.predict(features=features).shape == (600,)
     finally:
         torch.set_warn_always(False)
 
@@ -229,9 +232,20 @@ def test_several_views_are_rows_of_one_fit(rows):
 def test_a_head_takes_features(rows, rng):
     logits, labels = rows
     features = np.eye(4)[labels] + rng.normal(size=(600, 4))
-    fitted = MarginRectifier("crt").fit(logits, labels, features=features)
-    assert fitted.transform(logits, features=features).shape == (600, 4)
-    with pytest.raises(DataError, match="features: those of every sample expected"):
+    fitted = MarginRectifier("crt").fit(None, labels, features=features)
+    rectified = fitted.transform(None, features=features)
+    assert rectified.shape == (600, 4)
+    predicted = fitted.predict(features=features)
+    assert fitted.score(y=labels, features=features) == (predicted == labels).mean() > 0.4
+    with pytest.warns(RectifierWarning, match="X: None expected for crt, which takes features"):
+        np.testing.assert_array_equal(fitted.transform(logits, features=features), rectified)
+    with pytest.warns(RectifierWarning, match="got logits; they are not used"):
+        again = MarginRectifier("crt").fit(logits, labels, features=features)
+    np.testing.assert_array_equal(again.transform(None, features=features), rectified)
+    with (
+        pytest.raises(DataError, match="features: those of every sample expected"),
+        pytest.warns(RectifierWarning),
+    ):
         fitted.predict(logits)
 
 
@@ -276,7 +290,7 @@ def test_folded_it_costs_nothing(rows, rng, method, has_bias):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a head drawn at random may rank classes the wrong way
         fitted = MarginRectifier(method).fit(logits, labels, weight_norm=norm, features=features)
-    expected = fitted.transform(logits, features=features)
+        expected = fitted.transform(logits, features=features)
     assert fitted.fold_(linear) is linear
     with torch.no_grad():
         torch.testing.assert_close(linear(features), expected, rtol=1e-5, atol=1e-5)
@@ -397,6 +411,25 @@ def test_a_head_is_refused_features_that_do_not_fit(rows, rng):
     ):
         with pytest.raises(DataError, match=r"features: shape \(N, D\) .* got \(600,\)"):
             use(features[:, 0])
+
+
+@pytest.mark.parametrize("kind", ["array", "tensor", "frame"])
+def test_sets_come_in_the_kind_of_array_that_x_is(rows, kind):
+    logits, labels = rows
+    make = {"array": np.asarray, "tensor": torch.from_numpy, "frame": pd.DataFrame}[kind]
+    fitted = MarginRectifier().fit(make(logits[:300]), labels[:300])
+    with pytest.raises(NotFittedError):
+        fitted.predict_sets(make(logits))
+    fitted.calibrate_sets(make(logits[300:]), labels[300:], coverage=0.8, score="softmax")
+    members = fitted.predict_sets(make(logits))
+    assert type(members) is type(make(logits))
+    plain = np.asarray(members)
+    assert plain.dtype == bool
+    assert plain[np.arange(300, 600), labels[300:]].mean() > 0.7
+    with pytest.raises(DataError, match="y: 300 labels expected, as X has rows, got 299"):
+        fitted.calibrate_sets(make(logits[300:]), labels[301:])
+    with pytest.warns(RectifierWarning, match="every set holds all labels"):
+        fitted.calibrate_sets(make(logits[300:]), labels[300:], coverage=0.999)
 
 
 def test_labels_of_features_alone_may_be_text(rows, rng):

@@ -11,11 +11,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from marr_pipeline.cache import SplitArrays, check_labels, check_views
+from marr_pipeline.cache import CacheError, SplitArrays, check_labels, check_views
 from marr_pipeline.errors import DataError
 from marr_pipeline.labels import columns_of_labels, is_whole, shown
 from marr_pipeline.workflows.arrays.joined import sources
 from marr_pipeline.workflows.arrays.scale import as_logits, finite_blocks, lost_spread
+
+MAY_BE_FEATURES = "if the columns are features, not logits, give --features"
+"""What is said where labels and logits do not fit."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,6 +38,12 @@ class CheckedSplit:
     class_names: list[str] | None
     feature_names: list[str] | None
     notes: list[str]
+
+    @property
+    def columns(self) -> list[str] | None:
+        """The name of each of D features, if each has one."""
+        features, names = self.arrays.features, self.feature_names
+        return names if features is not None and len(names or ()) == features.shape[-1] else None
 
 
 def split_arrays(
@@ -98,11 +107,17 @@ def split_arrays(
             (len(known) if known else None) if logits is None else num_classes,
             known,
             where=f"{where}: labels",
+            hint="" if logits is None else f"; {MAY_BE_FEATURES}",
         )
         notes = [*notes, *told]
     if num_classes is None:
         num_classes = len(names or known or ()) or _counted(labels, where=f"{where}: labels")
-    labels = check_labels(labels.astype(np.int64), num_classes, where=f"{where}: labels")
+    try:
+        labels = check_labels(labels.astype(np.int64), num_classes, where=f"{where}: labels")
+    except CacheError as error:
+        if logits is None or labels.max() <= num_classes:  # just that of labels from 1
+            raise
+        raise CacheError(f"{error} {MAY_BE_FEATURES.capitalize()}") from error
     num_views, num_samples = rows.shape[:2]
     if features is not None:
         if features.shape[:2] != (num_views, num_samples):
@@ -263,7 +278,12 @@ def _one_a_row(
 
 
 def _of_names(
-    labels: npt.NDArray[Any], num_classes: int | None, known: Sequence[str] | None, *, where: str
+    labels: npt.NDArray[Any],
+    num_classes: int | None,
+    known: Sequence[str] | None,
+    *,
+    where: str,
+    hint: str,
 ) -> tuple[npt.NDArray[np.int64], list[str] | None, list[str]]:
     """Class ids (N,) of labels that are text, the K names, and a note where they were sorted.
 
@@ -277,7 +297,7 @@ def _of_names(
         len(set(texts)) if num_classes is None else num_classes,
         classes=known,
         where=where,
-        remedy="name the columns as the labels, or save class_names",
+        remedy=f"name the columns as the labels, or save class_names{hint}",
     )
     names = [str(name) for name in found.tolist()]
     if known is not None:

@@ -63,17 +63,30 @@ def test_thresholds_lie_between_those_of_all_rows_and_of_the_class(score, top):
     torch.testing.assert_close(found(0.25), 0.75 * ends[0] + 0.25 * ends[1])
 
 
-def test_halves_are_disjoint_stratified_and_deal_every_row_alike():
-    labels = torch.tensor([0] * 11 + [1] * 4 + [2] + [3])
-    seen = torch.zeros(len(labels))
+def test_halves_are_disjoint_and_deal_every_row_alike():
+    seen = torch.zeros(17)
     for seed in range(400):
-        one, other = halves(labels, seed=seed)
-        assert sorted([*one.tolist(), *other.tolist()]) == list(range(len(labels)))
-        counts = [torch.bincount(labels[half], minlength=4) for half in (one, other)]
-        assert (counts[0] - counts[1]).abs().max() <= 1
+        one, other = halves(17, seed=seed)
+        assert sorted([*one.tolist(), *other.tolist()]) == list(range(17))
+        assert len(one) - len(other) == 1
         seen[one] += 1
-    assert (seen / 400 - 0.5).abs().max() < 4 * 0.5 / math.sqrt(400)
-    assert all(map(torch.equal, halves(labels, seed=7), halves(labels, seed=7)))
+    assert (seen / 400 - 9 / 17).abs().max() < 4 * 0.5 / math.sqrt(400)
+    assert all(map(torch.equal, halves(17, seed=7), halves(17, seed=7)))
+
+
+def test_many_classes_and_few_rows_are_covered_too():
+    """The calibration must not know more of the rows that make thresholds than of others."""
+    generator = torch.Generator().manual_seed(4)
+    prior = torch.logspace(0, -2, 60, dtype=torch.float64)
+    prior /= prior.sum()
+    covered = []
+    for seed in range(60):
+        rows, labels = draw(300, prior, generator)
+        new, truth = draw(1500, prior, generator)
+        sets = fit_sets(rows, labels, SetSettings(score="softmax", seed=seed))
+        covered.append(sets.members(new).gather(1, truth[:, None]).double().mean())
+    noise = math.sqrt(0.9 * 0.1 * (1 / 150 + 1 / 1500) / 60)
+    assert 0.9 - 2 * noise < np.mean(covered) < 0.9 + 1 / 150 + 3 * noise
 
 
 @pytest.mark.parametrize("score", SET_SCORES)
@@ -115,10 +128,10 @@ def test_prevalence_covers_rare_classes_and_softmax_is_smaller():
 
 
 def test_scores_agree_where_classes_are_equally_common(rng):
-    labels = torch.arange(400) % 4
-    rows, new = (torch.from_numpy(rng.normal(size=(count, 4))) for count in (400, 50))
-    one, other = (fit_sets(rows, labels, SetSettings(score=score)) for score in SET_SCORES)
-    assert torch.equal(one.members(new), other.members(new))
+    rows = torch.from_numpy(rng.normal(size=(400, 4)))
+    fit = calibrate(rows, torch.arange(400) % 4, None)
+    one, other = (strangeness(rows, fit, score) for score in ("softmax", "prevalence"))
+    torch.testing.assert_close(one, 1 + other / 4)
 
 
 def test_a_prior_that_is_known_moves_no_set(rng):
