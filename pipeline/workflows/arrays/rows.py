@@ -115,7 +115,8 @@ def split_arrays(
     try:
         labels = check_labels(labels.astype(np.int64), num_classes, where=f"{where}: labels")
     except CacheError as error:
-        if logits is None or labels.max() <= num_classes:  # just that of labels from 1
+        counts_from_one = labels.min() == 1 and labels.max() == num_classes
+        if logits is None or counts_from_one or labels.max() < num_classes:
             raise
         raise CacheError(f"{error} {MAY_BE_FEATURES.capitalize()}") from error
     num_views, num_samples = rows.shape[:2]
