@@ -7,22 +7,26 @@ wrong. So what tells them apart is kept in the cache and in the rectifier, under
 D features.
 """
 
+import hashlib
+import json
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from marr_pipeline.cache import Cache, fingerprint
 from marr_pipeline.errors import DataError
 from marr_pipeline.labels import shown
 from marr_pipeline.rectify.rectifier import Rectifier
+
+if TYPE_CHECKING:
+    from marr_pipeline.cache import Cache
 
 FEATURES = "features"
 """Key of a cache's document, and of a rectifier's metadata."""
 
 
-def features_of(cached: Cache) -> dict[str, Any]:
+def features_of(cached: "Cache") -> dict[str, Any]:
     """What tells the features of a cache from others of their width.
 
     `backbone` and `weights`, a digest of all its layers below the head, of one that `extract`
@@ -31,15 +35,19 @@ def features_of(cached: Cache) -> dict[str, Any]:
     weights = cached.parts.get("weights")
     if isinstance(weights, dict):
         below = {name: value for name, value in weights.items() if not name.startswith("head.")}
+        text = json.dumps(below, sort_keys=True)
         config = cached.meta("config")
         assert isinstance(config, dict)
-        return {"backbone": config["backbone"], "weights": fingerprint(below)}
+        return {
+            "backbone": config["backbone"],
+            "weights": hashlib.sha256(text.encode()).hexdigest(),
+        }
     found = cached.meta(FEATURES) if FEATURES in cached.documents else {}
     assert isinstance(found, dict)
     return found
 
 
-def check_features(rectifier: Rectifier, cached: Cache, *, where: str) -> None:
+def check_features(rectifier: Rectifier, cached: "Cache", *, where: str) -> None:
     """Refuse a rectifier of other features than a cache's, as far as both are known.
 
     Args:
