@@ -85,6 +85,18 @@ def test_choices_of_a_head_are_compared_on_the_same_rows(tmp_path):
     assert methods["head"]["chosen"]["center"] in ("zero", "class-means")
 
 
+def test_sets_of_each_score_are_dealt_and_measured(digits_cache, tmp_path):
+    record = tmp_path / "record.json"
+    done = run_script("set_coverage", digits_cache, "--deals", 2, "-o", record)
+    assert done.returncode == 0, done.stderr
+    document = json.loads(record.read_text())
+    for population in ("balanced", "long tail"):
+        found = document["sets"][population]
+        assert all(f"| {key} |" in done.stdout for key in found)
+        assert 0.7 < found["prevalence, W 0"]["coverage"] <= 1
+        assert found["softmax, W 1"]["mean_size"] >= found["softmax, W 0"]["mean_size"]
+
+
 def test_a_cache_is_cut_to_its_logits(digits_cache, tmp_path):
     done = run_script("embedded_cache", digits_cache, "-o", tmp_path / "cut.h5")
     assert done.returncode == 0, done.stderr
@@ -97,6 +109,6 @@ def test_a_cache_is_cut_to_its_logits(digits_cache, tmp_path):
 
 def test_every_script_with_a_command_is_tried_and_listed():
     scripts = {path.stem for path in FOLDER.glob("*.py") if "__main__" in path.read_text()}
-    assert scripts == {*SCRIPTS, "methods", "head_choices", "embedded_cache"}
+    assert scripts == {*SCRIPTS, "methods", "head_choices", "set_coverage", "embedded_cache"}
     readme = (FOLDER / "README.md").read_text()
     assert all(f"python benchmarks/{name}.py" in readme for name in scripts)
