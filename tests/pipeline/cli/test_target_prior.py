@@ -131,6 +131,8 @@ def test_a_rectifier_is_written_for_the_place_and_moves_on(run, cache):
     assert document["prior"]["shares"] == pytest.approx(
         (np.array(load_rectifier_counts("there.safetensors")) / 2_000).tolist()
     )
+    before, adjusted = (document["metrics"][key] for key in ("before", "logit_adjustment"))
+    assert before["nll"] == pytest.approx(adjusted["nll"])
     told = run("inspect", "there.safetensors").out
     assert "stands for   the class shares of training, approximately" in told
     assert "stands for   the uniform prior, approximately" in run("inspect", "fit.safetensors").out
