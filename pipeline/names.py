@@ -125,6 +125,8 @@ TABLE_COLUMNS = (
 TUNE = ("auto", "off")
 TUNE_SCORES = ("nll", "accuracy")
 
+CHECKS = tuple(f"R{number:02}" for number in range(1, 18))
+"""Of what may be wrong, see docs/checks.md."""
 SPLITS = ("train", "tune", "test")
 STORES = ("both", "logits", "features")
 DTYPES = ("float32", "float16")

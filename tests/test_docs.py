@@ -66,3 +66,17 @@ def test_the_page_of_figures_draws_each_with_options_that_exist():
 
 def test_the_walks_name_their_files():
     assert len(PATHS) > 50
+
+
+def test_every_check_has_its_section_and_an_example_in_its_own_words():
+    from marr_pipeline import names
+
+    page = (ROOT / "docs" / "checks.md").read_text(encoding="utf-8")
+    sections = re.findall(r"^## (R\d+)\n(.*?)(?=^## |\Z)", page, re.MULTILINE | re.DOTALL)
+    assert tuple(code for code, _ in sections) == names.CHECKS
+    source = "".join(path.read_text("utf-8") for path in sorted((ROOT / "pipeline").rglob("*.py")))
+    assert set(re.findall(r'^ +"(R\d\d)",$', source, re.MULTILINE)) == set(names.CHECKS)
+    for code, text in sections:
+        (example,) = re.findall(rf"^    ({code}: .*)$", text, re.MULTILINE)
+        words = re.findall(r"[a-z]{3,}(?: [a-z]{2,})+", example)
+        assert any(phrase in source for phrase in words), example

@@ -1,7 +1,7 @@
 """Imports go one way, in few levels.
 
     names, protocols -> data -> losses -> backbone -> systems        phase one
-    optim -> rectify;  report                                        phase two, on arrays
+    optim -> rectify;  report;  checks of both                        phase two, on arrays
     workflows join all of it with cache and plots;  cli -> workflows
 
 The foundations are for everybody; `cache` and `plots` know nothing of ours.
@@ -26,9 +26,10 @@ def ours(*names):
 FOUNDATIONS = ours(
     "names", "protocols", "errors", "groups", "labels", "progress", "files", "notebook"
 )
-FOUNDATIONS |= ours("device", "distributed", "tensor_file", "state_dict")
+FOUNDATIONS |= ours("findings", "device", "distributed", "tensor_file", "state_dict")
 ROOMS = ours(
-    "cache", "plots", "data", "losses", "backbone", "systems", "optim", "rectify", "report"
+    *("cache", "plots", "data", "losses", "backbone", "systems"),
+    *("optim", "rectify", "report", "checks"),
 )
 ALLOWED = {
     "marr_pipeline.cache": set(),
@@ -36,6 +37,7 @@ ALLOWED = {
     "marr_pipeline.names": set(),
     "marr_pipeline.errors": set(),
     "marr_pipeline.groups": ours("errors"),
+    "marr_pipeline.findings": ours("names", "errors"),
     "marr_pipeline.labels": ours("errors"),
     "marr_pipeline.notebook": set(),
     "marr_pipeline.progress": set(),
@@ -52,7 +54,8 @@ ALLOWED = {
     "marr_pipeline.optim": FOUNDATIONS,
     "marr_pipeline.rectify": FOUNDATIONS | ours("optim"),
     "marr_pipeline.report": FOUNDATIONS,
-    "marr_pipeline.estimator": FOUNDATIONS | ours("optim", "rectify"),
+    "marr_pipeline.checks": FOUNDATIONS | ours("optim", "rectify", "report"),
+    "marr_pipeline.estimator": FOUNDATIONS | ours("optim", "rectify", "checks"),
     "marr_pipeline.workflows": FOUNDATIONS | ROOMS,
     "marr_pipeline.cli": FOUNDATIONS | ours("workflows"),
     "marr_pipeline.__main__": ours("cli"),

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import torch
 
     from marr_pipeline.distributed import Ranks
+    from marr_pipeline.findings import Finding
 
 EXIT_FAILED, EXIT_USAGE, EXIT_INVALID, EXIT_UNSOLVED, EXIT_LEAK = 1, 2, 3, 4, 5
 EXIT_INTERRUPTED = 130
@@ -73,6 +74,12 @@ def warn(warnings: Sequence[str]) -> None:
     """Results that stand but need a look."""
     for warning in warnings:
         note(f"warning: {warning}")
+
+
+def tell(findings: Sequence["Finding"]) -> None:
+    """What numbered checks found, one line each."""
+    for finding in findings:
+        note(str(finding))
 
 
 @contextmanager

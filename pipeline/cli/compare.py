@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from marr_pipeline import names
-from marr_pipeline.cli.command import command, note, print_json, warn
+from marr_pipeline.cli.command import command, note, print_json, tell, warn
 from marr_pipeline.cli.options import (
     ChoiceList,
     check_output,
@@ -13,6 +13,7 @@ from marr_pipeline.cli.options import (
     groups_option,
     input_type,
     json_option,
+    mute_option,
     output_type,
     seed_type,
     target_prior_option,
@@ -48,6 +49,7 @@ def _refuse_old_name(context: click.Context, parameter: click.Parameter, value: 
 )
 @click.option("--resamples", type=click.IntRange(min=100), default=2_000, help="Of the bootstrap.")
 @click.option("--seed", type=seed_type, default=0, help="Of the resamples and of sgd's batches.")
+@mute_option
 @click.option(
     "--format",
     "table_format",
@@ -81,6 +83,7 @@ def cli_command(
     target_prior: str | None,
     resamples: int,
     seed: int,
+    mute: list[str],
     table_format: str | None,
     columns: tuple[str, ...] | None,
     intervals: bool | None,
@@ -107,6 +110,12 @@ def cli_command(
             f"--label: --format latex expected beside it, got {table_format or 'terminal'}; leave "
             "it out"
         )
+    said: list[str] = []
+
+    def say(warning: str) -> None:
+        said.append(warning)
+        warn([warning])
+
     comparison = compare(
         caches,
         methods="all" if shows_all else methods and methods.split(","),
@@ -116,8 +125,9 @@ def cli_command(
         target_prior=target_prior,
         resamples=resamples,
         seed=seed,
+        mute=mute,
         progress=ProgressLine("comparing", unit=" methods"),
-        say=lambda warning: warn([warning]),
+        say=say,
     )
     warn([f"without {key}: {reason}" for key, reason in comparison.failed.items()])
     for key, reason in comparison.skipped.items():
@@ -130,6 +140,7 @@ def cli_command(
     else:
         shown = "terminal" if output else table_format or "terminal"
         click.echo(comparison.text(shown, layout))
+    tell([finding for finding in comparison.checks if str(finding) not in said])
 
 
 def _these(caches: tuple[Path, ...]) -> str:

@@ -5,13 +5,14 @@ from pathlib import Path
 import click
 
 from marr_pipeline import names
-from marr_pipeline.cli.command import command, note, print_json, warn
+from marr_pipeline.cli.command import command, note, print_json, tell, warn
 from marr_pipeline.cli.options import (
     any_head_option,
     class_distribution_option,
     groups_option,
     input_type,
     json_option,
+    mute_option,
     target_prior_option,
 )
 from marr_pipeline.cli.set_options import chosen_sets, set_options
@@ -27,6 +28,7 @@ from marr_pipeline.progress import ProgressLine
 @target_prior_option
 @any_head_option
 @set_options
+@mute_option
 @json_option
 def cli_command(
     cache: Path,
@@ -39,6 +41,7 @@ def cli_command(
     sets: float | None,
     score: str | None,
     interpolate: float | None,
+    mute: list[str],
     as_json: bool,
 ) -> None:
     """Score RECTIFIERS on a split of CACHE, beside softmax and logit adjustment.
@@ -57,6 +60,7 @@ def cli_command(
         target_prior=target_prior,
         any_head=any_head,
         sets=chosen_sets(sets, score, interpolate),
+        mute=mute,
         progress=ProgressLine("choosing a probe's ridge", unit=" fits"),
     )
     warn(evaluation.warnings)
@@ -65,3 +69,4 @@ def cli_command(
     else:
         note(evaluation.scope())
         click.echo(evaluation.table())
+    tell(evaluation.checks)

@@ -206,6 +206,16 @@ class ChoiceList(click.ParamType[tuple[str, ...]]):
         return f"[{'|'.join(self._choices)}],..."
 
 
+mute_option = click.option(
+    "--mute",
+    multiple=True,
+    type=ChoiceList(names.CHECKS),
+    metavar="R06,...",
+    callback=lambda context, parameter, given: [code for codes in given for code in codes],
+    help="Numbered checks that are not to speak, see docs/checks.md.",
+)
+
+
 def _range(first: float, last: float, step: float) -> tuple[float, ...]:
     count = round((last - first) / step, 6)
     if not 0 <= count < math.inf:

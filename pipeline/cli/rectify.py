@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import click
 
 from marr_pipeline import names
-from marr_pipeline.cli.command import EXIT_UNSOLVED, command, note, print_json, warn
+from marr_pipeline.cli.command import EXIT_UNSOLVED, command, note, print_json, tell, warn
 from marr_pipeline.cli.options import (
     FiniteRange,
     WordOrFile,
@@ -14,6 +14,7 @@ from marr_pipeline.cli.options import (
     groups_option,
     input_type,
     json_option,
+    mute_option,
     output_type,
     seed_type,
     size,
@@ -149,6 +150,7 @@ if TYPE_CHECKING:
     help="Bound on the fit's buffers, such as 512M or 2G; the file's own pages come on top.",
 )
 @click.option("--device", type=click.Choice(names.DEVICES), default="cpu")
+@mute_option
 @click.option("-o", "--output", type=output_type, help="Rectifier, .safetensors.")
 @json_option
 def cli_command(
@@ -162,6 +164,7 @@ def cli_command(
     target_prior: str | None,
     memory: int | None,
     device: str,
+    mute: list[str],
     output: Path | None,
     as_json: bool,
     **overrides: Any,
@@ -199,6 +202,7 @@ def cli_command(
             device=device,
             memory=memory,
             ranks=ranks,
+            mute=mute,
             progress=_fit_progress(settings.optimizer) if ranks.is_first else silent,
             tuning_progress=ProgressLine("tuning", unit=" fits") if ranks.is_first else silent,
         )
@@ -218,6 +222,7 @@ def _print_report(result: "Rectification", *, as_json: bool) -> None:
     warn(result.warnings)
     if as_json:
         print_json(result.document())
+        tell(result.checks)
         return
     for line in result.header():
         note(line)
@@ -225,6 +230,7 @@ def _print_report(result: "Rectification", *, as_json: bool) -> None:
     if table is not None:
         click.echo(table)
     note(result.certificate())
+    tell(result.checks)
     if result.path is not None:
         files = f"{result.cache} {result.path}"
         note(f"wrote {result.path}; next: pipeline plot curves {files} -o curves.png")

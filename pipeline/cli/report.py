@@ -5,13 +5,14 @@ from pathlib import Path
 import click
 
 from marr_pipeline import names
-from marr_pipeline.cli.command import command, note, print_json
+from marr_pipeline.cli.command import command, note, print_json, tell
 from marr_pipeline.cli.options import (
     any_head_option,
     check_output,
     groups_option,
     input_type,
     json_option,
+    mute_option,
     output_type,
 )
 from marr_pipeline.progress import ProgressLine
@@ -29,6 +30,7 @@ from marr_pipeline.progress import ProgressLine
     help="Compared beside RECTIFIERS.  [default: a few that a reader needs]",
 )
 @click.option("--resamples", type=click.IntRange(min=100), default=1_000, help="Of the intervals.")
+@mute_option
 @click.option("-o", "--output", type=output_type, required=True, help="The page, .html.")
 @json_option
 def cli_command(
@@ -39,6 +41,7 @@ def cli_command(
     any_head: bool,
     methods: str | None,
     resamples: int,
+    mute: list[str],
     output: Path,
     as_json: bool,
 ) -> None:
@@ -58,10 +61,10 @@ def cli_command(
         any_head=any_head,
         methods=None if methods is None else methods.split(","),
         resamples=resamples,
+        mute=mute,
         progress=ProgressLine("reporting", unit=" parts"),
     )
-    for finding in found.findings:
-        note(f"{finding.code}: {finding.sentence}")
+    tell(found.checks)
     if as_json:
         print_json(found.document())
     note(f"wrote {output}")

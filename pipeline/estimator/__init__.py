@@ -19,6 +19,8 @@ from sklearn.metrics import accuracy_score
 from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor
 
+from marr_pipeline.checks.classes import absent_classes
+from marr_pipeline.checks.fits import fit_findings, own_findings
 from marr_pipeline.errors import ConfigError, DataError
 from marr_pipeline.estimator.arguments import RectifierWarning as RectifierWarning
 from marr_pipeline.estimator.arguments import (
@@ -36,6 +38,7 @@ from marr_pipeline.estimator.arguments import (
     whole_counts,
 )
 from marr_pipeline.estimator.sets import SetPredictor
+from marr_pipeline.findings import Mute, heard, muted_codes
 from marr_pipeline.rectify.fit import fit_rectifier, preset_settings
 from marr_pipeline.rectify.inputs import FitInputs
 from marr_pipeline.rectify.method import FitResult
@@ -69,11 +72,12 @@ class MarginRectifier(SetPredictor, ClassifierMixin, TransformerMixin, BaseEstim
         normalise: `none`, `unit` or `standard` features, of a whole head.
         shrinkage: of gda; None chooses it on folds.
         scale: of the logits of ncm and gda; None fits it on folds.
+        mute: numbers of checks, `R02`, that are not to speak.
 
     Attributes:
         classes_: (K,) label of every column.
         n_features_in_: K.
-        result_: how the fit ended, with its certificate.
+        result_: how the fit ended, with its certificate; `checks` is what numbered checks found.
         tuning_: how l2 was chosen on folds, for a method that has it so unless l2 is given; or
             None.
         rectifier_: scale (K,) and shift (K,), and whatever the method has beside them.
@@ -95,6 +99,7 @@ class MarginRectifier(SetPredictor, ClassifierMixin, TransformerMixin, BaseEstim
         normalise: Normalise | None = None,
         shrinkage: float | None = None,
         scale: float | None = None,
+        mute: Mute = (),
     ) -> None:
         self.method = method
         self.preset = preset
@@ -108,6 +113,7 @@ class MarginRectifier(SetPredictor, ClassifierMixin, TransformerMixin, BaseEstim
         self.normalise = normalise
         self.shrinkage = shrinkage
         self.scale = scale
+        self.mute = mute
 
     def fit(
         self,
@@ -140,9 +146,10 @@ class MarginRectifier(SetPredictor, ClassifierMixin, TransformerMixin, BaseEstim
 
         Raises:
             DataError: X, y and the rest contradict each other.
-            ConfigError: a parameter is out of range.
+            ConfigError: a parameter is out of range, or no such check.
             FitError: the loss ran out of finite numbers.
         """
+        muted_codes(self.mute)
         settings = preset_settings(self.preset, method=self.method, **self._own_settings())
         settings = replace(settings, fit_split="train")  # whatever rows X are
         rows = feature_views(features)
@@ -187,9 +194,12 @@ class MarginRectifier(SetPredictor, ClassifierMixin, TransformerMixin, BaseEstim
                 options=TuningOptions(),
             )
             settings = self.tuning_.chosen.settings
-        self.result_: FitResult = fit_rectifier(inputs, settings)
-        self.rectifier_ = _with_classes(self.result_.rectifier, self.classes_)
-        for message in self.result_.warnings:
+        fit = fit_rectifier(inputs, settings)
+        fits = {self.method: fit.rectifier}
+        found = [absent_classes(counts), *fit_findings(fits), *own_findings(inputs, fits)]
+        self.result_: FitResult = replace(fit, checks=heard(found, self.mute))
+        self.rectifier_ = _with_classes(fit.rectifier, self.classes_)
+        for message in (*fit.warnings, *map(str, self.result_.checks)):
             warnings.warn(message, RectifierWarning, stacklevel=2)
         return self
 
@@ -300,7 +310,7 @@ class MarginRectifier(SetPredictor, ClassifierMixin, TransformerMixin, BaseEstim
             # NumPy's, as a grid search gives them, are no numbers for JSON.
             name: value.item() if isinstance(value, np.generic) else value
             for name, value in own.items()
-            if value is not None and name not in ("method", "preset")
+            if value is not None and name not in ("method", "preset", "mute")
         }
 
     def _rectified(self, X: Any, features: Any, rectifier: Rectifier | None = None) -> Tensor:

@@ -241,17 +241,10 @@ class FitInputs(HeadFacts):
 
     def warnings(self) -> list[str]:
         """What a result stands on that a user should know of."""
-        found = []
-        absent = torch.nonzero(self.prior_counts == 0)[:, 0].tolist()
-        if absent:
-            found.append(
-                f"{len(absent)} of {self.num_classes} classes have no training sample (first: "
-                f"{absent[0]}); they get no loss weight and a prior of half a sample"
-            )
         without_norm = int((self.weight_norm == 0).sum())
-        if without_norm:
-            found.append(f"{without_norm} classes have a weight norm of 0; their beta is held at 0")
-        return found
+        if not without_norm:
+            return []
+        return [f"{without_norm} classes have a weight norm of 0; their beta is held at 0"]
 
 
 @dataclass(frozen=True, kw_only=True)

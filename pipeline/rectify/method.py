@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 import torch
 from torch import Tensor
 
+from marr_pipeline.findings import Finding
 from marr_pipeline.notebook import html_table
 from marr_pipeline.optim.solvable import FitStatus, Solution
 from marr_pipeline.rectify.inputs import FitContext, FitInputs, HeadFacts
@@ -38,12 +39,14 @@ class FitResult(Solution):
         seconds: from open logits to the rectifier.
         warnings: for results that stand but need a look.
         chosen: settings that were left open, with the value that the fit has found.
+        checks: what numbered checks found, where they were made.
     """
 
     rectifier: Rectifier
     seconds: float = 0.0
     warnings: tuple[str, ...] = ()
     chosen: Mapping[str, float] = field(default_factory=dict)
+    checks: tuple[Finding, ...] = ()
 
     @property
     def is_unsolved(self) -> bool:
@@ -63,37 +66,18 @@ class FitResult(Solution):
     def _repr_html_(self) -> str:
         """How it ended, for a notebook."""
         rows = {"method": self.rectifier.method, **self.record()}
-        return html_table(rows.items(), caption="\n".join(self.warnings))
+        return html_table(rows.items(), caption="\n".join((*self.warnings, *map(str, self.checks))))
 
     @classmethod
     def of(
         cls,
         solution: Solution,
         rectifier: Rectifier,
-        settings: RectifySettings,
         *,
         warnings: Sequence[str] = (),
     ) -> Self:
-        """What came of a fit, with what is to be said of its ending beside `warnings`."""
-        found = [*warnings]
-        if solution.status is FitStatus.UNBOUNDED:
-            found.append(
-                "every row is on its own side, so without a ridge the loss falls for ever and the "
-                "parameters mean nothing; give l2 (the paper: 5e-4) or fit other views"
-            )
-        if solution.status is FitStatus.STEP_LIMIT:
-            found.append(
-                f"stopped after {solution.steps} steps at a gradient of "
-                f"{solution.gradient_norm:.1e}, above the tolerance of {settings.tolerance:g}; "
-                "raise tolerance or l2, or try another optimizer"
-            )
-        reversed_classes = int((rectifier.scale < 0).sum())
-        if reversed_classes:
-            found.append(
-                f"{reversed_classes} classes have a negative scale, which turns their ranking "
-                "around"
-            )
-        return cls(**vars(solution), rectifier=rectifier, warnings=tuple(found))
+        """What came of a fit."""
+        return cls(**vars(solution), rectifier=rectifier, warnings=tuple(warnings))
 
     @classmethod
     def closed_form(

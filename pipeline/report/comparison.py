@@ -71,6 +71,10 @@ class Standing:
     estimates: Mapping[str, Estimate]
     runs: Sequence["Standing"] = ()
 
+    def values(self) -> dict[str, float]:
+        """Every number alone."""
+        return {key: estimate.value for key, estimate in self.estimates.items()}
+
     def cells(self) -> dict[str, Cell]:
         """For tables: every number by its key, the status, and the split fitted if not `train`."""
         split = "" if self.fit_split in (None, "train") else f" ({self.fit_split})"

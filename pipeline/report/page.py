@@ -15,9 +15,9 @@ import numpy as np
 import numpy.typing as npt
 from markupsafe import Markup
 
+from marr_pipeline.findings import Finding
 from marr_pipeline.groups import Cuts, shot_groups
 from marr_pipeline.names import REFERENCES
-from marr_pipeline.report.checks import Finding
 from marr_pipeline.report.comparison import Standing, difference_key
 from marr_pipeline.report.tables import (
     COMPARED_METRICS,

@@ -1,123 +1,130 @@
-"""The numbered checks of `report`, on what a cache and its rectifiers hold."""
+"""The numbered checks on what a cache and its rectifiers hold."""
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
-from marr_pipeline.cache import Cache
-from marr_pipeline.groups import ABSENT_CLASS_IMAGES
+from marr_pipeline.cache import Cache, CachedSplit, ViewKind
+from marr_pipeline.checks import classes, fits
+from marr_pipeline.checks import rows as of_rows
+from marr_pipeline.findings import Finding, Mute, heard
 from marr_pipeline.names import REFERENCES
-from marr_pipeline.report import checks
-from marr_pipeline.report import rows as row_checks
-from marr_pipeline.report.checks import Finding
-from marr_pipeline.report.scores import SampleScores
-from marr_pipeline.workflows.cached import EvaluationRows, evaluation_rows
-from marr_pipeline.workflows.last_look import order_finding
+from marr_pipeline.rectify.inputs import FitInputs
+from marr_pipeline.rectify.rectifier import Rectifier
+from marr_pipeline.report.population import Population, as_sampled
+from marr_pipeline.workflows.cached import EvaluationRows, split_inputs
 from marr_pipeline.workflows.tuning import PROBE
 
-if TYPE_CHECKING:
-    from marr_pipeline.workflows.evaluate import Evaluation
-
-COMPARED_ROWS = 2_000
+NEW_ROWS = 16_384
+"""Of a new cache, to see whether its classes are in another order."""
+COPIED_ROWS = 100
 """Of each view, to see whether views are copies."""
-Floats = npt.NDArray[np.float64]
-Counts = npt.NDArray[np.int64]
 
 
-def find(shown: "Evaluation") -> list[Finding]:
-    """What every check finds of a cache and its rectifiers, in the order of their numbers."""
-    cached, split = shown.cached, shown.split
-    counts = cached.class_counts
-    test_labels = shown.rows.labels.numpy()
-    rectifiers = {key: one for key, one in shown.rectifiers.items() if key not in REFERENCES}
-    softmax = shown.rectifiers["softmax"]
-    found = [checks.absent_classes(counts)]
-    train = evaluation_rows(cached, "train") if "train" in cached.splits else None
-    on_train = None if train is None else train.scores(softmax)
-    if train is not None and on_train is not None:
-        prior = None if cached.head is None else cached.head.prior_counts
-        found += [
-            checks.memorised_rows(on_train),
-            checks.contradicted_prior(
-                _mean_prediction(train, prior), on_train.labels, _known(prior, counts)
-            ),
-        ]
-    found += [
-        checks.unsolved_fits(
-            {key: str(one.metadata.get("status")) for key, one in rectifiers.items()}
-        ),
-        checks.negative_scales({key: one.scale.numpy() for key, one in rectifiers.items()}),
-        checks.imbalanced_test(counts, test_labels),
-        checks.small_groups(counts, test_labels, shown.rows.cuts),
-    ]
-    if train is not None and on_train is not None:
-        found.append(order_finding(on_train.labels, on_train.predicted, cached.num_classes))
-    found.append(
-        row_checks.probabilities_for_logits(shown.rows.logits[:COMPARED_ROWS].double().numpy())
-    )
-    if train is not None and on_train is not None:
-        nll = {
-            key: _balanced_nll(train.scores(one), counts)
-            for key, one in rectifiers.items()
-            if one.metadata.get("fit_split") == "train"
+def find(
+    cached: Cache,
+    rectifiers: Mapping[str, Rectifier],
+    *,
+    split: str,
+    rows: EvaluationRows | None,
+    scored: Population | None = None,
+    is_moved: bool = False,
+    gains: Mapping[str, tuple[float, float]] | None = None,
+    fitted: tuple[str, FitInputs] | None = None,
+    mute: Mute = (),
+) -> tuple[Finding, ...]:
+    """What every check finds that is not muted, in the order of their numbers.
+
+    Args:
+        cached: the cache.
+        rectifiers: of it, by name, without the references.
+        split: whose rows are scored.
+        rows: these; None if there are none.
+        scored: what they count; None for each alike.
+        is_moved: whether logits were moved to a target prior, so that accuracy under it is asked
+            for, and fits are no longer what maximised a likelihood.
+        gains: of rectifiers over the softmax, in overall and in balanced accuracy.
+        fitted: a split and its rows as fits take them; None for the training rows.
+        mute: numbers that are not to speak.
+    """
+    is_probe = PROBE in cached.documents
+    found = [*row_findings(cached, split), *fits.fit_findings(rectifiers)]
+    fitted = fitted or train_inputs(cached)
+    if fitted is not None:
+        of_split = {
+            name: one
+            for name, one in rectifiers.items()
+            if one.metadata.get("fit_split") == fitted[0] and not is_moved
         }
-        before = _balanced_nll(on_train, counts)
-        found.append(
-            checks.worse_on_own_rows(nll, on_train, softmax=before, num_classes=cached.num_classes)
-        )
-    found.append(
-        checks.tuned_on_seen_rows(
-            [
-                key
-                for key, one in rectifiers.items()
-                if (one.metadata.get("tuning") or {}).get("source") == "cross-validation"
-                and PROBE not in cached.documents  # features of a network that saw other rows
-            ]
-        )
-    )
-    if train is not None:
-        rows = cached.split("train")
-        stored = rows.logits if rows.logits is not None else rows.features
-        assert stored is not None
-        found.append(row_checks.copied_views([view[:COMPARED_ROWS] for view in stored], rows.views))
-        found.append(_shared(cached, split) if split != "train" else None)
-        shared = stored[rows.clean_view]
-        found += [row_checks.constant_rows(shared), row_checks.one_vector(shared)]
-    return [finding for finding in found if finding is not None]
+        found += fits.own_findings(fitted[1], of_split, is_probe=is_probe)
+    if rows is not None:
+        scored = scored or as_sampled(rows.labels.numpy(), cached.num_classes)
+        found.append(classes.small_groups(cached.class_counts, scored.samples, rows.cuts))
+        if not is_moved:
+            found.append(classes.imbalanced_test(cached.class_counts, scored.mass, gains))
+    if cached.head is not None and not is_probe:  # which a network has made of the same rows
+        tuned = {name: one.metadata.get("tuning") or {} for name, one in rectifiers.items()}
+        seen = [name for name, each in tuned.items() if each.get("source") == "cross-validation"]
+        found.append(fits.tuned_on_seen_rows(seen))
+    return heard(found, mute)
 
 
-def _known(prior: npt.NDArray[Any] | None, counts: Counts) -> Floats:
-    return counts.astype(np.float64) if prior is None else prior
+def gains(metrics: Mapping[str, Mapping[str, float]]) -> dict[str, tuple[float, float]]:
+    """Of all but the references over the softmax, where there is one: overall, balanced."""
+    softmax = metrics.get("softmax")
+    if softmax is None:
+        return {}
+    return {
+        key: (one["overall"] - softmax["overall"], one["balanced"] - softmax["balanced"])
+        for key, one in metrics.items()
+        if key not in REFERENCES
+    }
 
 
-def _mean_prediction(train: EvaluationRows, prior: npt.NDArray[Any] | None) -> Floats:
-    """(K,) mean softmax of the clean training rows, taken from the prior said to training's."""
-    counts = train.class_counts.astype(np.float64)
-    said = _known(prior, train.class_counts)
-    shift = np.log(np.maximum(counts, ABSENT_CLASS_IMAGES))
-    shift -= np.log(np.maximum(said, ABSENT_CLASS_IMAGES))
-    total = np.zeros(len(counts))
-    step = max(1, 2**22 // len(counts))
-    for start in range(0, len(train.labels), step):
-        logits = train.logits[start : start + step].double() + torch.from_numpy(shift)
-        total += logits.softmax(1).sum(0).numpy()
-    return total / len(train.labels)
+def last_look(cached: Cache) -> tuple[Finding, ...]:
+    """What of a new cache's training rows a fit would go through without an error, and be wrong."""
+    found = row_findings(cached, "train")
+    fitted = train_inputs(cached)
+    if fitted is not None and fitted[1].logits is not None:
+        found.append(fits.order_finding(fits.OwnRows.of(fitted[1], NEW_ROWS)))
+    return heard(found)
 
 
-def _balanced_nll(scores: SampleScores, counts: Counts) -> float:
-    rows = np.bincount(scores.labels, minlength=len(counts))
-    nll = np.bincount(scores.labels, weights=scores.nll, minlength=len(counts))
-    return float((nll[rows > 0] / rows[rows > 0]).mean())
+def row_findings(cached: Cache, split: str) -> list[Finding | None]:
+    """Of the rows as they are stored, whatever is fitted on them."""
+    found = [classes.absent_classes(cached.class_counts, cached.class_names)]
+    if "train" not in cached.splits:
+        return found
+    train = cached.split("train")
+    views = train.logits if train.logits is not None else train.features
+    assert views is not None
+    found.append(of_rows.copied_views([view[:COPIED_ROWS] for view in views], train.views))
+    if split != "train" and split in cached.splits:
+        found.append(_shared(train, cached.split(split)))
+    rows = views[train.clean_view]
+    return [*found, of_rows.constant_rows(rows), of_rows.one_vector(rows)]
 
 
-def _shared(cached: Cache, split: str) -> Finding | None:
-    train, test = cached.split("train"), cached.split(split)
-    if train.ids is not None and test.ids is not None:
-        return row_checks.shared_rows(np.asarray(train.ids), np.asarray(test.ids), what="ids")
-    if train.logits is None or test.logits is None:
+def train_inputs(cached: Cache) -> tuple[str, FitInputs] | None:
+    """The training split as fits take it unless told otherwise; None if there is none."""
+    if "train" not in cached.splits:
         return None
-    return row_checks.shared_rows(
-        train.logits[train.clean_view], test.logits[test.clean_view], what="logits"
-    )
+    views: ViewKind = "augmented" if "augmented" in cached.split("train").views else "clean"
+    return "train", split_inputs(cached, split="train", views=views)[0]
+
+
+def _only_counts(ids: npt.NDArray[np.generic]) -> bool:
+    """Whether they are the places of the rows, which are the same in every split."""
+    return ids.dtype.kind != "S" and bool((ids == np.arange(len(ids)) + ids[0]).all())
+
+
+def _shared(train: CachedSplit, test: CachedSplit) -> Finding | None:
+    ids = [split.stored_ids for split in (train, test) if split.stored_ids is not None]
+    if len(ids) == 2 and not any(map(_only_counts, ids)):
+        return of_rows.shared_ids(*ids)
+    for what in ("logits", "features"):
+        one, other = getattr(train, what), getattr(test, what)
+        if one is not None and other is not None:
+            return of_rows.shared_rows(one[train.clean_view], other[test.clean_view], what=what)
+    return None

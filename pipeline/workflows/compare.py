@@ -3,16 +3,14 @@ against the baselines.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
-
-from marr_pipeline.cache import Cache, differences
+from marr_pipeline.cache import Cache
 from marr_pipeline.errors import DataError, FitError, LeakError
 from marr_pipeline.files import replacing
-from marr_pipeline.groups import parse_cuts
+from marr_pipeline.findings import Finding, Mute, heard, muted_codes
 from marr_pipeline.names import COMPARED, REFERENCES
 from marr_pipeline.progress import Progress, silent
 from marr_pipeline.rectify.fit import (
@@ -22,6 +20,7 @@ from marr_pipeline.rectify.fit import (
     parse_method_key,
     preset_settings,
 )
+from marr_pipeline.rectify.rectifier import Rectifier
 from marr_pipeline.report.bootstrap import Bootstrap
 from marr_pipeline.report.compared import EVERYTHING, Notes, comparison_text
 from marr_pipeline.report.compared import Layout as Layout
@@ -30,6 +29,7 @@ from marr_pipeline.report.population import Floats
 from marr_pipeline.report.tables import COMPARED_METRICS, GAINS, SIGNIFICANT, Cell, Table
 from marr_pipeline.workflows.cached import (
     CacheLike,
+    EvaluationRows,
     check_needs,
     dataset_name,
     evaluation_rows,
@@ -38,6 +38,7 @@ from marr_pipeline.workflows.cached import (
     opened,
     with_fit_split,
 )
+from marr_pipeline.workflows.checks import find, gains
 from marr_pipeline.workflows.distribution import (
     Said,
     describe_scope,
@@ -48,12 +49,8 @@ from marr_pipeline.workflows.distribution import (
     scored_under,
 )
 from marr_pipeline.workflows.probe import named, probe_record, with_probe
-from marr_pipeline.workflows.same_rows import check_each_once
+from marr_pipeline.workflows.seeds import check_seeds, differing_runs
 from marr_pipeline.workflows.tuning import held_out_inputs, tuned_or_preset
-
-DOCUMENTS = ("config", "transforms")
-"""Of a cache's records, those that say what was trained and how its views were made."""
-SEEDS = ("seed", "data_seed")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,6 +72,7 @@ class Comparison:
         skipped: by key, what the caches lack for a method.
         failed: by key, why a fit came to nothing on one of the caches.
         warnings: for results that stand but need a look.
+        checks: what numbered checks found.
         probes: of each cache, the record of the probe that stands for its head, see `probe`.
     """
 
@@ -92,6 +90,7 @@ class Comparison:
     skipped: Mapping[str, str]
     failed: Mapping[str, str]
     warnings: Sequence[str]
+    checks: tuple[Finding, ...] = ()
     probes: Sequence[Mapping[str, Any] | None] = ()
 
     def text(self, table_format: str = "terminal", layout: Layout = EVERYTHING) -> str:
@@ -117,7 +116,7 @@ class Comparison:
 
     def _repr_html_(self) -> str:
         """Both tables in one, for a notebook."""
-        caption = "\n".join((f"Split {self.split}", *self.warnings))
+        caption = "\n".join((f"Split {self.split}", *self.warnings, *map(str, self.checks)))
         return Table(
             columns=(*COMPARED_METRICS, *GAINS), rows=self._cells(), caption=caption
         ).html()
@@ -150,6 +149,7 @@ class Comparison:
             "skipped": dict(self.skipped),
             "failed": dict(self.failed),
             "warnings": list(self.warnings),
+            "checks": [finding.record() for finding in self.checks],
         }
 
 
@@ -163,14 +163,14 @@ def compare(
     groups: str | None = None,
     resamples: int = 2_000,
     seed: int = 0,
+    mute: Mute = (),
     progress: Progress = silent,
     say: Callable[[str], None] = lambda warning: None,
 ) -> Comparison:
     """Fit every method once on each cache, score it, and set it against the baselines.
 
     A method that these rows cannot bear, or whose loss runs out of finite numbers, is left out; the
-    others are compared. One whose
-    fit has no minimum or was stopped stays, and its status says so.
+    others are compared. One whose fit has no minimum or was stopped stays, and its status says so.
 
     Args:
         caches: one, or several of the same classes and counts that differ in their seeds.
@@ -184,15 +184,18 @@ def compare(
         groups: cuts between the shot groups, as `parse_cuts` takes them.
         resamples: of the bootstrap of the intervals on a single cache.
         seed: of the resamples and of `sgd`.
+        mute: numbers of checks that are not to speak.
         progress: told the fits of each cache.
         say: told each warning as soon as it is known, which may be long before the last fit.
 
     Raises:
         CacheError: a cache is invalid, or lacks the split or what a named method needs.
-        ConfigError: a key that does not exist, the same cache twice, or two distributions.
+        ConfigError: a key or check that does not exist, the same cache twice, or two
+            distributions.
         DataError: the caches are of different classes, counts or training methods, or the
             distribution does not fit them.
     """
+    muted_codes(mute)
     probed = [
         with_probe(
             opened(cache),
@@ -213,8 +216,10 @@ def compare(
     for _, found in probed:
         warn(found)
     warn(check_seeds(runs))
+    apart = heard([differing_runs(runs)], mute)
+    for finding in apart:  # before fits that may take minutes
+        say(str(finding))
     keys, skipped = _carried_keys(runs, methods)
-    cuts = parse_cuts(groups, runs[0].class_counts)
     bootstrap = Bootstrap(resamples=resamples, seed=seed)
     # Whatever is wrong with a split is said before the first fit.
     populations = []
@@ -225,12 +230,14 @@ def compare(
         )
         populations.append(population)
         warn(missing)
-    reports, unmoved = [], dict[str, None]()
+    reports, checks, unmoved = [], [], dict[str, None]()
     failed: dict[str, str] = {}
     for cached, population in zip(runs, populations, strict=True):
-        scored, told = fit_and_score(
+        rows = evaluation_rows(cached, split, groups)
+        fits = fit_and_score(
             cached,
             keys,
+            rows,
             split=split,
             seed=seed,
             target=target,
@@ -238,18 +245,25 @@ def compare(
             failed=failed,
             progress=progress,
         )
-        # Each warning once, with the methods that it is about unless it is about all of them.
-        for warning in dict.fromkeys(warning for found in told.values() for warning in found):
-            about = [key for key, found in told.items() if warning in found]
-            of_some = "" if len(about) == len(told) else f"{', '.join(about)}: "
-            warn([of_some + warning])
-        reports.append(
-            compare_methods(
-                scored,
-                cached.class_counts,
-                population=population,
-                bootstrap=bootstrap if len(runs) == 1 else None,
-                cuts=cuts,
+        warn(fits.told())
+        report = compare_methods(
+            fits.scored,
+            cached.class_counts,
+            population=population,
+            bootstrap=bootstrap if len(runs) == 1 else None,
+            cuts=rows.cuts,
+        )
+        reports.append(report)
+        checks.append(
+            find(
+                cached,
+                {key: one for key, one in fits.rectifiers.items() if key not in REFERENCES},
+                split=split,
+                rows=rows,
+                scored=population,
+                is_moved=target is not None,
+                gains=gains({key: one.values() for key, one in report.items()}),
+                mute=mute,
             )
         )
     warn(say_unmoved([*unmoved]))
@@ -271,73 +285,9 @@ def compare(
         skipped=skipped,
         failed=failed,
         warnings=tuple(warnings),
+        checks=heard([*_over_caches(checks, runs), *apart]),
         probes=[probe_record(cached) for cached in runs],
     )
-
-
-def check_seeds(caches: Sequence[Cache]) -> list[str]:
-    """Refuse caches that cannot be runs of one experiment with other seeds.
-
-    Returns:
-        A warning for each that differs from the first in more than its seeds.
-
-    Raises:
-        ConfigError: the same cache twice, whose spread would be nothing.
-        DataError: other classes, names, training counts or training methods.
-    """
-    check_each_once(caches, "seed's cache")
-    first, warnings = caches[0], []
-    by = _training_method(first)
-    for cached in caches[1:]:
-        expected = None
-        if cached.num_classes != first.num_classes:
-            found = cached.num_classes
-            expected = f"{first.num_classes} classes expected as in {first.path}, got {found}"
-        elif cached.class_names != first.class_names:
-            expected = f"the class names of {first.path} expected, got others"
-        elif not np.array_equal(cached.class_counts, first.class_counts):
-            expected = f"the training counts of {first.path} expected, got others"
-        elif None not in (by, trained := _training_method(cached)) and trained != by:
-            expected = f"a network trained by {by} expected as in {first.path}, got {trained}"
-        if expected is not None:
-            raise DataError(
-                f"{cached.path}: {expected}; only caches of one experiment with other seeds have a "
-                "mean, compare others one by one"
-            )
-        warnings += _unrecorded(first, cached)
-        shared = [
-            name for name in DOCUMENTS if name in first.documents and name in cached.documents
-        ]
-        lines = differences(*({name: one.meta(name) for name in shared} for one in (first, cached)))
-        lines = [line for line in lines if line.split(":")[0].split(".")[-1] not in SEEDS]
-        if lines:
-            warnings.append(
-                f"{cached.path} differs from {first.path} in more than its seed: {'; '.join(lines)}"
-            )
-    return warnings
-
-
-def _unrecorded(first: Cache, cached: Cache) -> list[str]:
-    """A warning where no record tells that two caches are of one network with other seeds."""
-    lacking = [one for one in (first, cached) if "config" not in one.documents]
-    if not lacking:
-        return []
-    widths = [one.num_features or (one.head and one.head.num_features) for one in (first, cached)]
-    seen = ""
-    if None not in widths and widths[0] != widths[1]:
-        seen = f", and their features differ in width ({widths[0]} and {widths[1]})"
-    return [
-        f"{' and '.join(str(one.path) for one in lacking)} without a record of the network{seen}: "
-        f"that {cached.path} and {first.path} differ in their seeds alone is taken on trust"
-    ]
-
-
-def _training_method(cached: Cache) -> str | None:
-    """Name of the method that trained its network; None if it was trained elsewhere."""
-    config = cached.meta("config") if "config" in cached.documents else None
-    if not isinstance(config, dict) or "checkpoint" in config:
-        return None
-    return str(config["method"]["name"]) if "method" in config else "softmax"
 
 
 def _carried_keys(
@@ -361,9 +311,34 @@ def _carried_keys(
     return list(dict.fromkeys([*REFERENCES, *kept])), skipped
 
 
+@dataclass(frozen=True, kw_only=True)
+class Fits:
+    """Methods on one cache.
+
+    Attributes:
+        scored: by key.
+        rectifiers: by key.
+        warnings: of each fit, by key.
+    """
+
+    scored: dict[str, Scored] = field(default_factory=dict)
+    rectifiers: dict[str, Rectifier] = field(default_factory=dict)
+    warnings: dict[str, Sequence[str]] = field(default_factory=dict)
+
+    def told(self) -> list[str]:
+        """Each warning once, with the methods that it is about unless it is about all of them."""
+        lines = []
+        for warning in dict.fromkeys(each for found in self.warnings.values() for each in found):
+            about = [key for key, found in self.warnings.items() if warning in found]
+            of_some = "" if len(about) == len(self.warnings) else f"{', '.join(about)}: "
+            lines.append(of_some + warning)
+        return lines
+
+
 def fit_and_score(
     cached: Cache,
     keys: Sequence[str],
+    rows: EvaluationRows,
     *,
     split: str,
     seed: int,
@@ -371,15 +346,13 @@ def fit_and_score(
     unmoved: dict[str, None] | None = None,
     failed: dict[str, str],
     progress: Progress,
-) -> tuple[dict[str, Scored], dict[str, Sequence[str]]]:
-    """Those of `keys` whose fit came to something, and their warnings; others join `failed`.
+) -> Fits:
+    """Those of `keys` whose fit came to something, scored on rows of a split; others join `failed`.
 
     Logits are moved to the shares (K,) of `target`, if there are some; methods that cannot be join
     `unmoved`. Other arguments and errors as for `compare`.
     """
-    rows = evaluation_rows(cached, split)
-    scored: dict[str, Scored] = {}
-    warnings: dict[str, Sequence[str]] = {}
+    done = Fits()
     for number, key in enumerate(keys):
 
         def tell(done: int, total: int, note: str = "", number: int = number) -> None:
@@ -393,11 +366,12 @@ def fit_and_score(
         settings = with_fit_split(cached, settings)
         try:
             inputs, lacking = fit_inputs(cached, settings)
-            settings, tuned = tuned_or_preset(cached, inputs, settings, eval_split=split)
+            settings, tuning, tuned = tuned_or_preset(cached, inputs, settings, eval_split=split)
             fit = fit_rectifier(
                 inputs,
                 settings,
                 dataset=dataset,
+                metadata={"tuning": None if tuning is None else tuning.summary()},
                 held_out=held_out_inputs(cached, settings, inputs.device),
                 progress=tell,
             )
@@ -408,7 +382,26 @@ def fit_and_score(
         found, stay = moved_all({key: fit.rectifier}, target)
         if unmoved is not None:
             unmoved.update(dict.fromkeys(stay))
-        scored[key] = rows.scored(replace(fit, rectifier=found[key]), settings)
-        warnings[key] = (*lacking, *tuned, *fit.warnings)
+        done.scored[key] = rows.scored(replace(fit, rectifier=found[key]), settings)
+        done.rectifiers[key] = fit.rectifier
+        done.warnings[key] = (*lacking, *tuned, *fit.warnings)
     progress(len(keys), len(keys))
-    return scored, warnings
+    return done
+
+
+def _over_caches(
+    found: Sequence[tuple[Finding, ...]], caches: Sequence[Cache]
+) -> tuple[Finding, ...]:
+    """One line a number: the first cache's that has it, and in how many of them it is so."""
+    if len(found) == 1:
+        return found[0]
+    by_code: dict[str, list[tuple[Path, Finding]]] = {}
+    for cached, findings in zip(caches, found, strict=True):
+        for one in findings:
+            by_code.setdefault(one.code, []).append((cached.path, one))
+    lines = []
+    for each in by_code.values():
+        path, first = each[0]
+        told = f"{path}: {first.sentence} So in {len(each)} of {len(found)} caches."
+        lines.append(replace(first, sentence=told))
+    return tuple(lines)

@@ -2,11 +2,13 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
 from marr_pipeline.cache import Cache
 from marr_pipeline.errors import ConfigError
+from marr_pipeline.findings import Finding, Mute, muted_codes
 from marr_pipeline.names import REFERENCES
 from marr_pipeline.progress import Progress, silent
 from marr_pipeline.rectify.rectifier import Rectifier
@@ -23,6 +25,7 @@ from marr_pipeline.workflows.cached import (
     opened,
     rectifier_for,
 )
+from marr_pipeline.workflows.checks import find, gains
 from marr_pipeline.workflows.distribution import (
     Said,
     check_exchangeable,
@@ -55,6 +58,7 @@ class Evaluation:
         target_prior: that the logits were moved to, if they were; the metrics are about it.
         unmoved: keys of rectifiers that stand for no prior, and so stay as they are.
         warnings: for results that stand but need a look.
+        mute: numbers of checks that are not to speak.
     """
 
     cached: Cache
@@ -67,9 +71,14 @@ class Evaluation:
     target_prior: Said | None = None
     unmoved: Sequence[str] = ()
     warnings: Sequence[str] = ()
+    mute: Mute = ()
 
     def metrics(self) -> dict[str, Metrics]:
         """Every number of the tables, by key."""
+        return self._metrics
+
+    @cached_property
+    def _metrics(self) -> dict[str, Metrics]:
         return {
             key: self.rows.metrics(rectifier, self.population)
             for key, rectifier in self.rectifiers.items()
@@ -78,6 +87,20 @@ class Evaluation:
     def scope(self) -> str:
         """For which distribution the numbers hold."""
         return f"Split {self.split} {describe_scope(self.class_distribution, self.target_prior)}"
+
+    @cached_property
+    def checks(self) -> tuple[Finding, ...]:
+        """What numbered checks find."""
+        return find(
+            self.cached,
+            {key: one for key, one in self.rectifiers.items() if key not in REFERENCES},
+            split=self.split,
+            rows=self.rows,
+            scored=self.population,
+            is_moved=self.target_prior is not None,
+            gains=gains({key: one.summaries() for key, one in self.metrics().items()}),
+            mute=self.mute,
+        )
 
     def table(self) -> str:
         """The metrics, one line a key, and below them those of sets."""
@@ -89,7 +112,7 @@ class Evaluation:
 
     def _repr_html_(self) -> str:
         """The metrics, for a notebook."""
-        caption = "\n".join((self.scope(), *self.warnings))
+        caption = "\n".join((self.scope(), *self.warnings, *map(str, self.checks)))
         html = table_of_metrics(self._named(self.metrics()), caption=caption).html()
         if self.sets is not None:
             sets = self._named(self.sets.metrics)
@@ -119,6 +142,7 @@ class Evaluation:
             "probe": probe_record(self.cached),
             "methods": methods,
             **({} if self.sets is None else {"sets": self.sets.record()}),
+            "checks": [finding.record() for finding in self.checks],
         }
 
 
@@ -133,6 +157,7 @@ def evaluate(
     any_head: bool = False,
     sets: SetSettings | None = None,
     baselines: Iterable[str] = REFERENCES,
+    mute: Mute = (),
     progress: Progress = silent,
 ) -> Evaluation:
     """Rectifiers and baselines on a split of a cache.
@@ -149,16 +174,18 @@ def evaluate(
         any_head: accept rectifiers that were fitted on another head.
         sets: what sets of labels are to hold; None to make none.
         baselines: methods in closed form that come first.
+        mute: numbers of checks that are not to speak.
         progress: told the fits that choose a probe's strength.
 
     Raises:
         CacheError: the cache is invalid or lacks the split, or the split `tune` that sets need.
-        ConfigError: two files would have the same key, no such groups, two distributions, or sets
-            of moved logits.
+        ConfigError: two files would have the same key, no such groups or check, two distributions,
+            or sets of moved logits.
         DataError: a rectifier is invalid or of another head, or a distribution is none of these
             classes.
         LeakError: sets would be calibrated on the rows that they are scored on.
     """
+    muted_codes(mute)
     check_exchangeable(sets, target_prior)
     cached, warnings = with_probe(opened(cache), eval_split=split, progress=progress)
     rows = evaluation_rows(cached, split, groups)
@@ -190,4 +217,5 @@ def evaluate(
         target_prior=target_prior,
         unmoved=unmoved,
         warnings=[*warnings, *unseen, *say_unmoved(unmoved)],
+        mute=mute,
     )

@@ -26,7 +26,7 @@ from marr_pipeline.files import FileName
 from marr_pipeline.progress import Forecast
 from marr_pipeline.workflows import CREATOR, library_versions
 from marr_pipeline.workflows.checkpoint import checkpoint_network
-from marr_pipeline.workflows.last_look import last_look
+from marr_pipeline.workflows.checks import last_look
 from marr_pipeline.workflows.phase_one import (
     NOBODY,
     Dtype,
@@ -140,7 +140,8 @@ def extract(
         with threads_for(network.dataset):
             _write(writer, network, ranks, listener)
         is_new, num_rows_kept = True, writer.num_rows_kept
-    looked = tuple(last_look(cache.open_cache(output))) if is_new and ranks.is_first else ()
+    is_first = is_new and ranks.is_first
+    looked = tuple(map(str, last_look(cache.open_cache(output)))) if is_first else ()
     for warning in looked:
         listener.say(f"warning: {warning}")
     for line in describe_pictures(network.dataset):

@@ -31,8 +31,8 @@ from marr_pipeline.workflows.arrays.rows import (
     as_strings,
     split_arrays,
 )
+from marr_pipeline.workflows.checks import last_look
 from marr_pipeline.workflows.features import FEATURES
-from marr_pipeline.workflows.last_look import last_look
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -177,19 +177,16 @@ def import_logits(
         libraries=library_versions(),
     )
     cache.write_arrays(output, plan, splits, overwrite=overwrite)
-    absent = np.flatnonzero(counts == 0).tolist()
-    if absent:
-        told = shown(absent if class_names is None else [class_names[place] for place in absent])
-        said = f"{len(absent)} of {num_classes} classes have no training sample ({told})"
-        is_odd = head is None and has_logits and 2 * len(absent) > num_classes
-        warnings.append(f"{said}; {MAY_BE_FEATURES}" if is_odd else said)
+    num_absent = int((counts == 0).sum())
+    if head is None and has_logits and 2 * num_absent > num_classes:
+        warnings.append(f"{num_absent} of {num_classes} columns have no row; {MAY_BE_FEATURES}")
     written = cache.open_cache(output)
     return ImportedCache(
         path=output,
         fingerprint=written.fingerprint,
         num_samples={name: len(arrays.labels) for name, arrays in splits.items()},
         has_head=built is not None,
-        warnings=[*warnings, *notes, *last_look(written)],
+        warnings=[*warnings, *notes, *map(str, last_look(written))],
     )
 
 

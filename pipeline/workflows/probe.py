@@ -45,7 +45,7 @@ def with_probe(
     settings = preset_settings("default", method="head", dataset=dataset, tau=0.0)
     settings = with_fit_split(cached, settings)
     inputs, lacking = fit_inputs(cached, settings)
-    settings, told = tuned_or_preset(
+    settings, _, told = tuned_or_preset(
         cached, inputs, settings, eval_split=eval_split, progress=progress
     )
     fit = fit_rectifier(inputs, settings, dataset=dataset)

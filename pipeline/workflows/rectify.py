@@ -12,6 +12,7 @@ from marr_pipeline.cache import Cache
 from marr_pipeline.device import resolve_device
 from marr_pipeline.distributed import ALONE, Ranks
 from marr_pipeline.files import FileName
+from marr_pipeline.findings import Finding, Mute, muted_codes
 from marr_pipeline.groups import parse_cuts, shot_groups
 from marr_pipeline.names import REFERENCES
 from marr_pipeline.optim.solvable import FitStatus
@@ -37,6 +38,7 @@ from marr_pipeline.workflows.cached import (
     with_fit_split,
 )
 from marr_pipeline.workflows.center import read_center
+from marr_pipeline.workflows.checks import find, gains
 from marr_pipeline.workflows.distribution import (
     TARGET_PRIOR,
     Said,
@@ -48,7 +50,6 @@ from marr_pipeline.workflows.distribution import (
     target_shares,
 )
 from marr_pipeline.workflows.features import FEATURES, features_of
-from marr_pipeline.workflows.last_look import last_look
 from marr_pipeline.workflows.tuning import (
     default_tuning,
     describe_tuning,
@@ -76,6 +77,7 @@ class Rectification:
             empty without that split.
         summary: K, rows and groups, for the header.
         warnings: for results that stand but need a look.
+        checks: what numbered checks found.
         tuning: how gamma, l2 and centre were chosen, if they were.
         path: where the rectifier was written, if it was.
     """
@@ -88,6 +90,7 @@ class Rectification:
     metrics: Mapping[str, Metrics]
     summary: str
     warnings: list[str]
+    checks: tuple[Finding, ...] = ()
     tuning: Tuning | None = None
     path: Path | None = None
 
@@ -113,7 +116,8 @@ class Rectification:
 
     def _repr_html_(self) -> str:
         """What was fitted, how it ended and what it is worth, for a notebook."""
-        caption = "\n".join((*self.header(), self.certificate(), *self.warnings))
+        found = map(str, self.checks)
+        caption = "\n".join((*self.header(), self.certificate(), *self.warnings, *found))
         return table_of_metrics(self._named_metrics(), caption=caption).html()
 
     def _named_metrics(self) -> dict[str, Metrics]:
@@ -165,6 +169,7 @@ class Rectification:
             "prior": recorded_prior(fit.rectifier),
             "tuning": None if self.tuning is None else self.tuning.record(),
             "warnings": self.warnings,
+            "checks": [finding.record() for finding in self.checks],
             "metrics": {
                 name: self.metrics[name].record() if name in self.metrics else None
                 for name in SCORED
@@ -222,6 +227,7 @@ def rectify_cache(
     device: str = "cpu",
     memory: int | None = None,
     ranks: Ranks = ALONE,
+    mute: Mute = (),
     progress: Progress = silent,
     tuning_progress: Progress = silent,
 ) -> Rectification:
@@ -244,17 +250,19 @@ def rectify_cache(
         memory: bytes that the fit's buffers may take; None for no bound.
         ranks: the processes that share the rows, each of which calls this; only the first scores
             and writes.
+        mute: numbers of checks that are not to speak.
         progress: told the passes of the fit, or the iterations of sgd.
         tuning_progress: told the fits of tuning.
 
     Raises:
         CacheError: the cache is invalid or lacks what the settings ask for.
-        ConfigError: a setting that this cache cannot bear.
+        ConfigError: a setting that this cache cannot bear, or no such check.
         DataError: a target prior of other classes, or a method that stands for none.
         LeakError: test samples would be fitted, or tuning would choose on them.
         FitError: the loss ran out of finite numbers.
         PipelineError: `output` cannot be written.
     """
+    muted_codes(mute)
     cached = opened(cache)
     settings = with_fit_split(cached, settings or resolve_settings(cached))
     counts, names = cached.class_counts, cached.class_names
@@ -303,6 +311,7 @@ def rectify_cache(
     if target is not None:
         fit = replace(fit, rectifier=moved(fit.rectifier, target))
     metrics: dict[str, Metrics] = {}
+    rows = population = None
     if eval_split not in cached.splits:
         have = ", ".join(cached.splits)
         warnings.append(f"{cached.path}: no split {eval_split} to score on, it has {have}")
@@ -328,8 +337,21 @@ def rectify_cache(
     path = None if output is None else Path(output)
     if path is not None and ranks.is_first:
         save_rectifier(fit.rectifier, path)
+    checks: tuple[Finding, ...] = ()
     if ranks.is_first:
-        warnings += last_look(cached)
+        named = {"before": "softmax", "after": settings.method}
+        compared = {named[key]: one.summaries() for key, one in metrics.items() if key in named}
+        checks = find(
+            cached,
+            {settings.method: fit.rectifier},
+            split=eval_split,
+            rows=rows,
+            scored=population,
+            is_moved=target is not None,
+            gains=gains(compared),
+            fitted=(str(settings.fit_split), inputs),
+            mute=mute,
+        )
     return Rectification(
         cache=cached.path,
         settings=settings,
@@ -339,6 +361,7 @@ def rectify_cache(
         metrics=metrics,
         summary=_summary(cached, inputs.num_views, len(inputs.labels), groups),
         warnings=warnings + list(fit.warnings),
+        checks=checks,
         tuning=tuning,
         path=path,
     )

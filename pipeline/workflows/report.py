@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ import numpy as np
 from marr_pipeline.cache import Cache, CacheError
 from marr_pipeline.errors import ConfigError, PipelineError
 from marr_pipeline.files import FileName, replacing
+from marr_pipeline.findings import Finding, Mute, muted_codes
 from marr_pipeline.groups import Cuts, shot_groups
 from marr_pipeline.names import REFERENCES
 from marr_pipeline.plots import PlotError
@@ -21,7 +22,6 @@ from marr_pipeline.rectify.fit import canonical_key, parse_method_key
 from marr_pipeline.rectify.rectifier import Rectifier
 from marr_pipeline.rectify.settings import RectifySettings
 from marr_pipeline.report.bootstrap import Bootstrap
-from marr_pipeline.report.checks import Finding
 from marr_pipeline.report.comparison import Scored, compare_methods
 from marr_pipeline.report.metrics import confusion_counts, measure
 from marr_pipeline.report.page import Page, render, words
@@ -33,7 +33,6 @@ from marr_pipeline.workflows.cached import (
     missing_needs,
     opened,
 )
-from marr_pipeline.workflows.checks import find
 from marr_pipeline.workflows.compare import fit_and_score
 from marr_pipeline.workflows.evaluate import Evaluation, evaluate
 from marr_pipeline.workflows.figures import FIGURES, draw
@@ -61,13 +60,13 @@ class Report:
     Attributes:
         path: the file.
         html: its content.
-        findings: of the checks that found something.
+        checks: what numbered checks found.
         passed_over: what the page lacks, by its name, and why.
     """
 
     path: Path
     html: str
-    findings: Sequence[Finding]
+    checks: Sequence[Finding]
     passed_over: Mapping[str, str]
 
     def _repr_html_(self) -> str:
@@ -79,7 +78,7 @@ class Report:
         return {
             "command": "report",
             "report": self.path,
-            "findings": [finding.record() for finding in self.findings],
+            "checks": [finding.record() for finding in self.checks],
             "passed_over": dict(self.passed_over),
         }
 
@@ -94,6 +93,7 @@ def write_report(
     any_head: bool = False,
     methods: Sequence[str] | None = None,
     resamples: int = 1_000,
+    mute: Mute = (),
     progress: Progress = silent,
 ) -> Report:
     """Write the page; without rectifiers MARR's default is fitted and shown.
@@ -107,13 +107,15 @@ def write_report(
         any_head: accept rectifiers that were fitted on another head.
         methods: keys of the methods that are compared beside them; None for `METHODS`.
         resamples: of the intervals.
+        mute: numbers of checks that are not to speak.
         progress: told the parts of the page.
 
     Raises:
         CacheError, DataError: as `evaluate`.
-        ConfigError: a method that does not exist, or an output of another kind.
+        ConfigError: a method or check that does not exist, or an output of another kind.
         PipelineError: the file cannot be written.
     """
+    muted_codes(mute)
     output = Path(output)
     if output.suffix.lower() not in (".html", ".htm"):
         raise ConfigError(f"{output}: a name ending in .html expected, got {output.suffix!r}")
@@ -134,7 +136,7 @@ def write_report(
         page_options += ["--methods", ",".join(asked)]
     if groups is not None:
         page_options += ["--groups", groups]
-    shown = _shown(cached, paths, split=split, groups=groups, any_head=any_head)
+    shown = _shown(cached, paths, split=split, groups=groups, any_head=any_head, mute=mute)
     begin("methods")
     scored, passed_over = _scored(cached, shown, asked, split=split)
     standings = compare_methods(
@@ -145,7 +147,7 @@ def write_report(
         cuts=shown.rows.cuts,
     )
     begin("checks")
-    findings = find(shown)
+    findings = shown.checks
     begin("figures")
     figures, missing = _figures(shown, lambda name: begin("figures", name))
     begin("priors")
@@ -189,20 +191,24 @@ def write_report(
     with replacing(output) as partial:
         partial.write_text(html, encoding="utf-8")
     progress(len(parts), len(parts))
-    return Report(path=output, html=html, findings=findings, passed_over=page.passed_over)
+    return Report(path=output, html=html, checks=findings, passed_over=page.passed_over)
 
 
 def _shown(
-    cached: Cache, rectifiers: Iterable[Path], *, split: str, groups: str | None, any_head: bool
+    cached: Cache,
+    rectifiers: Iterable[Path],
+    *,
+    split: str,
+    groups: str | None,
+    any_head: bool,
+    mute: Mute,
 ) -> Evaluation:
     """The references, and the rectifiers given or else MARR's default."""
-    found = evaluate(cached, rectifiers, split=split, groups=groups, any_head=any_head)
+    found = evaluate(cached, rectifiers, split=split, groups=groups, any_head=any_head, mute=mute)
     if len(found.rectifiers) > len(REFERENCES):
         return found
     fitted = rectify_cache(cached, eval_split=split).fit.rectifier
-    return Evaluation(
-        cached=cached, split=split, rows=found.rows, rectifiers={**found.rectifiers, "marr": fitted}
-    )
+    return replace(found, rectifiers={**found.rectifiers, "marr": fitted})
 
 
 def _scored(
@@ -217,9 +223,15 @@ def _scored(
             passed_over[key] = f"needs {' and '.join(missing)}"
         elif key not in shown.rectifiers:
             keys.append(key)
-    scored, _ = fit_and_score(
-        cached, (*REFERENCES, *keys), split=split, seed=0, failed=passed_over, progress=silent
-    )
+    scored = fit_and_score(
+        cached,
+        (*REFERENCES, *keys),
+        shown.rows,
+        split=split,
+        seed=0,
+        failed=passed_over,
+        progress=silent,
+    ).scored
     of_files = {
         key: _scored_file(shown.rows, rectifier, scored)
         for key, rectifier in shown.rectifiers.items()

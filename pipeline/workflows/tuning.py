@@ -14,15 +14,12 @@ from marr_pipeline.rectify.rows.resources import UNLIMITED, Resources
 from marr_pipeline.rectify.settings import RectifySettings
 from marr_pipeline.rectify.tuning import TuningOptions, tune
 from marr_pipeline.rectify.tuning.choice import TUNED, Tuning
-from marr_pipeline.rectify.tuning.held_out import Score, affine_rule, sample_scores
-from marr_pipeline.workflows.cached import is_imported, split_inputs
+from marr_pipeline.rectify.tuning.held_out import Score
+from marr_pipeline.workflows.cached import split_inputs
 from marr_pipeline.workflows.same_rows import refuse_test
 
 PROBE = "probe"
 """Key of the record of a plain probe among the documents of a cache whose head it stands for."""
-MEMORISED = 0.95
-"""Share of fitted rows that phase one has right, from which cross-validation over them misleads:
-at 99.4 % (CIFAR-10-LT, crop + flip) it chose 72.9 % (NLL 1.67) where the preset has 74.5 (0.77)."""
 
 
 def tuning_options(score: Score, given: Mapping[str, Any]) -> TuningOptions:
@@ -63,21 +60,22 @@ def tuned_or_preset(
     *,
     eval_split: str,
     progress: Progress = silent,
-) -> tuple[RectifySettings, list[str]]:
+) -> tuple[RectifySettings, Tuning | None, list[str]]:
     """The settings with their strength tuned where the method asks for it and the cache allows it.
 
-    Where it does not, a warning says why they are the preset's.
+    With how they were chosen, if they were, and warnings; where the cache does not allow it, one
+    says why they are the preset's.
     """
     options = default_tuning(settings.method, {})
     if options is None or settings.optimizer == "sgd":
-        return settings, []
+        return settings, None, []
     try:
         tuning, warnings = tune_on_cache(
             cached, inputs, settings, options=options, eval_split=eval_split, progress=progress
         )
     except (LeakError, ConfigError, DataError) as error:
-        return settings, [f"not tuned, l2 is the preset's {settings.l2:g}: {error}"]
-    return tuning.chosen.settings, warnings
+        return settings, None, [f"not tuned, l2 is the preset's {settings.l2:g}: {error}"]
+    return tuning.chosen.settings, tuning, warnings
 
 
 def tune_on_cache(
@@ -135,20 +133,6 @@ def tune_on_cache(
         progress=progress,
         resources=resources,
     )
-    if not has_tune and inputs.logits is not None and PROBE not in cached.documents:
-        option = "import --tune" if is_imported(cached) else "extract --tune-fraction"
-        warnings.append(
-            f"tuned by cross-validation over split {split.name}, scores on rows that phase one "
-            "trained on: the network is surer of them than of new samples; a tune split would be "
-            f"free of that ({option})"
-        )
-        share = _share_right(scored, resources)
-        if share >= MEMORISED:
-            warnings.append(
-                f"phase one has {100 * share:.1f} % of these rows right: memorised rows ask for "
-                "confidence that new samples do not bear out, so prefer the preset (--tune off) or "
-                "a tune split"
-            )
     if tuning.unscored_classes:
         reason = "no sample in split tune" if has_tune else "fewer than two samples"
         warnings.append(
@@ -166,14 +150,6 @@ def _scored_inputs(cached: Cache, split: str, device: torch.device) -> tuple[Fit
     """The clean view of a split; all where none is clean."""
     views: ViewKind = "clean" if "clean" in cached.split(split).views else "all"
     return split_inputs(cached, split=split, views=views, device=device)
-
-
-def _share_right(scored: FitInputs, resources: Resources) -> float:
-    """Of the rows, block by block: those of features are never all made."""
-    every, as_is = torch.arange(len(scored.labels)), torch.ones(scored.num_classes).double()
-    rule = affine_rule(scored, as_is, torch.zeros_like(as_is))
-    found = sample_scores(scored, every, rule, "accuracy", memory=resources.memory)
-    return float(found.mean())
 
 
 def describe_tuning(tuning: Tuning, settings: RectifySettings) -> str:

@@ -153,7 +153,7 @@ def test_labels_that_bfloat16_has_rounded_are_refused():
     logits, labels = torch.randn(900, 300), torch.arange(900) % 300
     with pytest.raises(DataError, match=r"y: labels as integers .* up to 256, of 300 classes"):
         MarginRectifier("logit-adjustment").fit(logits, labels.to(torch.bfloat16))
-    MarginRectifier("logit-adjustment").fit(logits, labels.to(torch.float16))
+    MarginRectifier("logit-adjustment", mute="R08").fit(logits, labels.to(torch.float16))
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
@@ -365,9 +365,21 @@ def test_a_setting_out_of_range_is_a_config_error(rows, settings, message):
 
 def test_numbers_of_numpy_are_settings_and_can_be_saved(rows, tmp_path):
     given = {"gamma": np.float32(0.5), "l2": np.float64(2.0), "seed": np.int64(3)}
-    MarginRectifier(**given).fit(*rows).save(tmp_path / "a.safetensors")
+    MarginRectifier(**given, mute="R10").fit(*rows).save(tmp_path / "a.safetensors")
     loaded = MarginRectifier.load(tmp_path / "a.safetensors")
     assert {name: getattr(loaded, name) for name in given} == given
+
+
+def test_checks_are_said_and_kept_with_the_result(rows):
+    logits, labels = rows
+    shuffled = np.random.default_rng(1).permutation(labels)
+    with pytest.warns(RectifierWarning, match=r"^R08: Of the rows fitted \S+ % are right"):
+        fitted = MarginRectifier("bcts", mute=["R03"]).fit(logits, shuffled)
+    assert [one.code for one in fitted.result_.checks] == ["R08"]
+    assert MarginRectifier(mute="R03,R05,R08").fit(logits, shuffled).result_.checks == ()
+    assert clone(MarginRectifier(mute="R08")).mute == "R08"
+    with pytest.raises(ConfigError, match="mute: some of R01 to R17 expected, got 'R99'"):
+        MarginRectifier(mute="R99").fit(logits, labels)
 
 
 def test_only_a_linear_layer_is_folded_into(rows):

@@ -116,7 +116,6 @@ def fit_affine(
     return FitResult.of(
         replace(solution, passes=problem.passes),
         Rectifier(scale=scale.clone(), shift=shift, own=own, log_prior=log_prior),
-        settings,
         warnings=warnings,
     )
 

@@ -77,7 +77,7 @@ def fit_disalign(inputs: FitInputs, settings: RectifySettings, context: FitConte
         warnings.append(
             "disalign's loss is not convex: this is a stationary point, a lower one may exist"
         )
-    return FitResult.of(solution, rectifier, settings, warnings=warnings)
+    return FitResult.of(solution, rectifier, warnings=warnings)
 
 
 def confidence_start(settings: RectifySettings, *, num_classes: int, num_features: int) -> Tensor:

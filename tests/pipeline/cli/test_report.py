@@ -60,7 +60,7 @@ def test_the_command_writes_it_and_lists_what_it_found(
     )
     assert done.code == 0, done.err
     assert done.document["report"] == str(tmp_path / "r.html")
-    codes = [finding["code"] for finding in done.document["findings"]]
+    codes = [finding["code"] for finding in done.document["checks"]]
     assert "R07" in codes
     assert 'class="main"><th scope="row" data-value="marr">' in (tmp_path / "r.html").read_text()
     assert (tmp_path / "r.html").stat().st_size < 1e6
@@ -111,7 +111,7 @@ def test_a_page_of_training_rows_says_so(digits_cache, run, tmp_path):
     assert "of the train rows of" in html
     assert "The network was trained on these rows" in html
     assert "No method saw" not in html
-    assert "R14" not in [finding["code"] for finding in done.document["findings"]]
+    assert "R14" not in [finding["code"] for finding in done.document["checks"]]
 
 
 def column(name, at):

@@ -66,9 +66,9 @@ def test_without_a_tune_split_the_fitted_rows_are_cross_validated(run, plain_cac
     assert {(point["l2"], point["center"]) for point in tuning["grid"]} == {(0.01, "zero")}
     assert done.document["gamma"] == tuning["chosen"]["gamma"]
     assert tuning["best"]["score"] == min(point["score"] for point in tuning["grid"])
-    assert "scores on rows that phase one trained on" in done.err
+    assert "R11: Tuned by cross-validation over rows that the network was trained on" in done.err
     assert "1 of 8 classes have fewer than two samples" in done.err
-    assert sum("tun" in warning for warning in done.document["warnings"]) == 2
+    assert sum("tun" in warning for warning in done.document["warnings"]) == 1
     told = run("rectify", plain_cache, *GAMMA_ALONE).err.splitlines()
     said = [line for line in told if line.startswith("tuned on")]
     assert len(said) == 1
@@ -77,8 +77,10 @@ def test_without_a_tune_split_the_fitted_rows_are_cross_validated(run, plain_cac
 
 def test_memorised_rows_are_named_as_such(run, plain_cache, make_cache):
     cache = make_cache(train=memorised(noise=1))
-    assert "phase one has 100.0 % of these rows right" in run("rectify", cache, *GAMMA_ALONE).err
-    assert "of these rows right" not in run("rectify", plain_cache, *GAMMA_ALONE).err
+    said = "R02: The network is right on 100.0 % of the rows that are fitted"
+    assert said in run("rectify", cache, *GAMMA_ALONE).err
+    assert "R02" not in run("rectify", cache, *GAMMA_ALONE, "--mute", "R02,R11").err
+    assert "R02" not in run("rectify", plain_cache, *GAMMA_ALONE).err
 
 
 def test_the_whole_grid_is_tried_and_the_chosen_point_is_fitted(run, held_out_cache):

@@ -8,7 +8,8 @@ from caches import write_splits
 
 from marr_pipeline.cache import Head, SplitArrays, open_cache
 from marr_pipeline.errors import ConfigError, DataError
-from marr_pipeline.workflows.compare import check_seeds, compare
+from marr_pipeline.workflows.compare import compare
+from marr_pipeline.workflows.seeds import check_seeds, differing_runs
 
 CONFIG = {"seed": 0, "dataset": {"data_seed": 0}, "recipe": {"weight_decay": 5e-4}}
 
@@ -37,14 +38,16 @@ def test_seeds_of_one_experiment_pass_without_a_word(make_cache):
     second = {**CONFIG, "seed": 1, "dataset": {"data_seed": 7}}
     caches = [make_cache("a.h5"), make_cache("b.h5", seed=1, config=second)]
     assert check_seeds(caches) == []
+    assert differing_runs(caches) is None
 
 
 def test_another_recipe_is_named(make_cache):
     second = {**CONFIG, "seed": 1, "recipe": {"weight_decay": 1e-4}}
     caches = [make_cache("a.h5"), make_cache("b.h5", seed=1, config=second)]
-    (warning,) = check_seeds(caches)
-    assert re.search(r"b.h5 differs from \S+a.h5 in more than its seed: ", warning)
-    assert warning.endswith(": config.recipe.weight_decay: 0.0005 -> 0.0001")
+    assert check_seeds(caches) == []
+    found = differing_runs(caches)
+    assert re.search(r"differs in more than its seed: \S+b.h5 from \S+a.h5 \(", found.sentence)
+    assert "config.recipe.weight_decay: 0.0005 -> 0.0001" in found.sentence
 
 
 def test_what_differs_is_said_before_the_first_fit(make_cache, monkeypatch):
@@ -57,15 +60,14 @@ def test_what_differs_is_said_before_the_first_fit(make_cache, monkeypatch):
     said = []
     with pytest.raises(KeyboardInterrupt):
         compare(caches, methods=["marr"], split="train", say=said.append)
-    assert said == check_seeds(caches)
+    assert said == [str(differing_runs(caches))]
 
 
 def test_networks_trained_elsewhere_are_by_no_known_method(make_cache):
     foreign = {**CONFIG, "checkpoint": {"origin": "foreign checkpoint"}}
     by = {"method": {"name": "cbs", "options": {}}}
     caches = [make_cache("a.h5", config=foreign), make_cache("b.h5", seed=1, config=CONFIG | by)]
-    (warning,) = check_seeds(caches)
-    assert "config.method.name: added" in warning
+    assert "config.method.name: added" in differing_runs(caches).sentence
 
 
 def test_of_imported_caches_nothing_tells_that_only_seeds_differ(make_cache):

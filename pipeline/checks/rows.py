@@ -1,6 +1,6 @@
 """Numbered checks of rows themselves, whatever their labels are: R09, R13, R14, R16 and R17.
 
-N rows of W numbers each, logits or features; see `checks` for the others.
+N rows of W numbers each, logits or features.
 """
 
 from collections.abc import Sequence
@@ -9,12 +9,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from marr_pipeline.report.checks import Finding
+from marr_pipeline.findings import Finding
 
 Rows = npt.NDArray[Any]
 
 SHARED_ROWS, SHARED_SHARE = 20, 0.01
 """Rows with one vector that are worth a word, and their share."""
+TELLING_WIDTH = 4
+"""Numbers of a row that do not agree with another's by chance."""
 
 
 def probabilities_for_logits(sample: Rows) -> Finding | None:
@@ -53,21 +55,47 @@ def copied_views(views: Sequence[Rows], kinds: Sequence[str]) -> Finding | None:
     )
 
 
-def shared_rows(train: Rows, test: Rows, *, what: str) -> Finding | None:
-    """R14: rows that are in both splits.
+def shared_ids(train: Rows, test: Rows) -> Finding | None:
+    """R14: ids (N,) and (M,) that are in both splits."""
+    return _shared(int(np.isin(test, train).sum()), len(test), "ids")
 
-    Args:
-        train: (N,) ids, or (N, K) rows.
-        test: (M,) or (M, K) likewise.
-        what: what is compared, `ids` or `logits`.
+
+def shared_rows(train: Rows, test: Rows, *, what: str) -> Finding | None:
+    """R14: rows (N, W) and (M, W), of `what`, that are in both splits.
+
+    Rows of fewer than four numbers meet by chance. So do those that are not alone in their own
+    split, as the scores of trees are, and they do not count.
     """
-    known = set(_keys(train))
-    count = sum(key in known for key in _keys(test))
+    if train.shape[1] < TELLING_WIDTH:
+        return None
+    (first, of_first), (second, of_second) = (_alone(_keys(rows)) for rows in (train, test))
+    _, one, other = np.intersect1d(first, second, assume_unique=True, return_indices=True)
+    same = (train[of_first[one]] == test[of_second[other]]).all(axis=1)
+    return _shared(int(same.sum()), len(test), what)
+
+
+def _keys(rows: Rows) -> npt.NDArray[np.float64]:
+    """(N,) alike where rows are; a few columns, since reading all of every row would take long."""
+    width = rows.shape[1]
+    columns = np.unique(np.linspace(0, width - 1, 2 * TELLING_WIDTH).astype(np.int64))
+    keys = np.zeros(len(rows))
+    for place, column in enumerate(columns.tolist()):
+        keys += np.sqrt(place + 2) * rows[:, column].astype(np.float64)
+    return keys
+
+
+def _alone(keys: npt.NDArray[np.float64]) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.intp]]:
+    """Keys that come once, and their places."""
+    values, places, counts = np.unique(keys, return_index=True, return_counts=True)
+    return values[counts == 1], places[counts == 1]
+
+
+def _shared(count: int, num_test: int, what: str) -> Finding | None:
     if not count:
         return None
     return Finding(
         "R14",
-        f"{count:,} of {len(test):,} test rows are training rows too, by their {what}.",
+        f"{count:,} of {num_test:,} test rows are training rows too, by their {what}.",
         "Their accuracy is that of memory; take them out of one of the splits.",
     )
 
@@ -91,9 +119,7 @@ def constant_rows(rows: Rows) -> Finding | None:
 def one_vector(rows: Rows) -> Finding | None:
     """R17: many training rows (N, W) that are identical."""
     fewest = max(SHARED_ROWS, SHARED_SHARE * len(rows))
-    # Alike in rows that are; the few others that are alike in it, too, are told apart below.
-    keys = rows[:, 0].astype(np.float64) + np.sqrt(2) * rows[:, -1]
-    _, group, counts = np.unique(keys, return_inverse=True, return_counts=True)
+    _, group, counts = np.unique(_keys(rows), return_inverse=True, return_counts=True)
     for place in np.flatnonzero(counts >= fewest).tolist():
         alike = np.flatnonzero(group == place)
         model = rows[alike[0]]
@@ -107,9 +133,3 @@ def one_vector(rows: Rows) -> Finding | None:
                 "input again and again? Check the loop that made them.",
             )
     return None
-
-
-def _keys(rows: Rows) -> list[Any]:
-    return (
-        rows.tolist() if rows.ndim == 1 else [row.tobytes() for row in np.ascontiguousarray(rows)]
-    )
