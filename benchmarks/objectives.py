@@ -15,6 +15,7 @@ from marr_pipeline.rectify.fit import FitResult, fit_rectifier
 from marr_pipeline.rectify.inputs import FitInputs, class_weights
 from marr_pipeline.rectify.methods import METHODS
 from marr_pipeline.rectify.settings import RectifySettings
+from marr_pipeline.rectify.strengths import with_strengths
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,8 @@ class Contest:
         """As our solvers see it, with a count of passes of its own."""
         make_family = METHODS[self.settings.method].family
         assert make_family is not None
-        return build_problem(self.inputs, self.settings, make_family(self.inputs.weight_norm))
+        settings = with_strengths(self.inputs, self.settings)
+        return build_problem(self.inputs, settings, make_family(self.inputs.weight_norm))
 
     def start(self) -> Tensor:
         """theta (P,) where every fit starts."""

@@ -60,7 +60,9 @@ def own_findings(
     if inputs.logits is None:
         return []
     rows = OwnRows.of(inputs)
-    memorised = memorised_rows(rows, "plain probe" if is_probe else "network")
+    memorised = None
+    if inputs.rows == "seen":
+        memorised = memorised_rows(rows, "plain probe" if is_probe else "network")
     return [
         memorised,
         None if is_probe else contradicted_prior(rows),

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import click
 
@@ -65,6 +65,13 @@ _BARE = (".npy", ".pt", ".pth")
     metavar="KEY",
     help="Which of several networks in the file of --head, by a key above it, such as state_dict.",
 )
+@click.option(
+    "--rows",
+    "fitted_rows",
+    type=click.Choice(names.FITTED_ROWS),
+    help="Whether the network was trained on the samples of --train, or its logits there are of "
+    "networks that were not, by folds.  [default: taken as seen]",
+)
 @click.option("-o", "--output", type=output_type, required=True, help="Cache, .h5.")
 @click.option("--overwrite", is_flag=True, help="Replace an existing cache.")
 @json_option
@@ -74,6 +81,7 @@ def cli_command(
     head: Path | None,
     weights: str | None,
     scale: str | None,
+    fitted_rows: Literal["seen", "held-out"] | None,
     output: Path,
     overwrite: bool,
     as_json: bool,
@@ -114,11 +122,17 @@ def cli_command(
         scale=scale,
         features=features,
         shards=shards,
+        rows=fitted_rows,
         overwrite=overwrite,
     )
     warn(imported.warnings)
     if as_json:
         print_json(imported.document())
+    if imported.has_head and fitted_rows is None:
+        note(
+            "samples of --train are taken as seen by the network in training; if they were not, "
+            "--rows held-out lets a fit trust them"
+        )
     method = "" if imported.has_head else " --method head"
     note(f"wrote {output}; next: pipeline rectify {output}{method}")
 

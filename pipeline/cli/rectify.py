@@ -38,15 +38,15 @@ if TYPE_CHECKING:
 @click.option(
     "--gamma",
     type=float,
-    help="Exponent of the class weights.  [default: 1.2; crt: 1; other whole heads and methods of "
-    "calibration: 0]",
+    help="Exponent of the class weights.  [default: 1; paper and official: 1.2; other whole heads "
+    "than crt and methods of calibration: 0]",
 )
 @click.option(
     "--l2",
     type=FiniteRange(min=0),
     help="Ridge; weight decay of sgd; of a whole head in units of the features' mean square.  "
-    "[default: 3; paper: 5e-4, 1e-4 for iNaturalist; whole heads: 1e-5, head: tuned; methods of "
-    "calibration: 0]",
+    "[default: what the rows can be trusted with; paper: 5e-4, 1e-4 for iNaturalist; whole heads: "
+    "1e-5, head: tuned; methods of calibration: 0]",
 )
 @click.option(
     "--center",
@@ -58,7 +58,20 @@ if TYPE_CHECKING:
 @click.option(
     "--scale-l2",
     type=FiniteRange(min=0, min_open=True),
-    help="With a centre known up to scale: ridge on that scale, in log K.  [default: 0.2]",
+    help="With a centre known up to scale: ridge on that scale, in log K.  [default: what "
+    "the rows can be trusted with; whole heads: 0.2]",
+)
+@click.option(
+    "--rows",
+    type=click.Choice(names.FITTED_ROWS),
+    help="Whether the network was trained on the rows that are fitted.  [default: as the cache "
+    "knows; where it does not, seen]",
+)
+@click.option(
+    "--memorised",
+    type=FiniteRange(min=0, max=1),
+    help="With center tempered: how far the rows are memorised.  [default: by the share of them "
+    "whose own label is on top]",
 )
 @click.option(
     "--reduction",
@@ -122,9 +135,10 @@ if TYPE_CHECKING:
 @click.option(
     "--tune",
     type=click.Choice(names.TUNE),
-    help="auto: choose gamma, l2 and center (of head l2 and center), where not given, on split "
-    "tune or, without one, by cross-validation. Never on test.  [default: off; head without "
-    "--l2: auto]",
+    help="auto: choose gamma, l2 and center (of head l2 and center, of logit-adjustment tau and a "
+    "temperature), where not given, on split "
+    "tune or, without one or where it is fitted, by cross-validation. Never on test.  [default: "
+    "off; head without --l2: auto]",
 )
 @click.option(
     "--tune-score",
@@ -135,7 +149,7 @@ if TYPE_CHECKING:
 @click.option(
     "--fit-split",
     type=click.Choice(names.SPLITS),
-    help="[default: train; temperature, bias, bcts and vector-scaling: tune, where there is one]",
+    help="[default: of marr and methods of calibration tune, where there is one, else train]",
 )
 @click.option("--fit-views", type=click.Choice(names.FIT_VIEWS), help="[default: augmented]")
 @click.option(
@@ -185,6 +199,8 @@ def cli_command(
     if center is not None and center not in names.CENTERS[:-1]:
         overrides["center"] = "file"
     settings = resolve_settings(cache, preset, overrides)
+    if tune == "auto" and settings.method == "logit-adjustment" and overrides["tau"] is not None:
+        raise click.UsageError("--tau: none expected with --tune auto, which fits it; leave it out")
     tuning = tuning_options(tune_score, overrides) if tune == "auto" else None
     if tune is None:
         tuning = default_tuning(settings.method, overrides)

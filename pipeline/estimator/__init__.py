@@ -46,7 +46,7 @@ from marr_pipeline.rectify.methods import METHODS
 from marr_pipeline.rectify.prior.target import with_prior
 from marr_pipeline.rectify.rectifier import HeadRectifier, Rectifier, fold_
 from marr_pipeline.rectify.rectifier_file import load_rectifier, save_rectifier
-from marr_pipeline.rectify.settings import Center, Normalise, Optimizer
+from marr_pipeline.rectify.settings import Center, FittedRows, Normalise, Optimizer
 from marr_pipeline.rectify.tuning import TuningOptions, tune
 from marr_pipeline.rectify.tuning.choice import Tuning
 
@@ -63,7 +63,7 @@ class MarginRectifier(SetPredictor, ClassifierMixin, TransformerMixin, BaseEstim
         method: one of `marr_pipeline.names.METHODS`.
         preset: `default`, `paper`, `official`, or another one that the method has.
         gamma: exponent of the class weights U_j ~ n_j^-gamma (paper, equation 12).
-        l2: strength of the ridge, in loss units.
+        l2: strength of the ridge, in loss units; for `marr` what the rows can be trusted with.
         center: where the ridge pulls to.
         optimizer: `lbfgs`, `newton` or `sgd`.
         tolerance: on the bound of F - F*, in loss units.
@@ -72,6 +72,8 @@ class MarginRectifier(SetPredictor, ClassifierMixin, TransformerMixin, BaseEstim
         normalise: `none`, `unit` or `standard` features, of a whole head.
         shrinkage: of gda; None chooses it on folds.
         scale: of the logits of ncm and gda; None fits it on folds.
+        rows: `seen` if the classifier was trained on the samples that `fit` is given, `held-out` if
+            it was not, as by `cross_val_predict`: those can be trusted with more.
         mute: numbers of checks, `R02`, that are not to speak.
 
     Attributes:
@@ -99,6 +101,7 @@ class MarginRectifier(SetPredictor, ClassifierMixin, TransformerMixin, BaseEstim
         normalise: Normalise | None = None,
         shrinkage: float | None = None,
         scale: float | None = None,
+        rows: FittedRows = "seen",
         mute: Mute = (),
     ) -> None:
         self.method = method
@@ -113,6 +116,7 @@ class MarginRectifier(SetPredictor, ClassifierMixin, TransformerMixin, BaseEstim
         self.normalise = normalise
         self.shrinkage = shrinkage
         self.scale = scale
+        self.rows = rows
         self.mute = mute
 
     def fit(
@@ -183,6 +187,7 @@ class MarginRectifier(SetPredictor, ClassifierMixin, TransformerMixin, BaseEstim
             class_counts=torch.from_numpy(counts),
             prior_counts=torch.from_numpy(prior),
             features=rows,
+            rows=self.rows,
         )
         self.tuning_: Tuning | None = None
         if METHODS[self.method].is_tuned and self.l2 is None:

@@ -4,11 +4,11 @@ P parameters theta. Beside the usual ridge to a point,
 
     R(theta) = l2/2 |theta - center|^2,
 
-there is one to a line through the origin, the multiples s u of a vector u:
+there is one to a line, the points a + s u of vectors a and u:
 
-    R(theta) = l2/2 |theta - s u|^2 + scale_l2/2 s^2,    s = u . theta / |u|^2.
+    R(theta) = l2/2 |theta - a - s u|^2 + scale_l2/2 s^2,    s = u . (theta - a) / |u|^2.
 
-For MARR with u = (1, logit adjustment's shifts) the line holds logit adjustment at every
+For MARR with a = 0 and u = (1, logit adjustment's shifts) the line holds logit adjustment at every
 temperature 1/s. What the classes' order may change is weighed by l2, how sure the classifier may be
 by scale_l2, and neither touches the other: memorised rows would have s grow for ever.
 
@@ -34,6 +34,7 @@ class Ridge:
     Attributes:
         l2: strength, >= 0; 0 for none.
         center: (P,) float64, the point, or u for a line.
+        origin: (P,) float64, a of a line; None for 0.
         scale_l2: strength along the line, > 0; None for a ridge to a point.
         held: (P,) bool: False for parameters that R leaves out; their centre is 0. None for all.
     """
@@ -41,6 +42,7 @@ class Ridge:
     l2: float
     center: Tensor
     scale_l2: float | None = None
+    origin: Tensor | None = None
     held: Tensor | None = None
 
     @property
@@ -64,15 +66,17 @@ class Ridge:
 
     def value(self, theta: Tensor) -> Tensor:
         """R at theta (P,), a scalar; differentiable."""
-        theta = self._held(theta)
+        theta = self._held(self._from_origin(theta))
         if self.scale_l2 is None:
             return 0.5 * self.l2 * (theta - self.center).square().sum()
         scale, across = self._scale(theta), self.across(theta)
         return 0.5 * (self.l2 * across.square().sum() + self.scale_l2 * scale.square())
 
     def gradient(self, theta: Tensor) -> Tensor:
-        """M (theta - center) (P,), for a line M theta."""
-        return self.hessian_product(theta - self.center if self.scale_l2 is None else theta)
+        """M (theta - center) (P,), for a line M (theta - origin)."""
+        if self.scale_l2 is None:
+            return self.hessian_product(theta - self.center)
+        return self.hessian_product(self._from_origin(theta))
 
     def hessian_product(self, step: Tensor) -> Tensor:
         """M times a step (P,)."""
@@ -104,6 +108,9 @@ class Ridge:
     def across(self, vector: Tensor) -> Tensor:
         """What of a vector (P,) is not along the line."""
         return vector - self._scale(vector) * self.center
+
+    def _from_origin(self, theta: Tensor) -> Tensor:
+        return theta if self.origin is None else theta - self.origin
 
     def _held(self, vector: Tensor) -> Tensor:
         return vector if self.held is None else torch.where(self.held, vector, 0.0)

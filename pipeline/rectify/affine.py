@@ -39,11 +39,13 @@ class AffineFamily:
         scale: `fixed` at 1, `shared` (one parameter) or `per-class` (K parameters).
         shift_unit: (K,) float64, the shift that one unit of each shift parameter makes; None
             if the shift is fixed at 0. A class with unit 0 keeps its parameter at 0.
+        shares_shift: whether one parameter makes the shifts of all classes.
     """
 
     num_classes: int
     scale: Literal["fixed", "shared", "per-class"]
     shift_unit: Tensor | None = None
+    shares_shift: bool = False
 
     @property
     def num_scales(self) -> int:
@@ -53,14 +55,17 @@ class AffineFamily:
     @property
     def num_parameters(self) -> int:
         """P."""
-        return self.num_scales + (0 if self.shift_unit is None else self.num_classes)
+        if self.shift_unit is None:
+            return self.num_scales
+        return self.num_scales + (1 if self.shares_shift else self.num_classes)
 
     @property
     def free(self) -> Tensor:
         """(P,) bool: False where a parameter has no effect and is held at 0."""
         free = torch.ones(self.num_parameters, dtype=torch.bool)
         if self.shift_unit is not None:
-            free[self.num_scales :] = self.shift_unit != 0
+            moves = self.shift_unit != 0
+            free[self.num_scales :] = moves.any() if self.shares_shift else moves
         return free
 
     def identity(self) -> Tensor:
@@ -68,9 +73,15 @@ class AffineFamily:
         return self.parameters(1.0, torch.zeros(self.num_classes, dtype=torch.float64))
 
     def parameters(self, scale: float, shift: Tensor) -> Tensor:
-        """theta (P,) for one scale and a shift (K,); a shift the family cannot make becomes 0."""
+        """theta (P,) for one scale and a shift (K,); a shift the family cannot make becomes 0.
+
+        Where one parameter makes all, it is the nearest that it can make.
+        """
         theta = torch.full((self.num_parameters,), scale, dtype=torch.float64)
-        if self.shift_unit is not None:
+        if self.shift_unit is not None and self.shares_shift:
+            length = float(self.shift_unit @ self.shift_unit)
+            theta[-1] = self.shift_unit @ shift / length if length > 0 else 0.0
+        elif self.shift_unit is not None:
             movable = self.shift_unit != 0
             unit = torch.where(movable, self.shift_unit, 1.0)
             theta[self.num_scales :] = torch.where(movable, shift / unit, 0.0)
@@ -94,7 +105,8 @@ class AffineFamily:
             scale_gradient = scale_gradient.sum(0, keepdim=True)
         parts = [scale_gradient] if self.num_scales else []
         if self.shift_unit is not None:
-            parts.append(shift_gradient * self.shift_unit)
+            by_class = shift_gradient * self.shift_unit
+            parts.append(by_class.sum(0, keepdim=True) if self.shares_shift else by_class)
         return torch.cat(parts)
 
     def pull_back_hessian(self, scale: Tensor, mixed: Tensor, shift: Tensor) -> Tensor:
@@ -105,9 +117,13 @@ class AffineFamily:
             return scale
         unit = self.shift_unit
         shift = unit[:, None] * shift * unit
+        if self.shares_shift:
+            shift = shift.sum().reshape(1, 1)
         if not self.num_scales:
             return shift
         mixed = mixed * unit
+        if self.shares_shift:
+            mixed = mixed.sum(1, keepdim=True)
         return torch.cat([torch.cat([scale, mixed], 1), torch.cat([mixed.T, shift], 1)])
 
 
@@ -186,7 +202,7 @@ def build_problem(
 
     Args:
         inputs: the rows.
-        settings: gamma, reduction, l2 and centre.
+        settings: gamma, reduction, centre, and strengths, all known.
         family: what the method may choose.
         sampling: how rows are drawn, where F is what a batch has in expectation.
         resources: see `WeightedRows`, also for errors.
@@ -202,23 +218,38 @@ def build_ridge(family: AffineFamily, settings: RectifySettings, log_prior: Tens
     """The ridge of the settings, for the parameters theta (P,) of a family.
 
     It pulls to `zero` as weight decay does, to `identity`, the unrectified logits, to
-    `logit-adjustment`, scale 1 and shift mean(log prior) - log prior, or to `tempered`, any
-    multiple of that, which is logit adjustment at any temperature. The ridge on the multiple is
+    `logit-adjustment`, scale 1 and shift mean(log prior) - log prior, or to `tempered`, scale s and
+    s + m (1 - s) times that shift for any s, with m how far the rows are memorised: logit
+    adjustment at any temperature, of which a share m is done after tempering. The ridge on s is
     counted in log K, the loss of a classifier that knows nothing. With l2 = 0 there is no ridge.
+
+    Args:
+        family: its parameters.
+        settings: with `l2` known, and of `tempered` `scale_l2` too; see `strengths`.
+        log_prior: (K,) of phase one.
     """
+    adjustment = log_prior.mean() - log_prior
+    if settings.center == "tempered" and settings.ridge > 0 and family.num_scales:
+        assert settings.scale_l2 is not None
+        memorised = settings.memorised or 0.0
+        return Ridge(
+            l2=settings.ridge,
+            center=family.parameters(1.0, (1 - memorised) * adjustment),
+            origin=family.parameters(0.0, memorised * adjustment),
+            scale_l2=settings.scale_l2 * math.log(max(family.num_classes, 2)),
+        )
     if settings.center == "zero":
         center = torch.zeros(family.num_parameters, dtype=torch.float64)
     elif settings.center == "identity":
         center = family.identity()
     else:
-        center = family.parameters(1.0, log_prior.mean() - log_prior)
-    scale_l2 = None
-    if settings.center == "tempered" and settings.l2 > 0:
-        scale_l2 = settings.scale_l2 * math.log(max(family.num_classes, 2))
-    return Ridge(l2=settings.l2, center=center, scale_l2=scale_l2)
+        center = family.parameters(1.0, adjustment)
+    return Ridge(l2=settings.ridge, center=center)
 
 
 def starting_point(problem: AffineProblem, settings: RectifySettings) -> Tensor:
     """theta (P,) where a fit begins: logit adjustment if that is what it is pulled to."""
-    is_adjusted = settings.center in ("logit-adjustment", "tempered")
-    return problem.ridge.center if is_adjusted else problem.family.identity()
+    if settings.center not in ("logit-adjustment", "tempered"):
+        return problem.family.identity()
+    ridge = problem.ridge
+    return ridge.center if ridge.origin is None else ridge.origin + ridge.center

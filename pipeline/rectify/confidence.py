@@ -171,8 +171,13 @@ class ConfidenceProblem(CurvedProblem[ConfidenceCrossEntropy]):
     def __init__(
         self, loss: ConfidenceCrossEntropy, ridge: Ridge, *, progress: Progress = silent
     ) -> None:
-        center = torch.cat([ridge.center, torch.zeros(loss.num_features + 1, dtype=torch.float64)])
-        super().__init__(loss, replace(ridge, center=center), progress=progress)
+        zeros = torch.zeros(loss.num_features + 1, dtype=torch.float64)
+        ridge = replace(
+            ridge,
+            center=torch.cat([ridge.center, zeros]),
+            origin=None if ridge.origin is None else torch.cat([ridge.origin, zeros]),
+        )
+        super().__init__(loss, ridge, progress=progress)
 
     def has_no_minimum(self, point: Point) -> bool:
         """`is_unbounded`, asked only where every own label has more than half."""

@@ -20,6 +20,7 @@ from marr_pipeline.rectify.method import FitResult
 from marr_pipeline.rectify.methods import METHODS
 from marr_pipeline.rectify.rows.resources import UNLIMITED, Resources
 from marr_pipeline.rectify.settings import PRESETS, RectifySettings, check_choice
+from marr_pipeline.rectify.strengths import LINE_L2, ranks_worse, with_strengths
 
 
 def preset_settings(
@@ -105,8 +106,19 @@ def fit_rectifier(
             "follow one another; start it without torchrun"
         )
     begin = time.perf_counter()
+    open_settings = settings
+    if method.family is not None:
+        settings = with_strengths(inputs, settings, resources)
+    elif method.is_fitted and settings.l2 is None:
+        raise ConfigError(f"l2: a number expected for {settings.method}, got none; give it")
     context = FitContext(dataset=dataset, progress=progress, resources=resources, held_out=held_out)
     result = method.fit(inputs, settings, context)
+    is_open = open_settings.l2 is None and settings.center == "tempered"
+    if is_open and settings.rows == "held-out" and ranks_worse(inputs, result.rectifier, resources):
+        settings = replace(settings, l2=LINE_L2)
+        result = method.fit(inputs, settings, context)
+        note = "the rows bear no ranking but logit adjustment's: its temperature alone was fitted"
+        result = replace(result, warnings=(*result.warnings, note))
     seconds = time.perf_counter() - begin
     ending: dict[str, Any] = {"status": result.status, "seconds": seconds}
     if result.status is FitStatus.CLOSED_FORM:
@@ -117,6 +129,9 @@ def fit_rectifier(
         if settings.optimizer != "sgd":  # which has told its last iteration
             num_passes = math.ceil(result.passes)
             progress(num_passes, num_passes, f"loss {result.loss:.6f}")
+    from_rows = [name for name, value in asdict(open_settings).items() if value is None]
+    if settings != open_settings:
+        ending["from_rows"] = [each for each in from_rows if getattr(settings, each) is not None]
     known = {"class_counts": inputs.class_counts.tolist()}
     stored = {**asdict(settings), **result.chosen, **known, **(metadata or {}), **ending}
     return replace(

@@ -14,7 +14,7 @@ from marr_pipeline.groups import ABSENT_CLASS_IMAGES
 from marr_pipeline.progress import Progress, silent
 from marr_pipeline.rectify.rows.resources import UNLIMITED, Resources
 from marr_pipeline.rectify.rows.source import FeatureLogits, Rows, StoredLogits
-from marr_pipeline.rectify.settings import RectifySettings, Reduction, Sampling
+from marr_pipeline.rectify.settings import FittedRows, RectifySettings, Reduction, Sampling
 
 LEFT_OUT = -1e4
 """Offset of a class that has no part in the softmax: its probability is 0 in float32 and float64,
@@ -80,6 +80,7 @@ class FitInputs(HeadFacts):
         features: (V, N, D) float16, float32 or float64, if they are known; they are where there
             are no logits.
         center: the head that `center` `file` pulls to, if there is one.
+        rows: whether phase one has seen the samples.
 
     Raises:
         DataError: shapes contradict each other, there is no row, a label lies outside 0..K-1, or
@@ -92,6 +93,7 @@ class FitInputs(HeadFacts):
     weight: Tensor | None = None
     features: Tensor | None = None
     center: GivenHead | None = None
+    rows: FittedRows = "seen"
 
     def __post_init__(self) -> None:
         views, samples = self._rows.shape[:2]
@@ -139,6 +141,31 @@ class FitInputs(HeadFacts):
         return self._rows.shape[0]
 
     @property
+    def fitted_counts(self) -> Tensor:
+        """(K,) int64 samples that are fitted."""
+        return torch.bincount(self.labels, minlength=self.num_classes)
+
+    def weight_counts(self, rows: Tensor | None = None) -> Tensor:
+        """n (K,) int64 of the loss weights: of the training list, or of the samples held out.
+
+        Those have shares of their own, and with the list's counts classes would not count alike.
+
+        Args:
+            rows: (R,) int64 of all views' that are fitted, of which each class's count follows.
+                With the whole counts a class of two images would lose half of its share of the
+                loss where a large one loses a fifth. None for all.
+        """
+        counts, sizes = self.class_counts, self.fitted_counts
+        if self.rows == "held-out":
+            counts = torch.where(counts > 0, sizes, 0)
+        if rows is None:
+            return counts
+        labels = self.labels.repeat(self.num_views)[rows]
+        kept = torch.bincount(labels, minlength=self.num_classes)
+        remaining = counts * kept // (self.num_views * sizes).clamp(min=1)
+        return torch.where(sizes > 0, torch.maximum(remaining, counts.clamp(max=1)), counts)
+
+    @property
     def device(self) -> torch.device:
         """Where the rows are."""
         return self._rows.device
@@ -156,9 +183,11 @@ class FitInputs(HeadFacts):
         return rows
 
     def loss_weights(
-        self, settings: RectifySettings, sampling: Sampling
+        self, settings: RectifySettings, sampling: Sampling, rows: Tensor | None = None
     ) -> tuple[Tensor, Reduction]:
         """Class weights (K,) and reduction of the loss that a batch has in expectation.
+
+        Of some rows (R,) int64 of all views' alone, where they are given.
 
         Where every class is drawn alike, a sample of class j is drawn in proportion to 1 / n_j, so
         its weight is U_j / n_j and the divisor the sum of these; with gamma 0 that is the weighted
@@ -167,16 +196,15 @@ class FitInputs(HeadFacts):
         Raises:
             DataError: no row has a weight.
         """
-        weights = class_weights(self.class_counts, settings.gamma)
         if not bool((self.class_counts[self.labels] > 0).any()):
             raise DataError(
                 "labels: at least one of a class with training samples expected, got classes of "
                 "count 0 alone; are class_counts and labels in one order?"
             )
+        weights = class_weights(self.weight_counts(rows), settings.gamma)
         if sampling == "instance":
             return weights, settings.reduction
-        drawn = torch.bincount(self.labels, minlength=self.num_classes)
-        return weights / drawn.clamp(min=1), "weighted"
+        return weights / self.fitted_counts.clamp(min=1), "weighted"
 
     def feature_rows(self, method: str) -> Tensor:
         """Features (V N, D) for a method that cannot do without, a view of the same memory.

@@ -78,6 +78,12 @@ class WeightedCrossEntropy(WeightedRows):
         scale, shift = self._place(torch.float64, scale, shift)
         return self._has_own_on_top(lambda chunk: self._blocks.affine(chunk, scale, shift))
 
+    def share_on_top(self, scale: Tensor, shift: Tensor) -> float:
+        """Share of the rows' weight whose own label is strictly on top, in float32."""
+        scale, shift = self._place(torch.float32, scale, shift)
+        wrong = self._weight_not_on_top(lambda chunk: self._blocks.affine(chunk, scale, shift))
+        return 1 - wrong / float(self._label_shift.sum())
+
     def _chunk_gradient(
         self, chunk: slice, scale: Tensor, shift: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:

@@ -24,6 +24,7 @@ Optimizer = Literal["lbfgs", "newton", "sgd"]
 Reduction = Literal["plain", "weighted"]
 Sampling = Literal["instance", "class-balanced"]
 Normalise = Literal["none", "unit", "standard"]
+FittedRows = Literal["seen", "held-out"]
 
 
 _MOST_L2 = 1e12
@@ -32,6 +33,7 @@ _MOST_SCALE = 1e12
 """Of logits: they and their products with features stay finite."""
 _FINITE = ("a finite number", math.isfinite)
 _NUMBERS: dict[str, tuple[str, Callable[[Any], bool]]] = {
+    "memorised": ("a number from 0 to 1", lambda value: 0 <= value <= 1),
     "l2": (f"a number from 0 to {_MOST_L2:g}", lambda value: 0 <= value <= _MOST_L2),
     "scale_l2": (f"a number above 0, up to {_MOST_L2:g},", lambda value: 0 < value <= _MOST_L2),
     "tolerance": ("a number > 0", lambda value: value > 0),
@@ -46,6 +48,8 @@ _NUMBERS: dict[str, tuple[str, Callable[[Any], bool]]] = {
     ),
 }
 """Of the fields that are numbers: what is expected, and whether a number is that."""
+_OPEN = ("l2", "scale_l2", "memorised", "tau", "alpha", "shrinkage", "scale")
+"""Those that a fit finds where they are None."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,10 +62,13 @@ class RectifySettings:
         preset: where the values come from; also names the schedule of `sgd`.
         gamma: exponent of the class weights, equation 12.
         l2: strength of the ridge; for `sgd` the weight decay. Of a whole head in units of the
-            features' mean square.
+            features' mean square. None for what the rows can be trusted with, see `strengths`.
         center: where the ridge pulls to.
         scale_l2: strength of the ridge on the common scale of `tempered`, in units of log K; see
-            `ridge`. Also on that of a whole head's centre, see `head.frame`.
+            `ridge`. None as for `l2`. Also on that of a whole head's centre, see `head.frame`.
+        memorised: how far the rows are memorised, 0 to 1, and with it the line of `tempered`; None
+            as for `l2`.
+        rows: whether phase one has seen the rows that are fitted; None for what is known of them.
         reduction: `plain` divides by the rows (equation 11), `weighted` by their weights.
         tolerance: on the gap bound, in loss units; without a ridge on the gradient's norm.
         fit_split: the split that is fitted; None for the rule of post-hoc calibration, `tune` where
@@ -69,7 +76,8 @@ class RectifySettings:
         fit_views: which of its views.
         seed: of `sgd`'s batches and of the folds of tuning.
         tau: of logit adjustment and of tau-norm; of a whole head how much of the prior of its
-            rows it sheds, 0 for a plain probe.
+            rows it sheds, 0 for a plain probe. None, of logit adjustment alone: fitted together
+            with a temperature.
         free_bias: whether the ridge of a whole head leaves the bias out.
         shrinkage: of gda's covariance; None chooses it on samples held out.
         scale: of the logits of ncm and gda; None fits it on samples held out.
@@ -84,16 +92,18 @@ class RectifySettings:
     method: str = "marr"
     optimizer: Optimizer = "lbfgs"
     preset: Preset = "default"
-    gamma: float = 1.2
-    l2: float = 3.0
+    gamma: float = 1.0
+    l2: float | None = None
     center: Center = "tempered"
-    scale_l2: float = 0.2
+    scale_l2: float | None = None
+    memorised: float | None = None
+    rows: FittedRows | None = None
     reduction: Reduction = "weighted"
     tolerance: float = 1e-6
     fit_split: str | None = "train"
     fit_views: Literal["augmented", "clean", "all"] = "augmented"
     seed: int = 0
-    tau: float = 1.0
+    tau: float | None = 1.0
     keep_bias: bool = False
     free_bias: bool = False
     shrinkage: float | None = None
@@ -112,6 +122,7 @@ class RectifySettings:
             ("reduction", names.REDUCTIONS),
             ("fit_split", (*names.SPLITS, None)),
             ("fit_views", names.FIT_VIEWS),
+            ("rows", (*names.FITTED_ROWS, None)),
             ("normalise", names.FEATURE_NORMALISATIONS),
             ("sampling", names.SAMPLINGS),
             ("form", names.DISALIGN_FORMS),
@@ -119,16 +130,30 @@ class RectifySettings:
             check_choice(option, getattr(self, option), choices)
         for option, (expected, holds) in _NUMBERS.items():
             value = getattr(self, option)
-            if value is None and option in ("alpha", "shrinkage", "scale"):
+            if value is None and option in _OPEN:
                 continue
             if not (isinstance(value, Real) and holds(value)):
                 shown = value if isinstance(value, Real) else repr(value)
                 raise ConfigError(f"{option}: {expected} expected, got {shown}")
+        if self.tau is None and self.method != "logit-adjustment":
+            raise ConfigError(f"tau: a number expected for {self.method}, got none; give one")
         if self.sampling != "instance" and self.optimizer != "sgd":
             raise ConfigError(
                 f"sampling: instance expected with optimizer {self.optimizer}, got "
                 f"{self.sampling}; use sgd, or gamma 1 and the weighted mean, its expectation"
             )
+
+    @property
+    def known_tau(self) -> float:
+        """`tau`, where it is no matter of the fit."""
+        assert self.tau is not None
+        return self.tau
+
+    @property
+    def ridge(self) -> float:
+        """`l2`, where it is known."""
+        assert self.l2 is not None
+        return self.l2
 
 
 def check_choice(option: str, value: object, choices: Collection[str | None]) -> None:
@@ -144,15 +169,17 @@ def check_choice(option: str, value: object, choices: Collection[str | None]) ->
 
 PRESETS: dict[str, RectifySettings] = {
     "default": RectifySettings(),
-    "paper": RectifySettings(preset="paper", center="zero", l2=5e-4, reduction="plain"),
-    "official": RectifySettings(preset="official", center="zero", l2=5e-4, optimizer="sgd"),
+    "paper": RectifySettings(preset="paper", gamma=1.2, center="zero", l2=5e-4, reduction="plain"),
+    "official": RectifySettings(
+        preset="official", gamma=1.2, center="zero", l2=5e-4, optimizer="sgd"
+    ),
     "tempered": RectifySettings(preset="tempered"),
 }
-"""`default`: what held up best on CIFAR caches of both kinds, memorised and not; see
-docs/phase-two.md. `paper`: the paper's objective, solved exactly, and its schedule for `sgd`.
-`official`: the released code's weighted mean, schedule and step counts; unlike it we keep the last
-iterate, since the released code picks an epoch on the test images. `tempered`: MARR's default for
-a method whose own default is its authors'."""
+"""`default`: classes count alike, and the pull is what the rows can be trusted with; see
+`strengths`. `paper`: the paper's objective, solved exactly, and its schedule for `sgd`. `official`:
+the released code's weighted mean, schedule and step counts; unlike it we keep the last iterate,
+since the released code picks an epoch on the test images. `tempered`: MARR's default for a method
+whose own default is its authors'."""
 
 CLASS_BALANCED: Mapping[str, Any] = {
     "gamma": 1.0,
@@ -173,6 +200,9 @@ CLASS_BALANCED_SAMPLING: Mapping[str, Any] = {
     "l2": 5e-4,
 }
 """Classes that count alike by drawing them alike, as released code does (Kang et al. 2020)."""
+
+ON_HELD_OUT_ROWS: Mapping[str, Any] = {"fit_split": None}
+"""MARR's default: samples that phase one has not seen, where there are some, tell more."""
 
 CALIBRATION: Mapping[str, Any] = {
     "gamma": 0.0,

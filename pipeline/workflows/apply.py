@@ -295,7 +295,7 @@ def _write(arrays: Arrays, output: Path) -> None:
             "write .npz, or give one view"
         )
     with replacing(output) as partial:
-        write_table(partial, [_columns(arrays)], suffix=suffix)
+        write_table(partial, _columns(arrays), suffix=suffix)
 
 
 def _columns(arrays: Arrays) -> Arrays:

@@ -19,7 +19,7 @@ from marr_pipeline.rectify.methods import METHODS
 from marr_pipeline.rectify.rectifier import HeadRectifier, Rectifier
 from marr_pipeline.rectify.rectifier_file import load_rectifier
 from marr_pipeline.rectify.rows.source import FeatureLogits
-from marr_pipeline.rectify.settings import RectifySettings
+from marr_pipeline.rectify.settings import FittedRows, RectifySettings
 from marr_pipeline.report.metrics import Metrics, measure
 from marr_pipeline.report.population import Population
 from marr_pipeline.report.scores import (
@@ -174,6 +174,7 @@ def split_inputs(
             features=None
             if rows.features is None
             else torch.from_numpy(rows.features[chosen_views]).to(device),
+            rows=known_rows(cached, split) or "seen",
         ),
         warnings,
     )
@@ -211,13 +212,14 @@ def fit_inputs(
     if settings.fit_split == "tune":
         refuse_test(cached, "what is fitted", "use --fit-split train")
     check_needs(cached, settings.method, split=settings.fit_split)
-    return split_inputs(
+    inputs, warnings = split_inputs(
         cached,
         split=settings.fit_split,
         views=settings.fit_views,
         source=source,
         device=device,
     )
+    return replace(inputs, rows=settings.rows or inputs.rows), warnings
 
 
 def missing_needs(cached: Cache, method: str, *, split: str = "train") -> list[str]:
@@ -324,6 +326,16 @@ def head_facts(cached: Cache) -> HeadFacts:
 def is_imported(cached: Cache) -> bool:
     """Whether it was made of arrays, and its owner knows no images."""
     return "files" in cached.documents
+
+
+def known_rows(cached: Cache, split: str) -> FittedRows | None:
+    """Whether phase one has seen the rows of a split; None where an import did not say."""
+    if split != "train":
+        return "held-out"
+    if not is_imported(cached):
+        return "seen"
+    said = cached.meta("rows") if "rows" in cached.documents else None
+    return "held-out" if said == "held-out" else "seen" if said == "seen" else None
 
 
 def dataset_name(cached: Cache) -> str | None:

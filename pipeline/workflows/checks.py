@@ -13,7 +13,7 @@ from marr_pipeline.names import REFERENCES
 from marr_pipeline.rectify.inputs import FitInputs
 from marr_pipeline.rectify.rectifier import Rectifier
 from marr_pipeline.report.population import Population, as_sampled
-from marr_pipeline.workflows.cached import EvaluationRows, split_inputs
+from marr_pipeline.workflows.cached import EvaluationRows, known_rows, split_inputs
 from marr_pipeline.workflows.tuning import PROBE
 
 NEW_ROWS = 16_384
@@ -64,8 +64,12 @@ def find(
         if not is_moved:
             found.append(classes.imbalanced_test(cached.class_counts, scored.mass, gains))
     if cached.head is not None and not is_probe:  # which a network has made of the same rows
-        tuned = {name: one.metadata.get("tuning") or {} for name, one in rectifiers.items()}
-        seen = [name for name, each in tuned.items() if each.get("source") == "cross-validation"]
+        seen = [
+            name
+            for name, one in rectifiers.items()
+            if (one.metadata.get("tuning") or {}).get("source") == "cross-validation"
+            and known_rows(cached, str(one.metadata.get("fit_split"))) != "held-out"
+        ]
         found.append(fits.tuned_on_seen_rows(seen))
     return heard(found, mute)
 

@@ -12,7 +12,7 @@ from marr_pipeline import cache, names
 from marr_pipeline.errors import DataError
 from marr_pipeline.files import FileName
 from marr_pipeline.labels import shown
-from marr_pipeline.rectify.settings import check_choice
+from marr_pipeline.rectify.settings import FittedRows, check_choice
 from marr_pipeline.workflows import CREATOR, library_versions
 from marr_pipeline.workflows.arrays.columns import Holds
 from marr_pipeline.workflows.arrays.head import (
@@ -73,6 +73,7 @@ def import_logits(
     scale: str | None = None,
     features: bool = False,
     shards: bool = False,
+    rows: FittedRows | None = None,
     overwrite: bool = False,
 ) -> ImportedCache:
     """Write a cache from files of logits, features or both, and labels.
@@ -91,6 +92,8 @@ def import_logits(
             logits, and refuses what looks like another.
         features: whether a matrix without a name, and the columns of a table, are features.
         shards: whether several files of a split are parts of its rows.
+        rows: whether the network was trained on the train split, or its logits there are of models
+            that were not, by folds; None, unknown, is later taken as seen.
         overwrite: replace an existing cache.
 
     Raises:
@@ -101,6 +104,7 @@ def import_logits(
     output, head = Path(output), None if head is None else Path(head)
     files = {name: _split_files(found) for name, found in given_files.items()}
     check_choice("scale", scale, (*names.SCALES, None))
+    check_choice("rows", rows, (*names.FITTED_ROWS, None))
     given, record = ({}, {}) if head is None else read_head(head)
     where, known = str(head), None
     if "class_names" in given:
@@ -172,6 +176,7 @@ def import_logits(
             **({"head": record} if record else {}),
             **({FEATURES: {"columns": train.columns}} if train.columns else {}),
             **({} if scale in (None, "logits") else {"scale": scale}),
+            **({} if rows is None else {"rows": rows}),
         },
         creator=CREATOR,
         libraries=library_versions(),

@@ -58,7 +58,7 @@ def with_probe(
     found = replace(cached, head=replace(head, prior_counts=prior), documents=documents)
     said = (
         f"{cached.path}: features alone; softmax and logit adjustment are a plain probe's (l2 "
-        f"{settings.l2:g})"
+        f"{settings.ridge:g})"
     )
     return found, [said, *lacking, *told, *fit.warnings]
 

@@ -133,7 +133,7 @@ class Rectification:
             found = ", ".join(f"{name} {value:.4g}" for name, value in fit.chosen.items())
             return f"{fit.status}: {found or 'nothing to fit'}, {fit.seconds:.3f} s"
         if fit.gap_bound is None:
-            is_open = self.settings.l2 == 0 or self.settings.free_bias
+            is_open = self.settings.ridge == 0 or self.settings.free_bias
             gap = f"no bound {'without a ridge' if is_open else 'on this loss'}"
         else:
             gap = f"<= {fit.gap_bound:.1e}"
@@ -155,6 +155,8 @@ class Rectification:
             "l2": settings.l2,
             "center": settings.center,
             "scale_l2": settings.scale_l2 if settings.center in LINES else None,
+            "memorised": settings.memorised if settings.center == "tempered" else None,
+            "rows": settings.rows,
             "reduction": settings.reduction,
             **fit.record(),
             "grad_norm": fit.gradient_norm,
@@ -185,15 +187,19 @@ def describe_settings(settings: RectifySettings) -> str:
         own = {name: getattr(settings, name) for name in method.own_settings}
         numbers = [f"{name} {value:g}" for name, value in own.items() if isinstance(value, float)]
         return ": ".join([settings.method, *numbers])
-    scale = f" (scale {settings.scale_l2:g})" if settings.center in LINES else ""
+    scale = ""
+    if settings.center in LINES and settings.scale_l2 is not None:
+        scale = f" (scale {settings.scale_l2:.3g})"
     is_head = "normalise" in method.own_settings
     unit = " of the rows' mean square" if is_head and settings.optimizer != "sgd" else ""
     return (
-        f"{settings.method} ({settings.preset}): gamma {settings.gamma:g}, l2 {settings.l2:g}"
+        f"{settings.method} ({settings.preset}): gamma {settings.gamma:g}, l2 {settings.ridge:.3g}"
         f"{unit} to {settings.center}{scale}, {settings.reduction} mean, {settings.fit_split} "
         f"{settings.fit_views} views"
         + (f", features {settings.normalise}" if is_head else "")
-        + (f", tau {settings.tau:g}" if is_head and "tau" in method.own_settings else "")
+        + (f", tau {settings.known_tau:g}" if is_head and "tau" in method.own_settings else "")
+        + (f", rows {settings.rows}" if settings.rows else "")
+        + (f", {100 * settings.memorised:.0f} % memorised" if settings.memorised else "")
         + (", free bias" if settings.free_bias else "")
         + (f", {settings.sampling} sampling" if settings.sampling != "instance" else "")
         + (f", {settings.form} form" if "form" in method.own_settings else "")
@@ -275,6 +281,8 @@ def rectify_cache(
         )
     if tune == "method":
         tune = default_tuning(settings.method, {})
+    if tune is not None and settings.method == "logit-adjustment":
+        tune, settings = None, replace(settings, tau=None)
     resources = Resources(memory=memory, ranks=ranks)
     tuning, needs = None, METHODS[settings.method].needs
     if tune is not None:
@@ -308,6 +316,8 @@ def rectify_cache(
         progress=progress,
         resources=resources,
     )
+    found = fit.rectifier.metadata
+    settings = replace(settings, **{name: found[name] for name in found.get("from_rows", ())})
     if target is not None:
         fit = replace(fit, rectifier=moved(fit.rectifier, target))
     metrics: dict[str, Metrics] = {}

@@ -44,9 +44,12 @@ def _fit_options(cached: Cache, rectifier: Rectifier) -> list[str]:
         cached, preset_settings(preset, method=rectifier.method, dataset=dataset_name(cached))
     )
     options = ["--method", rectifier.method, "--preset", preset]
+    if "temperature" in said:
+        return [*options, "--tune", "auto"]
     for name, expected in vars(usual).items():
         value = said.get(name, expected)
-        if name not in ("method", "preset") and value not in (expected, None):
+        is_said = name not in ("method", "preset", *said.get("from_rows", ()))
+        if is_said and value not in (expected, None):
             value = said.get("center_file", value) if name == "center" else value
             option = f"--{name.replace('_', '-')}"
             options += [option] if isinstance(expected, bool) else [option, str(value)]

@@ -42,10 +42,10 @@ def held_out_inputs(
     None for other methods, where all of it is given, where there is no such split, and where it is
     fitted itself.
     """
-    names = {"scale": "--logit-scale", "shrinkage": "--shrinkage"}
-    own = [name for name in names if name in METHODS[settings.method].own_settings]
-    is_open = any(getattr(settings, name) is None for name in own)
-    if not is_open or "tune" not in cached.splits or settings.fit_split == "tune":
+    names = {"scale": "--logit-scale", "shrinkage": "--shrinkage", "tau": "--tau"}
+    heeded = METHODS[settings.method].own_settings
+    own = [name for name in names if name in heeded and getattr(settings, name) is None]
+    if not own or "tune" not in cached.splits or settings.fit_split == "tune":
         return None
     options = " and ".join(names[name] for name in own)
     remedy = f"give {options}, or write the cache without that tune"
@@ -74,7 +74,7 @@ def tuned_or_preset(
             cached, inputs, settings, options=options, eval_split=eval_split, progress=progress
         )
     except (LeakError, ConfigError, DataError) as error:
-        return settings, None, [f"not tuned, l2 is the preset's {settings.l2:g}: {error}"]
+        return settings, None, [f"not tuned, l2 is the preset's {settings.ridge:g}: {error}"]
     return tuning.chosen.settings, tuning, warnings
 
 
@@ -88,7 +88,7 @@ def tune_on_cache(
     progress: Progress = silent,
     resources: Resources = UNLIMITED,
 ) -> tuple[Tuning, list[str]]:
-    """Choose on the split `tune` if there is one, else by cross-validation over the fit split.
+    """Choose on the split `tune` where another is fitted, else by cross-validation over that.
 
     Args:
         cached: an open cache.
@@ -110,18 +110,14 @@ def tune_on_cache(
         FitError: the loss ran out of finite numbers.
     """
     assert settings.fit_split is not None
-    if settings.fit_split == "tune":
-        raise ConfigError(
-            "--fit-split: a split other than the one that chooses expected with --tune auto, got "
-            "tune; fit on train, or use --tune off"
-        )
     if settings.optimizer == "sgd" and METHODS[settings.method].path is not None:
         raise ConfigError(
             "--optimizer: lbfgs or newton expected to tune a whole head, whose l2 means another "
             "thing to sgd, got sgd; leave it out, or --tune"
         )
     refuse_test(cached, "settings chosen", "use --tune off")
-    has_tune = "tune" in cached.splits
+    is_held_out = settings.fit_split == "tune"
+    has_tune = "tune" in cached.splits and not is_held_out
     split = cached.split("tune" if has_tune else settings.fit_split)
     scored, warnings = _scored_inputs(cached, split.name, inputs.device)
     tuning = tune(
@@ -139,7 +135,7 @@ def tune_on_cache(
             f"{tuning.unscored_classes} of {cached.num_classes} classes have {reason} and had no "
             "say in the tuning"
         )
-    if eval_split == tuning.source:
+    if eval_split == split.name:
         warnings.append(
             "the metrics are those of split tune, which chose the settings: they flatter"
         )

@@ -36,7 +36,7 @@ SHOWN_ROWS, WHOLE_NUMBERS, WHOLE_STRINGS = 3, 500, 50
 UNSTABLE = re.compile(r"seconds\w*|bytes|versions|creator|created_utc|(?!format|schema).+_version")
 """Keys and columns whose values depend on the clock, on libraries or on the release."""
 UNSTABLE_LINE = re.compile(r".*\(\d[\d,]* bytes\)$|(creator|created_utc|(?!format)\w+_version) .*")
-ENDINGS = "closed.form|converged|schedule.end|step.limit|unbounded"
+ENDINGS = r"closed\W?.form|converged|schedule\W?.end|step\W?.limit|unbounded"
 SECONDS = re.compile(rf"\d+\.\d\d( ± \d+\.\d\d)?(?=[ |&]+({ENDINGS}))")
 SAID = ("error:", "Error:", "warning:")
 

@@ -43,6 +43,8 @@ SHED = {"crt": 0.0, "balanced-softmax-head": 1.0}
 
 LEAST_L2 = 1e-14
 """Of a ridge, in units of the rows' mean square: with less no fit reached its tolerance."""
+SCALE_L2 = 0.2
+"""Of a centre that is known up to scale, where nobody gives it."""
 
 
 class NoDirectionError(DataError):
@@ -73,7 +75,7 @@ class HeadFrame:
 
     def problem(self, settings: RectifySettings, progress: Progress = silent) -> HeadProblem:
         """F at the strength of the settings, in units of the rows' mean square but for `sgd`."""
-        l2 = settings.l2
+        l2 = settings.ridge
         if settings.optimizer != "sgd":
             l2 *= self.coordinates.mean_square
         held = None
@@ -147,19 +149,19 @@ def build_frame(
         DataError: the inputs have no features, or not the head that the centre is.
         NoDirectionError: that centre tells no class from another.
     """
-    if settings.optimizer != "sgd" and 0 < settings.l2 < LEAST_L2:
+    if settings.optimizer != "sgd" and 0 < settings.ridge < LEAST_L2:
         raise ConfigError(
             f"l2: 0 or at least {LEAST_L2:g} expected for {settings.method}, got {settings.l2:g}, "
             "which rounding hides; raise it"
         )
-    weights, reduction = inputs.loss_weights(settings, sampling)
+    weights, reduction = inputs.loss_weights(settings, sampling, rows)
     labels = inputs.labels.repeat(inputs.num_views)
     labels = labels if rows is None else labels[rows]
     counts = torch.bincount(labels, minlength=inputs.num_classes)
     counts = torch.where(weights > 0, counts, 0)
     coordinates, resources = fit_coordinates(inputs, settings, rows=rows, resources=resources)
     of_rows = log_prior(counts)
-    tau = SHED.get(settings.method, settings.tau)
+    tau = SHED.get(settings.method, settings.known_tau)
     prior = fitted_log_prior(counts, weights, tau=tau)
 
     @cache
@@ -184,7 +186,8 @@ def build_frame(
                 f"center: classes that differ expected in {settings.center}, got the same row for "
                 "all of them; choose zero"
             )
-        line = settings.scale_l2 * spread / math.log(max(len(counts), 2))
+        scale_l2 = SCALE_L2 if settings.scale_l2 is None else settings.scale_l2
+        line = scale_l2 * spread / math.log(max(len(counts), 2))
     return HeadFrame(
         coordinates=coordinates,
         counts=counts,

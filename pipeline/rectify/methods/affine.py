@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -26,8 +27,10 @@ from marr_pipeline.rectify.settings import (
     CALIBRATION,
     CLASS_BALANCED,
     CLASS_BALANCED_SAMPLING,
+    ON_HELD_OUT_ROWS,
     RectifySettings,
 )
+from marr_pipeline.rectify.strengths import with_strengths
 from marr_pipeline.rectify.thinned import minimize_lbfgs
 
 Warnings = Callable[[FitInputs, RectifySettings], tuple[str, ...]]
@@ -101,7 +104,7 @@ def fit_affine(
         settings=settings,
         context=context,
     )
-    theta = solution.theta if settings.l2 > 0 else _centre_shift(family, solution.theta)
+    theta = solution.theta if settings.ridge > 0 else _centre_shift(family, solution.theta)
     scale, shift = family.affine(theta)
     own = _own_numbers(family, theta, inputs) if settings.method == "marr" else {}
     rows = torch.bincount(inputs.labels, minlength=inputs.num_classes)
@@ -138,9 +141,9 @@ def _log_prior(
     With s the classes' shares of the weighted rows and m the mean prediction over them, free
     shifts make m = s, and that is the prior. A ridge holds them back: m is then between s and the
     prior, and much nearer to it (where the posterior is known, m leaves a KL of 0.01 to 0.15, s up
-    to 2). A pull to logit adjustment is taken at its word, the uniform prior: m is no better where
-    the posterior is known, and worse on rows that the network has learned by heart, whose labels m
-    follows whatever the prior.
+    to 2). A pull to logit adjustment is taken at its word, the uniform prior, on rows that phase
+    one has seen: m is no better where the posterior is known, and worse where the network has
+    learned them by heart, whose labels m follows whatever the prior.
 
     One scale for all classes is no shift. It keeps the prior of the logits if its rows have that
     too; fitted on others it is another number (balanced rows for logits of a tail of 100: 0.45 in
@@ -157,7 +160,8 @@ def _log_prior(
         return inputs.log_prior if is_kept else None
     if settings.l2 == 0:
         return of_rows
-    if settings.center in ("logit-adjustment", "tempered"):
+    is_seen = (settings.rows or inputs.rows) == "seen"
+    if is_seen and settings.center in ("logit-adjustment", "tempered"):
         return torch.zeros_like(of_rows).log_softmax(0)
     surplus = problem.loss.evaluate(*family.affine(solution.theta), precise=True).gradient[1]
     problem.count_pass()
@@ -186,9 +190,16 @@ def _own_numbers(family: AffineFamily, theta: Tensor, inputs: FitInputs) -> dict
     return {"omega": omega.clone(), "beta": beta.clone(), "weight_norm": norm.clone()}
 
 
-def _method(family: Family, **presets: Mapping[str, Any]) -> Method:
+def _method(
+    family: Family,
+    settings: Mapping[str, Any] = MappingProxyType({}),
+    **presets: Mapping[str, Any],
+) -> Method:
     return Method(
-        fit=partial(fit_affine, family), family=family, presets={"default": {}, **presets}
+        fit=partial(fit_affine, family),
+        family=family,
+        settings=settings,
+        presets={"default": {}, **presets},
     )
 
 
@@ -200,11 +211,52 @@ def _softmax(head: HeadFacts, settings: RectifySettings) -> Rectifier:
 
 def _logit_adjustment(head: HeadFacts, settings: RectifySettings) -> Rectifier:
     """logits - tau log prior (Menon et al. 2021)."""
-    prior, tau = head.log_prior, settings.tau
+    prior, tau = head.log_prior, settings.known_tau
     return Rectifier(
         scale=torch.ones_like(prior),
         shift=-tau * prior,
         log_prior=torch.log_softmax((1 - tau) * prior, 0),
+    )
+
+
+def _fit_adjustment(inputs: FitInputs, settings: RectifySettings, context: FitContext) -> FitResult:
+    """Logit adjustment as it is, or with tau and a temperature of greatest balanced likelihood.
+
+    They are fitted on samples held out where there are some. On rows that phase one has seen the
+    two are pulled as `marr` is; see `strengths`.
+    """
+    if settings.tau is not None:
+        return FitResult.closed_form(_logit_adjustment(inputs, settings))
+    rows = inputs if context.held_out is None else context.held_out
+    prior = inputs.log_prior
+    family = AffineFamily(
+        num_classes=inputs.num_classes,
+        scale="shared",
+        shift_unit=prior.mean() - prior,
+        shares_shift=True,
+    )
+    default = RectifySettings(tolerance=settings.tolerance, rows=settings.rows)
+    default = with_strengths(rows, default, context.resources)
+    problem = build_problem(
+        rows, default, family, resources=context.resources, progress=context.progress
+    )
+    solution = minimize_newton(problem, starting_point(problem, default), settings.tolerance)
+    scale, shift = family.affine(solution.theta)
+    found = float(scale[0])
+    warnings = []
+    if rows.rows == "seen":
+        warnings.append(
+            "tau and temperature are fitted on rows that phase one has seen, and pulled to what "
+            "such rows leave open; a tune split would tell more"
+        )
+    if found <= 0:
+        warnings.append(f"the scale is {found:.3g}, which turns the ranking of classes around")
+    return FitResult.closed_form(
+        Rectifier(
+            scale=scale.clone(), shift=shift, log_prior=torch.zeros_like(prior).log_softmax(0)
+        ),
+        warnings=warnings,
+        chosen={"tau": float(solution.theta[-1]) / found, "temperature": 1 / found},
     )
 
 
@@ -216,7 +268,7 @@ def _tau_norm(head: HeadFacts, settings: RectifySettings) -> Rectifier:
     """
     is_kept = (head.weight_norm <= 0) | head.left_out
     norm = torch.where(is_kept, 1.0, head.weight_norm).double()
-    scale = norm**-settings.tau
+    scale = norm**-settings.known_tau
     shift = torch.zeros_like(scale)
     if not settings.keep_bias and head.bias is not None:
         shift = torch.where(head.left_out, 0.0, -scale * head.bias.double())
@@ -242,12 +294,12 @@ def _closed(
     return Method(fit=fit, is_fitted=False, closed_form=rule, own_settings=own_settings)
 
 
-TEMPERATURE = _method(_temperature, default=CALIBRATION, tempered={})
+TEMPERATURE = _method(_temperature, default=CALIBRATION, tempered=ON_HELD_OUT_ROWS)
 BIAS = _method(_bias, default=CALIBRATION)
 BCTS = _method(_bcts, default=CALIBRATION)
-VECTOR_SCALING = _method(_vector_scaling, default=CALIBRATION, tempered={})
-LWS = _method(_lws, paper=CLASS_BALANCED, official=CLASS_BALANCED_SAMPLING)
-MARR = _method(_marr, paper={}, official={})
+VECTOR_SCALING = _method(_vector_scaling, default=CALIBRATION, tempered=ON_HELD_OUT_ROWS)
+LWS = _method(_lws, CLASS_BALANCED, official=CLASS_BALANCED_SAMPLING)
+MARR = _method(_marr, default=ON_HELD_OUT_ROWS, paper={}, official={})
 SOFTMAX = _closed(_softmax)
-LOGIT_ADJUSTMENT = _closed(_logit_adjustment, own_settings=("tau",))
+LOGIT_ADJUSTMENT = replace(_closed(_logit_adjustment, own_settings=("tau",)), fit=_fit_adjustment)
 TAU_NORM = _closed(_tau_norm, own_settings=("tau", "keep_bias"), warnings=_tau_norm_warnings)

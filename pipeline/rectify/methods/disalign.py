@@ -37,6 +37,7 @@ from marr_pipeline.rectify.rectifier import ConfidenceRectifier
 from marr_pipeline.rectify.rows.resources import UNLIMITED, Resources
 from marr_pipeline.rectify.schedule import minimize_or_follow
 from marr_pipeline.rectify.settings import RectifySettings, Sampling
+from marr_pipeline.rectify.strengths import with_strengths
 from marr_pipeline.rectify.thinned import minimize_lbfgs
 
 CVPODS_DIRECTION = 0.1
@@ -68,7 +69,7 @@ def fit_disalign(inputs: FitInputs, settings: RectifySettings, context: FitConte
     scale, shift, direction, bias = problem.loss.split(solution.theta)
     rectifier = ConfidenceRectifier(
         scale=scale.clone(),
-        shift=shift - shift.mean() if settings.l2 == 0 else shift.clone(),
+        shift=shift - shift.mean() if settings.ridge == 0 else shift.clone(),
         confidence_weight=direction.clone(),
         confidence_bias=bias.clone(),
     )
@@ -112,6 +113,7 @@ def build_confidence_problem(
     """
     features = inputs.feature_rows(settings.method)
     logits, labels = inputs.source()
+    settings = with_strengths(inputs, settings, resources)
     weights, reduction = inputs.loss_weights(settings, sampling)
     loss = ConfidenceCrossEntropy(
         logits, features, labels, weights, reduction=reduction, resources=resources
@@ -138,7 +140,7 @@ DISALIGN = Method(
     fit=fit_disalign,
     needs=("logits", "features"),
     own_settings=("form",),
-    settings={"center": "identity", "l2": 5e-4, "reduction": "weighted"},
+    settings={"gamma": 1.2, "center": "identity", "l2": 5e-4, "reduction": "weighted"},
     presets={
         "default": {},
         "paper": {"center": "zero", "reduction": "plain"},

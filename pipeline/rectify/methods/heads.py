@@ -90,7 +90,7 @@ def fit_head(inputs: FitInputs, settings: RectifySettings, context: FitContext) 
         context=context,
     )
     theta = solution.theta
-    head = problem.head(theta if settings.l2 > 0 else problem.centred(theta))
+    head = problem.head(theta if settings.ridge > 0 else problem.centred(theta))
     rectifier = frames[0].rectifier(head, settings)
     return FitResult.of(solution, rectifier, warnings=left_out(frames[0].counts))
 

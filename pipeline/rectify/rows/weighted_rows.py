@@ -88,24 +88,27 @@ class WeightedRows(ABC):
         """The same loss over some rows (B,) int64, with other class weights (K,)."""
 
     def _has_own_on_top(self, rectified: Callable[[slice], Iterator[tuple[slice, Tensor]]]) -> bool:
-        """Whether every row that counts has its own label strictly on top.
+        """Whether every row that counts has its own label strictly on top; see below."""
+        return self._weight_not_on_top(rectified) == 0
+
+    def _weight_not_on_top(
+        self, rectified: Callable[[slice], Iterator[tuple[slice, Tensor]]]
+    ) -> float:
+        """sum_i U_{y_i} over rows whose own label is not strictly on top.
 
         `rectified` gives the blocks of a chunk with their logits (B, K), which are overwritten.
         """
 
-        def count_wrong(chunk: slice) -> Tensor:
+        def weigh_wrong(chunk: slice) -> Tensor:
             wrong = self._zeros(1)
             for block, logits in rectified(chunk):
                 labels = self._labels[block]
                 own = logits.gather(1, labels)
                 others = logits.scatter_(1, labels, -math.inf).amax(1, keepdim=True)
-                wrong += ((own <= others) & (self._weights[labels] > 0)).sum()
+                wrong += self._weights[labels][own <= others].sum()
             return wrong
 
-        wrong = self._zeros(1)
-        for part in self._over_chunks(count_wrong):
-            wrong += part
-        return not bool(self._ranks.gather(wrong).any())
+        return float(self._sum(weigh_wrong, 1))
 
     def _evaluate(
         self,

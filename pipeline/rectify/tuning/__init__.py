@@ -23,13 +23,14 @@ from torch import Tensor
 from marr_pipeline.errors import ConfigError, DataError
 from marr_pipeline.progress import Progress, silent
 from marr_pipeline.rectify.affine import AffineFamily, AffineProblem, build_ridge, starting_point
-from marr_pipeline.rectify.inputs import FitInputs, class_weights
+from marr_pipeline.rectify.inputs import FitInputs
 from marr_pipeline.rectify.methods import METHODS
 from marr_pipeline.rectify.objective import WeightedCrossEntropy
 from marr_pipeline.rectify.rows.folds import stratified_folds
 from marr_pipeline.rectify.rows.resources import UNLIMITED, Resources
 from marr_pipeline.rectify.rows.source import PickedRows, StoredLogits
 from marr_pipeline.rectify.settings import RectifySettings
+from marr_pipeline.rectify.strengths import with_strengths
 from marr_pipeline.rectify.thinned import minimize_lbfgs
 from marr_pipeline.rectify.tuning.choice import (
     TUNED,
@@ -84,12 +85,10 @@ class _Round:
 
     Attributes:
         rows: (R,) int64 of the fitted inputs; None for all.
-        class_counts: (K,) of the fitted rows, for the loss weights.
         held_out: (N,) int64 samples of the scored inputs.
     """
 
     rows: Tensor | None
-    class_counts: Tensor
     held_out: Tensor
 
 
@@ -129,6 +128,8 @@ def tune(
     method = METHODS[settings.method]
     family = None if method.family is None else method.family(inputs.weight_norm)
     if family is not None:
+        on_line = replace(settings, center="tempered")  # one of the centres tried
+        settings = replace(with_strengths(inputs, on_line, resources), center=settings.center)
         has_shift = family.shift_unit is not None
         grid = tuning_grid(settings, fixed=options.fixed, has_shift=has_shift)
     elif method.path is not None:
@@ -143,7 +144,7 @@ def tune(
     pooled = BalancedScores(num_rules=len(grid), num_classes=inputs.num_classes, reference=start)
     if source == "tune":
         every = torch.arange(len(scored.labels))
-        rounds = [_Round(rows=None, class_counts=inputs.class_counts, held_out=every)]
+        rounds = [_Round(rows=None, held_out=every)]
     else:
         num_folds = options.num_folds or (3 if family is None else 5)
         rounds = _leave_each_out(inputs, num_folds=num_folds, seed=settings.seed)
@@ -159,12 +160,11 @@ def tune(
             rules = (affine_rule(scored, *fit) for fit in fits)
         else:
             assert method.path is not None
-            kept = replace(inputs, class_counts=part.class_counts)
             path = method.path
             rules = (
                 head_rule(scored, head)
                 for _, points in groupby(grid, key=attrgetter("center"))
-                for head in path(kept, tuple(points), part.rows, resources)
+                for head in path(inputs, tuple(points), part.rows, resources)
             )
         for rule in rules:
             scores.append(
@@ -190,23 +190,13 @@ def _leave_each_out(inputs: FitInputs, *, num_folds: int, seed: int) -> list[_Ro
             "cross-validation: a class with two samples or more expected, got one sample a class; "
             "give the cache a tune split, or choose settings by hand"
         )
-    sizes = torch.bincount(inputs.labels, minlength=inputs.num_classes)
-    counts = inputs.class_counts
-    rounds = []
-    for fold in range(int(folds.max()) + 1):
-        kept = torch.bincount(inputs.labels[folds != fold], minlength=inputs.num_classes)
-        # The loss weights follow the counts of what is fitted. With the whole counts a class of
-        # two images would lose half of its share of the loss where a large one loses a fifth, and
-        # the folds would ask for a larger gamma than the whole split does.
-        remaining = torch.maximum(counts * kept // sizes.clamp(min=1), counts.clamp(max=1))
-        rounds.append(
-            _Round(
-                rows=(folds.repeat(inputs.num_views) != fold).nonzero()[:, 0],
-                class_counts=torch.where(sizes > 0, remaining, counts),
-                held_out=(folds == fold).nonzero()[:, 0],
-            )
+    return [
+        _Round(
+            rows=(folds.repeat(inputs.num_views) != fold).nonzero()[:, 0],
+            held_out=(folds == fold).nonzero()[:, 0],
         )
-    return rounds
+        for fold in range(int(folds.max()) + 1)
+    ]
 
 
 def _grid_fits(
@@ -230,7 +220,7 @@ def _grid_fits(
     for point in grid:
         if point.gamma != gamma:
             gamma = point.gamma
-            weights = class_weights(part.class_counts, gamma)
+            weights, _ = inputs.loss_weights(point, "instance", part.rows)
             loss = WeightedCrossEntropy(
                 source, labels, weights, reduction=point.reduction, resources=resources
             )

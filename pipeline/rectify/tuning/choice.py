@@ -63,9 +63,10 @@ def strength_grid(
     Centre by centre, the strongest first. Any centre but the default keeps its place, as do those
     of a plain probe, of tau 0, and of methods that have other authors.
     """
-    is_open = settings.method == "head" and settings.tau > 0 and "center" not in fixed
+    is_open = settings.method == "head" and settings.known_tau > 0 and "center" not in fixed
     centers = HEAD_CENTERS if is_open and settings.center == "zero" else (settings.center,)
-    tried = {settings.l2} if "l2" in fixed else {settings.l2, *HEAD_L2S}
+    own = settings.ridge
+    tried = {own} if "l2" in fixed else {own, *HEAD_L2S}
     return tuple(
         replace(settings, center=center, l2=l2)
         for center in centers

@@ -36,7 +36,7 @@ def test_gamma_draws_what_sweep_writes(run, digits_cache, digits_rectifier, tmp_
         assert point["series"] == "marr (default)"
         for key in ("gamma", "overall", "overall_low", "overall_high", "many", "nll"):
             assert point[key] == row[key]
-    assert [row["gamma"] for row in shown if row["chosen"] == "1"] == ["1.2"]
+    assert [row["gamma"] for row in shown if row["chosen"] == "1"] == ["1.0"]
 
 
 def test_gamma_refuses_what_it_cannot_draw(run, digits_cache, digits_rectifier, tmp_path):

@@ -30,7 +30,7 @@ def test_document_is_the_contract(run, digits_cache, tmp_path):
     assert set(document) == {
         *("schema_version", "command", "method", "optimizer", "preset", "gamma", "l2", "center"),
         *("reduction", "status", "loss", "grad_norm", "gap_bound", "passes", "seconds", "omega"),
-        *("scale_l2", "tuning", "warnings", "checks", "metrics", "rectifier"),
+        *("scale_l2", "memorised", "rows", "tuning", "warnings", "checks", "metrics", "rectifier"),
         *("target_prior", "prior"),
     }
     assert document["schema_version"] == 1

@@ -9,7 +9,7 @@ from marr_pipeline.rectify.rectifier_file import load_rectifier
 from marr_pipeline.rectify.settings import RectifySettings
 from marr_pipeline.rectify.tuning import TuningOptions, tune
 from marr_pipeline.rectify.tuning.choice import GAMMAS, L2S
-from marr_pipeline.workflows.cached import fit_inputs, split_inputs
+from marr_pipeline.workflows.cached import fit_inputs, split_inputs, with_fit_split
 from marr_pipeline.workflows.import_logits import import_logits
 from marr_pipeline.workflows.rectify import rectify_cache, resolve_settings
 
@@ -126,6 +126,7 @@ def test_augmented_views_are_fitted_and_the_clean_one_is_scored(
     cache = digits_cache if has_clean else make_cache(train=drawn(0, views=2))
     document = run("rectify", cache, *GAMMA_ALONE, "--json").document
     settings = resolve_settings(cache, "default", {"l2": 0.01, "center": "zero"})
+    settings = with_fit_split(open_cache(cache), settings)
     fitted, _ = fit_inputs(open_cache(cache), settings)
     views = "clean" if has_clean else "all"
     scored, _ = split_inputs(open_cache(cache), split="train", views=views)
@@ -178,7 +179,7 @@ def test_a_calibration_is_fitted_on_the_tune_split_and_the_row_says_so(
     compared = run("compare", cache, "--methods", f"{method},{method}:tempered", "--json")
     rows = compared.document["methods"]
     assert rows[method]["fit_split"] == split
-    assert rows[f"{method}:tempered"]["fit_split"] == "train"
+    assert rows[f"{method}:tempered"]["fit_split"] == split
     assert rows["softmax"]["fit_split"] is None
 
 

@@ -131,7 +131,7 @@ def naive_fit(inputs, chosen):
     center = np.concatenate([weight, bias[:, None]], 1)
     mu = np.stack([x[labels == k].mean(0) for k in range(K) if present[k]])
     spread = (mu @ center[:, :-1].T + center[:, -1])[:, present].var(1).mean()
-    scale_l2 = chosen.scale_l2 * spread / np.log(K)
+    scale_l2 = (chosen.scale_l2 or 0.2) * spread / np.log(K)
     padded = np.concatenate([x, np.ones((len(x), 1))], 1)
     one_hot = np.eye(K)[labels]
     of_row = weights[labels] / len(x)

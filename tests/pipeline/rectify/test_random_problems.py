@@ -56,7 +56,7 @@ def test_same_optimum_as_an_independent_solver(number, optimizer):
     center, reduction = CENTERS[number % 3], REDUCTIONS[number % 2]
     l2 = (1e-3, 1e-2, 0.3)[number % 3]
     settings = RectifySettings(
-        optimizer=optimizer, l2=l2, center=center, reduction=reduction, tolerance=1e-9
+        optimizer=optimizer, gamma=1.2, l2=l2, center=center, reduction=reduction, tolerance=1e-9
     )
     fit = fit_rectifier(inputs, settings)
     assert fit.status is FitStatus.CONVERGED, kind

@@ -20,7 +20,13 @@ from marr_pipeline.rectify.settings import RectifySettings
 
 STRENGTHS = st.floats(1e-4, 1e4)
 TEMPERED = RectifySettings(
-    center="tempered", l2=0.3, scale_l2=0.05, reduction="weighted", tolerance=1e-12
+    center="tempered",
+    gamma=1.2,
+    l2=0.3,
+    scale_l2=0.05,
+    memorised=0.0,
+    reduction="weighted",
+    tolerance=1e-12,
 )
 
 
