@@ -120,7 +120,7 @@ def main(
 ) -> None:
     """Write, verify, fit and read."""
     resources = Resources(memory=int(memory[:-1]) * UNITS[memory[-1]])
-    settings = preset_settings("default", l2=l2, center=center)
+    settings = preset_settings("default", l2=l2, center=center, fit_split="train")
     found: list[FitResult] = []
 
     def fit() -> None:

@@ -17,6 +17,7 @@ import json
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -235,7 +236,8 @@ def table(results: list[dict[str, Any]]) -> str:
                 base = [found["softmax"], found["logit-adjustment"]]
                 lead = found[method]["balanced"] - max(each["balanced"] for each in base)
                 leads.append(lead)
-                in_errors.append(lead / max(found[method]["standard_error"], 1e-9))
+                errors = [each["standard_error"] for each in (found[method], *base)]
+                in_errors.append(lead / max(errors))
                 ratios.append(found[method]["nll"] / base[1]["nll"])
                 above += found[method]["nll"] > max(each["nll"] for each in base)
             least = int(np.argmin(in_errors))
@@ -250,15 +252,16 @@ def table(results: list[dict[str, Any]]) -> str:
 @click.command(help=as_written(__doc__))
 @click.argument("caches", nargs=-1, type=click.Path(exists=True, path_type=Path))
 @click.option("--first-seed", type=int, default=100, show_default=True)
+@click.option("--limit", type=int, help="Only so many problems of tables and of each cache.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="The record, JSON.")
-def main(caches: tuple[Path, ...], first_seed: int, output: Path | None) -> None:
+def main(caches: tuple[Path, ...], first_seed: int, limit: int | None, output: Path | None) -> None:
     """Make, fit, score, print."""
     warnings.simplefilter("ignore")
     problems: list[Iterator[Problem]] = [of_tables(first_seed), *map(of_cache, caches)]
     line = ProgressLine("fitting", unit=" problems")
     results: list[dict[str, Any]] = []
     for source in problems:
-        for one in source:
+        for one in islice(source, limit):
             results.append(measure(one))
             line(len(results), max(len(results), 110 + 2 * len(caches)), one.name)
     click.echo(table(results))

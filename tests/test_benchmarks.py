@@ -97,6 +97,16 @@ def test_sets_of_each_score_are_dealt_and_measured(digits_cache, tmp_path):
         assert found["softmax, W 1"]["mean_size"] >= found["softmax, W 0"]["mean_size"]
 
 
+def test_the_default_pull_is_scored_on_rows_of_each_kind(digits_cache, tmp_path):
+    record = tmp_path / "record.json"
+    done = run_script("strengths", digits_cache, "--limit", 2, "-o", record)
+    assert done.returncode == 0, done.stderr
+    problems = json.loads(record.read_text())["problems"]
+    assert [problem["rows"] for problem in problems] == ["seen", "held-out"] * 2
+    assert "| held-out rows | 2 | marr |" in done.stdout
+    assert all(0 <= problem["marr"]["balanced"] <= 100 for problem in problems)
+
+
 def test_a_cache_is_cut_to_its_logits(digits_cache, tmp_path):
     done = run_script("embedded_cache", digits_cache, "-o", tmp_path / "cut.h5")
     assert done.returncode == 0, done.stderr
@@ -109,6 +119,9 @@ def test_a_cache_is_cut_to_its_logits(digits_cache, tmp_path):
 
 def test_every_script_with_a_command_is_tried_and_listed():
     scripts = {path.stem for path in FOLDER.glob("*.py") if "__main__" in path.read_text()}
-    assert scripts == {*SCRIPTS, "methods", "head_choices", "set_coverage", "embedded_cache"}
+    assert scripts == {
+        *SCRIPTS,
+        *("methods", "head_choices", "set_coverage", "strengths", "embedded_cache"),
+    }
     readme = (FOLDER / "README.md").read_text()
     assert all(f"python benchmarks/{name}.py" in readme for name in scripts)
