@@ -8,11 +8,13 @@ from marr_pipeline import names
 from marr_pipeline.cli.command import command, note, print_json, tell, warn
 from marr_pipeline.cli.options import (
     any_head_option,
+    check_output,
     class_distribution_option,
     groups_option,
     input_type,
     json_option,
     mute_option,
+    output_type,
     target_prior_option,
 )
 from marr_pipeline.cli.set_options import chosen_sets, set_options
@@ -29,6 +31,15 @@ from marr_pipeline.progress import ProgressLine
 @any_head_option
 @set_options
 @mute_option
+@click.option(
+    "--per-class", is_flag=True, help="Also the accuracy of each class, by training count."
+)
+@click.option(
+    "-o",
+    "--output",
+    type=output_type,
+    help="Write the metrics, or with --per-class the classes: .csv.",
+)
 @json_option
 def cli_command(
     cache: Path,
@@ -42,6 +53,8 @@ def cli_command(
     score: str | None,
     interpolate: float | None,
     mute: list[str],
+    per_class: bool,
+    output: Path | None,
     as_json: bool,
 ) -> None:
     """Score RECTIFIERS on a split of CACHE, beside softmax and logit adjustment.
@@ -51,6 +64,8 @@ def cli_command(
     """
     from marr_pipeline.workflows.evaluate import evaluate
 
+    if output is not None:
+        check_output(output, suffixes=(".csv",))
     evaluation = evaluate(
         cache,
         rectifiers,
@@ -64,9 +79,12 @@ def cli_command(
         progress=ProgressLine("choosing a probe's ridge", unit=" fits"),
     )
     warn(evaluation.warnings)
+    if output is not None:
+        evaluation.save(output, per_class=per_class)
+        note(f"wrote {output}")
     if as_json:
         print_json(evaluation.document())
     else:
         note(evaluation.scope())
-        click.echo(evaluation.table())
+        click.echo(evaluation.table(per_class=per_class))
     tell(evaluation.checks)

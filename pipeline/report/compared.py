@@ -75,12 +75,14 @@ class Notes:
         spread: what intervals or standard deviations are of.
         gains: what differences are, and their marks.
         correlations: what is correlated.
+        marks: what is better or worse than what.
     """
 
     rows: str = ""
     spread: str = ""
     gains: str = ""
     correlations: str = ""
+    marks: str = ""
 
     def needed(self, table: Table) -> list[str]:
         """Those that explain something in the table."""
@@ -91,6 +93,9 @@ class Notes:
             self.spread: "[" in cells or "±" in cells,
             self.gains: "difference" in notations,
             self.correlations: "correlation" in notations,
+            self.marks: any(
+                table.mark(name, each) for name in table.rows for each in table.columns
+            ),
         }
         return [note for note, needed in is_needed.items() if note and needed]
 
@@ -100,6 +105,7 @@ def comparison_text(
     *,
     table_format: str,
     notes: Notes = Notes(),
+    reference: str = "",
     layout: Layout = EVERYTHING,
 ) -> str:
     """The tables of `compare`.
@@ -108,6 +114,7 @@ def comparison_text(
         rows: of each method, by key.
         table_format: of `FORMATS`.
         notes: for the captions of those that are for readers.
+        reference: the row that others are better or worse than; LaTeX has no marks.
         layout: what they show.
     """
     parts: Sequence[Sequence[Column]] = (COMPARED_METRICS, (*GAINS, *FACTS))
@@ -126,7 +133,12 @@ def comparison_text(
         }
     texts, told = [], set[str]()
     for columns in parts:
-        table = Table(columns=columns, rows=rows, label=layout.label)
+        table = Table(
+            columns=columns,
+            rows=rows,
+            label=layout.label,
+            reference="" if table_format == "latex" else reference,
+        )
         new = [note for note in notes.needed(table) if note not in told]
         told.update(new)
         texts.append(FORMATS[table_format](replace(table, caption=layout.caption or " ".join(new))))

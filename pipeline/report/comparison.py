@@ -7,7 +7,7 @@ documents only pick from it.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -25,6 +25,8 @@ from marr_pipeline.report.tables import Cell, Estimate, Interval
 WITHOUT_INTERVAL = ("worst_class",)
 """No bootstrap holds its level for a minimum: measured, 46 % on thirty equally hard classes."""
 
+MARKED_AGAINST = REFERENCES[0]
+"""Numbers are marked better or worse than its."""
 FACTS = ("margin_correlation", "logit_correlation", "parameters", "seconds")
 """Spearman's rho of class count with mean margin and logit; numbers fitted; time from open logits.
 """
@@ -175,10 +177,13 @@ def compare_methods(
             rows = resampled[key] - resampled[reference] if resampled else None
             intervals = {} if rows is None else _intervals(gain, rows)
             for name in SUMMARIES:
-                tested = {"p": p, "p_holm": float(p_holm)} if name == "overall" else {}
-                estimates[key][difference_key(name, reference)] = Estimate(
-                    value=gain[name], interval=intervals.get(name), **tested
-                )
+                found = Estimate(value=gain[name], interval=intervals.get(name))
+                if name == "overall":
+                    found = replace(found, p=p, p_holm=float(p_holm))
+                estimates[key][difference_key(name, reference)] = found
+                if reference == MARKED_AGAINST and bootstrap is not None:
+                    own = estimates[key][name]
+                    estimates[key][name] = replace(own, is_apart=found.is_beyond_chance)
     return {
         key: Standing(
             method=one.method,

@@ -21,6 +21,8 @@ Interval = tuple[float, float]
 NOTHING = "-"
 SIGNIFICANT = 0.05
 """A difference whose corrected p lies below is marked."""
+BETTER, WORSE, NOT_APART = "+", "-", "~"
+"""After a number, as it stands to the reference's; the last where chance may have moved it."""
 
 GAP = 2
 """Spaces between two columns of the terminal."""
@@ -36,6 +38,8 @@ class Estimate:
         std: standard deviation over several caches.
         p: of its being 0.
         p_holm: the same, corrected for the number of tests.
+        is_apart: whether it differs from the reference's by more than chance; None if that is not
+            known.
     """
 
     value: float
@@ -43,6 +47,7 @@ class Estimate:
     std: float | None = None
     p: float | None = None
     p_holm: float | None = None
+    is_apart: bool | None = None
 
     @property
     def exists(self) -> bool:
@@ -53,6 +58,14 @@ class Estimate:
     def is_significant(self) -> bool:
         """Whether it is marked."""
         return self.p_holm is not None and self.p_holm < SIGNIFICANT
+
+    @property
+    def is_beyond_chance(self) -> bool:
+        """Whether a difference is: by its test, or where there is none by its interval."""
+        if self.p_holm is not None or self.interval is None:
+            return self.is_significant
+        low, high = self.interval
+        return low > 0 or high < 0
 
 
 Cell = Estimate | str
@@ -87,12 +100,14 @@ class Table:
             missing is a dash.
         caption: what the numbers are.
         label: by which a paper refers to it; of LaTeX alone.
+        reference: the row to which others are better or worse, and marked so; empty for none.
     """
 
     columns: Sequence[Column]
     rows: Mapping[str, Mapping[str, Cell]]
     caption: str = ""
     label: str = ""
+    reference: str = ""
 
     def html(self) -> str:
         """For a notebook."""
@@ -103,8 +118,25 @@ class Table:
         )
 
     def texts(self, name: str) -> list[str]:
-        """The cells of a row as they are written."""
-        return [cell_text(self.rows[name].get(column.key), column) for column in self.columns]
+        """The cells of a row as they are written, with their marks."""
+        return [
+            cell_text(self.rows[name].get(column.key), column) + self.mark(name, column)
+            for column in self.columns
+        ]
+
+    def mark(self, name: str, column: Column) -> str:
+        """Whether a number reads better or worse than the reference's, or may be so by chance."""
+        cell, usual = (self.rows.get(row, {}).get(column.key) for row in (name, self.reference))
+        if column.best is None or column.notation == "difference":
+            return ""
+        if not isinstance(cell, Estimate) or not isinstance(usual, Estimate):
+            return ""
+        texts = {number_text(each.value, column.notation) for each in (cell, usual)}
+        if len(texts) == 1 or not (cell.exists and usual.exists):
+            return ""
+        if cell.is_apart is False:
+            return NOT_APART
+        return BETTER if (cell.value > usual.value) == (column.best == "largest") else WORSE
 
     def best_rows(self, column: Column) -> frozenset[str]:
         """Rows whose value in a column reads like the best one; none where no value is best.
@@ -191,12 +223,17 @@ def terminal_table(table: Table, *, min_width: int = 0) -> str:
 
 def _aligned(heading: str, texts: tuple[str, ...], min_width: int) -> list[str]:
     """Heading and cells of a column; marks hang over, so that numbers stand under numbers."""
-    if any(text.endswith("*") for text in texts):
-        texts = tuple(text if text.endswith("*") else f"{text} " for text in texts)
-        heading += " "
+    hang = max(map(_mark_width, texts))
+    texts = tuple(text + " " * (hang - _mark_width(text)) for text in texts)
+    heading += " " * hang
     cells = [heading, *texts]
     width = max(min_width, GAP + max(map(len, cells)))
     return [cell.rjust(width) for cell in cells]
+
+
+def _mark_width(text: str) -> int:
+    """Of the marks at the end of a cell, which are no cell of their own."""
+    return 0 if text == NOTHING else len(text) - len(text.rstrip(f"*{BETTER}{WORSE}{NOT_APART}"))
 
 
 def markdown_table(table: Table) -> str:
@@ -225,7 +262,7 @@ def csv_table(table: Table) -> str:
     """
     head, columns = ["name"], [list[float | str](table.rows)]
     for column in table.columns:
-        parts = [_csv_parts(cells.get(column.key)) for cells in table.rows.values()]
+        parts = [_csv_parts(cells.get(column.key), column) for cells in table.rows.values()]
         for suffix in dict.fromkeys(suffix for one in parts for suffix in one):
             head.append(column.key + suffix)
             columns.append([one.get(suffix, "") for one in parts])
@@ -234,12 +271,14 @@ def csv_table(table: Table) -> str:
     return written.getvalue().removesuffix("\n")
 
 
-def _csv_parts(cell: Cell | None) -> dict[str, float | str]:
+def _csv_parts(cell: Cell | None, column: Column) -> dict[str, float | str]:
     """What a cell holds, by the end of its column's name."""
     if not isinstance(cell, Estimate):
         return {"": cell or ""}
     low, high = cell.interval or (None, None)
-    found = {"": cell.value, "_low": low, "_high": high, "_std": cell.std, "_p_holm": cell.p_holm}
+    is_whole = column.notation == "count" and cell.exists and float(cell.value).is_integer()
+    value = int(cell.value) if is_whole else cell.value
+    found = {"": value, "_low": low, "_high": high, "_std": cell.std, "_p_holm": cell.p_holm}
     return {
         suffix: "" if math.isnan(value) else value
         for suffix, value in found.items()
@@ -275,15 +314,22 @@ FACTS = (
 )
 
 
-def table_of_metrics(rows: Mapping[str, Metrics], caption: str = "") -> Table:
-    """One row a classifier; per cent but for NLL, a dash where there is nothing to average."""
+def table_of_metrics(
+    rows: Mapping[str, Metrics], caption: str = "", *, reference: str = ""
+) -> Table:
+    """One row a classifier; per cent but for NLL, a dash where there is nothing to average.
+
+    Other rows are marked better or worse than the reference.
+    """
     cells = {
         name: {key: Estimate(value=value) for key, value in metrics.summaries().items()}
         for name, metrics in rows.items()
     }
-    return Table(columns=METRIC_COLUMNS, rows=cells, caption=caption)
+    return Table(columns=METRIC_COLUMNS, rows=cells, caption=caption, reference=reference)
 
 
-def metrics_table(rows: Mapping[str, Metrics]) -> str:
+def metrics_table(rows: Mapping[str, Metrics], *, reference: str = "") -> str:
     """`table_of_metrics` for a terminal."""
-    return terminal_table(table_of_metrics(rows), min_width=10)
+    legend = f"{BETTER} better, {WORSE} worse than {reference}; compare says what is beyond chance."
+    caption = legend if reference in rows and len(rows) > 1 else ""
+    return terminal_table(table_of_metrics(rows, caption, reference=reference), min_width=10)

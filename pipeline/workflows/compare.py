@@ -26,7 +26,16 @@ from marr_pipeline.report.compared import EVERYTHING, Notes, comparison_text
 from marr_pipeline.report.compared import Layout as Layout
 from marr_pipeline.report.comparison import Scored, Standing, compare_methods, over_seeds
 from marr_pipeline.report.population import Floats
-from marr_pipeline.report.tables import COMPARED_METRICS, GAINS, SIGNIFICANT, Cell, Table
+from marr_pipeline.report.tables import (
+    BETTER,
+    COMPARED_METRICS,
+    GAINS,
+    NOT_APART,
+    SIGNIFICANT,
+    WORSE,
+    Cell,
+    Table,
+)
 from marr_pipeline.workflows.cached import (
     CacheLike,
     EvaluationRows,
@@ -111,8 +120,21 @@ class Comparison:
             spread=f"{spread}.",
             gains=f"Overall accuracy less the baseline's, in points.{mark}",
             correlations="rho: Spearman's, of training count and a class's mean margin or logit.",
+            marks=f"{BETTER} better, {WORSE} worse than {self._reference}"
+            + ("." if self.bootstrap is None else f" beyond chance, {NOT_APART} not told apart."),
         )
-        return comparison_text(self._cells(), notes=notes, table_format=table_format, layout=layout)
+        return comparison_text(
+            self._cells(),
+            notes=notes,
+            reference=self._reference,
+            table_format=table_format,
+            layout=layout,
+        )
+
+    @property
+    def _reference(self) -> str:
+        """What numbers are marked against, under the name that readers see."""
+        return next(iter(self._cells()))
 
     def _repr_html_(self) -> str:
         """Both tables in one, for a notebook."""

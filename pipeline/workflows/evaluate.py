@@ -8,15 +8,23 @@ from typing import Any, TypeVar
 
 from marr_pipeline.cache import Cache
 from marr_pipeline.errors import ConfigError
+from marr_pipeline.files import replacing
 from marr_pipeline.findings import Finding, Mute, muted_codes
 from marr_pipeline.names import REFERENCES
 from marr_pipeline.progress import Progress, silent
 from marr_pipeline.rectify.rectifier import Rectifier
 from marr_pipeline.rectify.sets import SetSettings
+from marr_pipeline.report.classes import Classes, few_rows
 from marr_pipeline.report.metrics import Metrics
 from marr_pipeline.report.population import Population
 from marr_pipeline.report.sets import table_of_sets
-from marr_pipeline.report.tables import metrics_table, table_of_metrics, terminal_table
+from marr_pipeline.report.tables import (
+    Table,
+    csv_table,
+    metrics_table,
+    table_of_metrics,
+    terminal_table,
+)
 from marr_pipeline.workflows.cached import (
     CacheLike,
     EvaluationRows,
@@ -102,13 +110,39 @@ class Evaluation:
             mute=self.mute,
         )
 
-    def table(self) -> str:
-        """The metrics, one line a key, and below them those of sets."""
-        tables = [metrics_table(self._named(self.metrics()))]
+    def table(self, *, per_class: bool = False) -> str:
+        """The metrics, one line a key, and below them those of each class and of sets."""
+        tables = [metrics_table(self._named(self.metrics()), reference=self._reference or "")]
+        if per_class:
+            tables.append(terminal_table(few_rows(self.class_table())))
         if self.sets is not None:
             sets = table_of_sets(self._named(self.sets.metrics), caption=self.sets.promise)
             tables.append(terminal_table(sets, min_width=10))
         return "\n\n".join(tables)
+
+    @property
+    def _reference(self) -> str | None:
+        """The softmax, under the name that readers see; None where it is no baseline."""
+        return next(
+            iter(self._named({key: key for key in self.rectifiers if key == "softmax"})), None
+        )
+
+    def class_table(self) -> Table:
+        """Every class by training count: what it has, its accuracies, and their changes."""
+        accuracy = {key: one.per_class for key, one in self.metrics().items()}
+        return self.classes.table(dict(self._named(accuracy)), reference=self._reference)
+
+    @property
+    def classes(self) -> Classes:
+        """What is known of each class of the split."""
+        counts, labels = self.cached.class_counts, self.rows.labels.numpy()
+        return Classes.of(self.cached.class_names, counts, labels, self.rows.cuts)
+
+    def save(self, path: Path, *, per_class: bool = False) -> None:
+        """Write the metrics, or those of each class, as CSV, complete or not at all."""
+        table = self.class_table() if per_class else table_of_metrics(self._named(self.metrics()))
+        with replacing(path) as partial:
+            partial.write_text(csv_table(table) + "\n", encoding="utf-8")
 
     def _repr_html_(self) -> str:
         """The metrics, for a notebook."""
@@ -141,6 +175,7 @@ class Evaluation:
             "unmoved": list(self.unmoved),
             "probe": probe_record(self.cached),
             "methods": methods,
+            "classes": self.classes.record(),
             **({} if self.sets is None else {"sets": self.sets.record()}),
             "checks": [finding.record() for finding in self.checks],
         }

@@ -112,7 +112,7 @@ class Rectification:
         """The metrics beside the baselines'; None without a split to score."""
         if not self.metrics:
             return None
-        return metrics_table(self._named_metrics())
+        return metrics_table(self._named_metrics(), reference="softmax")
 
     def _repr_html_(self) -> str:
         """What was fitted, how it ended and what it is worth, for a notebook."""

@@ -113,7 +113,8 @@ class Sweep:
 
     def table(self) -> str:
         """The metrics of each point under what makes it differ."""
-        return metrics_table({**self.baselines, **{one.name: one.metrics for one in self.points}})
+        points = {one.name: one.metrics for one in self.points}
+        return metrics_table({**self.baselines, **points}, reference=next(iter(self.baselines)))
 
     def _repr_html_(self) -> str:
         """The metrics of each point, for a notebook."""

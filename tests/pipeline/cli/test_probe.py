@@ -66,7 +66,8 @@ def test_evaluate_names_the_probe(run, features, tmp_path):
     run("rectify", features, "--method", "crt", "-o", tmp_path / "crt.safetensors")
     done = run("evaluate", features, tmp_path / "crt.safetensors")
     lines = [line.split("  ")[0] for line in done.out.splitlines()[1:]]
-    assert lines == ["plain probe", "plain probe, logit-adjusted", "crt"]
+    assert lines[:-1] == ["plain probe", "plain probe, logit-adjusted", "crt"]
+    assert lines[-1].startswith("+ better, - worse than plain probe")
     assert "softmax and logit adjustment are a plain probe's" in done.err
     document = run("evaluate", features, "--json").document
     assert list(document["methods"]) == ["softmax", "logit-adjustment"]

@@ -248,3 +248,52 @@ def test_intervals_are_of_all_numbers_or_of_none():
 def test_a_layout_that_cannot_be_is_refused(layout, message):
     with pytest.raises(ConfigError, match=message):
         Layout(**layout)
+
+
+MARKED = Table(
+    columns=(OVERALL, NLL, GAIN, STATUS),
+    rows={
+        "softmax": {"overall": Estimate(value=0.5), "nll": Estimate(value=1.25), "status": "-"},
+        "a": {"overall": Estimate(value=0.6, is_apart=True), "nll": Estimate(value=1.2)},
+        "b": {
+            "overall": Estimate(value=0.4, is_apart=False),
+            "nll": Estimate(value=1.3, is_apart=True),
+            "gain": Estimate(value=-0.1, p_holm=0.01),
+        },
+        "c": {"overall": Estimate(value=0.5001), "nll": Estimate(value=NAN)},
+    },
+    reference="softmax",
+)
+
+
+def test_numbers_are_marked_better_or_worse_than_the_reference_as_they_read():
+    marks = {name: [MARKED.mark(name, column) for column in MARKED.columns] for name in MARKED.rows}
+    assert marks == {
+        "softmax": ["", "", "", ""],
+        "a": ["+", "+", "", ""],
+        "b": ["~", "-", "", ""],
+        "c": ["", "", "", ""],
+    }
+    assert MARKED.texts("b") == ["40.0~", "1.300-", "-10.0*", "-"]
+    assert replace(MARKED, reference="").texts("b") == ["40.0", "1.300", "-10.0*", "-"]
+    lines = terminal_table(MARKED).splitlines()
+    assert [line.index(".") for line in lines[1:4]] == [lines[1].index(".")] * 3
+    assert "~" not in csv_table(MARKED)
+
+
+def test_a_difference_is_beyond_chance_by_its_test_or_else_by_its_interval():
+    assert Estimate(value=0.1, p_holm=0.01, interval=(-1, 1)).is_beyond_chance
+    assert not Estimate(value=0.1, p_holm=0.2, interval=(0.05, 1)).is_beyond_chance
+    assert Estimate(value=-0.1, interval=(-0.2, -0.05)).is_beyond_chance
+    assert not Estimate(value=-0.1, interval=(-0.2, 0.05)).is_beyond_chance
+    assert not Estimate(value=-0.1).is_beyond_chance
+
+
+def test_latex_has_no_marks_and_others_say_what_theirs_are():
+    notes = Notes(marks="+ better.")
+    for table_format in TABLE_FORMATS:
+        text = comparison_text(
+            MARKED.rows, table_format=table_format, notes=notes, reference="softmax"
+        )
+        assert ("60.0+" in text) == (table_format in ("terminal", "markdown"))
+        assert ("+ better." in text) == (table_format in ("terminal", "markdown"))
