@@ -77,6 +77,5 @@ def cli_command(
     warn(applied.warnings)
     for line in applied.notes:
         note(line)
-    arrays = applied.arrays
-    note(f"wrote {output}: {', '.join(arrays)} of {len(arrays['predictions']):,} rows")
+    note(f"wrote {output}: {applied.num_rows:,} rows")
     note(f"probabilities: for {applied.prior}")

@@ -1,6 +1,6 @@
 """Rectified logits, probabilities and predictions, of a cache's split or of rows of others."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,19 +12,19 @@ from torch import Tensor
 
 from marr_pipeline.cache import open_cache
 from marr_pipeline.errors import ConfigError, DataError
-from marr_pipeline.files import FileName, replacing
+from marr_pipeline.files import FileName
 from marr_pipeline.labels import shown
 from marr_pipeline.names import SCALES
 from marr_pipeline.rectify.prior.target import describe_prior
 from marr_pipeline.rectify.rectifier import HeadRectifier, Rectifier
 from marr_pipeline.rectify.rectifier_file import load_rectifier
-from marr_pipeline.rectify.sets import SetSettings
+from marr_pipeline.rectify.sets import LabelSets, SetSettings
 from marr_pipeline.rectify.settings import check_choice
 from marr_pipeline.workflows.arrays import ROW_SUFFIXES
 from marr_pipeline.workflows.arrays.columns import Holds
+from marr_pipeline.workflows.arrays.output import is_table, write_rows
 from marr_pipeline.workflows.arrays.parts import SplitFiles, read_split
 from marr_pipeline.workflows.arrays.rows import as_strings, passed_on, unlabelled_rows
-from marr_pipeline.workflows.arrays.table import TABLES, write_table
 from marr_pipeline.workflows.cached import evaluation_rows, rectifier_for
 from marr_pipeline.workflows.distribution import (
     OF_TRAINING,
@@ -34,9 +34,12 @@ from marr_pipeline.workflows.distribution import (
     target_shares,
 )
 from marr_pipeline.workflows.features import columns_for
-from marr_pipeline.workflows.sets import CALIBRATES, calibrated_sets, joined_names, promise
+from marr_pipeline.workflows.sets import CALIBRATES, calibrated_sets, promise
 
 Arrays = dict[str, npt.NDArray[Any]]
+
+_BLOCK_LOGITS = 2**20
+"""Rectified at a time: 8 MiB in float64, and a few times that."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,6 +54,11 @@ class _Source:
     class_counts: npt.NDArray[np.int64] | None
     warnings: list[str]
 
+    @property
+    def num_rows(self) -> int:
+        """N."""
+        return self.logits.shape[-2]
+
 
 @dataclass(frozen=True, kw_only=True)
 class Applied:
@@ -59,13 +67,15 @@ class Applied:
     Attributes:
         arrays: `logits` as given in shape and `probabilities`, float32; `predictions` without the
             last axis, int64; `labels` and `ids` where the source has them; `class_names` (K,);
-            `sets` (..., K) bool, if they were asked for.
+            `sets` (..., K) bool, if they were asked for. Empty where they went into a file.
+        num_rows: N.
         rectifier: that has made them, moved where a target prior was given.
         warnings: what of the rows needs a look.
         notes: what the sets promise.
     """
 
     arrays: Arrays
+    num_rows: int
     rectifier: Rectifier
     warnings: list[str]
     notes: list[str] = field(default_factory=list)
@@ -104,8 +114,9 @@ def apply(
         calibration: cache whose split `tune` calibrates the sets; None for the source itself.
         target_prior: class shares where the rows are from, which the logits are moved to; None for
             the prior that the rectifier stands for. See `distribution`.
-        output: where the arrays go: `.npz`, or a table, `.csv` or `.parquet`, with a column of
-            logits and one of probabilities for each class, and of sets `set` and `set_size`.
+        output: where the arrays go, some rows at a time: `.npz`, or a table, `.csv` or `.parquet`,
+            with a column of logits and one of probabilities for each class, and of sets `set` and
+            `set_size`.
 
     Raises:
         CacheError: the source is invalid or lacks the split, or a split `tune` for sets.
@@ -136,28 +147,71 @@ def apply(
         found = _cached_rows(source, rectifier, split=split, any_head=any_head)
     try:
         applied = _moved(found, target_prior)
-        rectified = applied.apply(found.logits, found.features)
     except DataError as error:
         raise DataError(f"{source}: {error}") from error
-    arrays = found.kept | {
-        "logits": rectified.float().numpy(),
-        "probabilities": rectified.softmax(-1).float().numpy(),
-        "predictions": rectified.argmax(-1).numpy(),
-    }
-    if found.class_names is not None:
-        arrays["class_names"] = np.array(found.class_names)
     warnings, notes = found.warnings, list[str]()
+    made = None
     if sets is not None:
         cached = open_cache(Path(calibration or source))
         if calibration is not None:
             rectifier_for(cached, rectifier, any_head=any_head)
         made, told = calibrated_sets(cached, found.rectifier, sets, name=str(rectifier))
-        arrays["sets"] = made.members(rectified).numpy()
         warnings = [*warnings, *told]
         notes = [promise(cached, sets, split=None if is_file or calibration else split)]
+    blocks = _blocks(found, applied, made, where=str(source))
+    arrays: Arrays = {}
     if output is not None:
-        _write(arrays, Path(output))
-    return Applied(arrays=arrays, rectifier=applied, warnings=warnings, notes=notes)
+        _write(Path(output), blocks, found)
+    else:
+        whole = list(blocks)
+        arrays = {name: np.concatenate([block[name] for block in whole]) for name in whole[0]}
+        if found.class_names is not None:
+            arrays["class_names"] = np.array(found.class_names)
+    return Applied(
+        arrays=arrays,
+        num_rows=found.num_rows,
+        rectifier=applied,
+        warnings=warnings,
+        notes=notes,
+    )
+
+
+def _blocks(
+    found: _Source, rectifier: Rectifier, sets: LabelSets | None, *, where: str
+) -> Iterator[Arrays]:
+    """What is made of the rows and passed on of them, some rows at a time; of views all at once.
+
+    Raises:
+        DataError: the rectifier needs what the rows lack.
+    """
+    step = max(1, _BLOCK_LOGITS // rectifier.num_classes)
+    if found.logits.ndim == 3:
+        step = found.num_rows
+    for start in range(0, found.num_rows, step):
+        rows = slice(start, start + step)
+        features = None if found.features is None else found.features[..., rows, :]
+        try:
+            rectified = rectifier.apply(found.logits[..., rows, :], features)
+        except DataError as error:
+            raise DataError(f"{where}: {error}") from error
+        block = {name: each[rows] for name, each in found.kept.items()}
+        block["logits"] = rectified.float().numpy()
+        block["probabilities"] = rectified.softmax(-1).float().numpy()
+        block["predictions"] = rectified.argmax(-1).numpy()
+        if sets is not None:
+            block["sets"] = sets.members(rectified).numpy()
+        yield block
+
+
+def _write(output: Path, blocks: Iterator[Arrays], found: _Source) -> None:
+    if is_table(output) and found.logits.ndim != 2:
+        raise DataError(
+            f"{output}: rows of one view expected in a table, got {len(found.logits)} views; "
+            "write .npz, or give one view"
+        )
+    names, labels = found.class_names, found.kept.get("labels")
+    names_labels = names is not None and labels is not None and not _of_no_class(labels, names)
+    write_rows(output, blocks, names, names_labels=names_labels)
 
 
 def _check_calibration(
@@ -242,7 +296,11 @@ def _rows(files: Sequence[Path], path: Path, *, split: str, scale: str | None) -
             f"{shown(named)}; sort the columns so"
         )
     names = named or fitted
-    if names is not None and "labels" in kept and len(unknown := _of_no_class(kept, names)):
+    if (
+        names is not None
+        and "labels" in kept
+        and len(unknown := _of_no_class(kept["labels"], names))
+    ):
         warnings.append(
             f"{source}: {shown(unknown)} among the labels are no classes of {path}; labels stay as "
             "they were given"
@@ -258,10 +316,10 @@ def _rows(files: Sequence[Path], path: Path, *, split: str, scale: str | None) -
     )
 
 
-def _of_no_class(kept: Arrays, names: Sequence[str]) -> list[Any]:
+def _of_no_class(labels: npt.NDArray[Any], names: Sequence[str]) -> list[Any]:
     """Labels that are neither places nor names of the classes."""
-    known = set(range(len(names))) if kept["labels"].dtype.kind in "iu" else set(names)
-    return [label for label in np.unique(kept["labels"]).tolist() if label not in known]
+    known = set(range(len(names))) if labels.dtype.kind in "iu" else set(names)
+    return [label for label in np.unique(labels).tolist() if label not in known]
 
 
 def _cached_rows(source: Path, path: Path, *, split: str, any_head: bool) -> _Source:
@@ -281,40 +339,3 @@ def _cached_rows(source: Path, path: Path, *, split: str, any_head: bool) -> _So
         class_counts=cached.class_counts,
         warnings=[],
     )
-
-
-def _write(arrays: Arrays, output: Path) -> None:
-    suffix = output.suffix.lower()
-    if suffix not in TABLES:
-        with replacing(output) as partial, partial.open("wb") as file:
-            np.savez(file, **arrays)  # type: ignore[arg-type]
-        return
-    if arrays["logits"].ndim != 2:
-        raise DataError(
-            f"{output}: rows of one view expected in a table, got logits {arrays['logits'].shape}; "
-            "write .npz, or give one view"
-        )
-    with replacing(output) as partial:
-        write_table(partial, _columns(arrays), suffix=suffix)
-
-
-def _columns(arrays: Arrays) -> Arrays:
-    """Of a table: ids, labels and predictions, by name where there are names; then scores."""
-    names = arrays.get("class_names")
-    num_classes = arrays["logits"].shape[1]
-    known = [str(place) for place in range(num_classes)] if names is None else names.tolist()
-    columns = {key.removesuffix("s"): arrays[key] for key in ("ids", "labels") if key in arrays}
-    columns["prediction"] = arrays["predictions"]
-    if names is not None:
-        columns["prediction"] = names[columns["prediction"]]
-        if "label" in columns and not _of_no_class(arrays, names.tolist()):
-            is_place = columns["label"].dtype.kind in "iu"
-            columns["label"] = names[columns["label"]] if is_place else columns["label"]
-    if "sets" in arrays:
-        columns["set"] = np.array([joined_names(each, known) for each in arrays["sets"]])
-        columns["set_size"] = arrays["sets"].sum(1)
-    for key in ("logits", "probabilities"):
-        word = "logit" if key == "logits" else "probability"
-        for place, name in enumerate(known):
-            columns[f"{word}_{name}"] = arrays[key][:, place]
-    return columns

@@ -1,11 +1,10 @@
 """Sets of labels for a rectifier's rows, calibrated on the split `tune` of a cache."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from marr_pipeline.cache import Cache
 from marr_pipeline.errors import DataError, LeakError
@@ -82,12 +81,6 @@ def promise(cached: Cache, settings: SetSettings, *, split: str | None = None) -
         f"{words} Those of {split} are others: their classes come in other shares. Look at the "
         "coverage of each group, not at that of all rows."
     )
-
-
-def joined_names(members: npt.NDArray[np.bool_], names: Sequence[str]) -> str:
-    """Names of the members (K,) in class order, `cat;owl`; a name's own get a backslash."""
-    chosen = (names[place] for place in np.flatnonzero(members).tolist())
-    return ";".join(name.replace("\\", "\\\\").replace(";", "\\;") for name in chosen)
 
 
 @dataclass(frozen=True, kw_only=True)

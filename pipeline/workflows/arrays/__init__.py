@@ -121,7 +121,8 @@ def map_npy(path: Path) -> npt.NDArray[Any]:
         DataError: not an `.npy`, truncated, or it holds objects.
     """
     try:
-        loaded = np.load(path, mmap_mode="r", allow_pickle=False)
+        # What is written to a private mapping never reaches the file; torch asks for such memory.
+        loaded = np.load(path, mmap_mode="c", allow_pickle=False)
     except (OSError, EOFError, ValueError) as error:
         raise DataError(
             f"{path}: an .npy file with one array of numbers expected, got {first_line(error)}; "

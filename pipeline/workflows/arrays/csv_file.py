@@ -9,12 +9,17 @@ import numpy as np
 from marr_pipeline.errors import DataError, first_line
 from marr_pipeline.workflows.arrays.columns import (
     ADVICE,
+    Array,
     Cells,
     Holds,
     find_columns,
     is_other,
     other_columns,
 )
+from marr_pipeline.workflows.arrays.spool import Spool
+
+_BLOCK_ROWS = 2**16
+"""Rows that are kept as Python's own numbers and text before they become an array."""
 
 
 def read_csv(path: Path, *, holds: Holds, is_labelled: bool) -> Cells:
@@ -28,9 +33,7 @@ def read_csv(path: Path, *, holds: Holds, is_labelled: bool) -> Cells:
         expected = "a table of comma-separated UTF-8 text expected"
         return DataError(f"{path}: {expected}, got {found}; {ADVICE[holds]}")
 
-    values = array("f")
-    ids: list[str] = []
-    labels: list[str] = []
+    kept = _Kept()
     lines_of: dict[bool, int] = {}  # the first line whose label is a number, or is none
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
@@ -43,14 +46,14 @@ def read_csv(path: Path, *, holds: Holds, is_labelled: bool) -> Cells:
                     line = f"line {lines.line_num} under {len(columns)} names"
                     raise unlike(f"{len(cells)} columns in {line}")
                 if label is not None:
-                    labels.append(cells[label].strip())
-                    lines_of.setdefault(_is_number(labels[-1]), lines.line_num)
-                    if not labels[-1]:
+                    kept.labels.append(cells[label].strip())
+                    lines_of.setdefault(_is_number(kept.labels[-1]), lines.line_num)
+                    if not kept.labels[-1]:
                         raise unlike(f"'' in line {lines.line_num}, column {columns[label]!r}")
                 if sample is not None:
-                    ids.append(cells[sample].strip())
+                    kept.ids.append(cells[sample].strip())
                 try:
-                    values.extend([float(cells[place]) for place in places])
+                    kept.values.extend([float(cells[place]) for place in places])
                 except ValueError:
                     place = next(place for place in places if not _is_number(cells[place]))
                     if is_other(columns[place]):
@@ -59,22 +62,62 @@ def read_csv(path: Path, *, holds: Holds, is_labelled: bool) -> Cells:
                         ) from None
                     line = f"line {lines.line_num}, column {columns[place]!r}"
                     raise unlike(f"{cells[place]!r} in {line}") from None
+                kept.end_row()
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise unlike(first_line(error)) from error
-    num_rows = len(values) // max(len(places), 1) or len(labels)
-    if not num_rows:
+    if not kept.num_rows:
         raise DataError(f"{path}: at least one row below the header expected, got none; add rows")
-    if len(lines_of) == 2 and not set(labels) <= set(columns):
-        got = next(each for each in labels if not _is_number(each))
+    numbers, labels, ids = kept.arrays()
+    if len(lines_of) == 2 and not set(np.unique(labels).tolist()) <= set(columns):
+        got = next(each for each in labels.tolist() if not _is_number(each))
         raise unlike(f"{got!r} beside labels that are numbers in line {lines_of[False]}")
-    is_text = False in lines_of
-    is_exact = all(map(_is_exact, ids))
     return Cells(
         columns=found,
-        numbers=np.frombuffer(values, dtype=np.float32).reshape(num_rows, len(places)),
-        labels=None if label is None else np.array(labels, str if is_text else float),
-        ids=None if sample is None else np.array([int(i) for i in ids] if is_exact else ids),
+        numbers=numbers.reshape(kept.num_rows, len(places)),
+        labels=None if label is None else labels if False in lines_of else labels.astype(float),
+        ids=None if sample is None else ids,
     )
+
+
+class _Kept:
+    """The cells of the rows that were read: of the last ones in lists, of those before in arrays.
+
+    Attributes:
+        values: numbers, row after row.
+        labels: as they are written.
+        ids: likewise.
+        num_rows: in all.
+    """
+
+    def __init__(self) -> None:
+        self.values, self.labels, self.ids = array("f"), list[str](), list[str]()
+        self.num_rows = 0
+        self._spools = Spool(), Spool(), Spool()
+
+    def end_row(self) -> None:
+        """Count a row whose cells are in the lists."""
+        self.num_rows += 1
+        if self.num_rows % _BLOCK_ROWS == 0:
+            self._flush()
+
+    def arrays(self) -> tuple[Array, Array, Array]:
+        """All numbers float32, labels and ids; ids are numbers if every one is exact as one."""
+        if self.num_rows % _BLOCK_ROWS:
+            self._flush()
+        numbers, labels, ids = (spool.array() for spool in self._spools)
+        return numbers, labels, ids
+
+    def _flush(self) -> None:
+        is_exact = all(map(_is_exact, self.ids))
+        blocks = (
+            np.array(self.values),
+            np.array(self.labels, str),
+            # Text of numbers that are exact is the same again, if later ids are none.
+            np.array([int(each) for each in self.ids] if is_exact else self.ids),
+        )
+        for spool, block in zip(self._spools, blocks, strict=True):
+            spool.add(block)
+        self.values, self.labels, self.ids = array("f"), [], []
 
 
 def _is_number(text: str) -> bool:

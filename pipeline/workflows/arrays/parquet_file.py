@@ -1,5 +1,6 @@
 """Tables as `.parquet`, by pyarrow, which only they need."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,11 @@ from marr_pipeline.workflows.arrays.columns import (
     find_columns,
     stripped,
 )
+from marr_pipeline.workflows.arrays.spool import Spool
 
 PARQUET = (".parquet", ".pq")
+_BLOCK_ROWS = 2**16
+"""Rows that are read at a time."""
 
 
 def read_parquet(path: Path, *, holds: Holds, is_labelled: bool) -> Cells:
@@ -27,38 +31,70 @@ def read_parquet(path: Path, *, holds: Holds, is_labelled: bool) -> Cells:
     """
     arrow, parquet = load_pyarrow(path)
     try:
-        table = parquet.read_table(path)
+        with parquet.ParquetFile(path) as file:
+            return _read(arrow, file, path, holds=holds, is_labelled=is_labelled)
     except (OSError, arrow.lib.ArrowException) as error:
         raise DataError(
             f"{path}: a .parquet table expected, got {first_line(error)}; {ADVICE[holds]}"
         ) from error
-    names = [str(name) for name in table.column_names]
+
+
+def _read(arrow: Any, file: Any, path: Path, *, holds: Holds, is_labelled: bool) -> Cells:
+    names = [str(name) for name in file.schema_arrow.names]
     columns = find_columns(names, holds=holds, is_labelled=is_labelled, where=str(path))
-    if not table.num_rows:
+    if not file.metadata.num_rows:
         raise DataError(f"{path}: at least one row expected, got none; add rows")
+    others = [place for place in (columns.label, columns.sample) if place is not None]
+    lists, widths, first = list[int](), dict[int, int](), 0
+    numbers, own = Spool(), {place: Spool() for place in range(len(names))}
+    for batch in file.iter_batches(_BLOCK_ROWS):
+        found = {
+            place: _column(
+                arrow, batch.column(place), first=first, where=f"{path}: column {names[place]!r}"
+            )
+            for place in (*columns.numbers, *others)
+        }
+        first += batch.num_rows
+        lists = [place for place in columns.numbers if found[place].ndim == 2]
+        if not lists:
+            scores = {names[place]: found[place] for place in columns.numbers}
+            numbers.add(_side_by_side(scores, batch.num_rows, holds=holds, where=str(path)))
+        for place in lists:
+            width = found[place].shape[1]
+            if widths.setdefault(place, width) != width:
+                raise _unequal(f"{path}: column {names[place]!r}", widths[place], width)
+        for place in (*lists, *others):
+            own[place].add(found[place])
+    label, sample = (
+        None if place is None else own[place].array() for place in (columns.label, columns.sample)
+    )
+    return Cells(
+        columns=columns,
+        numbers=np.empty(0) if lists else numbers.array(),
+        labels=label,
+        ids=sample,
+        lists={names[place]: own[place].array() for place in lists},
+    )
 
-    def column(place: int | None) -> Array | None:
-        if place is None:
-            return None
-        return _column(arrow, table.column(place), where=f"{path}: column {names[place]!r}")
 
-    labels, ids = column(columns.label), column(columns.sample)
-    found = {names[place]: column(place) for place in columns.numbers}
-    arrays = {name: each for name, each in found.items() if each is not None}
-    lists = {name: each for name, each in arrays.items() if each.ndim == 2}
-    if lists:
-        return Cells(columns=columns, numbers=np.empty(0), labels=labels, ids=ids, lists=lists)
-    for name, each in arrays.items():
+def _side_by_side(
+    columns: Mapping[str, Array], num_rows: int, *, holds: Holds, where: str
+) -> Array:
+    """Columns (B,) of numbers as rows (B, M) float32.
+
+    Raises:
+        DataError: one is of no numbers.
+    """
+    rows = np.empty((num_rows, len(columns)), np.float32)
+    for place, (name, each) in enumerate(columns.items()):
         if each.dtype.kind not in "fiu":
             of = "a class" if holds == "logits" else "features"
             raise DataError(
-                f"{path}: numbers in every column of {of} expected, got {each.dtype} in {name!r}; "
+                f"{where}: numbers in every column of {of} expected, got {each.dtype} in {name!r}; "
                 f"{ADVICE[holds]}"
             )
-    numbers = np.empty((table.num_rows, len(arrays)), np.float32)
-    for place, each in enumerate(arrays.values()):
-        numbers[:, place] = each
-    return Cells(columns=columns, numbers=numbers, labels=labels, ids=ids)
+        rows[:, place] = each
+    return rows
 
 
 def load_pyarrow(path: Path) -> tuple[Any, Any]:
@@ -74,19 +110,18 @@ def load_pyarrow(path: Path) -> tuple[Any, Any]:
     return pyarrow, parquet
 
 
-def _column(arrow: Any, column: Any, *, where: str) -> Array:
-    """A column (N,) of numbers or text, or (N, W) where it is of lists.
+def _column(arrow: Any, whole: Any, *, first: int, where: str) -> Array:
+    """Cells (B,) of numbers or text of a column, or (B, W) where it is of lists, from row `first`.
 
     Raises:
         DataError: a cell is empty, or lists differ in length.
     """
-    if column.null_count:
-        row = column.is_null().to_pylist().index(True)
+    if whole.null_count:
+        row = first + whole.is_null().to_pylist().index(True)
         raise DataError(
             f"{where}: a value in every cell expected, got none in row {row}; "
             "remove or repair such rows"
         )
-    whole = column.combine_chunks()
     kinds = arrow.types
     if kinds.is_dictionary(whole.type):
         whole = whole.dictionary_decode()
@@ -98,15 +133,19 @@ def _column(arrow: Any, column: Any, *, where: str) -> Array:
     if kinds.is_list(whole.type) or kinds.is_large_list(whole.type):
         lengths = np.diff(whole.offsets.to_numpy())
         if lengths.min() < lengths.max():
-            raise DataError(
-                f"{where}: as many numbers in every list expected, got {lengths.min()} to "
-                f"{lengths.max()}; write one for each class"
-            )
+            raise _unequal(where, lengths.min(), lengths.max())
     if kinds.is_nested(whole.type):
         flat: Array = whole.flatten().to_numpy(zero_copy_only=False)
         return flat.reshape(len(whole), -1)
     found: Array = np.asarray(whole.to_numpy(zero_copy_only=False))
     return found if found.dtype.kind in "fiu" else stripped(found)
+
+
+def _unequal(where: str, *lengths: int) -> DataError:
+    return DataError(
+        f"{where}: as many numbers in every list expected, got {min(lengths)} to {max(lengths)}; "
+        "write one for each class"
+    )
 
 
 def _is_list_of_numbers(kinds: Any, kind: Any) -> bool:

@@ -11,7 +11,8 @@ N rows, K classes, D features.
 
 import csv
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -74,12 +75,13 @@ def read_table(
     return arrays
 
 
-def write_table(path: Path, columns: Mapping[str, Array], *, suffix: str) -> None:
-    """Columns (N,) of numbers or text under their names.
+def write_table(path: Path, blocks: Iterable[Mapping[str, Array]], *, suffix: str) -> None:
+    """Columns (N,) of numbers or text under their names, block by block.
 
     Args:
         path: of the file, whatever its name.
-        columns: at least one, all of one length.
+        blocks: columns (B,), at least one and the same ones in each block, of which there is one
+            at least.
         suffix: of the format, one of `TABLES`.
 
     Raises:
@@ -87,17 +89,23 @@ def write_table(path: Path, columns: Mapping[str, Array], *, suffix: str) -> Non
     """
     if suffix in PARQUET:
         arrow, parquet = load_pyarrow(path)
-        parquet.write_table(arrow.table(dict(columns)), path)
+        tables = (arrow.table(dict(columns)) for columns in blocks)
+        first = next(tables)
+        with parquet.ParquetWriter(path, first.schema) as file:
+            for table in chain([first], tables):
+                file.write_table(table)
         return
     with path.open("w", newline="", encoding="utf-8") as file:
         rows = csv.writer(file, lineterminator="\n")
-        rows.writerow(columns)
-        num_rows = len(next(iter(columns.values())))
-        for start in range(0, num_rows, _WRITTEN_ROWS):
-            block = slice(start, start + _WRITTEN_ROWS)
-            # As text by NumPy, which writes a float32 with no more digits than it has.
-            cells = [each[block].astype(str) for each in columns.values()]
-            rows.writerows(zip(*cells, strict=True))
+        for place, columns in enumerate(blocks):
+            if place == 0:
+                rows.writerow(columns)
+            num_rows = len(next(iter(columns.values())))
+            for start in range(0, num_rows, _WRITTEN_ROWS):
+                block = slice(start, start + _WRITTEN_ROWS)
+                # As text by NumPy, which writes a float32 with no more digits than it has.
+                cells = [each[block].astype(str) for each in columns.values()]
+                rows.writerows(zip(*cells, strict=True))
 
 
 def _features(cells: Cells, *, where: str) -> dict[str, Array]:
