@@ -24,6 +24,8 @@ from marr_pipeline.workflows.arrays.table import TABLES, read_table
 _TENSOR_SUFFIXES = (".safetensors", ".pt", ".pth")
 ROW_SUFFIXES = (".npz", ".npy", *TABLES, *_TENSOR_SUFFIXES)
 _ARRAYS = ("logits", "labels", "features")
+KNOWN = ("logits", "features", "labels", "ids", "views", "class_names", "feature_names")
+"""Arrays of a split whose names say what they are."""
 _NUMPY_FLOATS = (torch.float16, torch.float32, torch.float64)
 
 
@@ -53,7 +55,7 @@ def read_part(
     if suffix == ".npy" and not is_labelled:
         return {holds: map_npy(path)}
     if suffix == ".npz":
-        arrays = read_npz(path)
+        arrays = read_npz(path, holds=holds)
     elif suffix in _TENSOR_SUFFIXES:
         content = read_tensor_file(path, mapped=True)
         arrays = _named(content, where=path)
@@ -136,8 +138,13 @@ def map_npy(path: Path) -> npt.NDArray[Any]:
     return loaded
 
 
-def read_npz(path: Path) -> dict[str, npt.NDArray[Any]]:
-    """Every array of an `.npz`, by name.
+def read_npz(path: Path, *, holds: Holds | None = None) -> dict[str, npt.NDArray[Any]]:
+    """The arrays of an `.npz`, by name.
+
+    Args:
+        path: the file.
+        holds: what is looked for: where it is there by name, arrays of names that mean nothing stay
+            in the file; None reads them all.
 
     Raises:
         DataError: not an archive, damaged, or it holds objects.
@@ -147,7 +154,8 @@ def read_npz(path: Path) -> dict[str, npt.NDArray[Any]]:
             loaded = np.load(raw, allow_pickle=False)
             if isinstance(loaded, np.lib.npyio.NpzFile):
                 with loaded:
-                    return dict(loaded)
+                    known = KNOWN if holds in loaded.files else loaded.files
+                    return {name: loaded[name] for name in loaded.files if name in known}
     except (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error) as error:
         raise DataError(
             f"{path}: an .npz archive of plain arrays expected, got {first_line(error)}; "

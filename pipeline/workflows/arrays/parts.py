@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from marr_pipeline.errors import DataError
 from marr_pipeline.labels import shown
-from marr_pipeline.workflows.arrays import read_labels, read_part
+from marr_pipeline.workflows.arrays import KNOWN, read_labels, read_part
 from marr_pipeline.workflows.arrays.columns import Holds
 from marr_pipeline.workflows.arrays.joined import Joined, Joint
 from marr_pipeline.workflows.arrays.rows import as_views
@@ -23,7 +23,6 @@ Array = npt.NDArray[Any]
 Arrays = dict[str, Array]
 _ROWS = ("logits", "features")
 _OF_SAMPLES = ("labels", "ids")
-_KNOWN = (*_ROWS, *_OF_SAMPLES, "views", "class_names", "feature_names")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -169,9 +168,9 @@ def _side_by_side(parts: Mapping[str, Arrays]) -> Arrays:
 
 def _below(parts: Mapping[str, Arrays]) -> Arrays:
     first, *_ = parts
-    keys = [key for key in _KNOWN if key in parts[first]]
+    keys = [key for key in KNOWN if key in parts[first]]
     for where, arrays in parts.items():
-        if (found := [key for key in _KNOWN if key in arrays]) != keys:
+        if (found := [key for key in KNOWN if key in arrays]) != keys:
             raise DataError(
                 f"{where}: the arrays of {first} ({', '.join(keys) or 'none'}) expected, got "
                 f"{', '.join(found) or 'none'}; save every shard alike"
