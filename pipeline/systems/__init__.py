@@ -5,7 +5,7 @@ from typing import Any
 
 from marr_pipeline.backbone.training.method import LossMethod, TrainingMethod, loss_options
 from marr_pipeline.losses import LOSSES
-from marr_pipeline.losses.parsing import parse_options
+from marr_pipeline.losses.options import parse_options
 from marr_pipeline.protocols import protocol_of
 from marr_pipeline.systems.bbn import BBN
 from marr_pipeline.systems.causal_norm import CausalNorm

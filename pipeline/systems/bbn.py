@@ -8,6 +8,7 @@ by the epoch. At test time one image goes through both branches, and a is 1/2.
 """
 
 import copy
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -18,8 +19,7 @@ from torch.nn.functional import cross_entropy
 from marr_pipeline.backbone.networks.classifier import Backbone
 from marr_pipeline.backbone.networks.heads import draw_linear, method_generator
 from marr_pipeline.backbone.training.method import Forward
-from marr_pipeline.systems.residual import take_apart
-from marr_pipeline.systems.system import System
+from marr_pipeline.systems.system import System, take_apart
 
 
 class TwoBranches(Backbone):
@@ -74,11 +74,8 @@ class BBN(System):
     """The cumulative learning of the two branches."""
 
     name: ClassVar[str] = "bbn"
-
-    @property
-    def streams(self) -> tuple[str, ...]:
-        """Images as they come, then rare classes more often."""
-        return ("instance", "reverse")
+    streams: ClassVar[Sequence[str]] = ("instance", "reverse")
+    """Images as they come, then rare classes more often."""
 
     def network(self, plain: Backbone, *, image_shape: tuple[int, int, int], seed: int) -> Backbone:
         """See `TwoBranches`."""
@@ -93,12 +90,7 @@ class BBN(System):
         return labels.chunk(2)[0]
 
     def loss(
-        self,
-        outputs: tuple[Tensor, ...],
-        labels: Tensor,
-        *,
-        class_counts: Tensor,
-        progress: float,
+        self, outputs: tuple[Tensor, ...], labels: Tensor, *, class_counts: Tensor, progress: float
     ) -> Tensor:
         """The module docstring's."""
         common, rare = labels.chunk(2)

@@ -6,6 +6,7 @@ within a process's micro-batch. There is no released code; what the paper leaves
 At test time the head is all that is left.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -80,10 +81,8 @@ class HybridSC(System):
     temperature: Scale = 0.1
     width: Size = 128
 
-    @property
-    def streams(self) -> tuple[str, ...]:
-        """Images as they come, these once more in another view, and every class as often."""
-        return ("instance", "same", "balanced")
+    streams: ClassVar[Sequence[str]] = ("instance", "same", "balanced")
+    """Images as they come, these once more in another view, and every class as often."""
 
     def network(self, plain: Backbone, *, image_shape: tuple[int, int, int], seed: int) -> Backbone:
         """See `ContrastiveNetwork`."""
@@ -99,12 +98,7 @@ class HybridSC(System):
         return labels.chunk(3)[2]
 
     def loss(
-        self,
-        outputs: tuple[Tensor, ...],
-        labels: Tensor,
-        *,
-        class_counts: Tensor,
-        progress: float,
+        self, outputs: tuple[Tensor, ...], labels: Tensor, *, class_counts: Tensor, progress: float
     ) -> Tensor:
         """The module docstring's; the contrast is a mean over its 2 B anchors."""
         share = 1 - progress**2

@@ -12,7 +12,7 @@ length. M is detached in all of this. It learns by two terms beside the cross-en
 between an image and its own centroid, and repulsion from the others.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -21,13 +21,12 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, one_hot, relu
 
 from marr_pipeline.backbone.extract import plan_blocks, view_blocks
-from marr_pipeline.backbone.networks.classifier import Backbone
+from marr_pipeline.backbone.networks.classifier import Backbone, forward_of_shapes
 from marr_pipeline.backbone.networks.heads import NormalisedHead, draw_linear, method_generator
 from marr_pipeline.backbone.training.method import Forward
 from marr_pipeline.data.dataset import LongTailedDataset
 from marr_pipeline.data.normalise import normalise
-from marr_pipeline.systems.residual import take_apart
-from marr_pipeline.systems.system import System
+from marr_pipeline.systems.system import System, take_apart
 
 SCALE = 16.0
 REACH = 10.0
@@ -100,7 +99,9 @@ class OpenLongTailNetwork(Backbone):
         num_classes, width = plain.head.weight.shape
         self.stages = take_apart(plain, method="oltr")
         generator = method_generator(seed)
-        cells = _num_cells(self.stages, image_shape)
+        maps = forward_of_shapes(self.stages, image_shape)
+        assert isinstance(maps, Tensor)
+        cells = maps.shape[2] * maps.shape[3]
         self.attention = ModulatedAttention(
             width, cells, starts_as_identity=starts_as_identity, generator=generator
         )
@@ -131,16 +132,6 @@ class OpenLongTailNetwork(Backbone):
         return (logits, features, direct, self.memory) if parts else (logits, features)
 
 
-def _num_cells(stages: nn.Module, image_shape: tuple[int, int, int]) -> int:
-    """H W of the last map."""
-    modes = {module: module.training for module in stages.modules()}
-    with torch.no_grad():
-        maps = stages.eval()(torch.zeros(1, *image_shape))
-    for module, training in modes.items():
-        module.training = training
-    return int(maps.shape[2] * maps.shape[3])
-
-
 @dataclass(frozen=True, kw_only=True)
 class OLTR(System):
     """Stage 2, on class-balanced batches, the network's old parts at a tenth of the rate.
@@ -152,19 +143,11 @@ class OLTR(System):
     """
 
     name: ClassVar[str] = "oltr"
+    streams: ClassVar[Sequence[str]] = ("balanced",)
+    has_first_stage: ClassVar[bool] = True
 
     starts_as_identity: bool = False
     scales_memory_gradient: bool = False
-
-    @property
-    def streams(self) -> tuple[str, ...]:
-        """Every class as often."""
-        return ("balanced",)
-
-    @property
-    def has_first_stage(self) -> bool:
-        """It does."""
-        return True
 
     def network(self, plain: Backbone, *, image_shape: tuple[int, int, int], seed: int) -> Backbone:
         """See `OpenLongTailNetwork`."""
@@ -212,12 +195,7 @@ class OLTR(System):
         return forward(images, parts=True)
 
     def loss(
-        self,
-        outputs: tuple[Tensor, ...],
-        labels: Tensor,
-        *,
-        class_counts: Tensor,
-        progress: float,
+        self, outputs: tuple[Tensor, ...], labels: Tensor, *, class_counts: Tensor, progress: float
     ) -> Tensor:
         """CE + 0.01 (attraction + 0.01 repulsion), with the released code's gradients."""
         logits, _, direct, memory = outputs

@@ -35,7 +35,7 @@ from marr_pipeline.backbone import build_backbone
 from marr_pipeline.backbone.checkpoints.matching import match_tensors
 from marr_pipeline.backbone.networks.classifier import Backbone
 from marr_pipeline.data.dataset import LongTailedDataset
-from marr_pipeline.errors import ConfigError, DataError
+from marr_pipeline.errors import ConfigError, DataError, first_line
 from marr_pipeline.files import replacing, unwritable
 from marr_pipeline.names import canonical_backbone
 from marr_pipeline.state_dict import FORMAT, is_checkpoint, named_tensors
@@ -228,7 +228,7 @@ def restore_backbone(
     except RuntimeError as error:
         raise DataError(
             f"{where}: the tensors of a {name} trained by {method.name} expected, got others "
-            f"({next(iter(str(error).splitlines()))}); train again"
+            f"({first_line(error)}); train again"
         ) from error
     return model
 

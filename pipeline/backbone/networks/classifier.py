@@ -133,10 +133,9 @@ def check_images(model: Backbone, image_shape: tuple[int, int, int], *, name: st
         forward_of_shapes(model, image_shape)
     except (AssertionError, RuntimeError, ValueError) as error:  # what networks refuse images with
         channels, height, width = image_shape
-        reason = next(iter(str(error).splitlines()), type(error).__name__)
         raise ConfigError(
             f"{name}: images that the network takes expected, got {height} x {width} pixels of "
-            f"{channels} channels ({reason}); choose another --image-size or backbone"
+            f"{channels} channels ({first_line(error)}); choose another --image-size or backbone"
         ) from error
 
 

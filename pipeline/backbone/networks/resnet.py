@@ -6,13 +6,12 @@ zero channels, half of them before and half after. Features are the 64 channel m
 stage, after its ReLU; the head is one linear layer with a bias.
 """
 
-import math
-
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad, relu
 
 from marr_pipeline.backbone.networks.classifier import Backbone
+from marr_pipeline.backbone.networks.heads import draw_linear
 
 STAGE_WIDTHS = (16, 32, 64)
 
@@ -64,23 +63,18 @@ class ResNet(Backbone):
         return maps.mean(dim=(2, 3))
 
 
-def initialise(model: ResNet, generator: torch.Generator) -> None:
-    """Draw every weight from `generator`: Kaiming normal convolutions, uniform(±1/√D) head."""
-    for module in model.modules():
-        if isinstance(module, nn.Conv2d):
-            nn.init.kaiming_normal_(module.weight, generator=generator)
-    bound = 1.0 / math.sqrt(model.head.in_features)
-    nn.init.uniform_(model.head.weight, -bound, bound, generator=generator)
-    nn.init.uniform_(model.head.bias, -bound, bound, generator=generator)
-
-
 def cifar_resnet(depth: int, num_classes: int, *, in_channels: int, seed: int) -> ResNet:
     """The network of that depth, 6 n + 2, with initial weights from `seed`.
 
-    8 is for the 8 x 8 digits; 20, 32, 44 and 56 are the published ones, 32 the paper's.
+    Convolutions are Kaiming normal, the head uniform in ±1 / sqrt(D). 8 is for the 8 x 8 digits;
+    20, 32, 44 and 56 are the published ones, 32 the paper's.
     """
     model = ResNet(num_classes, blocks_per_stage=(depth - 2) // 6, in_channels=in_channels)
-    initialise(model, torch.Generator().manual_seed(seed))
+    generator = torch.Generator().manual_seed(seed)
+    for module in model.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, generator=generator)
+    draw_linear(model.head, generator)
     return model
 
 

@@ -22,8 +22,7 @@ from marr_pipeline.backbone.networks.heads import (
 )
 from marr_pipeline.data.dataset import LongTailedDataset
 from marr_pipeline.losses import LOSSES
-from marr_pipeline.losses.options import Value
-from marr_pipeline.losses.parsing import parse_options
+from marr_pipeline.losses.options import Value, parse_options
 
 Forward = Callable[..., tuple[Tensor, ...]]
 """The network, as several processes share it or a compiler has translated it."""
@@ -34,6 +33,8 @@ class TrainingMethod(ABC):
 
     name: ClassVar[str]
     """One of `names.TRAINING_METHODS`."""
+    has_first_stage: ClassVar[bool] = False
+    """Whether it goes on from the weights of a plain training."""
 
     @property
     @abstractmethod
@@ -42,7 +43,7 @@ class TrainingMethod(ABC):
 
     @property
     @abstractmethod
-    def streams(self) -> tuple[str, ...]:
+    def streams(self) -> Sequence[str]:
         """Samplers of `losses.samplers`; `same` is the rows before it in another view.
 
         A batch of B images has B of each stream, one stream after the other.
@@ -51,11 +52,6 @@ class TrainingMethod(ABC):
     @property
     def counts_seen(self) -> bool:
         """Whether the loss takes the images that were trained on so far for the class counts."""
-        return False
-
-    @property
-    def has_first_stage(self) -> bool:
-        """Whether it goes on from the weights of a plain training."""
         return False
 
     def network(self, plain: Backbone, *, image_shape: tuple[int, int, int], seed: int) -> Backbone:
@@ -95,12 +91,7 @@ class TrainingMethod(ABC):
 
     @abstractmethod
     def loss(
-        self,
-        outputs: tuple[Tensor, ...],
-        labels: Tensor,
-        *,
-        class_counts: Tensor,
-        progress: float,
+        self, outputs: tuple[Tensor, ...], labels: Tensor, *, class_counts: Tensor, progress: float
     ) -> Tensor:
         """The loss of a batch, as a scalar.
 
@@ -149,7 +140,7 @@ class LossMethod(TrainingMethod):
         return self.arguments
 
     @property
-    def streams(self) -> tuple[str, ...]:
+    def streams(self) -> Sequence[str]:
         """One, of its sampler."""
         return (LOSSES[self.name].sampler,)
 
@@ -172,12 +163,7 @@ class LossMethod(TrainingMethod):
         return plain
 
     def loss(
-        self,
-        outputs: tuple[Tensor, ...],
-        labels: Tensor,
-        *,
-        class_counts: Tensor,
-        progress: float,
+        self, outputs: tuple[Tensor, ...], labels: Tensor, *, class_counts: Tensor, progress: float
     ) -> Tensor:
         """That of the terms, with the options."""
         loss = LOSSES[self.name].loss

@@ -25,7 +25,7 @@ from marr_pipeline.backbone.training.plan import Execution, TrainingPlan
 from marr_pipeline.data.normalise import normalise
 from marr_pipeline.data.views import Batch
 from marr_pipeline.distributed import lost_rank
-from marr_pipeline.errors import ConfigError, PipelineError
+from marr_pipeline.errors import ConfigError, PipelineError, first_line
 
 DROPOUT_STREAM = 4
 """Last word of the seed; the hold-out has 1, the order of the images 3."""
@@ -277,14 +277,9 @@ def check_compiler(device: torch.device) -> None:
         ConfigError: there is no working compiler for the device.
     """
     try:
-        torch.compile(_increment)(torch.zeros(1, device=device))
+        torch.compile(lambda values: values + 1)(torch.zeros(1, device=device))
     except Exception as error:  # torch's own classes for it are private and change
-        reason = next(iter(str(error).splitlines()), type(error).__name__)
         raise ConfigError(
-            f"--compile: a working compiler for {device.type} expected, got: {reason}; install one "
-            "(g++ for a CPU, triton for a GPU) or leave --compile out"
+            f"--compile: a working compiler for {device.type} expected, got: {first_line(error)}; "
+            "install one (g++ for a CPU, triton for a GPU) or leave --compile out"
         ) from error
-
-
-def _increment(values: Tensor) -> Tensor:
-    return values + 1
