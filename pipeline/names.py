@@ -104,6 +104,7 @@ FITTED_ROWS = ("seen", "held-out")
 FIT_VIEWS = ("augmented", "clean", "all")
 SET_SCORES = ("prevalence", "softmax")
 CLASS_DISTRIBUTIONS = ("uniform", "train", "backward")
+ESTIMATE = "estimate"
 FIGURES = (
     "curves",
     "confusion",

@@ -18,6 +18,7 @@ from marr_pipeline.findings import Finding
 from marr_pipeline.labels import shown
 from marr_pipeline.optim.solvable import FitStatus
 from marr_pipeline.rectify.inputs import FitInputs, class_weights, log_prior
+from marr_pipeline.rectify.prior.calibration import is_memorised, shares_right
 from marr_pipeline.rectify.rectifier import HeadRectifier, Rectifier
 from marr_pipeline.report.scores import BLOCK_LOGITS, SampleScores, score_samples
 
@@ -29,8 +30,6 @@ LOOKED_AT = 4_096
 then take 4 % of the fit and its scores."""
 ROWS_OF_BLOCK = 100
 """Rows looked at of a block of classes, whose mean prediction is then known to a few per cent."""
-MEMORISED = 0.95
-"""Share of rows, and mean of their class accuracies, above which a fit learns little."""
 DOMINANT = 0.5
 """Share of the rows above which a class is nearly all that a biased network says."""
 CONTRADICTION = 0.15
@@ -151,17 +150,12 @@ class OwnRows:
 
 
 def memorised_rows(rows: OwnRows, network: str) -> Finding | None:
-    """R02: the rows that are fitted are right nearly always, in the rare classes too.
-
-    Where one class has nearly all rows, giving all to it is right nearly always and has learned
-    nothing: the mean of the class accuracies has to be as high as the share of the rows.
-    """
-    labels, predicted = rows.softmax.labels, rows.softmax.predicted
-    share = float(rows.share[predicted == labels].sum())
-    num_rows, right = _rows_and_right(labels, predicted)
-    balanced = float((right[num_rows > 0] / num_rows[num_rows > 0]).mean())
-    if min(share, balanced) <= MEMORISED:
+    """R02: the rows that are fitted are right nearly always, in the rare classes too."""
+    predicted = torch.from_numpy(rows.softmax.predicted)
+    right = shares_right(rows.labels, predicted, torch.from_numpy(rows.class_share))
+    if not is_memorised(right):
         return None
+    share, balanced = right
     return Finding(
         "R02",
         f"The {network} is right on {100 * share:.1f} % of the rows that are fitted "

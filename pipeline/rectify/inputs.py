@@ -267,6 +267,16 @@ class FitInputs(HeadFacts):
             return replace(self, logits=logits.first_views(count), features=features)
         return replace(self, logits=None if logits is None else logits[:count], features=features)
 
+    def of_samples(self, samples: Tensor) -> "FitInputs":
+        """All views of some samples (B,) int64, copied; logits made from features are made anew."""
+        features = None if self.features is None else self.features[:, samples]
+        logits = self.logits
+        if isinstance(logits, FeatureLogits):
+            logits = logits.of_samples(samples)
+        elif logits is not None:
+            logits = logits[:, samples]
+        return replace(self, logits=logits, labels=self.labels[samples], features=features)
+
     def warnings(self) -> list[str]:
         """What a result stands on that a user should know of."""
         without_norm = int((self.weight_norm == 0).sum())

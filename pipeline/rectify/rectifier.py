@@ -18,6 +18,32 @@ from torch import Tensor, nn
 from marr_pipeline.errors import DataError
 from marr_pipeline.rectify.rows.source import unit_rows
 
+CALIBRATED = ("scale", "shift", "log_prior")
+"""The tensors of a calibration, which a file has under `calibration_` and these names."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Calibration:
+    """calibrated (N, K) = scale * rectified + shift, right on rows of known labels.
+
+    Attributes:
+        scale: () float64.
+        shift: (K,) float64.
+        log_prior: (K,) float64 logarithm of the class shares of those rows.
+        split: where they are from.
+        num_rows: how many they are.
+    """
+
+    scale: Tensor
+    shift: Tensor
+    log_prior: Tensor
+    split: str
+    num_rows: int
+
+    def after(self, change: Tensor) -> Self:
+        """The same for rectified logits that were changed by so much (K,)."""
+        return replace(self, shift=self.shift - self.scale * change)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Rectifier:
@@ -29,6 +55,8 @@ class Rectifier:
         own: the method's own numbers, float64: for MARR `omega`, `beta`, `weight_norm`, (K,) each.
         log_prior: (K,) float64 logarithm of the class shares that the probabilities stand for;
             None where they are unknown.
+        calibration: of its logits, if it was calibrated; else `metadata` says under `uncalibrated`
+            why not, or nothing is known of it.
         metadata: method, settings, how the fit ended, and the fingerprints of cache and head.
     """
 
@@ -36,6 +64,7 @@ class Rectifier:
     shift: Tensor
     own: Mapping[str, Tensor] = field(default_factory=dict)
     log_prior: Tensor | None = None
+    calibration: Calibration | None = None
     metadata: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -68,8 +97,10 @@ class Rectifier:
     def tensors(self) -> dict[str, Tensor]:
         """All of its numbers by name, as its file holds them."""
         parts = {name: getattr(self, name) for name in ("scale", "shift", *self.part_names())}
-        prior = {} if self.log_prior is None else {"log_prior": self.log_prior}
-        return {**parts, **prior, **self.own}
+        known = {} if self.log_prior is None else {"log_prior": self.log_prior}
+        if self.calibration is not None:
+            known |= {f"calibration_{name}": getattr(self.calibration, name) for name in CALIBRATED}
+        return {**parts, **known, **self.own}
 
     @classmethod
     def part_names(cls) -> list[str]:

@@ -17,10 +17,16 @@ from torch import Tensor
 from marr_pipeline.errors import DataError
 from marr_pipeline.files import replacing
 from marr_pipeline.names import FEATURE_NORMALISATIONS
-from marr_pipeline.rectify.rectifier import ConfidenceRectifier, HeadRectifier, Rectifier
+from marr_pipeline.rectify.rectifier import (
+    CALIBRATED,
+    Calibration,
+    ConfidenceRectifier,
+    HeadRectifier,
+    Rectifier,
+)
 
 FORMAT = "marr-rectifier"
-FORMAT_VERSION = "1.1"
+FORMAT_VERSION = "1.2"
 KINDS: tuple[type[Rectifier], ...] = (ConfidenceRectifier, HeadRectifier, Rectifier)
 """A file is of the first kind whose tensors it has."""
 SHAPES = {
@@ -29,6 +35,9 @@ SHAPES = {
     "weight": "KD",
     "bias": "K",
     "log_prior": "K",
+    "calibration_scale": "",
+    "calibration_shift": "K",
+    "calibration_log_prior": "K",
     "confidence_weight": "D",
     "confidence_bias": "1",
 }
@@ -41,6 +50,9 @@ def save_rectifier(rectifier: Rectifier, path: Path) -> None:
     stored = dict(rectifier.metadata)
     if isinstance(rectifier, HeadRectifier) and rectifier.normalise == "unit":
         stored["normalise"] = rectifier.normalise
+    if rectifier.calibration is not None:
+        known = rectifier.calibration
+        stored["calibration"] = {"split": known.split, "rows": known.num_rows}
     header |= {key: json.dumps(value) for key, value in stored.items()}
     tensors = {name: tensor.contiguous() for name, tensor in rectifier.tensors().items()}
     content = save(tensors, header)
@@ -84,12 +96,31 @@ def load_rectifier(path: Path) -> Rectifier:
         )
     metadata = _read_metadata(header, path)
     kind = next(kind for kind in KINDS if tensors.keys() >= set(kind.part_names()))
+    of_calibration = tuple(f"calibration_{name}" for name in CALIBRATED)
+    if not tensors.keys() & set(of_calibration):
+        of_calibration = ()
     names = ("scale", "shift", *kind.part_names(), *tensors.keys() & {"log_prior"})
-    _check_tensors(tensors, names, path)
+    _check_tensors(tensors, (*names, *of_calibration), path)
     parts: dict[str, Any] = {name: tensors.pop(name) for name in names}
+    if of_calibration:
+        found = [tensors.pop(name) for name in of_calibration]
+        parts["calibration"] = _calibration(found, metadata.pop("calibration", None), path)
     if kind is HeadRectifier and metadata.get("normalise") == "unit":
         parts["normalise"] = "unit"
     return kind(**parts, own=tensors, metadata=metadata)
+
+
+def _calibration(tensors: list[Tensor], record: object, path: Path) -> Calibration:
+    if not isinstance(record, dict) or not {"split", "rows"} <= record.keys():
+        raise DataError(
+            f"{path}: split and rows of its calibration expected in the header, got {record}; fit "
+            "again"
+        )
+    return Calibration(
+        **dict(zip(CALIBRATED, tensors, strict=True)),
+        split=str(record["split"]),
+        num_rows=int(record["rows"]),
+    )
 
 
 def _read_metadata(header: Mapping[str, str], path: Path) -> dict[str, Any]:

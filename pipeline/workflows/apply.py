@@ -27,14 +27,17 @@ from marr_pipeline.workflows.arrays.parts import SplitFiles, read_split
 from marr_pipeline.workflows.arrays.rows import as_strings, passed_on, unlabelled_rows
 from marr_pipeline.workflows.cached import evaluation_rows, rectifier_for
 from marr_pipeline.workflows.distribution import (
-    OF_TRAINING,
+    TARGET_PRIOR,
     Said,
     check_exchangeable,
     moved,
-    target_shares,
+    recorded_prior,
+    rectifier_shares,
+    say_calibrated,
 )
 from marr_pipeline.workflows.features import columns_for
 from marr_pipeline.workflows.sets import CALIBRATES, calibrated_sets, promise
+from marr_pipeline.workflows.unlabelled import RectifiedRows, RowShares, row_shares
 
 Arrays = dict[str, npt.NDArray[Any]]
 
@@ -71,7 +74,8 @@ class Applied:
         num_rows: N.
         rectifier: that has made them, moved where a target prior was given.
         warnings: what of the rows needs a look.
-        notes: what the sets promise.
+        notes: what the sets promise, and what the shares of the rows stand on.
+        shares: of the classes among the rows, if they were estimated or matched.
     """
 
     arrays: Arrays
@@ -79,11 +83,23 @@ class Applied:
     rectifier: Rectifier
     warnings: list[str]
     notes: list[str] = field(default_factory=list)
+    shares: RowShares | None = None
 
     @property
     def prior(self) -> str:
         """Which class prior the probabilities stand for, in words."""
         return describe_prior(self.rectifier)
+
+    def document(self) -> dict[str, Any]:
+        """The JSON document of `pipeline apply`."""
+        return {
+            "command": "apply",
+            "method": self.rectifier.method,
+            "rows": self.num_rows,
+            "prior": recorded_prior(self.rectifier),
+            "row_shares": None if self.shares is None else self.shares.record(),
+            "warnings": self.warnings,
+        }
 
 
 def apply(
@@ -97,6 +113,7 @@ def apply(
     sets: SetSettings | None = None,
     calibration: FileName | None = None,
     target_prior: Said | None = None,
+    match_prior: Said | None = None,
     output: FileName | None = None,
 ) -> Applied:
     """Rectified rows of a cache's split, or of a file that `import` reads, labelled or not.
@@ -113,7 +130,10 @@ def apply(
         sets: what a set of classes for each row is to hold; None to make none.
         calibration: cache whose split `tune` calibrates the sets; None for the source itself.
         target_prior: class shares where the rows are from, which the logits are moved to; None for
-            the prior that the rectifier stands for. See `distribution`.
+            the prior that the rectifier stands for. See `distribution`; `estimate` takes them from
+            the rows, with the rectifier's calibration.
+        match_prior: class shares that the rows are known to have; predictions are moved until their
+            mean is these.
         output: where the arrays go, some rows at a time: `.npz`, or a table, `.csv` or `.parquet`,
             with a column of logits and one of probabilities for each class, and of sets `set` and
             `set_size`.
@@ -121,8 +141,8 @@ def apply(
     Raises:
         CacheError: the source is invalid or lacks the split, or a split `tune` for sets.
         ConfigError: a scale or `join` for a cache, sets of a file of rows without `calibration` or
-            the other way round, sets of moved logits, or the library that a file needs is not
-            installed.
+            the other way round, sets of moved logits, two priors, or the library that a file needs
+            is not installed.
         DataError: the rectifier is invalid, of another head, or of other classes, or cannot be
             moved; the rows are unfit, or several views would go into a table.
         PipelineError: `output` cannot be written.
@@ -131,7 +151,7 @@ def apply(
     check_choice("scale", scale, (*SCALES, None))
     is_file = source.suffix.lower() in ROW_SUFFIXES
     _check_calibration(sets, calibration, source if is_file else None)
-    check_exchangeable(sets, target_prior)
+    check_exchangeable(sets, target_prior, match_prior)
     if is_file:
         found = _rows((source, *map(Path, join)), rectifier, split=split, scale=scale)
     else:
@@ -146,10 +166,22 @@ def apply(
             )
         found = _cached_rows(source, rectifier, split=split, any_head=any_head)
     try:
-        applied = _moved(found, target_prior)
+        shares = row_shares(
+            RectifiedRows(found.rectifier, found.logits, found.features),
+            target_prior,
+            match_prior,
+            class_counts=found.class_counts,
+            class_names=found.class_names,
+        )
+        applied = _moved(found, target_prior) if shares is None else shares.rectifier
     except DataError as error:
         raise DataError(f"{source}: {error}") from error
     warnings, notes = found.warnings, list[str]()
+    if shares is not None:
+        warnings, notes = [*warnings, *shares.warnings()], shares.notes()
+    elif target_prior is not None:
+        is_open = found.rectifier.log_prior is None
+        warnings = [*warnings, *say_calibrated([str(rectifier)] * is_open)]
     made = None
     if sets is not None:
         cached = open_cache(Path(calibration or source))
@@ -173,6 +205,7 @@ def apply(
         rectifier=applied,
         warnings=warnings,
         notes=notes,
+        shares=shares,
     )
 
 
@@ -231,17 +264,11 @@ def _check_calibration(
 
 def _moved(found: _Source, target_prior: Said | None) -> Rectifier:
     """The rectifier for the prior of the place where the rows are from."""
-    counts = found.class_counts
     if target_prior is None:
         return found.rectifier
-    if counts is None and isinstance(target_prior, str) and target_prior in OF_TRAINING:
-        raise DataError(
-            f"--target-prior {target_prior}: a rectifier that knows the class counts of training "
-            "expected, got one of an older version; fit it again, or give FILE with the shares"
-        )
-    counts = np.ones(found.rectifier.num_classes, dtype=np.int64) if counts is None else counts
-    shares = target_shares(target_prior, counts, found.class_names)
-    assert shares is not None
+    shares = rectifier_shares(
+        target_prior, found.rectifier, found.class_counts, found.class_names, option=TARGET_PRIOR
+    )
     return moved(found.rectifier, shares)
 
 

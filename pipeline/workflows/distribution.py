@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 
-from marr_pipeline.errors import ConfigError
+from marr_pipeline.errors import ConfigError, DataError
 from marr_pipeline.rectify.prior.target import AnyRectifier, is_pulled, with_prior
 from marr_pipeline.rectify.rectifier import Rectifier
 from marr_pipeline.report.population import (
@@ -40,6 +40,7 @@ OF_TRAINING = ("train", "backward")
 KEYS = ("prior", "weights", "class_counts")
 """Under which numbers stand in an `.npz` or a JSON object."""
 CLASS_DISTRIBUTION, TARGET_PRIOR = "--class-distribution", "--target-prior"
+MATCH_PRIOR = "--match-prior"
 REMEDY = "give every class a weight"
 
 
@@ -76,6 +77,29 @@ def class_shares(
     return np.asarray(weights / weights.sum())
 
 
+def rectifier_shares(
+    said: Said,
+    rectifier: Rectifier,
+    class_counts: Counts | None,
+    class_names: Sequence[str] | None,
+    *,
+    option: str,
+) -> Floats:
+    """`class_shares` for a rectifier, of an older one without the counts of training.
+
+    Raises:
+        DataError: there are no such numbers, or they are made of counts that are not known.
+    """
+    if class_counts is None and isinstance(said, str) and said in OF_TRAINING:
+        raise DataError(
+            f"{option} {said}: a rectifier that knows the class counts of training expected, got "
+            "one of an older version; fit it again, or give FILE with the shares"
+        )
+    if class_counts is None:
+        class_counts = np.ones(rectifier.num_classes, dtype=np.int64)
+    return class_shares(said, class_counts, class_names, option=option)
+
+
 def target_shares(
     target_prior: Said | None,
     class_counts: Counts,
@@ -104,16 +128,24 @@ def target_shares(
     return shares
 
 
-def check_exchangeable(sets: object | None, target_prior: Said | None) -> None:
-    """Refuse sets of labels of moved logits, whose rows are others than those that calibrate.
+def check_exchangeable(
+    sets: object | None, target_prior: Said | None, match_prior: Said | None = None
+) -> None:
+    """Refuse two priors, and sets of moved logits, whose rows are others than those that calibrate.
 
     Raises:
-        ConfigError: both were given.
+        ConfigError: two of them were given.
     """
-    if sets is not None and target_prior is not None:
+    priors = {TARGET_PRIOR: target_prior, MATCH_PRIOR: match_prior}
+    given = [f"{option} {_name(said)}" for option, said in priors.items() if said is not None]
+    if len(given) > 1:
+        raise ConfigError(
+            f"{MATCH_PRIOR}: no {TARGET_PRIOR} beside it expected, got both; leave one of them out"
+        )
+    if sets is not None and given:
         raise ConfigError(
             "--sets: logits as they were fitted expected, for rows like those of split tune, got "
-            f"--target-prior {_name(target_prior)}; leave one of them out"
+            f"{given[0]}; leave one of them out"
         )
 
 
@@ -191,16 +223,28 @@ def recorded_prior(rectifier: Rectifier) -> dict[str, Any] | None:
 def moved_all(
     rectifiers: Mapping[str, Rectifier], shares: Floats | None
 ) -> tuple[dict[str, Rectifier], list[str]]:
-    """Those that stand for a prior moved to shares (K,), and the keys of the others.
+    """Those that stand for a prior, or were calibrated, moved to shares (K,); keys of the others.
 
     Without shares all stay where they are.
     """
     if shares is None:
         return dict(rectifiers), []
-    unmoved = [key for key, one in rectifiers.items() if one.log_prior is None]
+    unmoved = [
+        key for key, one in rectifiers.items() if one.log_prior is None and one.calibration is None
+    ]
     return {
         key: one if key in unmoved else moved(one, shares) for key, one in rectifiers.items()
     }, unmoved
+
+
+def say_calibrated(keys: Sequence[str]) -> list[str]:
+    """A warning of rectifiers that stand for no prior and are moved from their calibration's."""
+    if not keys:
+        return []
+    return [
+        f"{', '.join(keys)}: no class prior is known that the probabilities stand for, so they are "
+        "calibrated first"
+    ]
 
 
 def say_unmoved(keys: Sequence[str]) -> list[str]:

@@ -42,6 +42,7 @@ from marr_pipeline.workflows.distribution import (
     moved_all,
     recorded,
     recorded_prior,
+    say_calibrated,
     say_unmoved,
     scored_under,
 )
@@ -240,7 +241,10 @@ def evaluate(
     if sets is not None:
         evaluated, told = evaluate_sets(cached, rows, found, sets, split=split)
         warnings = [*warnings, *told]
-    found, unmoved = moved_all(found, target)
+    known, (found, unmoved) = found, moved_all(found, target)
+    if target is not None:
+        open_ones = [key for key, one in known.items() if one.log_prior is None]
+        warnings = [*warnings, *say_calibrated([key for key in open_ones if key not in unmoved])]
     return Evaluation(
         cached=cached,
         split=split,

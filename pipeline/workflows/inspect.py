@@ -6,6 +6,7 @@ from typing import Any
 from marr_pipeline.cache import CachedSplit, Head, open_cache
 from marr_pipeline.groups import shot_groups
 from marr_pipeline.rectify.prior.target import describe_prior
+from marr_pipeline.rectify.rectifier import Rectifier
 from marr_pipeline.rectify.rectifier_file import load_rectifier
 from marr_pipeline.workflows.distribution import recorded_prior
 
@@ -45,6 +46,7 @@ def _rectifier_document(path: Path) -> Document:
         "num_features": rectifier.num_features,
         "stands_for": describe_prior(rectifier),
         "prior": recorded_prior(rectifier),
+        "calibration": _calibration_record(rectifier),
         "tensors": {
             name: {
                 "shape": list(tensor.shape),
@@ -58,6 +60,29 @@ def _rectifier_document(path: Path) -> Document:
     }
 
 
+def _calibration_record(rectifier: Rectifier) -> Document | None:
+    known = rectifier.calibration
+    if known is None:
+        return None
+    return {
+        "split": known.split,
+        "rows": known.num_rows,
+        "scale": float(known.scale),
+        "shift": known.shift.tolist(),
+        "shares": known.log_prior.exp().tolist(),
+    }
+
+
+def _calibration_line(document: Document) -> str:
+    known = document["calibration"]
+    if known is None:
+        return f"no: {document['metadata'].get('uncalibrated', 'none was stored')}"
+    return (
+        f"on {known['rows']:,} rows of split {known['split']}: scale {known['scale']:.4g}, shifts "
+        f"{min(known['shift']):.4g} to {max(known['shift']):.4g}"
+    )
+
+
 def _rectifier_lines(document: Document) -> list[str]:
     width = document["num_features"]
     lines = [
@@ -65,6 +90,7 @@ def _rectifier_lines(document: Document) -> list[str]:
         f"method       {document['method']}: {document['num_classes']} classes"
         + (f", {width:,} features" if width else ""),
         f"stands for   {document['stands_for']}",
+        f"calibrated   {_calibration_line(document)}",
     ]
     for name, tensor in document["tensors"].items():
         shape = " x ".join(f"{size:,}" for size in tensor["shape"]) or "1"

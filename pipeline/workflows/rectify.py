@@ -37,6 +37,7 @@ from marr_pipeline.workflows.cached import (
     opened,
     with_fit_split,
 )
+from marr_pipeline.workflows.calibration import with_calibration
 from marr_pipeline.workflows.center import read_center
 from marr_pipeline.workflows.checks import find, gains
 from marr_pipeline.workflows.distribution import (
@@ -46,6 +47,7 @@ from marr_pipeline.workflows.distribution import (
     moved,
     recorded,
     recorded_prior,
+    say_calibrated,
     split_population,
     target_shares,
 )
@@ -318,7 +320,12 @@ def rectify_cache(
     )
     found = fit.rectifier.metadata
     settings = replace(settings, **{name: found[name] for name in found.get("from_rows", ())})
+    is_written = output is not None and ranks.is_first
+    if is_written or (target is not None and fit.rectifier.log_prior is None):
+        rectifier = with_calibration(cached, fit, inputs, settings, is_tuned=tuning is not None)
+        fit = replace(fit, rectifier=rectifier)
     if target is not None:
+        warnings += say_calibrated([settings.method] * (fit.rectifier.log_prior is None))
         fit = replace(fit, rectifier=moved(fit.rectifier, target))
     metrics: dict[str, Metrics] = {}
     rows = population = None

@@ -50,7 +50,7 @@ def held_out_inputs(
     options = " and ".join(names[name] for name in own)
     remedy = f"give {options}, or write the cache without that tune"
     refuse_test(cached, "settings chosen", remedy)
-    return _scored_inputs(cached, "tune", device)[0]
+    return scored_inputs(cached, "tune", device)[0]
 
 
 def tuned_or_preset(
@@ -119,7 +119,7 @@ def tune_on_cache(
     is_held_out = settings.fit_split == "tune"
     has_tune = "tune" in cached.splits and not is_held_out
     split = cached.split("tune" if has_tune else settings.fit_split)
-    scored, warnings = _scored_inputs(cached, split.name, inputs.device)
+    scored, warnings = scored_inputs(cached, split.name, inputs.device)
     tuning = tune(
         inputs,
         scored,
@@ -142,7 +142,7 @@ def tune_on_cache(
     return tuning, warnings
 
 
-def _scored_inputs(cached: Cache, split: str, device: torch.device) -> tuple[FitInputs, list[str]]:
+def scored_inputs(cached: Cache, split: str, device: torch.device) -> tuple[FitInputs, list[str]]:
     """The clean view of a split; all where none is clean."""
     views: ViewKind = "clean" if "clean" in cached.split(split).views else "all"
     return split_inputs(cached, split=split, views=views, device=device)

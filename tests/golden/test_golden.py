@@ -14,6 +14,12 @@ from golden.record import RECORD, arithmetic, record_case
 
 CHANGES: dict[str, str] = {
     "evaluate.*/out/classes": "Names and counts stand beside the accuracies of the classes.",
+    **dict.fromkeys(
+        ("*/header/calibration", "*/header/uncalibrated", "*/tensors/calibration_*"),
+        "A rectifier that is written is calibrated, or says why it is not.",
+    ),
+    "*.safetensors/format_version": "1.2 adds a calibration.",
+    "refuse.rectifier.bad-newer.*/commands/*/said/0": "The version expected is 1.2.",
     "compare.terminal/commands/0/out": "Marks of better and worse change widths and captions.",
 }
 """Deliberate changes: a glob of `case` or `case/field`, and the reason in a sentence.

@@ -18,7 +18,18 @@ Covariance of the shares of N independent rows, over classes with q_k > 0: (H^-1
 Fisher information and the infinitesimal jackknife both come to it, since g = H q = 1 there. Over
 200 draws of 300 to 5,000 rows of 5 to 10 classes its 95 % intervals held the truth in 95 % and
 those of a bootstrap of the rows in 92 %; of 2,000 rows of 100 classes, one to 90 a class, in 96 %
-and 88 %. It counts the rows alone: that the probabilities are right is taken for granted.
+and 88 %.
+
+Where the probabilities come of a calibration on M labelled rows of shares p, its shifts c have an
+error of their own, of covariance C, and dq/dc = B = H^-1 - diag(q): B C B is added. With
+G = (1/R) sum_i L_ij L_ik / (u_i v_i), v_i = sum_k p_k L_ik, which is H on those rows, told from
+these by how much likelier they are there,
+
+    C = ((diag(p) - diag(p) G diag(p))^-1 - diag(1/p)) / M;
+
+the last term is the error of the counts themselves, which are p and do no harm (Scott and Wild
+1986). Calibrated on 200 to 2,000 rows, intervals of the rows alone held the truth in 62 to 87 % of
+200 draws, and these in 90 to 95 %.
 """
 
 import math
@@ -33,6 +44,7 @@ from marr_pipeline.errors import DataError
 from marr_pipeline.optim.newton import cholesky_factor, inverse_hessian
 from marr_pipeline.rectify.prior.mixture import Mixture
 from marr_pipeline.rectify.rows.resources import one_thread_an_operation
+from marr_pipeline.rectify.rows.source import Rows, StoredLogits
 
 EM_STEPS = 10
 """At least; one for each 100 classes above that, which cost half of a Hessian."""
@@ -44,6 +56,8 @@ LEAST_ROWS = 1e-6
 """Of a class; one that has less of the rows has none: EM comes to 0 in no number of steps."""
 DEVIATIONS = 1.96
 """From the middle of a 95 % interval to its end."""
+LEAST_CURVATURE = 1e-6
+"""Of a class's share, added to that of its shift: rows that are told for sure leave it none."""
 RULE_OF_THREE = 3.0
 """Of R rows none is of a class: its share is below 3 / R, with 95 % confidence."""
 
@@ -102,6 +116,7 @@ def target_prior(
     logits: Tensor | npt.NDArray[Any],
     log_prior: Tensor | npt.NDArray[Any],
     *,
+    num_labelled: int | None = None,
     tolerance: float = 1e-6,
 ) -> PriorEstimate:
     """The class shares of unlabelled rows, from logits whose probabilities are right under a prior.
@@ -113,6 +128,8 @@ def target_prior(
     Args:
         logits: (N, K), or (V, N, K) of several views, which count as one row.
         log_prior: (K,) logarithm of the class shares that they stand for.
+        num_labelled: M, the rows that calibrated the logits, whose error the intervals then hold
+            too; None for logits that are right.
         tolerance: on the bound of f(q*) - f(q).
 
     Raises:
@@ -129,13 +146,43 @@ def target_prior(
             "target prior: finite logarithms of shares expected, got others; a class without "
             "samples counts as half a sample"
         )
-    num_samples = rows.shape[-2]
-    mixture = Mixture(rows.flatten(0, -2), prior)
+    return estimate_prior(
+        StoredLogits(rows.flatten(0, -2)),
+        prior,
+        num_samples=rows.shape[-2],
+        num_labelled=num_labelled,
+        tolerance=tolerance,
+    )
+
+
+def estimate_prior(
+    rows: Rows,
+    prior: Tensor,
+    *,
+    num_samples: int,
+    num_labelled: int | None = None,
+    tolerance: float = 1e-6,
+) -> PriorEstimate:
+    """`target_prior` of rows of which only likelihoods are held.
+
+    Args:
+        rows: logits (R, K) of N samples.
+        prior: (K,) float64 logarithm of the class shares that they stand for.
+        num_samples: N.
+        num_labelled: M.
+        tolerance: on the bound of f(q*) - f(q).
+
+    Raises:
+        DataError: a logit is not finite.
+    """
+    mixture = Mixture(rows, prior)
     with one_thread_an_operation():  # beside the passes: their threads are the mixture's
         shares, gap, steps = _maximum(mixture, prior.softmax(0), tolerance)
         shares = torch.where(shares * mixture.num_rows > LEAST_ROWS, shares, 0.0)
         shares /= shares.sum()
-        error, low, high = _intervals(mixture, shares, num_samples)
+        error, low, high = _intervals(
+            mixture, shares, num_samples, labelled=(prior.softmax(0), num_labelled)
+        )
     return PriorEstimate(
         shares=shares,
         standard_error=error,
@@ -240,7 +287,9 @@ def _nonnegative_minimum(hessian: Tensor, linear: Tensor, is_free: Tensor) -> Te
     return solution.clamp(min=0.0)
 
 
-def _intervals(mixture: Mixture, shares: Tensor, num_samples: int) -> tuple[Tensor, ...]:
+def _intervals(
+    mixture: Mixture, shares: Tensor, num_samples: int, *, labelled: tuple[Tensor, int | None]
+) -> tuple[Tensor, ...]:
     """Standard errors and both ends of 95 % intervals, (K,) each.
 
     What a class at 0 may come to follows from the curvature that f has in its share, the others
@@ -251,6 +300,14 @@ def _intervals(mixture: Mixture, shares: Tensor, num_samples: int) -> tuple[Tens
     inverse = torch.cholesky_inverse(cholesky_factor(hessian[seen][:, seen]))
     variance, most = torch.zeros_like(shares), torch.ones_like(shares)
     variance[seen] = (inverse.diagonal() - shares[seen].square()).clamp(min=0.0)
+    prior, num_labelled = labelled
+    if num_labelled is not None:
+        of_labelled = prior[:, None] * mixture.hessian(shares, beside=prior) * prior
+        factor = cholesky_factor(prior.diag() - of_labelled + LEAST_CURVATURE * prior.diag())
+        moves = inverse - shares[seen].diag()  # B
+        covariance = torch.cholesky_inverse(factor)[seen][:, seen] - (1 / prior[seen]).diag()
+        spread = (moves @ covariance * moves).sum(1)
+        variance[seen] += spread * (num_samples / num_labelled)
     if len(unseen):
         _, gradient = mixture.evaluate(shares)
         mixed = hessian[unseen][:, seen]

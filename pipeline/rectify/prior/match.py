@@ -22,33 +22,36 @@ from marr_pipeline.optim.newton import inverse_hessian
 from marr_pipeline.rectify.inputs import LEFT_OUT
 from marr_pipeline.rectify.prior.mixture import Mixture
 from marr_pipeline.rectify.rows.resources import one_thread_an_operation
+from marr_pipeline.rectify.rows.source import Rows, StoredLogits
 
 TOLERANCE = 1e-6
 """On the total variation between m and q."""
 MATCHED = 1e-4
 """The same, where rounding ends the search."""
+NEVER = 1e300
+"""Subtracted from the logits of a class that is left out."""
 MAX_STEPS = 100
 LONGEST_STEP = 5.0
 """Of one class's shift: where no prediction is in doubt, the curvature says nothing."""
 
 
-def matching_shift(logits: Tensor, shares: Tensor) -> Tensor:
+def matching_shift(logits: Tensor | Rows, shares: Tensor) -> Tensor:
     """c (K,) float64, of mean 0 over the classes that have a share; `LEFT_OUT` for the others.
 
     Args:
-        logits: (..., K) of all rows.
+        logits: (..., K) of all rows, or where these come from.
         shares: (K,) q, at least 0, 1 in all.
 
     Raises:
         DataError: there is no row, a logit is not finite, or no shift makes the shares.
     """
     kept = (shares > 0).nonzero()[:, 0]
-    rows = logits.cpu().flatten(0, -2)
-    if len(rows) == 0:
+    rows = StoredLogits(logits.cpu().flatten(0, -2)) if isinstance(logits, Tensor) else logits
+    if rows.num_rows == 0:
         raise DataError("match prior: rows to predict expected, got none; give some")
-    mixture = Mixture(rows[:, kept], torch.zeros(len(kept), dtype=torch.float64))
+    mixture = Mixture(rows, NEVER * (shares <= 0).double())
     with one_thread_an_operation():  # beside the passes: their threads are the mixture's
-        shift, distance = _minimum(mixture, shares[kept].double())
+        shift, distance = _minimum(mixture, shares.double(), kept)
     if not distance <= MATCHED:
         raise DataError(
             f"match prior: rows that shifts can bring to the shares given expected, got shares "
@@ -60,16 +63,21 @@ def matching_shift(logits: Tensor, shares: Tensor) -> Tensor:
     return found
 
 
-def _minimum(mixture: Mixture, target: Tensor) -> tuple[Tensor, float]:
-    """c (K,) by Newton's method, and the total variation that is left."""
+def _minimum(mixture: Mixture, shares: Tensor, kept: Tensor) -> tuple[Tensor, float]:
+    """c (M,) of the classes kept (M,) by Newton's method, and the total variation that is left."""
+    target = shares[kept]
     shift = torch.zeros_like(target)
 
     def evaluate(shift: Tensor) -> tuple[float, Tensor, Tensor]:
-        """F, m, and the weights up to a factor, none of which overflows."""
+        """F, m (M,), and the weights (M,) up to a factor, none of which overflows."""
         largest = shift.max()
         weights = (shift - largest).exp()
-        value, gradient = mixture.evaluate(weights)
-        return value + float(largest - target @ shift), weights * gradient, weights
+        value, gradient = mixture.evaluate(spread(weights))
+        return value + float(largest - target @ shift), weights * gradient[kept], weights
+
+    def spread(weights: Tensor) -> Tensor:
+        """(K,), 0 for a class that is left out."""
+        return torch.zeros_like(shares).index_copy_(0, kept, weights)
 
     value, mean, weights = evaluate(shift)
     for _ in range(MAX_STEPS):
@@ -77,7 +85,8 @@ def _minimum(mixture: Mixture, target: Tensor) -> tuple[Tensor, float]:
         distance = 0.5 * float(missing.abs().sum())
         if distance <= TOLERANCE:
             break
-        hessian = mean.diag() - weights[:, None] * mixture.hessian(weights) * weights
+        curvature = mixture.hessian(spread(weights), kept)
+        hessian = mean.diag() - weights[:, None] * curvature * weights
         step = inverse_hessian(hessian)(missing)
         step -= step.mean()
         slope = float(missing @ step)

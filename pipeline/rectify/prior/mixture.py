@@ -17,7 +17,7 @@ from torch import Tensor
 from marr_pipeline.errors import DataError
 from marr_pipeline.rectify.rows.blocks import Blocks, cut
 from marr_pipeline.rectify.rows.resources import workers
-from marr_pipeline.rectify.rows.source import StoredLogits
+from marr_pipeline.rectify.rows.source import Rows, StoredLogits
 
 PRECISE_UP_TO = 2**22
 """Likelihoods that are held in float64; more in float32, which moves g by 1e-7."""
@@ -29,7 +29,7 @@ class Mixture:
     """L = exp(logits - log_prior) by rows, each divided by its largest entry.
 
     Args:
-        logits: (R, K), in any floating type.
+        logits: (R, K), in any floating type, or where they come from.
         log_prior: (K,) float64.
 
     Attributes:
@@ -41,19 +41,20 @@ class Mixture:
         DataError: a logit is not finite.
     """
 
-    def __init__(self, logits: Tensor, log_prior: Tensor) -> None:
-        self.num_rows, self.num_classes = logits.shape
-        is_precise = logits.numel() <= PRECISE_UP_TO
+    def __init__(self, logits: Tensor | Rows, log_prior: Tensor) -> None:
+        source = StoredLogits(logits) if isinstance(logits, Tensor) else logits
+        self.num_rows, self.num_classes = shape = (source.num_rows, source.num_classes)
+        is_precise = math.prod(shape) <= PRECISE_UP_TO
         dtype = torch.float64 if is_precise else torch.float32
         self.rounding = 1e-13 if is_precise else 1e-7
-        self._likelihood = torch.empty(logits.shape, dtype=dtype)
+        self._likelihood = torch.empty(shape, dtype=dtype)
         self._blocks = Blocks(StoredLogits(self._likelihood))
         self._workers = workers(torch.get_num_threads())
 
         def fill(chunk: slice) -> int:
             bad = 0
             for rows in self._blocks.slices(chunk):
-                relative = logits[rows].double() - log_prior
+                relative = source.block(rows).double() - log_prior
                 relative -= relative.amax(1, keepdim=True)
                 torch.exp(relative.to(dtype), out=self._likelihood[rows])
                 bad += int(relative.sum(1).isfinite().logical_not_().sum())
@@ -85,18 +86,22 @@ class Mixture:
             gradient += other
         return float(value) / self.num_rows, gradient / self.num_rows
 
-    def hessian(self, weights: Tensor, classes: Tensor | None = None) -> Tensor:
+    def hessian(
+        self, weights: Tensor, classes: Tensor | None = None, *, beside: Tensor | None = None
+    ) -> Tensor:
         """H (M, M) float64 at w (K,), of some classes (M,) int64 or all.
 
-        Costs M / 2 multiplications a likelihood: about 15 passes at K = 1000.
+        With other weights v (K,) beside w it is (1/R) sum_i L_ij L_ik / (u_i(w) u_i(v)). Costs
+        M / 2 multiplications a likelihood: about 15 passes at K = 1000.
         """
         likelihood = self._likelihood
         num = self.num_classes if classes is None else len(classes)
-        placed = weights.to(likelihood.dtype)
+        both = torch.stack([weights, weights if beside is None else beside], 1)
+        both = both.to(likelihood.dtype)
         curved = likelihood.new_empty(self.num_rows)
 
         def weigh(chunk: slice) -> None:
-            torch.mv(likelihood[chunk], placed, out=curved[chunk]).square_().reciprocal_()
+            torch.prod(likelihood[chunk] @ both, 1, out=curved[chunk]).reciprocal_()
 
         for _ in self._workers.map(weigh, self._blocks.chunks):
             pass

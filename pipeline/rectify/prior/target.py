@@ -17,6 +17,7 @@ from torch import Tensor
 
 from marr_pipeline.errors import DataError
 from marr_pipeline.rectify.inputs import LEFT_OUT, log_prior
+from marr_pipeline.rectify.prior.calibration import calibrated
 from marr_pipeline.rectify.rectifier import HeadRectifier, Rectifier
 
 AnyRectifier = TypeVar("AnyRectifier", bound=Rectifier)
@@ -42,6 +43,7 @@ def is_pulled(rectifier: Rectifier) -> bool:
     """Whether a ridge kept a fit of scales and shifts from the prior that its rows ask for."""
     said = rectifier.metadata
     is_fitted = said.get("loss") is not None and not isinstance(rectifier, HeadRectifier)
+    is_fitted = is_fitted and "calibrated_on" not in said
     return is_fitted and rectifier.log_prior is not None and float(said.get("l2", 0.0)) > 0
 
 
@@ -53,6 +55,8 @@ def _are_one(prior: Tensor, counts: Tensor) -> bool:
 def with_prior(rectifier: AnyRectifier, log_target: Tensor) -> AnyRectifier:
     """The same rectifier, its probabilities for another prior.
 
+    One that stands for none is calibrated first.
+
     A class of share 0 has probability 0: its offset is `LEFT_OUT`. That is its `log_prior` too, so
     that a second move undoes the first.
 
@@ -61,14 +65,24 @@ def with_prior(rectifier: AnyRectifier, log_target: Tensor) -> AnyRectifier:
         log_target: (K,) logarithms of the classes' shares, in any unit; -inf for a share of 0.
 
     Raises:
-        DataError: the rectifier stands for no prior.
+        DataError: the rectifier stands for no prior, and was not calibrated.
     """
     if rectifier.log_prior is None:
-        raise DataError(
-            f"target prior: a rectifier whose probabilities stand for a known class prior "
-            f"expected, got one of {rectifier.method}, which says none; take another method, such "
-            "as bcts, or fit again"
-        )
+        try:
+            rectifier = calibrated(rectifier)
+        except DataError as error:
+            raise DataError(
+                f"target prior: a rectifier whose probabilities stand for a known class prior "
+                f"expected, got one of {rectifier.method}, which says none; take another method, "
+                f"such as bcts, or calibrate it ({error})"
+            ) from error
+    assert rectifier.log_prior is not None
     target = torch.log_softmax(log_target.double(), 0).clamp(min=LEFT_OUT)
-    shift = rectifier.shift + target - rectifier.log_prior
-    return replace(rectifier, shift=shift, log_prior=target)
+    change = target - rectifier.log_prior
+    known = rectifier.calibration
+    return replace(
+        rectifier,
+        shift=rectifier.shift + change,
+        log_prior=target,
+        calibration=None if known is None else known.after(change),
+    )

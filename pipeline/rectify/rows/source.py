@@ -231,6 +231,15 @@ class FeatureLogits(Rows):
             unit=self._rows.unit,
         )
 
+    def of_samples(self, samples: Tensor) -> "FeatureLogits":
+        """Those of some samples (B,) int64 alone."""
+        return FeatureLogits(
+            features=self.features[:, samples],
+            weight=self.weight,
+            bias=self.bias,
+            unit=self._rows.unit,
+        )
+
     def block_bytes(self, num_rows: int) -> int:
         """The features of the rows in float32, and their product before it is converted."""
         return num_rows * 4 * (self._rows.num_features + self.num_classes)

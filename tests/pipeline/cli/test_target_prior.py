@@ -182,14 +182,31 @@ def test_an_old_rectifier_does_not_know_them(run, cache):
 
 
 @pytest.mark.parametrize("method", ["tau-norm", "lws"])
-def test_what_stands_for_no_prior_is_not_moved(run, cache, method):
+def test_what_stands_for_no_prior_is_calibrated_first(run, cache, method):
     options = ("--method", method, "-o", "no.safetensors")
     done = run("rectify", cache, *options, "--target-prior", "train")
-    assert done.code == 3
-    assert f"got one of {method}, which says none" in done.error
+    assert done.code == 0, done.err
+    assert f"{method}: no class prior is known" in done.err
+    assert "so they are calibrated first" in done.err
+    there = run("inspect", "no.safetensors", "--json").document["prior"]
+    counts = np.array(run("inspect", cache, "--json").document["class_counts"])
+    assert there["shares"] == pytest.approx((counts / counts.sum()).tolist())
     assert run("rectify", cache, *options).code == 0
+    applied = run("apply", cache, "no.safetensors", "--target-prior", "train", "-o", "no.npz")
+    assert applied.code == 0
+    assert "no.safetensors: no class prior is known" in applied.err
+    shown = run("evaluate", cache, "no.safetensors", "--target-prior", "train")
+    assert "(unmoved)" not in shown.out
+    assert "warning: no: no class prior is known" in shown.err
+
+
+def test_what_stands_for_no_prior_and_is_not_calibrated_stays(run, cache):
+    assert run("rectify", cache, "--method", "tau-norm", "-o", "no.safetensors").code == 0
+    old = replace(load_rectifier(Path("no.safetensors")), calibration=None)
+    save_rectifier(old, Path("no.safetensors"))
     refused = run("apply", cache, "no.safetensors", "--target-prior", "train", "-o", "no.npz")
     assert refused.code == 3
+    assert "got one of tau-norm, which says none" in refused.error
     shown = run("evaluate", cache, "no.safetensors", "--target-prior", "train")
     assert "no (unmoved)" in shown.out
     assert "warning: no: no class prior is known" in shown.err

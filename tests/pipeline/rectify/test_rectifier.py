@@ -76,7 +76,7 @@ def test_what_is_no_rectifier_is_refused(tmp_path):
         load_rectifier(path)
     newer = {"format": "marr-rectifier", "format_version": "2.0"}
     save_file({"scale": torch.ones(2), "shift": torch.ones(2)}, path, newer)
-    with pytest.raises(DataError, match=r"format version 1.1 expected, got 2.0"):
+    with pytest.raises(DataError, match=r"format version 1.2 expected, got 2.0"):
         load_rectifier(path)
 
 
@@ -120,7 +120,7 @@ def save_damaged(path, *, header=None, **tensors):
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        ({"header": {"format_version": None}}, "format version 1.1 expected, got none"),
+        ({"header": {"format_version": None}}, "format version 1.2 expected, got none"),
         ({"header": {"method": None}}, "the name of its method expected in the header, got None"),
         ({"header": {"method": "3"}}, "the name of its method expected in the header, got 3"),
         ({"header": {"gamma": "{"}}, "JSON expected under gamma in the header, got '{'"),

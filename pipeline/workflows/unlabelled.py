@@ -1,0 +1,283 @@
+"""What `apply` does with the class shares of unlabelled rows: estimate them, or match known ones.
+
+Both move every row by the same K numbers. An estimate needs probabilities that are right under some
+prior, so it starts from the rectifier's calibration. Matching takes the shares for known and moves
+predictions until they come out.
+"""
+
+from collections.abc import Sequence
+from copy import copy
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from marr_pipeline.groups import ABSENT_CLASS_IMAGES
+from marr_pipeline.labels import shown
+from marr_pipeline.names import ESTIMATE
+from marr_pipeline.rectify.inputs import LEFT_OUT
+from marr_pipeline.rectify.prior.calibration import calibrated, check_shiftable
+from marr_pipeline.rectify.prior.estimate import PriorEstimate, estimate_prior
+from marr_pipeline.rectify.prior.match import matching_shift
+from marr_pipeline.rectify.prior.target import with_prior
+from marr_pipeline.rectify.rectifier import Rectifier
+from marr_pipeline.rectify.rows.source import Rows
+from marr_pipeline.report.population import Counts
+from marr_pipeline.report.tables import Column, Estimate, Table, terminal_table
+from marr_pipeline.workflows.distribution import (
+    MATCH_PRIOR,
+    Said,
+    recorded,
+    rectifier_shares,
+)
+
+SHOWN = 10
+"""Classes whose share moves most."""
+FEW_ROWS = 10.0
+"""Labelled rows of a class that would tell its share as well, below which it is a guess: its error
+is then a third of it."""
+FEW_ROWS_IN_ALL = 100.0
+BLOCK_LOGITS = 2**20
+"""Of mean predictions at a time: 8 MiB in float64."""
+
+_SHARE = "share"
+COLUMNS = (
+    Column(key="before", heading="predicted before"),
+    Column(key=_SHARE, heading="share", has_interval=True),
+    Column(key="rows", heading="rows behind", notation="count"),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RowShares:
+    """The class shares that rows were moved to.
+
+    Attributes:
+        option: that asked for it.
+        rectifier: moved to them.
+        before: (K,) mean prediction before.
+        shares: (K,) mean prediction afterwards.
+        estimate: of the shares; None where they were given.
+        class_names: (K,), where there are some.
+    """
+
+    option: str
+    rectifier: Rectifier
+    before: Tensor
+    shares: Tensor
+    estimate: PriorEstimate | None
+    class_names: Sequence[str] | None
+
+    def notes(self) -> list[str]:
+        """What was assumed, for the terminal."""
+        if self.estimate is None:
+            return [
+                f"{self.option}: predictions were moved until their mean was the shares given, on "
+                "the word that these rows have them; where they do not, that ruins predictions"
+            ]
+        found = self.estimate
+        return [
+            f"{self.option}: {found.num_samples:,} rows tell the shares as well as "
+            f"{found.effective_rows:,.0f} labelled ones would, if each class's samples are like "
+            "those that the rectifier was calibrated on"
+        ]
+
+    def warnings(self) -> list[str]:
+        """What a reader should not take for known."""
+        found = self.estimate
+        if found is None:
+            return []
+        warnings = []
+        if not found.is_solved:
+            warnings.append(
+                f"{self.option}: stopped with up to {found.gap_bound:.1e} of likelihood a row left "
+                "to gain; the shares are near the best, not at it"
+            )
+        if found.effective_rows < FEW_ROWS_IN_ALL:
+            warnings.append(
+                f"{self.option}: as little is told of the shares as {found.effective_rows:.0f} "
+                "labelled rows would; give shares that are known, or more rows"
+            )
+        few = ((found.rows_behind < FEW_ROWS) & (found.shares > 0)).nonzero()[:, 0].tolist()
+        none = (found.shares == 0).nonzero()[:, 0].tolist()
+        if few:
+            warnings.append(
+                f"{self.option}: fewer than {FEW_ROWS:.0f} rows stand behind the share of "
+                f"{len(few):,} classes ({shown(self._names(few))})"
+            )
+        if none:
+            warnings.append(
+                f"{self.option}: no row speaks for {len(none):,} classes "
+                f"({shown(self._names(none))}), which count as half a row"
+            )
+        return warnings
+
+    def table(self) -> str:
+        """The classes whose share moves most."""
+        by_move = (self.shares - self.before).abs().argsort(descending=True, stable=True)
+        chosen = by_move[:SHOWN].tolist()
+        rows = {}
+        for place, name in zip(chosen, self._names(chosen), strict=True):
+            interval, behind = None, {}
+            if self.estimate is not None:
+                interval = (float(self.estimate.low[place]), float(self.estimate.high[place]))
+                behind = {"rows": Estimate(value=float(self.estimate.rows_behind[place]))}
+            share = Estimate(value=float(self.shares[place]), interval=interval)
+            before = Estimate(value=float(self.before[place]))
+            rows[name] = {"before": before, _SHARE: share, **behind}
+        columns = COLUMNS if self.estimate is not None else COLUMNS[:-1]
+        return terminal_table(Table(columns=columns, rows=rows))
+
+    def record(self) -> dict[str, Any]:
+        """For JSON."""
+        told = {} if self.estimate is None else self.estimate.record()
+        return {
+            "option": self.option,
+            "before": self.before.tolist(),
+            "shares": self.shares.tolist(),
+            "estimate": told or None,
+        }
+
+    def _names(self, places: Sequence[int]) -> list[str]:
+        names = self.class_names
+        return [str(place) if names is None else str(names[place]) for place in places]
+
+
+class RectifiedRows(Rows):
+    """Rectified logits of unlabelled rows, made anew for every block.
+
+    Args:
+        rectifier: as it was read.
+        logits: (N, K) or (V, N, K) of the rows, as the rectifier takes them.
+        features: (N, D) or (V, N, D), the same.
+
+    Attributes:
+        num_samples: N.
+    """
+
+    def __init__(self, rectifier: Rectifier, logits: Tensor, features: Tensor | None) -> None:
+        self.rectifier, self.num_samples = rectifier, logits.shape[-2]
+        self._logits = logits.flatten(0, -2)
+        self._features = None if features is None else features.flatten(0, -2)
+        self.num_rows, self.num_classes = len(self._logits), rectifier.num_classes
+        self.device = logits.device
+
+    def block(self, rows: slice, *, into: Tensor | None = None) -> Tensor:
+        """See `Rows.block`."""
+        features = None if self._features is None else self._features[rows]
+        made = self.rectifier.apply(self._logits[rows], features)
+        return made if into is None else into.copy_(made)
+
+    def take(self, indices: Tensor) -> Tensor:
+        """See `Rows.take`."""
+        features = None if self._features is None else self._features[indices]
+        return self.rectifier.apply(self._logits[indices], features)
+
+    def by(self, rectifier: Rectifier) -> "RectifiedRows":
+        """The same rows by another rectifier."""
+        other = copy(self)
+        other.rectifier = rectifier
+        return other
+
+    def mean_prediction(self) -> Tensor:
+        """(K,) float64 mean of the probabilities."""
+        total = torch.zeros(self.num_classes, dtype=torch.float64)
+        step = max(1, BLOCK_LOGITS // self.num_classes)
+        for start in range(0, self.num_rows, step):
+            total += self.block(slice(start, start + step)).softmax(1).sum(0)
+        return total / self.num_rows
+
+
+def row_shares(
+    rows: RectifiedRows,
+    target_prior: Said | None,
+    match_prior: Said | None,
+    *,
+    class_counts: Counts | None,
+    class_names: Sequence[str] | None,
+) -> RowShares | None:
+    """What the rows are asked or told of their classes; None where neither is wanted.
+
+    Args:
+        rows: by the rectifier as it was read.
+        target_prior: `estimate` to ask; other shares are known and ask nothing.
+        match_prior: shares that the rows have.
+        class_counts: (K,) of training, if they are known.
+        class_names: (K,), where the classes have names.
+
+    Raises:
+        DataError: see `estimated_shares` and `matched_shares`.
+    """
+    if isinstance(target_prior, str) and target_prior == ESTIMATE:
+        return estimated_shares(rows, class_names)
+    if match_prior is None:
+        return None
+    return matched_shares(rows, class_names, match_prior, class_counts=class_counts)
+
+
+def estimated_shares(rows: RectifiedRows, names: Sequence[str] | None) -> RowShares:
+    """Shares by maximum likelihood, from the rectifier's calibration.
+
+    Args:
+        rows: by the rectifier as it was read.
+        names: (K,), where the classes have names.
+
+    Raises:
+        DataError: the rectifier has no calibration, or a logit is not finite.
+    """
+    able, known = calibrated(rows.rectifier), rows.rectifier.calibration
+    assert able.log_prior is not None
+    assert known is not None
+    found = estimate_prior(
+        rows.by(able),
+        able.log_prior,
+        num_samples=rows.num_samples,
+        num_labelled=known.num_rows,
+    )
+    least = torch.full_like(found.shares, ABSENT_CLASS_IMAGES / found.num_samples)
+    moved = with_prior(able, torch.maximum(found.shares, least).log())
+    return RowShares(
+        option=f"--target-prior {ESTIMATE}",
+        rectifier=moved,
+        before=rows.mean_prediction(),
+        shares=found.shares,
+        estimate=found,
+        class_names=names,
+    )
+
+
+def matched_shares(
+    rows: RectifiedRows, names: Sequence[str] | None, said: Said, *, class_counts: Counts | None
+) -> RowShares:
+    """Shares that are known, and the rectifier moved until the mean prediction is these.
+
+    Args:
+        rows: by the rectifier as it was read.
+        names: (K,), where the classes have names.
+        said: the shares.
+        class_counts: (K,) of training, if they are known.
+
+    Raises:
+        DataError: there are no such shares, or none to which `matching_shift` can bring the rows.
+    """
+    rectifier = rows.rectifier
+    check_shiftable(rectifier)
+    given = rectifier_shares(said, rectifier, class_counts, names, option=MATCH_PRIOR)
+    shares = torch.from_numpy(given)
+    shift = matching_shift(rows, shares)
+    known = rectifier.calibration
+    moved = replace(
+        rectifier,
+        shift=rectifier.shift + shift,
+        log_prior=shares.log().clamp(min=LEFT_OUT),
+        calibration=None if known is None else known.after(shift),
+    )
+    return RowShares(
+        option=f"{MATCH_PRIOR} {recorded(said)}",
+        rectifier=moved,
+        before=rows.mean_prediction(),
+        shares=shares,
+        estimate=None,
+        class_names=names,
+    )
