@@ -1,4 +1,4 @@
-"""The image files of one split, and their pixels, which come a file at a time or all at once."""
+"""The image files of one split, and what is done with each of them in threads."""
 
 import os
 from collections.abc import Callable
@@ -8,9 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from PIL import Image
-from torch import Tensor
 
 from marr_pipeline.data.picture import AS_STORED, Decoding, Remarks, open_image
 from marr_pipeline.errors import DataError
@@ -96,72 +94,26 @@ def fitted(
     return np.asarray(image)
 
 
-def read_images(
-    files: ImageFiles,
-    rows: npt.NDArray[np.int64],
-    image_size: int,
-    *,
-    threads: int,
-    progress: Progress,
-    note: str,
-    interpolation: str = "bilinear",
-) -> tuple[Tensor, Remarks]:
-    """Decode the images of `rows` (N,) into one array, which is all the memory that it takes.
-
-    Args:
-        files: of the images.
-        rows: which of them.
-        image_size: side in pixels that they are brought to.
-        threads: how many decode (Pillow does so outside Python's lock).
-        progress: told how many images are done.
-        note: its reading.
-        interpolation: `bilinear` or `bicubic`.
-
-    Returns:
-        (N, 3, image_size, image_size) uint8, and what Pillow remarked, by row of `files`.
-
-    Raises:
-        DataError: a file is no image or is cut short; names it.
-    """
-    images = np.empty((len(rows), 3, image_size, image_size), dtype=np.uint8)
-
-    def decode(place: int) -> None:
-        image = fitted(files.open(rows[place]), image_size, interpolation)
-        images[place] = image.transpose(2, 0, 1)
-
-    remarks = _for_every_row(decode, rows, threads, progress, note)
-    return torch.from_numpy(images), remarks
-
-
-def find_unreadable(
-    files: ImageFiles,
-    rows: npt.NDArray[np.int64],
-    *,
-    threads: int,
-    progress: Progress,
-    note: str,
-) -> npt.NDArray[np.bool_]:
-    """Which of `rows` (N,) cannot be decoded, as `read_images` does; every one is."""
-    is_bad = np.zeros(len(rows), dtype=np.bool_)
-
-    def check(place: int) -> None:
-        try:
-            files.open(rows[place])
-        except DataError:
-            is_bad[place] = True
-
-    _for_every_row(check, rows, threads, progress, note)
-    return is_bad
-
-
-def _for_every_row(
+def for_every_row(
     work: Callable[[int], None],
     rows: npt.NDArray[np.int64],
+    *,
     threads: int,
     progress: Progress,
     note: str,
 ) -> Remarks:
-    """Call `work` for 0..N-1, the places in `rows` (N,), in threads; the first error ends it."""
+    """Do something with every image of `rows` (N,) in threads; the first error ends it.
+
+    Args:
+        work: called with 0..N-1, the places in `rows`.
+        rows: of the images.
+        threads: how many work (Pillow decodes outside Python's lock).
+        progress: told how many images are done.
+        note: its reading.
+
+    Returns:
+        What Pillow remarked, by row.
+    """
     remarks = Remarks()
 
     def task(start: int) -> int:

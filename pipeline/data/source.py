@@ -7,7 +7,7 @@ pixels 17 GB.
 
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -16,9 +16,9 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from marr_pipeline.data.image_files import ImageFiles, find_unreadable, read_images
+from marr_pipeline.data.image_files import ImageFiles, fitted, for_every_row
 from marr_pipeline.data.longtail import RowNumbers, hold_out, long_tail_counts, select_rows
-from marr_pipeline.data.picture import AS_STORED, Decoding
+from marr_pipeline.data.picture import AS_STORED, Decoding, Remarks
 from marr_pipeline.data.resident import ResidentSplit
 from marr_pipeline.data.streamed import CHANNELS, StreamedSplit
 from marr_pipeline.data.views import ImageSplit
@@ -143,36 +143,42 @@ class FileSource(SplitSource):
                 workers=min(MOST_PROCESSES, num_cores()) if workers is None else workers,
             )
         ids = tuple(self.files.ids[row] for row in rows)
+        shape = (CHANNELS, self.image_size, self.image_size)
         if not self.request.decodes:
-            shape = (len(rows), CHANNELS, self.image_size, self.image_size)
-            images = torch.empty(shape, dtype=torch.uint8, device="meta")
-            return ResidentSplit(images, labels, indices, ids)
-        images, remarks = read_images(
-            self.files,
-            rows,
-            self.image_size,
-            threads=self._threads,
-            progress=self.request.progress,
-            note=f"{self.name} images",
-            interpolation=self.request.interpolation,
-        )
-        return ResidentSplit(images, labels, indices, ids, remarks)
+            shapes = torch.empty(len(rows), *shape, dtype=torch.uint8, device="meta")
+            return ResidentSplit(shapes, labels, indices, ids)
+        images = np.empty((len(rows), *shape), dtype=np.uint8)
+
+        def decode(place: int) -> None:
+            image = self.files.open(rows[place])
+            pixels = fitted(image, self.image_size, self.request.interpolation)
+            images[place] = pixels.transpose(2, 0, 1)
+
+        remarks = self._for_every_row(decode, rows, "images")
+        return ResidentSplit(torch.from_numpy(images), labels, indices, ids, remarks)
 
     def unreadable(self) -> RowNumbers:
         """Those of the split's rows whose file is missing or broken; every file is decoded."""
         rows = self.rows
-        is_bad = find_unreadable(
-            self.files,
-            rows,
-            threads=self._threads,
-            progress=self.request.progress,
-            note=f"{self.name} images checked",
-        )
+        is_bad = np.zeros(len(rows), dtype=np.bool_)
+
+        def check(place: int) -> None:
+            try:
+                self.files.open(rows[place])
+            except DataError:
+                is_bad[place] = True
+
+        self._for_every_row(check, rows, "images checked")
         return rows[is_bad]
 
-    @property
-    def _threads(self) -> int:
-        return self.request.workers or min(MOST_THREADS, num_cores())
+    def _for_every_row(self, work: Callable[[int], None], rows: RowNumbers, what: str) -> Remarks:
+        return for_every_row(
+            work,
+            rows,
+            threads=self.request.workers or min(MOST_THREADS, num_cores()),
+            progress=self.request.progress,
+            note=f"{self.name} {what}",
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

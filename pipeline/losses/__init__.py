@@ -29,10 +29,6 @@ Prior = Callable[[Tensor, Options], Tensor | None]
 probabilities; None where they stand for none."""
 
 
-def _heuristic(counts: Tensor, options: Options) -> None:
-    return None
-
-
 @dataclass(frozen=True, kw_only=True)
 class LossTerms:
     """What a method trains with.
@@ -47,24 +43,12 @@ class LossTerms:
 
     loss: Loss
     sampler: str = "instance"
-    prior: Prior = _heuristic
+    prior: Prior = lambda counts, options: None
     counts_seen: bool = False
-
-
-def _trained(counts: Tensor, options: Options) -> Tensor:
-    return counts
 
 
 def _uniform(counts: Tensor, options: Options) -> Tensor:
     return torch.ones_like(counts)
-
-
-def _square_root(counts: Tensor, options: Options) -> Tensor:
-    return counts.sqrt()
-
-
-def _adjusted(counts: Tensor, options: Options) -> Tensor:
-    return counts ** (1 - float(options["tau"]))
 
 
 def _class_balanced(counts: Tensor, options: Options) -> Tensor | None:
@@ -74,16 +58,18 @@ def _class_balanced(counts: Tensor, options: Options) -> Tensor | None:
 
 
 LOSSES: dict[str, LossTerms] = {
-    "softmax": LossTerms(loss=softmax, prior=_trained),
-    "cbs": LossTerms(loss=softmax, prior=_uniform, sampler="balanced"),
-    "sqrt": LossTerms(loss=softmax, prior=_square_root, sampler="square-root"),
+    "softmax": LossTerms(loss=softmax, prior=lambda counts, _: counts),
+    "cbs": LossTerms(loss=softmax, sampler="balanced", prior=_uniform),
+    "sqrt": LossTerms(loss=softmax, sampler="square-root", prior=lambda counts, _: counts.sqrt()),
     "cbw": LossTerms(loss=class_balanced_weighting, prior=_uniform),
     "class-balanced": LossTerms(loss=class_balanced, prior=_class_balanced),
     "focal": LossTerms(loss=focal),
     "ldam": LossTerms(loss=ldam),
     "ldam-drw": LossTerms(loss=ldam_drw),
     "equalization": LossTerms(loss=equalization),
-    "balanced-softmax": LossTerms(loss=balanced_softmax, prior=_adjusted),
+    "balanced-softmax": LossTerms(
+        loss=balanced_softmax, prior=lambda counts, options: counts ** (1 - float(options["tau"]))
+    ),
     "lade": LossTerms(loss=lade, prior=_uniform),
     "seesaw": LossTerms(loss=seesaw, counts_seen=True),
 }
