@@ -7,7 +7,7 @@ from typing import ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from marr_pipeline.plots import PlotError
+from marr_pipeline.plots import PlotError, check_number
 from marr_pipeline.plots.class_axis import ClassAxis
 from marr_pipeline.plots.save import Column, Table
 from marr_pipeline.plots.smoothing import running_mean, running_quartiles
@@ -61,11 +61,7 @@ class ClassValues:
 
 def check_series(what: str, series: Mapping[str, ClassValues], axis: ClassAxis) -> None:
     """Refuse as `what` no series, too many to tell apart, or another number of classes."""
-    if not 1 <= len(series) <= MAX_SERIES:
-        raise PlotError(
-            f"{what}: 1 to {MAX_SERIES} series expected, got {len(series)}; "
-            "draw several figures instead"
-        )
+    check_number(what, series, MAX_SERIES)
     for name, record in series.items():
         num_classes = next(len(v) for v in vars(record).values() if isinstance(v, np.ndarray))
         if num_classes != axis.num_classes:

@@ -6,7 +6,7 @@ the harmonic mean of that and of the share of its predictions that are right.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar, NamedTuple
+from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -74,19 +74,11 @@ class ClassScores(ClassValues):
     macro_f1: float
 
 
-class _Panel(NamedTuple):
-    """A quantity, what its axis says, the field of its mean, and what stands over the means."""
-
-    quantity: str
-    label: str
-    mean: str
-    mean_label: str
-
-
 PANELS = (
-    _Panel("accuracy", "class accuracy (%)", "overall", "overall"),
-    _Panel("f1", "class F1 (%)", "macro_f1", "macro-F1"),
+    ("accuracy", "class accuracy (%)", "overall", "overall"),
+    ("f1", "class F1 (%)", "macro_f1", "macro-F1"),
 )
+"""A quantity, what its axis says, the field of its mean, and what stands over the means."""
 ACROSS, DOWN = "AaFf;c.d.", "Aa;Ff;c."
 """Accuracy and F1, the strip of means beside each, and the counts at the foot."""
 
@@ -119,13 +111,15 @@ def draw_classwise(
     length = inches * POINTS_PER_INCH
     with look():
         figure, places = _lay_out(list(scores), axis, width, inches, is_stacked=is_stacked)
-        for panel, main, strip in zip(PANELS, "AF", "af", strict=True):
-            values = [100 * series.by_rank(panel.quantity, axis) for series in scores.values()]
+        for (quantity, label, mean, mean_label), main, strip in zip(
+            PANELS, "AF", "af", strict=True
+        ):
+            values = [100 * series.by_rank(quantity, axis) for series in scores.values()]
             draw_groups(places[main], axis, length=length)
             _draw_classes(places[main], axis, values, length=length)
-            places[main].set_ylabel(panel.label)
-            means = [100 * getattr(series, panel.mean) for series in scores.values()]
-            _draw_means(places[strip], means, label=panel.mean_label)
+            places[main].set_ylabel(label)
+            means = [100 * getattr(series, mean) for series in scores.values()]
+            _draw_means(places[strip], means, label=mean_label)
         for foot in "c" if is_stacked else "cd":
             draw_foot(places[foot], axis, length=length, means_are="lines", is_labelled=foot == "c")
         figure.align_ylabels([places[name] for name in ("AFc" if is_stacked else "Ac")])

@@ -15,7 +15,7 @@ from matplotlib.colors import Normalize, PowerNorm
 from matplotlib.patches import Rectangle
 from matplotlib.patheffects import withStroke
 
-from marr_pipeline.plots import PlotError
+from marr_pipeline.plots import PlotError, check_number
 from marr_pipeline.plots.class_axis import (
     NAME_PITCH,
     ClassAxis,
@@ -128,11 +128,7 @@ def _table(axis: ClassAxis, counts: Mapping[str, Counts]) -> Table:
 
 
 def _check(axis: ClassAxis, counts: Mapping[str, Counts]) -> None:
-    if not 1 <= len(counts) <= MAX_MATRICES:
-        raise PlotError(
-            f"counts: 1 to {MAX_MATRICES} matrices expected, got {len(counts)}; "
-            "draw several figures instead"
-        )
+    check_number("counts", counts, MAX_MATRICES, "matrices")
     shape = (axis.num_classes, axis.num_classes)
     for name, matrix in counts.items():
         if matrix.shape != shape or matrix.dtype.kind not in "iu" or matrix.min() < 0:

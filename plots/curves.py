@@ -6,7 +6,7 @@ its average margin that mean divided by ||W_j|| (eq. 7).
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar, NamedTuple
+from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -77,19 +77,12 @@ class ClassCurves(ClassValues):
     margin_correlation: float
 
 
-class _Panel(NamedTuple):
-    """One quantity, what its axis says, and the field of its correlation with the class count."""
-
-    quantity: str
-    label: str
-    correlation: str | None
-
-
 PANELS = (
-    _Panel("mean_logit", "average logit", "logit_correlation"),
-    _Panel("mean_margin", "average margin", "margin_correlation"),
-    _Panel("accuracy", "accuracy (%)", None),
+    ("mean_logit", "average logit", "logit_correlation"),
+    ("mean_margin", "average margin", "margin_correlation"),
+    ("accuracy", "accuracy (%)", ""),
 )
+"""A quantity, what its axis says, and the field of its correlation with the class count."""
 
 
 def draw_curves(axis: ClassAxis, curves: Mapping[str, ClassCurves]) -> Drawing:
@@ -124,9 +117,10 @@ def draw_curves(axis: ClassAxis, curves: Mapping[str, ClassCurves]) -> Drawing:
             mains, feet = column[:3], column[3:]
         else:
             mains, feet = figure.subplots(2, 3, sharex="col", height_ratios=(6.0, 1.0))
-        for panel, axes in zip(PANELS, mains, strict=True):
+        for (quantity, label, correlation), axes in zip(PANELS, mains, strict=True):
             draw_groups(axes, axis, length=length)
-            _draw_lines(axes, axis, panel, curves)
+            _draw_lines(axes, axis, curves, quantity, correlation)
+            axes.set_ylabel(label)
             _add_legend(figure, axes, length=length)
             axes.tick_params(axis="x", bottom=False)
         for foot in feet:
@@ -137,18 +131,22 @@ def draw_curves(axis: ClassAxis, curves: Mapping[str, ClassCurves]) -> Drawing:
 
 
 def _draw_lines(
-    axes: Axes, axis: ClassAxis, panel: _Panel, curves: Mapping[str, ClassCurves]
+    axes: Axes,
+    axis: ClassAxis,
+    curves: Mapping[str, ClassCurves],
+    quantity: str,
+    correlation: str,
 ) -> None:
     """Each series over the classes; what the legend says of it is the label of its line."""
     ranks = np.arange(axis.num_classes)
     has_spread = max(len(name) for name in curves) <= NAME_LENGTH // 2
     for i, (name, series) in enumerate(curves.items()):
-        values = series.by_rank(panel.quantity, axis)
-        if panel.correlation is None:
+        values = series.by_rank(quantity, axis)
+        if correlation:
+            summary = _rho(getattr(series, correlation))
+        else:
             summary = f"mean {percent(known_mean(values))}"
             values = 100 * values
-        else:
-            summary = _rho(getattr(series, panel.correlation))
         if axis.is_banded:
             band = running_quartiles(values)
             axes.fill_between(ranks, *band, color=SERIES_COLORS[i], alpha=0.18, linewidth=0)
@@ -168,7 +166,6 @@ def _draw_lines(
             # A leading blank keeps a name that begins with an underscore in the legend.
             label=" " + "   ".join(words),
         )
-    axes.set_ylabel(panel.label)
 
 
 def _add_legend(figure: Figure, axes: Axes, *, length: float) -> None:

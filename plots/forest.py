@@ -104,23 +104,14 @@ def draw_forest(
 
 
 def _table(panels: Mapping[str, Panel]) -> Table:
-    keys = [
-        (metric, method, reference)
+    rows = [
+        (metric, method, reference, one.value, one.low, one.high, one.p, int(one.is_marked))
         for metric, panel in panels.items()
         for method, differences in panel.items()
-        for reference in differences
+        for reference, one in differences.items()
     ]
-    found = [panels[metric][method][reference] for metric, method, reference in keys]
-    return {
-        "metric": [metric for metric, _, _ in keys],
-        "method": [method for _, method, _ in keys],
-        "reference": [reference for _, _, reference in keys],
-        "difference": [one.value for one in found],
-        "low": [one.low for one in found],
-        "high": [one.high for one in found],
-        "p": [one.p for one in found],
-        "marked": [int(one.is_marked) for one in found],
-    }
+    names = ("metric", "method", "reference", "difference", "low", "high", "p", "marked")
+    return dict(zip(names, map(list, zip(*rows, strict=True)), strict=True))
 
 
 def _draw_panel(axes: Axes, panel: Panel, references: list[str], *, step: float) -> None:

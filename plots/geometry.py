@@ -14,7 +14,7 @@ import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.patches import Polygon
 
-from marr_pipeline.plots import PlotError
+from marr_pipeline.plots import PlotError, check_number
 from marr_pipeline.plots.save import Column, Drawing
 from marr_pipeline.plots.style import (
     COLUMN_WIDTH,
@@ -41,12 +41,17 @@ SHAPE = 1.4  # width of a panel by its height
 MAX_PANELS = 4
 SEEN = (0.5, 99.5)  # per cent of the samples, between which the panels reach
 MARGIN = 0.08  # of what they reach over, kept free around it
-PARALLEL = (
-    1e-6  # share of its length across the other row, below which a row spans no plane with it
-)
+PARALLEL = 1e-6
+"""Share of its length across the other row, below which a row spans no plane with it."""
 MAX_VECTORS = 5_000  # samples beyond which they are drawn as one image
 NAME_LENGTH = 18  # characters of a class name under a panel
-DASHES = ((0, (5, 1.5)), (0, (6, 1.5, 1, 1.5)))
+LINES: tuple[dict[str, Any], ...] = (
+    {"color": SERIES_COLORS[0], "linestyle": (0, (5, 1.5))},
+    {"color": SERIES_COLORS[1], "linestyle": (0, (6, 1.5, 1, 1.5))},
+    {"color": INK, "linewidth": 1.4},
+)
+"""Hyperplanes of both classes and the boundary, in the order of `PlaneHead.lines`."""
+FAINT = {"color": SPINE, "linewidth": 0.7}
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -137,11 +142,7 @@ def draw_geometry(
     Raises:
         PlotError: no method or too many, shapes that do not fit, or a class without samples.
     """
-    if not 1 <= len(heads) <= MAX_PANELS:
-        raise PlotError(
-            f"geometry: 1 to {MAX_PANELS} methods expected, got {len(heads)}; "
-            "draw several figures instead"
-        )
+    check_number("geometry", heads, MAX_PANELS, "methods")
     if points.shape != (len(labels), 2) or set(labels.tolist()) != {0, 1}:
         raise PlotError(
             f"geometry: samples (N, 2) of both classes expected, got {points.shape} of "
@@ -201,18 +202,14 @@ def _limits(points: Floats) -> list[tuple[float, float]]:
 
 
 def _legend(names: Sequence[str], num_panels: int) -> list[tuple[str, dict[str, Any]]]:
-    marks: list[tuple[str, dict[str, Any]]] = []
-    for j, name in enumerate(names):
-        color = SERIES_COLORS[j]
-        mark: dict[str, Any] = {"linestyle": "none", "marker": SERIES_MARKERS[j], "color": color}
-        marks.append((shorten(name, length=NAME_LENGTH), mark))
-    for j, name in enumerate(names):
-        line: dict[str, Any] = {"linestyle": DASHES[j], "color": SERIES_COLORS[j]}
-        marks.append((f"{shorten(name, length=NAME_LENGTH)}, margin 0", line))
-    marks.append(("decision boundary", {"color": INK, "linewidth": 1.4}))
-    if num_panels > 1:
-        marks.append(("before", {"color": SPINE, "linewidth": 0.7}))
-    return marks
+    short = [shorten(name, length=NAME_LENGTH) for name in names]
+    dots = [
+        {"linestyle": "none", "marker": SERIES_MARKERS[j], "color": SERIES_COLORS[j]}
+        for j in (0, 1)
+    ]
+    lines = [*(f"{name}, margin 0" for name in short), "decision boundary"]
+    before = [("before", FAINT)] if num_panels > 1 else []
+    return [*zip(short, dots, strict=True), *zip(lines, LINES, strict=True), *before]
 
 
 def _draw_samples(axes: Axes, points: Floats, labels: npt.NDArray[np.int64]) -> None:
@@ -239,12 +236,7 @@ def _draw_lines(axes: Axes, head: PlaneHead, *, is_faint: bool = False) -> None:
         if np.isnan(normal).any():
             continue
         foot, along = normal * offset, np.array([-normal[1], normal[0]])
-        styles: list[dict[str, Any]] = [
-            {"color": SERIES_COLORS[j], "linestyle": DASHES[j]} for j in (0, 1)
-        ]
-        style = [*styles, {"color": INK, "linewidth": 1.4}][kind]
-        if is_faint:
-            style = style | {"color": SPINE, "linewidth": 0.7}
+        style = LINES[kind] | (FAINT if is_faint else {})
         line = axes.axline(tuple(foot), tuple(foot + along), zorder=2.5 if is_faint else 3, **style)
         line.set_in_layout(False)  # without an end, it would take all the room
         if kind == 2 and not is_faint:

@@ -13,7 +13,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 
-from marr_pipeline.plots import PlotError
+from marr_pipeline.plots import PlotError, check_number
 from marr_pipeline.plots.class_values import FRACTION, ClassValues, Values
 from marr_pipeline.plots.save import Column, Drawing
 from marr_pipeline.plots.style import (
@@ -85,11 +85,7 @@ def draw_priors(
     Raises:
         PlotError: no method or too many to tell apart, or shapes differ.
     """
-    if not 1 <= len(methods) <= MAX_SERIES:
-        raise PlotError(
-            f"priors: 1 to {MAX_SERIES} methods expected, got {len(methods)}; "
-            "draw several figures instead"
-        )
+    check_number("priors", methods, MAX_SERIES, "methods")
     for name, values in methods.items():
         if values.accuracy.shape != exponents.shape:
             raise PlotError(

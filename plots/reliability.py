@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from marr_pipeline.plots import PlotError
+from marr_pipeline.plots import PlotError, check_number
 from marr_pipeline.plots.save import Drawing, Table
 from marr_pipeline.plots.style import (
     MAX_SERIES,
@@ -178,11 +178,7 @@ def _table(bins: Mapping[str, Parts]) -> Table:
 
 
 def _check(bins: Mapping[str, Parts]) -> None:
-    if not 1 <= len(bins) <= MAX_SERIES:
-        raise PlotError(
-            f"bins: 1 to {MAX_SERIES} series expected, got {len(bins)}; "
-            "draw several figures instead"
-        )
+    check_number("bins", bins, MAX_SERIES)
     kinds = {tuple((part, len(one.samples)) for part, one in of.items()) for of in bins.values()}
     if len(kinds) != 1 or not next(iter(kinds)):
         raise PlotError(
