@@ -15,7 +15,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TextIO
 
 import numpy as np
 import numpy.typing as npt
@@ -182,14 +181,7 @@ class Remarks:
     def gathered(self) -> Iterator[None]:
         """Within the block, entered by one thread, every thread's warnings come here."""
 
-        def note(
-            message: Warning | str,
-            category: type[Warning],
-            filename: str,
-            lineno: int,
-            file: TextIO | None = None,
-            line: str | None = None,
-        ) -> None:
+        def note(message: Warning | str, *_: object, **__: object) -> None:
             kind = re.sub(r"\d+", "N", " ".join(str(message).split()))
             self.add({kind: {self._thread.row}})
 

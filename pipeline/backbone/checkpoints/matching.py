@@ -229,8 +229,7 @@ def _near(found: Mapping[str, Tensor], prefix: str, others: Sequence[str]) -> di
     """Tensors of the widest part of the file around a network in which no other one stands."""
     scope = prefix
     while scope:
-        wider = scope.rstrip(".").rpartition(".")[0]
-        wider = f"{wider}." if wider else ""
+        wider = _wider(scope)
         if any(other.startswith(wider) for other in others):
             break
         scope = wider
@@ -241,6 +240,11 @@ def _near(found: Mapping[str, Tensor], prefix: str, others: Sequence[str]) -> di
         and not any(name.startswith(other) for other in others if other.startswith(scope))
         and not name.endswith(_STEPS)
     }
+
+
+def _wider(prefix: str) -> str:
+    """The prefix around a prefix, `a.` around `a.b.`; none around that."""
+    return "".join(prefix.rpartition(".")[0].rpartition(".")[:2])
 
 
 def _head(
@@ -256,8 +260,7 @@ def _head(
         names = heads(inside, num_classes=expected[0], num_features=expected[1])
         if not scope:
             break
-        scope = scope.rstrip(".").rpartition(".")[0]
-        scope = f"{scope}." if scope else ""
+        scope = _wider(scope)
     names = names or heads(shapes, num_classes=None, num_features=expected[1])
     if len(names) != 1:
         raise HeadError(
