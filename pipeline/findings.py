@@ -49,7 +49,9 @@ def muted_codes(mute: Mute) -> frozenset[str]:
 
 
 def heard(found: Iterable[Finding | None], mute: Mute = ()) -> tuple[Finding, ...]:
-    """What was found and is not muted, by number."""
-    silent = muted_codes(mute)
-    spoken = [one for one in found if one is not None and one.code not in silent]
-    return tuple(sorted(spoken, key=lambda one: one.code))
+    """What was found and is not muted, by number; the first of each."""
+    silent, spoken = muted_codes(mute), dict[str, Finding]()
+    for one in found:
+        if one is not None and one.code not in silent:
+            spoken.setdefault(one.code, one)
+    return tuple(spoken[code] for code in sorted(spoken))

@@ -50,6 +50,7 @@ class ClassAxis:
         class_names: K names by class id, or None.
         is_named: whether they, or ids in their place, stand along the axis; None for up to 40
             names or 16 ids.
+        unit: what is counted, for labels.
 
     Raises:
         PlotError: a shape, a type or the partition into groups is wrong.
@@ -59,6 +60,7 @@ class ClassAxis:
     groups: Mapping[str, npt.NDArray[np.bool_]]
     class_names: Sequence[str] | None = None
     is_named: bool | None = None
+    unit: str = "images"
 
     def __post_init__(self) -> None:
         counts = self.class_counts
@@ -295,7 +297,7 @@ def draw_foot(
     axes.yaxis.set_minor_locator(NullLocator())
     axes.yaxis.set_major_formatter(FuncFormatter(_short_count))
     if is_labelled:
-        axes.set_ylabel("train\nimages", fontsize=SMALL)
+        axes.set_ylabel(f"train\n{axis.unit}", fontsize=SMALL)
     else:
         axes.tick_params(labelleft=False)
     axes.set_xlim(-0.5, axis.num_classes - 0.5)

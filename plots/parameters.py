@@ -180,10 +180,10 @@ def _lay_out(axes: Axes, axis: ClassAxis, *, length: float) -> str:
         widest = max(text_width(label, size=SMALL) for label in labels)
         is_upright = len(ranks) > 1 and widest > 0.9 * np.diff(places[ranks]).min()
         axes.set_xticks(x[ranks], labels, rotation=90 if is_upright else 0)
-        return f"class and its training images{naming_note(len(ranks), axis.num_classes)}"
+        return f"class and its training {axis.unit}{naming_note(len(ranks), axis.num_classes)}"
     ticks = _round_counts(10 ** -float(x[-1]), 10 ** -float(x[0]))
     axes.set_xticks([-np.log10(tick) for tick in ticks], [f"{tick:,}" for tick in ticks])
-    return "training images of the class"
+    return f"training {axis.unit} of the class"
 
 
 def _round_counts(low: float, high: float) -> list[int]:

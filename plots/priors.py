@@ -65,7 +65,12 @@ PANELS = (("accuracy", "accuracy (%)", 100.0), ("nll", "negative log likelihood"
 
 
 def draw_priors(
-    exponents: Values, ratio: float, methods: Mapping[str, PriorValues], *, width: Width = "page"
+    exponents: Values,
+    ratio: float,
+    methods: Mapping[str, PriorValues],
+    *,
+    width: Width = "page",
+    unit: str = "images",
 ) -> Drawing:
     """Each method's accuracy and negative log likelihood against the prior of the test images.
 
@@ -77,6 +82,7 @@ def draw_priors(
         ratio: of the commonest class's share to the rarest's in training, at least 1.
         methods: 1 to 8 of them by name, the one before first.
         width: of both columns of a paper, panels side by side, or of one, one below the other.
+        unit: what is counted, for a label.
 
     Returns:
         The figure and a table of one row per prior: `exponent`, `ratio` of the commonest class to
@@ -108,8 +114,8 @@ def draw_priors(
             height_ratios=[PANEL, STRIP] if is_page else [PANEL, STRIP] * 2,
             sharex=True,
         )
-        for (field, label, unit), main, strip in zip(PANELS, "AB", "ab", strict=True):
-            _draw_lines(places[main], exponents, methods, field, unit)
+        for (field, label, per), main, strip in zip(PANELS, "AB", "ab", strict=True):
+            _draw_lines(places[main], exponents, methods, field, per)
             places[main].set_ylabel(label)
             leads = [getattr(values, f"{field}_lead") for values in methods.values()]
             _draw_best(places[strip], exponents, leads)
@@ -117,7 +123,7 @@ def draw_priors(
             is_last = is_page or strip == "b"
             places[strip].tick_params(axis="x", labelbottom=is_last)
             if is_last:
-                _label_priors(places[strip], ratio)
+                _label_priors(places[strip], ratio, unit)
         figure.align_ylabels([places[name] for name in ("A" if is_page else "AB")])
     table: dict[str, Column] = {"exponent": exponents, "ratio": ratio**exponents}
     for name, values in methods.items():
@@ -168,7 +174,7 @@ def _draw_best(strip: Axes, exponents: Values, leads: list[Values]) -> None:
             strip.plot([(left + right) / 2], [0.5], markersize=4.0, **mark)
 
 
-def _label_priors(axes: Axes, ratio: float) -> None:
+def _label_priors(axes: Axes, ratio: float, unit: str) -> None:
     """How much more often the commonest class comes than the rarest, and what it is called."""
     labels = []
     for exponent, name in TICKS.items():
@@ -176,4 +182,4 @@ def _label_priors(axes: Axes, ratio: float) -> None:
         times = f"{share}:1" if exponent > 0 else f"1:{share}" if exponent < 0 else "1:1"
         labels.append(f"{times}\n{name}".rstrip())
     axes.set_xticks(list(TICKS), labels)
-    axes.set_xlabel("test images of the commonest class : of the rarest")
+    axes.set_xlabel(f"test {unit} of the commonest class : of the rarest")

@@ -1,6 +1,8 @@
 """The numbered checks on what a cache and its rectifiers hold."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -8,6 +10,7 @@ import numpy.typing as npt
 from marr_pipeline.cache import Cache, CachedSplit, ViewKind
 from marr_pipeline.checks import classes, fits
 from marr_pipeline.checks import rows as of_rows
+from marr_pipeline.checks.own_rows import OwnRows
 from marr_pipeline.findings import Finding, Mute, heard
 from marr_pipeline.names import REFERENCES
 from marr_pipeline.rectify.inputs import FitInputs
@@ -31,7 +34,7 @@ def find(
     scored: Population | None = None,
     is_moved: bool = False,
     gains: Mapping[str, tuple[float, float]] | None = None,
-    fitted: tuple[str, FitInputs] | None = None,
+    fitted: Mapping[str, FitInputs] | None = None,
     mute: Mute = (),
 ) -> tuple[Finding, ...]:
     """What every check finds that is not muted, in the order of their numbers.
@@ -45,19 +48,18 @@ def find(
         is_moved: whether logits were moved to a target prior, so that accuracy under it is asked
             for, and fits are no longer what maximised a likelihood.
         gains: of rectifiers over the softmax, in overall and in balanced accuracy.
-        fitted: a split and its rows as fits take them; None for the training rows.
+        fitted: by split, the rows that the rectifiers were fitted on; None to read them.
         mute: numbers that are not to speak.
     """
     is_probe = PROBE in cached.documents
     found = [*row_findings(cached, split), *fits.fit_findings(rectifiers)]
-    fitted = fitted or train_inputs(cached)
-    if fitted is not None:
-        of_split = {
+    for part, inputs in (fitted or _fitted_rows(cached, rectifiers)).items():
+        own = {
             name: one
             for name, one in rectifiers.items()
-            if one.metadata.get("fit_split") == fitted[0] and not is_moved
+            if one.metadata.get("fit_split") == part and not is_moved
         }
-        found += fits.own_findings(fitted[1], of_split, is_probe=is_probe)
+        found += fits.own_findings(inputs, own, is_probe=is_probe)
     if rows is not None:
         scored = scored or as_sampled(rows.labels.numpy(), cached.num_classes)
         found.append(classes.small_groups(cached.class_counts, scored.samples, rows.cuts))
@@ -89,9 +91,9 @@ def gains(metrics: Mapping[str, Mapping[str, float]]) -> dict[str, tuple[float, 
 def last_look(cached: Cache) -> tuple[Finding, ...]:
     """What of a new cache's training rows a fit would go through without an error, and be wrong."""
     found = row_findings(cached, "train")
-    fitted = train_inputs(cached)
-    if fitted is not None and fitted[1].logits is not None:
-        found.append(fits.order_finding(fits.OwnRows.of(fitted[1], NEW_ROWS)))
+    for inputs in _fitted_rows(cached, {}).values():
+        if inputs.logits is not None:
+            found.append(fits.order_finding(OwnRows.of(inputs, NEW_ROWS)))
     return heard(found)
 
 
@@ -110,12 +112,16 @@ def row_findings(cached: Cache, split: str) -> list[Finding | None]:
     return [*found, of_rows.constant_rows(rows), of_rows.one_vector(rows)]
 
 
-def train_inputs(cached: Cache) -> tuple[str, FitInputs] | None:
-    """The training split as fits take it unless told otherwise; None if there is none."""
-    if "train" not in cached.splits:
-        return None
-    views: ViewKind = "augmented" if "augmented" in cached.split("train").views else "clean"
-    return "train", split_inputs(cached, split="train", views=views)[0]
+def _fitted_rows(cached: Cache, rectifiers: Mapping[str, Rectifier]) -> dict[str, FitInputs]:
+    """By split, the rows that rectifiers say they were fitted on; without any those of training."""
+    splits = dict.fromkeys(str(one.metadata.get("fit_split")) for one in rectifiers.values())
+    found = {}
+    for name in [name for name in splits if name in cached.splits] or ["train"]:
+        if name in cached.splits:
+            rows = cached.split(name)
+            views: ViewKind = "augmented" if "augmented" in rows.views else "clean"
+            found[name] = split_inputs(cached, split=name, views=views)[0]
+    return found
 
 
 def _only_counts(ids: npt.NDArray[np.generic]) -> bool:
@@ -132,3 +138,21 @@ def _shared(train: CachedSplit, test: CachedSplit) -> Finding | None:
         if one is not None and other is not None:
             return of_rows.shared_rows(one[train.clean_view], other[test.clean_view], what=what)
     return None
+
+
+def over_caches(
+    found: Sequence[tuple[Finding, ...]], caches: Sequence[Cache]
+) -> tuple[Finding, ...]:
+    """One line a number: the first cache's that has it, and in how many of them it is so."""
+    if len(found) == 1:
+        return found[0]
+    by_code: dict[str, list[tuple[Path, Finding]]] = {}
+    for cached, findings in zip(caches, found, strict=True):
+        for one in findings:
+            by_code.setdefault(one.code, []).append((cached.path, one))
+    lines = []
+    for each in by_code.values():
+        path, first = each[0]
+        told = f"{path}: {first.sentence} So in {len(each)} of {len(found)} caches."
+        lines.append(replace(first, sentence=told))
+    return tuple(lines)

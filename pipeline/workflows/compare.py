@@ -3,29 +3,20 @@ against the baselines.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from marr_pipeline.cache import Cache
-from marr_pipeline.errors import DataError, FitError, LeakError
 from marr_pipeline.files import replacing
 from marr_pipeline.findings import Finding, Mute, heard, muted_codes
 from marr_pipeline.names import COMPARED, REFERENCES
 from marr_pipeline.progress import Progress, silent
-from marr_pipeline.rectify.fit import (
-    canonical_key,
-    fit_rectifier,
-    method_keys,
-    parse_method_key,
-    preset_settings,
-)
-from marr_pipeline.rectify.rectifier import Rectifier
+from marr_pipeline.rectify.fit import canonical_key, method_keys, parse_method_key
 from marr_pipeline.report.bootstrap import Bootstrap
 from marr_pipeline.report.compared import EVERYTHING, Notes, comparison_text
 from marr_pipeline.report.compared import Layout as Layout
-from marr_pipeline.report.comparison import Scored, Standing, compare_methods, over_seeds
-from marr_pipeline.report.population import Floats
+from marr_pipeline.report.comparison import Standing, compare_methods, over_seeds
 from marr_pipeline.report.tables import (
     BETTER,
     COMPARED_METRICS,
@@ -38,28 +29,22 @@ from marr_pipeline.report.tables import (
 )
 from marr_pipeline.workflows.cached import (
     CacheLike,
-    EvaluationRows,
     check_needs,
-    dataset_name,
     evaluation_rows,
-    fit_inputs,
-    missing_needs,
     opened,
-    with_fit_split,
 )
-from marr_pipeline.workflows.checks import find, gains
+from marr_pipeline.workflows.checks import find, gains, over_caches
 from marr_pipeline.workflows.distribution import (
     Said,
     describe_scope,
     marked,
-    moved_all,
     recorded,
     say_unmoved,
     scored_under,
 )
+from marr_pipeline.workflows.fits import carried_keys, fit_and_score
 from marr_pipeline.workflows.probe import named, probe_record, with_probe
 from marr_pipeline.workflows.seeds import check_seeds, differing_runs
-from marr_pipeline.workflows.tuning import held_out_inputs, tuned_or_preset
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -241,7 +226,7 @@ def compare(
     apart = heard([differing_runs(runs)], mute)
     for finding in apart:  # before fits that may take minutes
         say(str(finding))
-    keys, skipped = _carried_keys(runs, methods)
+    keys, skipped = _keys(runs, methods)
     bootstrap = Bootstrap(resamples=resamples, seed=seed)
     # Whatever is wrong with a split is said before the first fit.
     populations = []
@@ -257,16 +242,10 @@ def compare(
     for cached, population in zip(runs, populations, strict=True):
         rows = evaluation_rows(cached, split, groups)
         fits = fit_and_score(
-            cached,
-            keys,
-            rows,
-            split=split,
-            seed=seed,
-            target=target,
-            unmoved=unmoved,
-            failed=failed,
-            progress=progress,
+            cached, keys, rows, split=split, seed=seed, target=target, progress=progress
         )
+        failed |= fits.failed
+        unmoved |= dict.fromkeys(fits.unmoved)
         warn(fits.told())
         report = compare_methods(
             fits.scored,
@@ -307,123 +286,23 @@ def compare(
         skipped=skipped,
         failed=failed,
         warnings=tuple(warnings),
-        checks=heard([*_over_caches(checks, runs), *apart]),
+        checks=heard([*over_caches(checks, runs), *apart]),
         probes=[probe_record(cached) for cached in runs],
     )
 
 
-def _carried_keys(
+def _keys(
     caches: Sequence[Cache], asked: Sequence[str] | Literal["all"] | None
 ) -> tuple[list[str], dict[str, str]]:
-    """The methods that are fitted, the references first, and what the caches lack for others."""
-    if asked is not None and asked != "all":
-        found = [canonical_key(key) for key in asked]
-        for cached in caches:
-            for key in found:
-                check_needs(cached, parse_method_key(key)[0])
-        return list(dict.fromkeys([*REFERENCES, *found])), {}
-    skipped = {}
-    open_keys = (*REFERENCES, *COMPARED) if asked is None else method_keys()
-    for key in open_keys:
-        method, _ = parse_method_key(key)
-        missing = {need for cached in caches for need in missing_needs(cached, method)}
-        if missing:
-            skipped[key] = f"needs {' and '.join(sorted(missing))}"
-    kept = [key for key in open_keys if key not in skipped]
-    return list(dict.fromkeys([*REFERENCES, *kept])), skipped
+    """The methods that are fitted, the references first, and what the caches lack for others.
 
-
-@dataclass(frozen=True, kw_only=True)
-class Fits:
-    """Methods on one cache.
-
-    Attributes:
-        scored: by key.
-        rectifiers: by key.
-        warnings: of each fit, by key.
+    Raises:
+        CacheError: one that was named lacks something.
     """
-
-    scored: dict[str, Scored] = field(default_factory=dict)
-    rectifiers: dict[str, Rectifier] = field(default_factory=dict)
-    warnings: dict[str, Sequence[str]] = field(default_factory=dict)
-
-    def told(self) -> list[str]:
-        """Each warning once, with the methods that it is about unless it is about all of them."""
-        lines = []
-        for warning in dict.fromkeys(each for found in self.warnings.values() for each in found):
-            about = [key for key, found in self.warnings.items() if warning in found]
-            of_some = "" if len(about) == len(self.warnings) else f"{', '.join(about)}: "
-            lines.append(of_some + warning)
-        return lines
-
-
-def fit_and_score(
-    cached: Cache,
-    keys: Sequence[str],
-    rows: EvaluationRows,
-    *,
-    split: str,
-    seed: int,
-    target: Floats | None = None,
-    unmoved: dict[str, None] | None = None,
-    failed: dict[str, str],
-    progress: Progress,
-) -> Fits:
-    """Those of `keys` whose fit came to something, scored on rows of a split; others join `failed`.
-
-    Logits are moved to the shares (K,) of `target`, if there are some; methods that cannot be join
-    `unmoved`. Other arguments and errors as for `compare`.
-    """
-    done = Fits()
-    for number, key in enumerate(keys):
-
-        def tell(done: int, total: int, note: str = "", number: int = number) -> None:
-            # Of one fit as part of all: a whole head may take minutes.
-            progress(number, len(keys), f"{keys[number]}: {note}")
-
-        progress(number, len(keys), key)
-        method, preset = parse_method_key(key)
-        dataset = dataset_name(cached)
-        settings = preset_settings(preset, method=method, dataset=dataset, seed=seed)
-        settings = with_fit_split(cached, settings)
-        try:
-            inputs, lacking = fit_inputs(cached, settings)
-            settings, tuning, tuned = tuned_or_preset(cached, inputs, settings, eval_split=split)
-            fit = fit_rectifier(
-                inputs,
-                settings,
-                dataset=dataset,
-                metadata={"tuning": None if tuning is None else tuning.summary()},
-                held_out=held_out_inputs(cached, settings, inputs.device),
-                progress=tell,
-            )
-        except (FitError, DataError, LeakError) as error:
-            where = str(cached.path)
-            failed[key] = str(error) if where in str(error) else f"{where}: {error}"
-            continue
-        found, stay = moved_all({key: fit.rectifier}, target)
-        if unmoved is not None:
-            unmoved.update(dict.fromkeys(stay))
-        done.scored[key] = rows.scored(replace(fit, rectifier=found[key]), settings)
-        done.rectifiers[key] = fit.rectifier
-        done.warnings[key] = (*lacking, *tuned, *fit.warnings)
-    progress(len(keys), len(keys))
-    return done
-
-
-def _over_caches(
-    found: Sequence[tuple[Finding, ...]], caches: Sequence[Cache]
-) -> tuple[Finding, ...]:
-    """One line a number: the first cache's that has it, and in how many of them it is so."""
-    if len(found) == 1:
-        return found[0]
-    by_code: dict[str, list[tuple[Path, Finding]]] = {}
-    for cached, findings in zip(caches, found, strict=True):
-        for one in findings:
-            by_code.setdefault(one.code, []).append((cached.path, one))
-    lines = []
-    for each in by_code.values():
-        path, first = each[0]
-        told = f"{path}: {first.sentence} So in {len(each)} of {len(found)} caches."
-        lines.append(replace(first, sentence=told))
-    return tuple(lines)
+    if asked is None or asked == "all":
+        return carried_keys(caches, COMPARED if asked is None else method_keys())
+    keys = [canonical_key(key) for key in asked]
+    for cached in caches:
+        for key in keys:
+            check_needs(cached, parse_method_key(key)[0])
+    return list(dict.fromkeys([*REFERENCES, *keys])), {}

@@ -46,7 +46,7 @@ from marr_pipeline.workflows.distribution import (
     say_unmoved,
     scored_under,
 )
-from marr_pipeline.workflows.probe import named, probe_record, with_probe
+from marr_pipeline.workflows.probe import probe_record, reference_names, with_probe
 from marr_pipeline.workflows.sets import EvaluatedSets, evaluate_sets
 
 _Value = TypeVar("_Value")
@@ -81,6 +81,11 @@ class Evaluation:
     unmoved: Sequence[str] = ()
     warnings: Sequence[str] = ()
     mute: Mute = ()
+
+    @property
+    def names(self) -> Mapping[str, str]:
+        """Of the baselines that readers see, by key."""
+        return reference_names(self.cached)
 
     def metrics(self) -> dict[str, Metrics]:
         """Every number of the tables, by key."""
@@ -156,7 +161,8 @@ class Evaluation:
 
     def _named(self, found: Mapping[str, _Value]) -> Mapping[str, _Value]:
         """Under the names that readers see."""
-        return marked(named(found) if probe_record(self.cached) else found, self.unmoved)
+        shown = {self.names.get(key, key): each for key, each in found.items()}
+        return marked(shown, self.unmoved)
 
     def document(self) -> dict[str, Any]:
         """The JSON document of `pipeline evaluate`."""

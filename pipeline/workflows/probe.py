@@ -8,7 +8,7 @@ it is, logit adjustment the probe less its prior, and both are called so.
 import json
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -19,6 +19,9 @@ from marr_pipeline.rectify.rectifier import HeadRectifier
 from marr_pipeline.workflows.arrays.head import build_head, head_arrays
 from marr_pipeline.workflows.cached import dataset_name, fit_inputs, with_fit_split
 from marr_pipeline.workflows.tuning import PROBE, tuned_or_preset
+
+if TYPE_CHECKING:
+    from marr_pipeline.report.comparison import Scored
 
 NAMES = {"softmax": "plain probe", "logit-adjustment": "plain probe, logit-adjusted"}
 """What the references are then called."""
@@ -53,7 +56,13 @@ def with_probe(
     arrays = head_arrays(fit.rectifier)
     head = build_head(arrays, num_classes=cached.num_classes, where=str(cached.path))
     prior = cached.class_counts.astype(np.float64)
-    record = {"l2": settings.l2, "normalise": head.normalise, **fit.record()}
+    record = {
+        "l2": settings.l2,
+        "normalise": head.normalise,
+        "fit_split": settings.fit_split,
+        "parameters": fit.num_parameters,
+        **fit.record(),
+    }
     documents = {**cached.documents, PROBE: json.dumps(record)}
     found = replace(cached, head=replace(head, prior_counts=prior), documents=documents)
     said = (
@@ -66,6 +75,25 @@ def with_probe(
 def probe_record(cached: Cache) -> dict[str, Any] | None:
     """How the probe was fitted; None where the cache has a head."""
     return json.loads(cached.documents[PROBE]) if PROBE in cached.documents else None
+
+
+def with_probe_facts(cached: Cache, key: str, scored: "Scored") -> "Scored":
+    """The softmax of a probe, and what is made of it, with what the fit of the probe took."""
+    record = probe_record(cached)
+    if record is None or key not in NAMES:
+        return scored
+    spent = {name: record[name] for name in ("parameters", "seconds")}
+    return replace(
+        scored,
+        status=record["status"],
+        fit_split=record["fit_split"],
+        facts={**scored.facts, **spent},
+    )
+
+
+def reference_names(cached: Cache) -> dict[str, str]:
+    """The names of the references that readers see, by method."""
+    return NAMES if PROBE in cached.documents else {key: key for key in NAMES}
 
 
 def named(found: Mapping[str, _Value]) -> dict[str, _Value]:

@@ -366,7 +366,7 @@ def rectify_cache(
             scored=population,
             is_moved=target is not None,
             gains=gains(compared),
-            fitted=(str(settings.fit_split), inputs),
+            fitted={str(settings.fit_split): inputs},
             mute=mute,
         )
     return Rectification(

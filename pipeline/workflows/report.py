@@ -13,42 +13,42 @@ from marr_pipeline.cache import Cache, CacheError
 from marr_pipeline.errors import ConfigError, PipelineError
 from marr_pipeline.files import FileName, replacing
 from marr_pipeline.findings import Finding, Mute, muted_codes
-from marr_pipeline.groups import Cuts, shot_groups
-from marr_pipeline.names import REFERENCES
+from marr_pipeline.names import COMPARED, REFERENCES
 from marr_pipeline.plots import PlotError
 from marr_pipeline.plots.save import svg_text
 from marr_pipeline.progress import Progress, silent
-from marr_pipeline.rectify.fit import canonical_key, parse_method_key
+from marr_pipeline.rectify.fit import canonical_key
 from marr_pipeline.rectify.rectifier import Rectifier
-from marr_pipeline.rectify.settings import RectifySettings
 from marr_pipeline.report.bootstrap import Bootstrap
-from marr_pipeline.report.comparison import Scored, compare_methods
-from marr_pipeline.report.metrics import confusion_counts, measure
-from marr_pipeline.report.page import Page, render, words
+from marr_pipeline.report.classes import Classes
+from marr_pipeline.report.comparison import Scored, Standing, compare_methods
+from marr_pipeline.report.metrics import confusion_counts
+from marr_pipeline.report.page import Page, render
 from marr_pipeline.report.population import as_sampled
 from marr_pipeline.report.priors import under_priors
+from marr_pipeline.report.scores import SampleScores
+from marr_pipeline.report.words import Subject, words
 from marr_pipeline.workflows.cached import (
     CacheLike,
-    EvaluationRows,
-    missing_needs,
+    dataset_name,
+    is_imported,
     opened,
 )
-from marr_pipeline.workflows.compare import fit_and_score
 from marr_pipeline.workflows.evaluate import Evaluation, evaluate
 from marr_pipeline.workflows.figures import FIGURES, draw
+from marr_pipeline.workflows.fits import carried_keys, fit_and_score, scored_file
 from marr_pipeline.workflows.probe import probe_record, with_probe
-from marr_pipeline.workflows.rectify import rectify_cache
+from marr_pipeline.workflows.rectify import rectify_cache, resolve_settings
 from marr_pipeline.workflows.repeat import commands
 from marr_pipeline.workflows.sweep import sweep
 
-METHODS = ("temperature", "lws", "tau-norm", "marr", "marr:paper", "crt")
-"""Beside the references and the rectifiers given; those that a cache cannot carry are named."""
 GAMMAS = tuple(round(0.2 * step, 1) for step in range(9))
 RIDGES = (0.3, 3.0, 30.0)
 COARSE_ABOVE = 5_000_000
 """Logits that are fitted, beyond which every other gamma is swept."""
 SLOW_FIGURES = ("gamma",)
 """Those that fit anew; the page's own sweep stands for it."""
+SWEPT = ("overall", "balanced", "many", "medium", "few")
 PRIOR_STEPS = tuple(round(1 - 0.1 * step, 1) for step in range(21))
 """Exponents t of test priors pi^t, from training's over uniform to its reverse."""
 
@@ -105,7 +105,8 @@ def write_report(
         split: split that is scored.
         groups: cuts between the shot groups, as `parse_cuts` takes them.
         any_head: accept rectifiers that were fitted on another head.
-        methods: keys of the methods that are compared beside them; None for `METHODS`.
+        methods: keys of the methods that are compared beside them; None for
+            `names.COMPARED`. Those that the cache cannot carry are named.
         resamples: of the intervals.
         mute: numbers of checks that are not to speak.
         progress: told the parts of the page.
@@ -124,7 +125,7 @@ def write_report(
     def begin(part: str, note: str = "") -> None:
         progress(parts.index(part), len(parts), f"{part}: {note}" if note else part)
 
-    asked = tuple(dict.fromkeys(map(canonical_key, METHODS if methods is None else methods)))
+    asked = tuple(dict.fromkeys(map(canonical_key, COMPARED if methods is None else methods)))
     cached, _ = with_probe(
         opened(cache),
         eval_split=split,
@@ -138,7 +139,13 @@ def write_report(
         page_options += ["--groups", groups]
     shown = _shown(cached, paths, split=split, groups=groups, any_head=any_head, mute=mute)
     begin("methods")
-    scored, passed_over = _scored(cached, shown, asked, split=split)
+    scored, passed_over = _scored(
+        cached,
+        shown,
+        asked,
+        split=split,
+        progress=lambda done, total, note="": begin("methods", note),
+    )
     standings = compare_methods(
         scored,
         cached.class_counts,
@@ -156,24 +163,22 @@ def write_report(
     swept = _swept(cached, split, groups, passed_over, lambda note: begin("sweep", note))
     begin("page")
     main = next(key for key in shown.rectifiers if key not in REFERENCES)
-    page = Page(
-        title=f"Rectified: {_dataset(cached)}",
-        words=words(
-            _dataset(cached),
-            cached.class_counts,
-            standings,
-            main=main,
-            split=split,
-            cuts=shown.rows.cuts,
-            findings=findings,
-        ),
-        main=main,
+    subject = Subject(
+        dataset=dataset_name(cached) or cached.path.stem,
+        class_counts=cached.class_counts,
         split=split,
         cuts=shown.rows.cuts,
+        unit="samples" if is_imported(cached) else "images",
+        names=shown.names,
+    )
+    page = Page(
+        subject=subject,
+        words=words(subject, standings, main=main, findings=findings),
+        main=main,
         standings=standings,
         findings=findings,
         figures=figures,
-        classes=_class_rows(cached, scored, main, shown.rows.cuts),
+        classes=_class_rows(shown.classes, standings, scored[main].scores, main),
         priors=priors,
         sweep=swept,
         provenance=_provenance(cached, shown.rectifiers),
@@ -212,28 +217,15 @@ def _shown(
 
 
 def _scored(
-    cached: Cache, shown: Evaluation, methods: Sequence[str], *, split: str
+    cached: Cache, shown: Evaluation, methods: Sequence[str], *, split: str, progress: Progress
 ) -> tuple[dict[str, Scored], dict[str, str]]:
     """What the table compares, the references first, and what it goes without."""
-    passed_over: dict[str, str] = {}
-    keys = []
-    for key in methods:
-        missing = missing_needs(cached, parse_method_key(key)[0])
-        if missing:
-            passed_over[key] = f"needs {' and '.join(missing)}"
-        elif key not in shown.rectifiers:
-            keys.append(key)
-    scored = fit_and_score(
-        cached,
-        (*REFERENCES, *keys),
-        shown.rows,
-        split=split,
-        seed=0,
-        failed=passed_over,
-        progress=silent,
-    ).scored
+    keys, skipped = carried_keys([cached], methods)
+    fitted = [key for key in keys if key in REFERENCES or key not in shown.rectifiers]
+    fits = fit_and_score(cached, fitted, shown.rows, split=split, seed=0, progress=progress)
+    scored = fits.scored
     of_files = {
-        key: _scored_file(shown.rows, rectifier, scored)
+        key: scored_file(shown.rows, rectifier, scored)
         for key, rectifier in shown.rectifiers.items()
         if key not in REFERENCES
     }
@@ -244,31 +236,7 @@ def _scored(
         for key, one in scored.items()
         if not any(np.array_equal(one.scores.nll, nll) for nll in given)  # a file's, once more
     }
-    return {**first, **of_files, **others}, passed_over
-
-
-def _scored_file(
-    rows: EvaluationRows, rectifier: Rectifier, fitted: Mapping[str, Scored]
-) -> Scored:
-    """A rectifier on the rows, and what its file says of the fit.
-
-    How many numbers were fitted it does not say; another fit of the method here has as many.
-    """
-    counts = (one.facts["parameters"] for one in fitted.values() if one.method == rectifier.method)
-    scores, said = rows.scores(rectifier), rectifier.metadata
-    averages = rows.averages(rectifier, scores)
-    return Scored(
-        method=rectifier.method,
-        status=str(said.get("status", "closed_form")),
-        fit_split=said.get("fit_split"),
-        scores=scores,
-        facts={
-            "margin_correlation": averages.margin_correlation,
-            "logit_correlation": averages.logit_correlation,
-            "parameters": next(counts, float("nan")),
-            "seconds": float(said.get("seconds", "nan")),
-        },
-    )
+    return {**first, **of_files, **others}, {**skipped, **fits.failed}
 
 
 def _figures(
@@ -306,12 +274,13 @@ def _swept(
     begin: Callable[[str], None],
 ) -> dict[str, Any] | None:
     """Overall accuracy and NLL of MARR over gamma and the strength of its pull."""
+    own = resolve_settings(cached)
     num_logits = len(cached.split("train").labels) * cached.num_classes
-    gammas = GAMMAS if num_logits <= COARSE_ABOVE else GAMMAS[::2]
+    gammas = sorted({*(GAMMAS if num_logits <= COARSE_ABOVE else GAMMAS[::2]), own.gamma})
     try:
         found = sweep(
             cached,
-            RectifySettings(),
+            own,
             {"gamma": gammas, "l2": RIDGES},
             eval_split=split,
             groups=groups,
@@ -323,13 +292,12 @@ def _swept(
     points = [
         [
             *(point.varied[name] for name in ("gamma", "l2")),
-            round(100 * point.metrics.overall, 2),
-            *(_percent(getattr(point.metrics, name)) for name in ("many", "medium", "few")),
+            *(_percent(getattr(point.metrics, name)) for name in SWEPT),
             round(point.metrics.nll, 4),
         ]
         for point in found.points
     ]
-    return {"gammas": gammas, "ridges": RIDGES, "points": points}
+    return {"gammas": gammas, "own": own.gamma, "ridges": RIDGES, "points": points}
 
 
 def _percent(value: float) -> float | None:
@@ -337,62 +305,38 @@ def _percent(value: float) -> float | None:
 
 
 def _class_rows(
-    cached: Cache, scored: Mapping[str, Scored], main: str, cuts: Cuts
+    classes: Classes, standings: Mapping[str, Standing], scores: SampleScores, main: str
 ) -> list[dict[str, Any]]:
     """One class each: what it has, how often it is right, and what it is taken for."""
-    num_classes = cached.num_classes
-    names = cached.class_names or [str(number) for number in range(num_classes)]
-    groups = shot_groups(cached.class_counts, cuts)
-    accuracy = {
-        key: measure(scored[key].scores, cached.class_counts).per_class
-        for key in (*REFERENCES, main)
-    }
-    wrong = confusion_counts(scored[main].scores, num_classes)
-    tested = wrong.sum(1)
+    names = classes.names
+    wrong = confusion_counts(scores, len(names))
     np.fill_diagonal(wrong, 0)
+    taken_for = [names[each.argmax()] if each.any() else "" for each in wrong]
+    shown = [standings[key].per_class.tolist() for key in (*REFERENCES, main)]
+    accuracy = [[_percent(each) for each in of_class] for of_class in zip(*shown, strict=True)]
+    keys = ("name", "train", "test", "group", "accuracy", "taken_for")
+    numbers = (classes.class_counts.tolist(), classes.samples.tolist(), classes.groups)
     return [
-        {
-            "name": str(names[label]),
-            "train": int(cached.class_counts[label]),
-            "test": int(tested[label]),
-            "group": next(name for name, members in groups.items() if members[label]),
-            "accuracy": [_percent(float(accuracy[key][label])) for key in (*REFERENCES, main)],
-            "taken_for": str(names[wrong[label].argmax()]) if wrong[label].any() else "",
-        }
-        for label in range(num_classes)
+        dict(zip(keys, each, strict=True))
+        for each in zip(names, *numbers, accuracy, taken_for, strict=True)
     ]
-
-
-def _dataset(cached: Cache) -> str:
-    provenance = cached.meta("provenance") if "provenance" in cached.documents else None
-    name = provenance.get("dataset") if isinstance(provenance, dict) else None
-    return str(name or cached.path.stem)
 
 
 def _provenance(cached: Cache, rectifiers: Mapping[str, Rectifier]) -> dict[str, str]:
     """Where the numbers come from, in short values."""
     config = cached.meta("config") if "config" in cached.documents else {}
-    found = {"cache": str(cached.path), "fingerprint": cached.fingerprint}
+    found: dict[str, Any] = {"cache": cached.path, "fingerprint": cached.fingerprint}
     probe = probe_record(cached)
     if probe is not None:
-        found["softmax"] = f"a plain probe, fitted here on features alone (l2 {probe['l2']:g})"
+        found["plain probe"] = f"fitted here on features alone (l2 {probe['l2']:g})"
     if isinstance(config, dict):
-        method = (config.get("method") or {}).get("name", "softmax")
-        for name, value in (
-            ("backbone", config.get("backbone")),
-            ("training method", method if "recipe" in config else None),
-            ("recipe", json.dumps(config["recipe"]) if "recipe" in config else None),
-            ("seed", config.get("seed")),
-        ):
-            if value is not None:
-                found[name] = str(value)
+        found["backbone"], found["seed"] = config.get("backbone"), config.get("seed")
+        if "recipe" in config:
+            found["training method"] = (config.get("method") or {}).get("name", "softmax")
+            found["recipe"] = json.dumps(config["recipe"])
+    names = ("method", "preset", "gamma", "l2", "center", "optimizer", "status")
     for key, one in rectifiers.items():
         if key not in REFERENCES:
-            shown = {
-                name: one.metadata.get(name)
-                for name in ("method", "preset", "gamma", "l2", "center", "optimizer", "status")
-            }
-            found[f"rectifier {key}"] = ", ".join(
-                f"{name} {value}" for name, value in shown.items() if value is not None
-            )
-    return found
+            said = [(name, one.metadata.get(name)) for name in names]
+            found[f"rectifier {key}"] = ", ".join(f"{a} {b}" for a, b in said if b is not None)
+    return {name: str(value) for name, value in found.items() if value is not None}

@@ -41,7 +41,7 @@ from marr_pipeline.workflows.cached import (
     opened,
     with_fit_split,
 )
-from marr_pipeline.workflows.probe import with_probe
+from marr_pipeline.workflows.probe import reference_names, with_probe, with_probe_facts
 
 SETTINGS = (
     "method",
@@ -102,6 +102,7 @@ class Sweep:
         points: in the order of the grid, its last setting varying fastest.
         warnings: what the cache could not give, and fits that reached no minimum.
         standings: of baselines and points by name, with intervals, if they were asked for.
+        names: of the baselines that readers see, by method.
     """
 
     base: RectifySettings
@@ -110,17 +111,22 @@ class Sweep:
     points: tuple[SweptFit, ...]
     warnings: tuple[str, ...]
     standings: Mapping[str, Standing] = field(default_factory=dict)
+    names: Mapping[str, str] = field(default_factory=dict)
 
     def table(self) -> str:
         """The metrics of each point under what makes it differ."""
-        points = {one.name: one.metrics for one in self.points}
-        return metrics_table({**self.baselines, **points}, reference=next(iter(self.baselines)))
+        rows = self._named_metrics()
+        return metrics_table(rows, reference=next(iter(rows)))
 
     def _repr_html_(self) -> str:
         """The metrics of each point, for a notebook."""
-        points = {one.name: one.metrics for one in self.points}
         caption = "\n".join((f"{self.base.method} on split {self.eval_split}", *self.warnings))
-        return table_of_metrics({**self.baselines, **points}, caption=caption).html()
+        return table_of_metrics(self._named_metrics(), caption=caption).html()
+
+    def _named_metrics(self) -> dict[str, Metrics]:
+        """Under the names that readers see."""
+        baselines = {self.names.get(key, key): found for key, found in self.baselines.items()}
+        return {**baselines, **{one.name: one.metrics for one in self.points}}
 
     def csv(self) -> str:
         """`COLUMNS` of the baselines and of every point, which only `standings` can fill."""
@@ -205,7 +211,8 @@ def sweep(
     if resamples is not None:
         for name, rectifier in baselines.items():
             fit = FitResult.closed_form(rectifier)
-            scored[name] = rows.scored(fit, RectifySettings(method=name))
+            one = rows.scored(fit, RectifySettings(method=name))
+            scored[name] = with_probe_facts(cached, name, one)
     settings = tuple(dict.fromkeys(_settings(base, grid)))
     inputs: dict[tuple[str | None, ViewKind], FitInputs] = {}
     for point in settings:  # the rows of each split and kind of views that is fitted
@@ -251,6 +258,7 @@ def sweep(
         base=base,
         eval_split=eval_split,
         baselines={name: rows.metrics(rectifier) for name, rectifier in baselines.items()},
+        names=reference_names(cached),
         points=tuple(points),
         warnings=tuple(warnings),
         standings=standings,

@@ -11,6 +11,7 @@ from marr_pipeline.plots.class_axis import ClassAxis
 from marr_pipeline.plots.save import Drawing
 from marr_pipeline.plots.style import Width
 from marr_pipeline.rectify.rectifier import Rectifier
+from marr_pipeline.workflows.cached import is_imported
 from marr_pipeline.workflows.figures.classes import (
     classwise,
     confusion,
@@ -40,6 +41,8 @@ BESIDE_BOTH = ("gamma", "priors", "forest")
 """Figures that show logit adjustment beside softmax whatever is asked for."""
 
 
+BY_REFERENCE = ("gamma", "parameters", "forest")
+"""Figures that look the references up, and name them themselves."""
 OF_CLASSES = ("curves", "confusion", "classwise", "parameters")
 """Figures along whose axis the classes stand."""
 
@@ -69,13 +72,17 @@ def draw(
         for key, one in evaluation.rectifiers.items()
         if key in beside or key not in REFERENCES
     }
-    evaluation = replace(evaluation, rectifiers=labelled(shown))
-    cached = evaluation.cached
+    cached, rectifiers = evaluation.cached, labelled(shown)
+    if figure not in BY_REFERENCE:
+        names = evaluation.names
+        rectifiers = {names.get(key, key): one for key, one in rectifiers.items()}
+    evaluation = replace(evaluation, rectifiers=rectifiers)
     axis = ClassAxis(
         class_counts=cached.class_counts,
         groups=shot_groups(cached.class_counts, evaluation.rows.cuts),
         class_names=cached.class_names,
         is_named=is_named,
+        unit="samples" if is_imported(cached) else "images",
     )
     return FIGURES[figure](axis, evaluation, width, **own)
 

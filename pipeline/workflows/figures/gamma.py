@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from marr_pipeline.names import REFERENCES
 from marr_pipeline.optim.solvable import FitStatus
 from marr_pipeline.plots.class_axis import ClassAxis
 from marr_pipeline.plots.gamma import GammaCurve, draw_gamma
@@ -59,8 +58,8 @@ def gamma(
         swept: a curve each, by the words of the legend.
     """
     references = {}
-    for name in REFERENCES:
-        found = evaluation.rows.metrics(evaluation.rectifiers[name])
+    for key, name in evaluation.names.items():
+        found = evaluation.rows.metrics(evaluation.rectifiers[key])
         references[name] = (found.overall, found.nll)
     curves = {name: one.curve() for name, one in swept.items()}
     return draw_gamma(curves, references, width=width)

@@ -1,5 +1,6 @@
 """Figures that set methods against each other: which one for which prior, and by how much."""
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -29,7 +30,8 @@ def priors(axis: ClassAxis, evaluation: "Evaluation", width: Width) -> Drawing:
     curves = under_priors(scores, axis.class_counts, EXPONENTS)
     values = {key: PriorValues(**vars(curve)) for key, curve in curves.items()}
     ends = tilted(axis.class_counts, 1.0)
-    return draw_priors(EXPONENTS, float(ends.max() / ends.min()), values, width=width)
+    ratio = float(ends.max() / ends.min())
+    return draw_priors(EXPONENTS, ratio, values, width=width, unit=axis.unit)
 
 
 def forest(axis: ClassAxis, evaluation: "Evaluation", width: Width) -> Drawing:
@@ -59,13 +61,15 @@ def forest(axis: ClassAxis, evaluation: "Evaluation", width: Width) -> Drawing:
     few = axis.groups["few"].astype(np.float64)
     if few[labels].any() and not few.all():
         populations["few-shot accuracy"] = under_distribution(labels, few)
-    panels = {}
+    panels, names = {}, evaluation.names
     for name, population in populations.items():
         found = compare_methods(
             scored, counts, population=population, bootstrap=Bootstrap(), cuts=rows.cuts
         )
         panels[name] = {
-            key: _differences(standing) for key, standing in found.items() if key != REFERENCES[0]
+            names.get(key, key): _differences(standing, names)
+            for key, standing in found.items()
+            if key != REFERENCES[0]
         }
     return draw_forest(
         panels,
@@ -75,14 +79,14 @@ def forest(axis: ClassAxis, evaluation: "Evaluation", width: Width) -> Drawing:
     )
 
 
-def _differences(standing: Standing) -> dict[str, Difference]:
-    """Of overall accuracy to each reference but itself."""
+def _differences(standing: Standing, names: Mapping[str, str]) -> dict[str, Difference]:
+    """Of overall accuracy to each reference but itself, by its name."""
     found = {}
-    for reference in REFERENCES:
+    for reference, name in names.items():
         estimate = standing.estimates.get(difference_key("overall", reference))
         if estimate is not None and estimate.interval is not None and estimate.p_holm is not None:
             low, high = estimate.interval
-            found[reference] = Difference(
+            found[name] = Difference(
                 value=estimate.value,
                 low=low,
                 high=high,

@@ -1,5 +1,6 @@
 """Every numbered check finds what it is for, and is silent on a sound long tail."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,7 @@ import torch
 
 from marr_pipeline import names
 from marr_pipeline.checks import classes, fits, rows
+from marr_pipeline.checks.own_rows import OwnRows
 from marr_pipeline.errors import ConfigError
 from marr_pipeline.findings import Finding, heard
 from marr_pipeline.rectify.fit import fit_rectifier, preset_settings
@@ -48,7 +50,7 @@ def honest(rng, strength=2.0, counts=COUNTS, labels=LABELS):
 
 
 def own(logits, **given):
-    return fits.OwnRows.of(inputs_of(logits, **given))
+    return OwnRows.of(inputs_of(logits, **given))
 
 
 def told(status="converged", scale=(1.0, 1.0), **metadata):
@@ -167,6 +169,13 @@ def test_a_pull_may_make_memorised_rows_less_certain(rng):
     assert loses(0.1, logits).code == "R10"
     pulled = {"b": told(scale=[0.1] * 5)}
     assert [one.code for one in heard(fits.own_findings(inputs_of(logits), pulled))] == ["R02"]
+
+
+def test_held_out_rows_that_are_right_are_not_memorised(rng):
+    inputs = inputs_of(20 * np.eye(5)[LABELS] + rng.normal(size=(len(LABELS), 5)))
+    held_out = replace(inputs, rows="held-out")
+    pulled = {"b": told(scale=[0.1] * 5)}
+    assert [one.code for one in heard(fits.own_findings(held_out, pulled))] == ["R10"]
 
 
 def two(right_of_common, right_of_rare):

@@ -98,7 +98,15 @@ def test_figures_sweeps_and_reports(run, features, tmp_path):
     assert run("sweep", features, "--gamma", "0,1", "-o", tmp_path / "s.csv").code == 0
     options = ("--methods", "marr,crt", "--resamples", "100", "-o", tmp_path / "r.html")
     assert run("report", features, *options).code == 0
-    assert "a plain probe, fitted here on features alone" in (tmp_path / "r.html").read_text()
+    html = (tmp_path / "r.html").read_text()
+    assert "fitted here on features alone" in html
+    assert "As it is a plain probe on its features is right on" in html
+    assert 'data-value="plain probe, logit-adjusted"' in html
+    assert "training samples" in html
+    assert "training images" not in html
+    assert ">softmax<" not in html  # neither in a table nor in a figure's legend
+    shown = run("sweep", features, "--gamma", "1").out.splitlines()
+    assert shown[1].startswith("plain probe ")
 
 
 def test_a_split_that_is_not_there_is_said_before_the_fits(run, features, monkeypatch):

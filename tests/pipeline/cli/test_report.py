@@ -40,7 +40,9 @@ def test_the_page_says_what_happened_and_loads_nothing(page):
     assert page._repr_html_().startswith("<iframe srcdoc=")
     assert "has 3 classes of 300 to 12 training images" in html
     assert "points against the softmax, 95 % of resamples between" in html
-    assert "R07" in html
+    assert '<a href="#about-R07">R07</a>' in html
+    (about,) = re.findall(r'<div id="about-R07".*?</div>', html, re.DOTALL)
+    assert "Fewer than 100 rows are scored in a group" in about
     assert "crt (needs features" in html
     assert not re.search(r'(?:src|href)="(?!#|data:)', html)
     assert "alert(1)" in html
@@ -86,7 +88,7 @@ def test_the_page_says_how_to_make_it_again(digits_cache, run, tmp_path):
     )
     assert done.code == 0, done.err
     html = unescape((tmp_path / "r.html").read_text())
-    lines = html.split("<pre>")[1].split("</pre>")[0].splitlines()
+    lines = html.rsplit("<pre>", 1)[1].split("</pre>")[0].splitlines()
     again = [shlex.split(line)[1:] for line in lines]
     page = ["--split", "test", "--resamples", "150", "--methods", "lws,tau-norm"]
     assert again[1] == ["report", *map(str, (digits_cache, fitted)), *page, "-o", again[1][-1]]

@@ -3,10 +3,9 @@
 import numpy as np
 import pytest
 
-from marr_pipeline.groups import PAPER_CUTS
 from marr_pipeline.report.comparison import Standing
-from marr_pipeline.report.page import words
 from marr_pipeline.report.tables import Estimate
+from marr_pipeline.report.words import Subject, words
 
 
 def standing(overall, nll, **against):
@@ -44,7 +43,8 @@ def advice(*, adjustment, marr, gains):
         ),
     }
     counts = np.array([300, 10])
-    return words("x", counts, standings, main="marr", split="test", cuts=PAPER_CUTS, findings=[])[0]
+    about = Subject(dataset="x", class_counts=counts, split="test")
+    return words(about, standings, main="marr", findings=[])[0]
 
 
 @pytest.mark.parametrize(

@@ -54,7 +54,7 @@ def test_what_differs_is_said_before_the_first_fit(make_cache, monkeypatch):
     def stop(*given, **settings):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("marr_pipeline.workflows.compare.fit_rectifier", stop)
+    monkeypatch.setattr("marr_pipeline.workflows.fits.fit_rectifier", stop)
     second = {**CONFIG, "recipe": {"weight_decay": 1e-4}}
     caches = [make_cache("a.h5"), make_cache("b.h5", seed=1, config=second)]
     said = []

@@ -1,0 +1,151 @@
+"""Fits of several methods on one cache, each with its scores."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from marr_pipeline.cache import Cache
+from marr_pipeline.errors import DataError, FitError, LeakError
+from marr_pipeline.names import REFERENCES
+from marr_pipeline.progress import Progress
+from marr_pipeline.rectify.fit import (
+    fit_rectifier,
+    parse_method_key,
+    preset_settings,
+)
+from marr_pipeline.rectify.rectifier import Rectifier
+from marr_pipeline.report.comparison import Scored
+from marr_pipeline.report.population import Floats
+from marr_pipeline.workflows.cached import (
+    EvaluationRows,
+    dataset_name,
+    fit_inputs,
+    missing_needs,
+    with_fit_split,
+)
+from marr_pipeline.workflows.distribution import moved_all
+from marr_pipeline.workflows.probe import with_probe_facts
+from marr_pipeline.workflows.tuning import held_out_inputs, tuned_or_preset
+
+
+def carried_keys(caches: Sequence[Cache], keys: Sequence[str]) -> tuple[list[str], dict[str, str]]:
+    """The references and those of `keys` that every cache can carry; what others need, by key."""
+    skipped = {}
+    for key in keys:
+        method, _ = parse_method_key(key)
+        missing = {need for cached in caches for need in missing_needs(cached, method)}
+        if missing:
+            skipped[key] = f"needs {' and '.join(sorted(missing))}"
+    kept = [key for key in keys if key not in skipped]
+    return list(dict.fromkeys([*REFERENCES, *kept])), skipped
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fits:
+    """Methods on one cache.
+
+    Attributes:
+        scored: by key.
+        rectifiers: by key.
+        warnings: of each fit, by key.
+        failed: by key, why a fit came to nothing.
+        unmoved: keys of methods that stand for no prior, where logits are moved to another.
+    """
+
+    scored: dict[str, Scored] = field(default_factory=dict)
+    rectifiers: dict[str, Rectifier] = field(default_factory=dict)
+    warnings: dict[str, Sequence[str]] = field(default_factory=dict)
+    failed: dict[str, str] = field(default_factory=dict)
+    unmoved: list[str] = field(default_factory=list)
+
+    def told(self) -> list[str]:
+        """Each warning once, with the methods that it is about unless it is about all of them."""
+        lines = []
+        for warning in dict.fromkeys(each for found in self.warnings.values() for each in found):
+            about = [key for key, found in self.warnings.items() if warning in found]
+            of_some = "" if len(about) == len(self.warnings) else f"{', '.join(about)}: "
+            lines.append(of_some + warning)
+        return lines
+
+
+def fit_and_score(
+    cached: Cache,
+    keys: Sequence[str],
+    rows: EvaluationRows,
+    *,
+    split: str,
+    seed: int,
+    target: Floats | None = None,
+    progress: Progress,
+) -> Fits:
+    """Fit methods, each with a preset, and score them.
+
+    Args:
+        cached: the cache.
+        keys: of the methods.
+        rows: that are scored.
+        split: whose rows they are; nothing is chosen on it.
+        seed: of `sgd`.
+        target: class shares (K,) that logits are moved to before they are scored.
+        progress: told the fits.
+
+    Raises:
+        CacheError: the cache lacks what a method needs.
+    """
+    done = Fits()
+    for number, key in enumerate(keys):
+
+        def tell(done: int, total: int, note: str = "", number: int = number) -> None:
+            # Of one fit as part of all: a whole head may take minutes.
+            progress(number, len(keys), f"{keys[number]}: {note}")
+
+        progress(number, len(keys), key)
+        method, preset = parse_method_key(key)
+        dataset = dataset_name(cached)
+        settings = preset_settings(preset, method=method, dataset=dataset, seed=seed)
+        settings = with_fit_split(cached, settings)
+        try:
+            inputs, lacking = fit_inputs(cached, settings)
+            settings, tuning, tuned = tuned_or_preset(cached, inputs, settings, eval_split=split)
+            fit = fit_rectifier(
+                inputs,
+                settings,
+                dataset=dataset,
+                metadata={"tuning": None if tuning is None else tuning.summary()},
+                held_out=held_out_inputs(cached, settings, inputs.device),
+                progress=tell,
+            )
+        except (FitError, DataError, LeakError) as error:
+            where = str(cached.path)
+            done.failed[key] = str(error) if where in str(error) else f"{where}: {error}"
+            continue
+        found, stay = moved_all({key: fit.rectifier}, target)
+        done.unmoved.extend(stay)
+        done.scored[key] = with_probe_facts(
+            cached, key, rows.scored(replace(fit, rectifier=found[key]), settings)
+        )
+        done.rectifiers[key] = fit.rectifier
+        done.warnings[key] = (*lacking, *tuned, *fit.warnings)
+    progress(len(keys), len(keys))
+    return done
+
+
+def scored_file(rows: EvaluationRows, rectifier: Rectifier, fitted: Mapping[str, Scored]) -> Scored:
+    """A rectifier on the rows, and what its file says of the fit.
+
+    How many numbers were fitted it does not say; another fit of the method here has as many.
+    """
+    counts = (one.facts["parameters"] for one in fitted.values() if one.method == rectifier.method)
+    scores, said = rows.scores(rectifier), rectifier.metadata
+    averages = rows.averages(rectifier, scores)
+    return Scored(
+        method=rectifier.method,
+        status=str(said.get("status", "closed_form")),
+        fit_split=said.get("fit_split"),
+        scores=scores,
+        facts={
+            "margin_correlation": averages.margin_correlation,
+            "logit_correlation": averages.logit_correlation,
+            "parameters": next(counts, float("nan")),
+            "seconds": float(said.get("seconds", "nan")),
+        },
+    )
