@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 from matplotlib.axes import Axes
 
 from marr_pipeline.plots import PlotError
@@ -190,20 +189,14 @@ def _table(
     curves: Mapping[str, GammaCurve], references: Mapping[str, tuple[float, float]]
 ) -> dict[str, Column]:
     fields = [name for name in vars(next(iter(curves.values()))) if name != "chosen"]
+    swept = [name for name, curve in curves.items() for _ in curve.gamma]
+    table: dict[str, Column] = {"series": [*swept, *references]}
+    levels = np.array(list(references.values())).reshape(-1, 2)
+    alone = {"overall": levels[:, 0], "nll": levels[:, 1]}
     nothing = np.full(len(references), np.nan)
-    table: dict[str, Column] = {
-        "series": [
-            *(name for name, curve in curves.items() for _ in curve.gamma),
-            *references,
-        ]
-    }
-    ends = {"overall": 0, "nll": 1}
     for name in fields:
-        swept: list[npt.NDArray[np.floating]] = [getattr(curve, name) for curve in curves.values()]
-        alone = nothing
-        if name in ends:
-            alone = np.array([found[ends[name]] for found in references.values()])
-        table[name] = np.concatenate([*swept, alone])
+        of_curves = (getattr(curve, name) for curve in curves.values())
+        table[name] = np.concatenate([*of_curves, alone.get(name, nothing)])
     chosen = [curve.gamma == curve.chosen for curve in curves.values()]
     table["chosen"] = np.concatenate([*chosen, np.zeros(len(references), bool)]).astype(np.int64)
     return table

@@ -130,10 +130,8 @@ def torchvision_input(name: str) -> NetworkInput:
     weights = _weights(name)
     preset = weights.transforms()
     normalisation = Normalisation(tuple(preset.mean), tuple(preset.std))
-    if name in _SETTINGS:
-        normalisation = NORMALISATIONS[
-            "half"
-        ]  # which torchvision makes of ImageNet's inside the network
+    if name in _SETTINGS:  # torchvision makes it of ImageNet's inside the network
+        normalisation = NORMALISATIONS["half"]
     return NetworkInput(
         framing=Framing(
             size=preset.crop_size[0],
