@@ -19,7 +19,7 @@ at least in between, since t_y is never below the smaller of q and q_y.
 """
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal
 
 import torch
@@ -27,12 +27,14 @@ from torch import Tensor
 
 from marr_pipeline import names
 from marr_pipeline.errors import ConfigError, DataError
-from marr_pipeline.rectify.fit import fit_rectifier, preset_settings
-from marr_pipeline.rectify.inputs import FitInputs, log_prior
-from marr_pipeline.rectify.rectifier import Rectifier
+from marr_pipeline.rectify.prior.calibration import fit_calibration
+from marr_pipeline.rectify.rectifier import Calibration
 from marr_pipeline.rectify.settings import check_choice
 
 SetScore = Literal["prevalence", "softmax"]
+
+CALIBRATES = "tune"
+"""The split whose rows decide what is in a set."""
 
 _TOP: dict[SetScore, float] = {"softmax": 1.0, "prevalence": 0.0}
 _ROUNDING = 1e-12
@@ -75,13 +77,13 @@ class LabelSets:
 
     Attributes:
         settings: what was asked for.
-        calibration: scale and shift of the logits, and the logarithm of pi.
+        calibration: of the logits; its prior is pi.
         thresholds: (K,) float64, t.
         samples: (K,) int64 rows of each class that the thresholds stand on.
     """
 
     settings: SetSettings
-    calibration: Rectifier
+    calibration: Calibration
     thresholds: Tensor
     samples: Tensor
 
@@ -130,7 +132,7 @@ def fit_sets(
             "more"
         )
     one, other = halves(len(labels), seed=settings.seed)
-    calibration = calibrate(logits[one], labels[one], log_prior)
+    calibration = fit_calibration(logits[one], labels[one], log_prior, split=CALIBRATES)
     own = labels[other]
     scores = strangeness(logits[other], calibration, settings.score).gather(1, own[:, None])[:, 0]
     num_classes = logits.shape[1]
@@ -142,43 +144,12 @@ def fit_sets(
     )
 
 
-def calibrate(logits: Tensor, labels: Tensor, known_prior: Tensor | None) -> Rectifier:
-    """One scale and K shifts, by likelihood, with a prior that few rows leave in force.
-
-    The logits are first moved to the class shares of these rows; a ridge worth one row then pulls
-    to what that gives, so that a class without rows stays there.
-
-    Args:
-        logits: (N, K).
-        labels: (N,) int64.
-        known_prior: (K,) logarithm of what the logits stand for; None to take the mean of their
-            probabilities.
-    """
-    num_samples, num_classes = logits.shape
-    counts = torch.bincount(labels, minlength=num_classes)
-    shares = log_prior(counts)
-    if known_prior is None:
-        log_probability = torch.log_softmax(logits.double(), -1)
-        known_prior = log_probability.logsumexp(0) - math.log(num_samples)
-    moved = shares - known_prior
-    inputs = FitInputs(
-        logits=(logits.double() + moved)[None],
-        labels=labels,
-        weight_norm=torch.ones(num_classes, dtype=torch.float64),
-        class_counts=counts,
-        prior_counts=counts,
-    )
-    settings = preset_settings("default", method="bcts", l2=1 / num_samples, center="identity")
-    fit = fit_rectifier(inputs, settings).rectifier
-    return replace(fit, shift=fit.scale * moved + fit.shift, log_prior=shares)
-
-
-def strangeness(logits: Tensor, calibration: Rectifier, score: SetScore) -> Tensor:
+def strangeness(logits: Tensor, calibration: Calibration, score: SetScore) -> Tensor:
     """Scores (..., K) of every label, of logits (..., K)."""
-    log_probability = torch.log_softmax(calibration.apply(logits), -1)
+    calibrated = calibration.scale * logits.double() + calibration.shift
+    log_probability = torch.log_softmax(calibrated, -1)
     if score == "softmax":
         return -torch.expm1(log_probability)
-    assert calibration.log_prior is not None
     return -torch.exp(log_probability - calibration.log_prior)
 
 

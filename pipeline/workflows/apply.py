@@ -18,7 +18,7 @@ from marr_pipeline.names import SCALES
 from marr_pipeline.rectify.prior.target import describe_prior
 from marr_pipeline.rectify.rectifier import HeadRectifier, Rectifier
 from marr_pipeline.rectify.rectifier_file import load_rectifier
-from marr_pipeline.rectify.sets import LabelSets, SetSettings
+from marr_pipeline.rectify.sets import CALIBRATES, LabelSets, SetSettings
 from marr_pipeline.rectify.settings import check_choice
 from marr_pipeline.workflows.arrays import ROW_SUFFIXES
 from marr_pipeline.workflows.arrays.columns import Holds
@@ -36,7 +36,7 @@ from marr_pipeline.workflows.distribution import (
     say_calibrated,
 )
 from marr_pipeline.workflows.features import columns_for
-from marr_pipeline.workflows.sets import CALIBRATES, calibrated_sets, promise
+from marr_pipeline.workflows.sets import calibrated_sets, promise
 from marr_pipeline.workflows.unlabelled import RectifiedRows, RowShares, row_shares
 
 Arrays = dict[str, npt.NDArray[Any]]

@@ -9,15 +9,12 @@ import numpy as np
 from marr_pipeline.cache import Cache
 from marr_pipeline.errors import DataError, LeakError
 from marr_pipeline.rectify.rectifier import Rectifier
-from marr_pipeline.rectify.sets import LabelSets, fit_sets
+from marr_pipeline.rectify.sets import CALIBRATES, LabelSets, fit_sets
 from marr_pipeline.rectify.sets import SetSettings as SetSettings
 from marr_pipeline.report.scores import BLOCK_LOGITS
 from marr_pipeline.report.sets import SetMetrics, have_other_shares, measure_sets
 from marr_pipeline.workflows.cached import EvaluationRows, evaluation_rows
 from marr_pipeline.workflows.same_rows import refuse_test
-
-CALIBRATES = "tune"
-"""The split whose rows decide what is in a set."""
 
 
 def calibrated_sets(
