@@ -113,7 +113,9 @@ def fit_rectifier(
         raise ConfigError(f"l2: a number expected for {settings.method}, got none; give it")
     context = FitContext(dataset=dataset, progress=progress, resources=resources, held_out=held_out)
     result = method.fit(inputs, settings, context)
-    is_open = open_settings.l2 is None and settings.center == "tempered"
+    family = None if method.family is None else method.family(inputs.weight_norm)
+    has_shifts = family is not None and family.shift_unit is not None
+    is_open = open_settings.l2 is None and settings.center == "tempered" and has_shifts
     if is_open and settings.rows == "held-out" and ranks_worse(inputs, result.rectifier, resources):
         settings = replace(settings, l2=LINE_L2)
         result = method.fit(inputs, settings, context)

@@ -45,7 +45,7 @@ class FitResult(Solution):
     rectifier: Rectifier
     seconds: float = 0.0
     warnings: tuple[str, ...] = ()
-    chosen: Mapping[str, float] = field(default_factory=dict)
+    chosen: Mapping[str, Any] = field(default_factory=dict)
     checks: tuple[Finding, ...] = ()
 
     @property
@@ -85,7 +85,7 @@ class FitResult(Solution):
         rectifier: Rectifier,
         *,
         warnings: Sequence[str] = (),
-        chosen: Mapping[str, float] | None = None,
+        chosen: Mapping[str, Any] | None = None,
     ) -> Self:
         """What came of nothing to fit."""
         nothing = torch.zeros(0, dtype=torch.float64)

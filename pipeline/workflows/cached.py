@@ -181,10 +181,13 @@ def split_inputs(
 
 
 def with_fit_split(cached: Cache, settings: RectifySettings) -> RectifySettings:
-    """The settings with a split named: `tune`, as it is, where there is one, else `train`."""
+    """The settings with a split named: `tune`, as it is, where there is one, else `train`.
+
+    Where phase one has not seen the rows of `train` either, these, which are more.
+    """
     if settings.fit_split is not None:
         return settings
-    if "tune" not in cached.splits:
+    if "tune" not in cached.splits or known_rows(cached, "train") == "held-out":
         return replace(settings, fit_split="train")
     views: ViewKind = "clean" if "clean" in cached.split("tune").views else "all"
     return replace(settings, fit_split="tune", fit_views=views)

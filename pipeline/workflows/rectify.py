@@ -132,7 +132,11 @@ class Rectification:
         """How the fit ended, in one line."""
         fit = self.fit
         if fit.loss is None:
-            found = ", ".join(f"{name} {value:.4g}" for name, value in fit.chosen.items())
+            found = ", ".join(
+                f"{name} {value:.4g}" if isinstance(value, float) else str(value)
+                for name, value in fit.chosen.items()
+                if value is not None
+            )
             return f"{fit.status}: {found or 'nothing to fit'}, {fit.seconds:.3f} s"
         if fit.gap_bound is None:
             is_open = self.settings.ridge == 0 or self.settings.free_bias

@@ -60,6 +60,7 @@ class RowShares:
         shares: (K,) mean prediction afterwards.
         estimate: of the shares; None where they were given.
         class_names: (K,), where there are some.
+        uncalibrated: classes without a row among those that an estimate was calibrated on.
     """
 
     option: str
@@ -68,6 +69,7 @@ class RowShares:
     shares: Tensor
     estimate: PriorEstimate | None
     class_names: Sequence[str] | None
+    uncalibrated: Sequence[int] = ()
 
     def notes(self) -> list[str]:
         """What was assumed, for the terminal."""
@@ -89,6 +91,12 @@ class RowShares:
         if found is None:
             return []
         warnings = []
+        if self.uncalibrated:
+            warnings.append(
+                f"{self.option}: the calibration has no row of {len(self.uncalibrated):,} classes "
+                f"({shown(self._names(self.uncalibrated))}): their shares here cannot be told, "
+                "whatever their intervals; calibrate on rows of every class"
+            )
         if not found.is_solved:
             warnings.append(
                 f"{self.option}: stopped with up to {found.gap_bound:.1e} of likelihood a row left "
@@ -244,6 +252,7 @@ def estimated_shares(rows: RectifiedRows, names: Sequence[str] | None) -> RowSha
         shares=found.shares,
         estimate=found,
         class_names=names,
+        uncalibrated=(known.log_prior.exp() * known.num_rows < 0.75).nonzero()[:, 0].tolist(),
     )
 
 

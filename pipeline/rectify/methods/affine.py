@@ -168,6 +168,11 @@ def _log_prior(
     weighted = rows * weights
     unit = weighted.sum() / (rows.sum() if settings.reduction == "plain" else weighted.sum())
     mean = of_rows.exp() + torch.where(weighted > 0, surplus / unit, 0.0)
+    if settings.center in ("logit-adjustment", "tempered"):
+        # Of a class without rows nothing but the pull is known: it is as common as the mean class.
+        present = weighted > 0
+        share = float(present.sum()) / len(mean)
+        mean = torch.where(present, share * mean / mean[present].sum(), 1 / len(mean))
     return mean.clamp(min=torch.finfo(mean.dtype).tiny).log().log_softmax(0)
 
 
@@ -235,7 +240,7 @@ def _fit_adjustment(inputs: FitInputs, settings: RectifySettings, context: FitCo
         shift_unit=prior.mean() - prior,
         shares_shift=True,
     )
-    default = RectifySettings(tolerance=settings.tolerance, rows=settings.rows)
+    default = RectifySettings(tolerance=settings.tolerance)
     default = with_strengths(rows, default, context.resources)
     problem = build_problem(
         rows, default, family, resources=context.resources, progress=context.progress
@@ -249,6 +254,12 @@ def _fit_adjustment(inputs: FitInputs, settings: RectifySettings, context: FitCo
             "tau and temperature are fitted on rows that phase one has seen, and pulled to what "
             "such rows leave open; a tune split would tell more"
         )
+    absent = int(((rows.fitted_counts == 0) & (inputs.class_counts > 0)).sum())
+    if absent:
+        warnings.append(
+            f"{absent} of {inputs.num_classes} classes have no row among those that tau and "
+            "temperature are fitted on, and no say in them"
+        )
     if found <= 0:
         warnings.append(f"the scale is {found:.3g}, which turns the ranking of classes around")
     return FitResult.closed_form(
@@ -256,7 +267,12 @@ def _fit_adjustment(inputs: FitInputs, settings: RectifySettings, context: FitCo
             scale=scale.clone(), shift=shift, log_prior=torch.zeros_like(prior).log_softmax(0)
         ),
         warnings=warnings,
-        chosen={"tau": float(solution.theta[-1]) / found, "temperature": 1 / found},
+        chosen={
+            "tau": float(solution.theta[-1]) / found,
+            "temperature": 1 / found,
+            "fit_split": settings.fit_split if context.held_out is None else "tune",
+            "rows": rows.rows,
+        },
     )
 
 

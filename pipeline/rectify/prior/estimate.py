@@ -46,6 +46,8 @@ from marr_pipeline.rectify.prior.mixture import Mixture
 from marr_pipeline.rectify.rows.resources import one_thread_an_operation
 from marr_pipeline.rectify.rows.source import Rows, StoredLogits
 
+SAME_TOTAL = 1e-3
+"""By which shares may miss 1."""
 EM_STEPS = 10
 """At least; one for each 100 classes above that, which cost half of a Hessian."""
 MAX_STEPS = 50
@@ -140,6 +142,11 @@ def target_prior(
         raise DataError(
             f"target prior: logits (N, K) or (V, N, K) and log_prior (K,) expected, got "
             f"{tuple(rows.shape)} and {tuple(prior.shape)}; give rows of all classes"
+        )
+    if bool(prior.isfinite().all()) and abs(total := float(prior.exp().sum()) - 1) > SAME_TOTAL:
+        raise DataError(
+            f"target prior: log_prior as logarithms of shares that sum to 1 expected, got a sum of "
+            f"{total + 1:.4g}; give log(counts / counts.sum())"
         )
     if not bool(prior.isfinite().all()):
         raise DataError(

@@ -198,3 +198,36 @@ def test_one_parameter_makes_every_shift():
     whole = whole @ whole.T
     blocks = whole[:3, :3], whole[:3, 3:], whole[3:, 3:]
     torch.testing.assert_close(family.pull_back_hessian(*blocks), matrix.T @ whole @ matrix)
+
+
+def test_adjustment_says_which_rows_it_was_tuned_on_and_lacks():
+    inputs = honest()
+    part = inputs.labels < 3
+    held = replace(
+        inputs, logits=inputs.logits[:, part], labels=inputs.labels[part], rows="held-out"
+    )
+    settings = replace(preset_settings("default", method="logit-adjustment"), tau=None, rows="seen")
+    fit = fit_rectifier(inputs, settings, held_out=held)
+    assert (fit.rectifier.metadata["fit_split"], fit.rectifier.metadata["rows"]) == (
+        "tune",
+        "held-out",
+    )
+    assert any("1 of 4 classes have no row" in warning for warning in fit.warnings)
+    assert not any("has seen" in warning for warning in fit.warnings)
+
+
+def test_a_class_without_held_out_rows_is_as_common_as_the_mean_class():
+    features, labels = gaussian_rows((60, 60, 60, 0), distance=6.0)
+    log_prior = np.log(np.array(COUNTS) / sum(COUNTS))
+    fit = fit_rectifier(make(6 * features + log_prior, labels, rows="held-out"), DEFAULT)
+    shares = fit.rectifier.log_prior.exp()
+    assert float(shares[3]) == pytest.approx(0.25)
+    assert float(shares.sum()) == pytest.approx(1)
+
+
+def test_a_temperature_alone_is_not_fitted_again_for_its_ranking():
+    inputs = honest("held-out")
+    settings = preset_settings("tempered", method="temperature")
+    fit = fit_rectifier(inputs, settings)
+    assert fit.rectifier.metadata["l2"] == pytest.approx(3 / effective_rows(inputs))
+    assert not any("bear no ranking" in warning for warning in fit.warnings)
