@@ -1,9 +1,12 @@
 """What docs/python.md shows runs as it stands there; what docs/architecture.md names exists."""
 
+import json
 import re
 from pathlib import Path
 
 import pytest
+
+from marr_pipeline import names
 
 ROOT = Path(__file__).parent.parent
 PAGE = ROOT / "docs" / "python.md"
@@ -34,7 +37,6 @@ def test_paths_that_a_reader_is_sent_to_exist(path):
 
 
 def test_the_page_of_phase_one_has_every_method_and_its_options():
-    from marr_pipeline import names
     from marr_pipeline.systems import training_method
 
     page = (ROOT / "docs" / "phase-one.md").read_text()
@@ -48,7 +50,6 @@ def test_the_page_of_phase_one_has_every_method_and_its_options():
 
 
 def test_the_page_of_figures_draws_each_with_options_that_exist():
-    from marr_pipeline import names
     from marr_pipeline.cli.plot import cli_command
 
     page = (ROOT / "docs" / "figures.md").read_text(encoding="utf-8")
@@ -64,12 +65,35 @@ def test_the_page_of_figures_draws_each_with_options_that_exist():
     assert sum(picture.stat().st_size for picture in in_folder) < 1e6
 
 
+def test_the_page_of_sets_has_the_numbers_of_its_records():
+    rows = dict(re.findall(r"^\| (.*?) \| (\d.* / .* / .*) \|$", _table_of_sets(), re.MULTILINE))
+    keys = {"`softmax`": "softmax, W 0", "**`prevalence`**": "prevalence, W 0"}
+    keys |= {
+        f"`{score}`, W {w}": f"{score}, W {w}" for score in names.SET_SCORES for w in (0.5, 0.9)
+    }
+    keys |= {"one threshold a class (W 1)": "softmax, W 1"}
+    assert set(rows) == set(keys)
+    for said, key in keys.items():
+        expected = []
+        for name, group in (("cifar10", "medium"), ("cifar100", "few")):
+            record = json.loads((ROOT / "results" / f"sets-{name}-r100.json").read_text())
+            found = record["sets"]["long tail"][key]
+            shares = [f"{100 * found[each]:.1f}" for each in ("coverage", "macro", group)]
+            expected.append(" / ".join([*shares, f"{found['mean_size']:.2f}"]))
+        assert rows[said] == " | ".join(expected)
+
+
+def _table_of_sets():
+    """The rows of the long tail."""
+    page = (ROOT / "docs" / "sets.md").read_text(encoding="utf-8")
+    return page.partition("| *long tail*")[2].partition("| *balanced*")[0]
+
+
 def test_the_walks_name_their_files():
     assert len(PATHS) > 50
 
 
 def test_every_check_has_its_section_and_an_example_in_its_own_words():
-    from marr_pipeline import names
 
     page = (ROOT / "docs" / "checks.md").read_text(encoding="utf-8")
     sections = re.findall(r"^## (R\d+)\n(.*?)(?=^## |\Z)", page, re.MULTILINE | re.DOTALL)
