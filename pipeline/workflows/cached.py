@@ -183,11 +183,18 @@ def split_inputs(
 def with_fit_split(cached: Cache, settings: RectifySettings) -> RectifySettings:
     """The settings with a split named: `tune`, as it is, where there is one, else `train`.
 
-    Where phase one has not seen the rows of `train` either, these, which are more.
+    Where phase one has not seen the rows of `train` either, these, which are more; and where a
+    shift of each class is fitted of which `tune` has no row.
     """
     if settings.fit_split is not None:
         return settings
     if "tune" not in cached.splits or known_rows(cached, "train") == "held-out":
+        return replace(settings, fit_split="train")
+    family = METHODS[settings.method].family
+    counts = torch.from_numpy(cached.class_counts)
+    present = torch.bincount(torch.from_numpy(cached.split("tune").labels), minlength=len(counts))
+    lacks = bool(((counts > 0) & (present == 0)).any())
+    if lacks and family is not None and family(counts.double()).shift_unit is not None:
         return replace(settings, fit_split="train")
     views: ViewKind = "clean" if "clean" in cached.split("tune").views else "all"
     return replace(settings, fit_split="tune", fit_views=views)

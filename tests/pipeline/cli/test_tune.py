@@ -215,3 +215,14 @@ def test_the_way_out_that_is_named_works(run, tmp_path):
     done = run("rectify", cache, "--method", "head", "--optimizer", "sgd")
     assert done.code == 2
     assert "lbfgs or newton expected to tune a whole head" in done.error
+
+
+def test_a_tune_split_that_lacks_a_class_is_no_place_for_its_shift(run, make_cache):
+    logits, labels = drawn(1)
+    part = labels < labels.max()
+    tune = (logits[:, part], labels[part])
+    cache = make_cache(train=drawn(0), tune=tune, test=drawn(2))
+    lines = run("rectify", cache).err
+    assert "train" in lines
+    assert "rows seen" in lines
+    assert "tune all views" in run("rectify", cache, "--method", "temperature").err
