@@ -70,6 +70,9 @@ def promise(cached: Cache, settings: SetSettings, *, split: str | None = None) -
         f"of at least {least:g}{' in every class' if settings.interpolate == 1 else ''}; for "
         "others nothing is promised."
     )
+    if split in ("train", CALIBRATES):
+        seen = "the network was trained on" if split == "train" else "decide what is in a set"
+        return f"{words} Those of {split} are others: it is them that {seen}."
     if split is None or not have_other_shares(
         labels, cached.split(split).labels, cached.num_classes
     ):

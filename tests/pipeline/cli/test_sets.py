@@ -60,6 +60,17 @@ def test_a_matrix_and_what_it_promises(run, made, tmp_path):
     assert other.arrays["sets"].sum() < members.sum()
 
 
+@pytest.mark.parametrize(
+    ("split", "said"),
+    [("tune", "decide what is in a set"), ("train", "the network was trained on")],
+)
+def test_rows_that_are_not_new_are_told(run, made, tmp_path, split, said):
+    options = ["--split", split, "--sets", 0.9, "-o", tmp_path / "out.npz"]
+    done = run("apply", *made, *options)
+    assert done.code == 0
+    assert f"Those of {split} are others: it is them that {said}." in done.err
+
+
 def test_columns_of_a_table(run, made, files, tmp_path):
     cache, rectifier = made
     outputs = [tmp_path / f"out.{suffix}" for suffix in ("npz", "csv")]
