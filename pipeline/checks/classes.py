@@ -78,7 +78,7 @@ def small_groups(
     small = {
         name: int(test_rows[members].sum())
         for name, members in shot_groups(class_counts, cuts).items()
-        if members.any() and test_rows[members].sum() < FEWEST_TEST_ROWS
+        if 0 < test_rows[members].sum() < FEWEST_TEST_ROWS
     }
     if not small:
         return None

@@ -59,7 +59,7 @@ def own_findings(
     if inputs.rows != "held-out":
         memorised = memorised_rows(rows, "plain probe" if is_probe else "network")
     return [
-        memorised,
+        memorised if rectifiers or not is_probe else None,
         None if is_probe else contradicted_prior(rows),
         order_finding(rows),
         probabilities_for_logits(rows.logits.numpy()),

@@ -61,13 +61,21 @@ class Classes:
             "groups": list(self.groups),
         }
 
-    def table(self, accuracy: Mapping[str, Floats], *, reference: str | None) -> Table:
+    def table(
+        self,
+        accuracy: Mapping[str, Floats],
+        *,
+        reference: str | None,
+        names: Mapping[str, str] | None = None,
+    ) -> Table:
         """One row a class.
 
         Args:
-            accuracy: (K,) of each method, NaN for a class without samples.
+            accuracy: (K,) of each method by key, NaN for a class without samples.
             reference: the method that others are set against, in a column beside their own.
+            names: of methods, for readers, where these are not their keys.
         """
+        shown = names or {}
         columns = [
             Column(key="train", heading="train", notation="count"),
             Column(key="samples", heading="scored", notation="count"),
@@ -75,7 +83,7 @@ class Classes:
         ]
         values: dict[str, npt.NDArray[Any]] = {"train": self.class_counts, "samples": self.samples}
         for key, own in accuracy.items():
-            columns.append(Column(key=f"{key}_accuracy", heading=key))
+            columns.append(Column(key=f"{key}_accuracy", heading=shown.get(key, key)))
             values[f"{key}_accuracy"] = own
             if reference is not None and key != reference:
                 change = Column(
@@ -90,7 +98,9 @@ class Classes:
                 **{key: Estimate(value=float(each[place])) for key, each in values.items()},
                 "group": self.groups[place],
             }
-        against = f", change against {reference} in points" if reference is not None else ""
+        against = ""
+        if reference is not None:
+            against = f", change against {shown.get(reference, reference)} in points"
         return Table(columns=columns, rows=rows, caption=f"Accuracy in per cent{against}.")
 
 

@@ -93,9 +93,7 @@ class Notes:
             self.spread: "[" in cells or "±" in cells,
             self.gains: "difference" in notations,
             self.correlations: "correlation" in notations,
-            self.marks: any(
-                table.mark(name, each) for name in table.rows for each in table.columns
-            ),
+            self.marks: table.is_marked,
         }
         return [note for note, needed in is_needed.items() if note and needed]
 

@@ -9,7 +9,7 @@ import io
 import math
 import textwrap
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from marr_pipeline.notebook import html_table
@@ -137,6 +137,11 @@ class Table:
         if cell.is_apart is False:
             return NOT_APART
         return BETTER if (cell.value > usual.value) == (column.best == "largest") else WORSE
+
+    @property
+    def is_marked(self) -> bool:
+        """Whether any of its numbers is."""
+        return any(self.mark(name, column) for name in self.rows for column in self.columns)
 
     def best_rows(self, column: Column) -> frozenset[str]:
         """Rows whose value in a column reads like the best one; none where no value is best.
@@ -330,6 +335,7 @@ def table_of_metrics(
 
 def metrics_table(rows: Mapping[str, Metrics], *, reference: str = "") -> str:
     """`table_of_metrics` for a terminal."""
+    table = table_of_metrics(rows, reference=reference)
     legend = f"{BETTER} better, {WORSE} worse than {reference}; compare says what is beyond chance."
-    caption = legend if reference in rows and len(rows) > 1 else ""
-    return terminal_table(table_of_metrics(rows, caption, reference=reference), min_width=10)
+    caption = legend if table.is_marked else ""
+    return terminal_table(replace(table, caption=caption), min_width=10)

@@ -63,7 +63,7 @@ def find(
     if rows is not None:
         scored = scored or as_sampled(rows.labels.numpy(), cached.num_classes)
         found.append(classes.small_groups(cached.class_counts, scored.samples, rows.cuts))
-        if not is_moved:
+        if not is_moved and split != "train":
             found.append(classes.imbalanced_test(cached.class_counts, scored.mass, gains))
     if cached.head is not None and not is_probe:  # which a network has made of the same rows
         seen = [

@@ -136,7 +136,10 @@ class Evaluation:
     def class_table(self) -> Table:
         """Every class by training count: what it has, its accuracies, and their changes."""
         accuracy = {key: one.per_class for key, one in self.metrics().items()}
-        return self.classes.table(dict(self._named(accuracy)), reference=self._reference)
+        reference = "softmax" if "softmax" in accuracy else None
+        shown = self._named({key: key for key in accuracy})
+        names = {key: name for name, key in shown.items()}
+        return self.classes.table(accuracy, reference=reference, names=names)
 
     @property
     def classes(self) -> Classes:
