@@ -46,6 +46,7 @@ class GammaCurve(ClassValues):
         gamma: ascending.
         overall: accuracy, a fraction, as `many`, `medium` and `few` are of the groups.
         overall_low: lower end of its interval, as `overall_high` is the upper one.
+        balanced: mean accuracy of the classes, for the table.
         nll: mean negative log likelihood, with `nll_low` and `nll_high`.
         is_solved: 1 where the fit reached its minimum, 0 where it did not.
         chosen: the gamma to be marked.
@@ -53,13 +54,14 @@ class GammaCurve(ClassValues):
 
     EACH: ClassVar = "gamma"
     LIMITS: ClassVar = dict.fromkeys(
-        ("overall", "overall_low", "overall_high", *GROUPS, "is_solved"), (-0.1, 1.1)
+        ("overall", "overall_low", "overall_high", "balanced", *GROUPS, "is_solved"), (-0.1, 1.1)
     )
 
     gamma: Values
     overall: Values
     overall_low: Values
     overall_high: Values
+    balanced: Values
     many: Values
     medium: Values
     few: Values
@@ -81,7 +83,7 @@ class _Line(NamedTuple):
 
 def draw_gamma(
     curves: Mapping[str, GammaCurve],
-    references: Mapping[str, tuple[float, float]],
+    references: Mapping[str, tuple[float, float, float]],
     *,
     width: Width = "page",
 ) -> Drawing:
@@ -92,7 +94,7 @@ def draw_gamma(
 
     Args:
         curves: 1 to 7 of them by name.
-        references: name to accuracy (a fraction) and NLL, at most 2.
+        references: name to overall and balanced accuracy (fractions) and NLL, at most 2.
         width: of both columns of a paper, panels side by side, or of one, one below the other.
 
     Returns:
@@ -117,7 +119,7 @@ def draw_gamma(
     legend = [(_with_choice(name, curves[name]), mark) for name, mark in marks.items()]
     legend += [
         (f"{name} {percent(accuracy)}", levels[name] | {"linewidth": 0.9})
-        for name, (accuracy, _) in references.items()
+        for name, (accuracy, _, _) in references.items()
     ]
     groups = []
     if len(curves) == 1:
@@ -140,7 +142,7 @@ def draw_gamma(
         if groups:
             _draw_panel(right, groups, {}, {}, label="accuracy by group (%)")
         else:
-            levels_of_nll = {name: found[1] for name, found in references.items()}
+            levels_of_nll = {name: found[2] for name, found in references.items()}
             _draw_panel(right, nll, levels_of_nll, levels, label="negative log likelihood")
         for axes in (left, right) if width == "page" else (right,):
             axes.set_xlabel("γ, the exponent of the class weights")
@@ -186,13 +188,13 @@ def _draw_panel(
 
 
 def _table(
-    curves: Mapping[str, GammaCurve], references: Mapping[str, tuple[float, float]]
+    curves: Mapping[str, GammaCurve], references: Mapping[str, tuple[float, float, float]]
 ) -> dict[str, Column]:
     fields = [name for name in vars(next(iter(curves.values()))) if name != "chosen"]
     swept = [name for name, curve in curves.items() for _ in curve.gamma]
     table: dict[str, Column] = {"series": [*swept, *references]}
-    levels = np.array(list(references.values())).reshape(-1, 2)
-    alone = {"overall": levels[:, 0], "nll": levels[:, 1]}
+    levels = np.array(list(references.values())).reshape(-1, 3)
+    alone = dict(zip(("overall", "balanced", "nll"), levels.T, strict=True))
     nothing = np.full(len(references), np.nan)
     for name in fields:
         of_curves = (getattr(curve, name) for curve in curves.values())

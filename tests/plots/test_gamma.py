@@ -7,7 +7,7 @@ from marr_pipeline.plots import PlotError
 from marr_pipeline.plots.gamma import GammaCurve, draw_gamma
 
 GAMMA = np.arange(0, 1.7, 0.2).round(1)
-REFERENCES = {"softmax": (0.6, 1.5), "logit-adjustment": (0.72, 0.9)}
+REFERENCES = {"softmax": (0.6, 0.5, 1.5), "logit-adjustment": (0.72, 0.7, 0.9)}
 
 
 def make_curve(level=0.7, *, chosen=1.2):
@@ -19,6 +19,7 @@ def make_curve(level=0.7, *, chosen=1.2):
         medium=np.full(len(GAMMA), np.nan),
         overall_low=overall - 0.01,
         overall_high=overall + 0.01,
+        balanced=overall - 0.1,
         nll=2 - overall,
         nll_low=1.9 - overall,
         nll_high=2.1 - overall,
@@ -50,6 +51,7 @@ def test_lines_bands_and_the_ring_stand_at_the_numbers_of_the_table():
         np.testing.assert_allclose(shown, 100 * table[group][is_swept])
     assert table["series"][-2:] == ["softmax", "logit-adjustment"]
     np.testing.assert_array_equal(table["nll"][-2:], [1.5, 0.9])
+    np.testing.assert_array_equal(table["balanced"][-2:], [0.5, 0.7])
     entries = [text.get_text().strip() for text in figure.legends[0].texts]
     assert entries[:3] == ["marr, γ 1.2: 70.0", "softmax 60.0", "logit-adjustment 72.0"]
     assert entries[3:] == ["many", "few", "no minimum reached"]

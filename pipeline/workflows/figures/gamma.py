@@ -60,6 +60,6 @@ def gamma(
     references = {}
     for key, name in evaluation.names.items():
         found = evaluation.rows.metrics(evaluation.rectifiers[key])
-        references[name] = (found.overall, found.nll)
+        references[name] = (found.overall, found.balanced, found.nll)
     curves = {name: one.curve() for name, one in swept.items()}
     return draw_gamma(curves, references, width=width)
