@@ -6,26 +6,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
-import torch
-from torch import Tensor
 
 from marr_pipeline.cache import open_cache
 from marr_pipeline.errors import ConfigError, DataError
 from marr_pipeline.files import FileName
-from marr_pipeline.labels import shown
 from marr_pipeline.names import SCALES
 from marr_pipeline.rectify.prior.target import describe_prior
-from marr_pipeline.rectify.rectifier import HeadRectifier, Rectifier
-from marr_pipeline.rectify.rectifier_file import load_rectifier
+from marr_pipeline.rectify.rectifier import Rectifier
 from marr_pipeline.rectify.sets import CALIBRATES, LabelSets, SetSettings
 from marr_pipeline.rectify.settings import check_choice
 from marr_pipeline.workflows.arrays import ROW_SUFFIXES
-from marr_pipeline.workflows.arrays.columns import Holds
 from marr_pipeline.workflows.arrays.output import is_table, write_rows
-from marr_pipeline.workflows.arrays.parts import SplitFiles, read_split
-from marr_pipeline.workflows.arrays.rows import as_strings, passed_on, unlabelled_rows
-from marr_pipeline.workflows.cached import evaluation_rows, rectifier_for
 from marr_pipeline.workflows.distribution import (
     TARGET_PRIOR,
     Said,
@@ -35,32 +26,13 @@ from marr_pipeline.workflows.distribution import (
     rectifier_shares,
     say_calibrated,
 )
-from marr_pipeline.workflows.features import columns_for
+from marr_pipeline.workflows.given_rows import Arrays, GivenRows, cached_rows, file_rows
 from marr_pipeline.workflows.sets import calibrated_sets, promise
+from marr_pipeline.workflows.suited import rectifier_for
 from marr_pipeline.workflows.unlabelled import RectifiedRows, RowShares, row_shares
-
-Arrays = dict[str, npt.NDArray[Any]]
 
 _BLOCK_LOGITS = 2**20
 """Rectified at a time: 8 MiB in float64, and a few times that."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Source:
-    """Rows to rectify, and what is passed on of them."""
-
-    rectifier: Rectifier
-    logits: Tensor
-    features: Tensor | None
-    kept: Arrays
-    class_names: list[str] | None
-    class_counts: npt.NDArray[np.int64] | None
-    warnings: list[str]
-
-    @property
-    def num_rows(self) -> int:
-        """N."""
-        return self.logits.shape[-2]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -153,7 +125,7 @@ def apply(
     _check_calibration(sets, calibration, source if is_file else None)
     check_exchangeable(sets, target_prior, match_prior)
     if is_file:
-        found = _rows((source, *map(Path, join)), rectifier, split=split, scale=scale)
+        found = file_rows((source, *map(Path, join)), rectifier, split=split, scale=scale)
     else:
         if join:
             raise ConfigError(
@@ -164,7 +136,7 @@ def apply(
             raise ConfigError(
                 f"scale: none expected for {source}, a cache, which holds logits, got {scale}"
             )
-        found = _cached_rows(source, rectifier, split=split, any_head=any_head)
+        found = cached_rows(source, rectifier, split=split, any_head=any_head)
     try:
         shares = row_shares(
             RectifiedRows(found.rectifier, found.logits, found.features),
@@ -210,7 +182,7 @@ def apply(
 
 
 def _blocks(
-    found: _Source, rectifier: Rectifier, sets: LabelSets | None, *, where: str
+    found: GivenRows, rectifier: Rectifier, sets: LabelSets | None, *, where: str
 ) -> Iterator[Arrays]:
     """What is made of the rows and passed on of them, some rows at a time; of views all at once.
 
@@ -236,15 +208,13 @@ def _blocks(
         yield block
 
 
-def _write(output: Path, blocks: Iterator[Arrays], found: _Source) -> None:
+def _write(output: Path, blocks: Iterator[Arrays], found: GivenRows) -> None:
     if is_table(output) and found.logits.ndim != 2:
         raise DataError(
             f"{output}: rows of one view expected in a table, got {len(found.logits)} views; "
             "write .npz, or give one view"
         )
-    names, labels = found.class_names, found.kept.get("labels")
-    names_labels = names is not None and labels is not None and not _of_no_class(labels, names)
-    write_rows(output, blocks, names, names_labels=names_labels)
+    write_rows(output, blocks, found.class_names, names_labels=found.has_class_labels)
 
 
 def _check_calibration(
@@ -262,7 +232,7 @@ def _check_calibration(
         )
 
 
-def _moved(found: _Source, target_prior: Said | None) -> Rectifier:
+def _moved(found: GivenRows, target_prior: Said | None) -> Rectifier:
     """The rectifier for the prior of the place where the rows are from."""
     if target_prior is None:
         return found.rectifier
@@ -270,99 +240,3 @@ def _moved(found: _Source, target_prior: Said | None) -> Rectifier:
         target_prior, found.rectifier, found.class_counts, found.class_names, option=TARGET_PRIOR
     )
     return moved(found.rectifier, shares)
-
-
-def _rows(files: Sequence[Path], path: Path, *, split: str, scale: str | None) -> _Source:
-    """Of a file of rows, or of several whose features are side by side."""
-    rectifier, source = load_rectifier(path), SplitFiles(rows=tuple(files))
-    # A whole head drops old logits, so a matrix alone is one of features.
-    holds: Holds = "features" if isinstance(rectifier, HeadRectifier) else "logits"
-    given, notes = read_split(split, source, holds=holds, is_labelled=False)
-    kind = "features" if holds == "features" and "logits" not in given else "logits"
-    views, warnings = unlabelled_rows(given, kind=kind, where=str(source), scale=scale)
-    warnings = [*notes, *warnings]
-    kept = passed_on(given, views, where=str(source))
-    # Torch takes no memory that may not be written, as that of a mapped file.
-    has_views = len(views) > 1 or (given[kind].ndim == 3 and len(files) == 1)
-    rows = np.require(views if has_views else views[0], requirements=["C", "W"])
-    features = given.get("features")
-    if features is not None:
-        columns = None
-        if "feature_names" in given and len(given["feature_names"]) == features.shape[-1]:
-            columns = as_strings(given["feature_names"], where=f"{source}: feature_names")
-        features, told = columns_for(
-            rectifier, rows if kind == "features" else features, columns, where=str(source)
-        )
-        warnings += told
-    logits = torch.from_numpy(rows)
-    if kind == "features":
-        logits = logits[..., :0]
-    if features is not None and features.shape[:-1] != tuple(logits.shape[:-1]):
-        raise DataError(
-            f"{source}: features of the rows of logits {tuple(logits.shape)} expected, got "
-            f"{features.shape}"
-        )
-    if kind == "logits" and logits.shape[-1] != rectifier.num_classes:
-        raise DataError(
-            f"{source}: logits of {rectifier.num_classes} classes expected, as in {path}, "
-            f"got {logits.shape[-1]}"
-        )
-    fitted_on = rectifier.metadata.get("scores", "logits")
-    if (fitted_on == "logits") != (scale in (None, "logits")) and bool(rectifier.scale.std() > 0):
-        warnings.append(
-            f"{path} was fitted on {fitted_on}, and scales each class by itself: other results on "
-            f"{scale or 'logits'} are to be expected; fit and apply on one kind of scores"
-        )
-    fitted, counts = (rectifier.metadata.get(key) for key in ("class_names", "class_counts"))
-    named = None
-    if "class_names" in given:
-        named = as_strings(given["class_names"], where=f"{source}: class_names")
-    if named is not None and fitted is not None and named != fitted:
-        raise DataError(
-            f"{source}: the classes of {path} in its order expected, {shown(fitted)}, got "
-            f"{shown(named)}; sort the columns so"
-        )
-    names = named or fitted
-    if (
-        names is not None
-        and "labels" in kept
-        and len(unknown := _of_no_class(kept["labels"], names))
-    ):
-        warnings.append(
-            f"{source}: {shown(unknown)} among the labels are no classes of {path}; labels stay as "
-            "they were given"
-        )
-    return _Source(
-        rectifier=rectifier,
-        logits=logits,
-        features=None if features is None else torch.from_numpy(features),
-        kept=kept,
-        class_names=names,
-        class_counts=None if counts is None else np.array(counts),
-        warnings=warnings,
-    )
-
-
-def _of_no_class(labels: npt.NDArray[Any], names: Sequence[str]) -> list[Any]:
-    """Labels that are neither places nor names of the classes."""
-    known = set(range(len(names))) if labels.dtype.kind in "iu" else set(names)
-    return [label for label in np.unique(labels).tolist() if label not in known]
-
-
-def _cached_rows(source: Path, path: Path, *, split: str, any_head: bool) -> _Source:
-    """Of a cache's split."""
-    cached = open_cache(source)
-    rectifier = rectifier_for(cached, path, any_head=any_head)
-    rows, ids = evaluation_rows(cached, split), cached.split(split).ids
-    kept = {"labels": rows.labels.numpy()}
-    if ids is not None:
-        kept["ids"] = np.asarray(ids)
-    return _Source(
-        rectifier=rectifier,
-        logits=rows.logits,
-        features=rows.features,
-        kept=kept,
-        class_names=None if cached.class_names is None else list(cached.class_names),
-        class_counts=cached.class_counts,
-        warnings=[],
-    )

@@ -10,14 +10,13 @@ import torch
 from torch import Tensor
 
 from marr_pipeline.cache import Cache, CachedSplit, CacheError, Head, ViewKind, open_cache
-from marr_pipeline.errors import DataError, LeakError
+from marr_pipeline.errors import LeakError
 from marr_pipeline.files import FileName
 from marr_pipeline.groups import PAPER_CUTS, Cuts, parse_cuts
 from marr_pipeline.rectify.inputs import FitInputs, HeadFacts
 from marr_pipeline.rectify.method import FitResult
 from marr_pipeline.rectify.methods import METHODS
-from marr_pipeline.rectify.rectifier import HeadRectifier, Rectifier
-from marr_pipeline.rectify.rectifier_file import load_rectifier
+from marr_pipeline.rectify.rectifier import Rectifier
 from marr_pipeline.rectify.rows.source import FeatureLogits
 from marr_pipeline.rectify.settings import FittedRows, RectifySettings
 from marr_pipeline.report.metrics import Metrics, measure
@@ -28,7 +27,6 @@ from marr_pipeline.report.scores import (
     class_averages,
     score_samples,
 )
-from marr_pipeline.workflows.features import check_features
 from marr_pipeline.workflows.same_rows import refuse_test
 
 if TYPE_CHECKING:
@@ -362,45 +360,3 @@ def closed_form(cached: Cache, method: str) -> Rectifier:
     assert rule is not None
     found = rule(head_facts(cached), RectifySettings(method=method))
     return replace(found, metadata={"method": method})
-
-
-def rectifier_for(cached: Cache, path: Path, *, any_head: bool = False) -> Rectifier:
-    """A rectifier file that fits this cache's head, or with `any_head` one of its shape.
-
-    Raises:
-        DataError: not a rectifier, or one of another head.
-    """
-    rectifier = load_rectifier(path)
-    if rectifier.num_classes != cached.num_classes:
-        raise DataError(
-            f"{path}: a rectifier of {cached.num_classes} classes expected, as in {cached.path}, "
-            f"got {rectifier.num_classes}; fit one on this cache"
-        )
-    width = cached.num_features or (cached.head and cached.head.num_features)
-    if rectifier.num_features is not None and width not in (None, rectifier.num_features):
-        raise DataError(
-            f"{path}: a rectifier of {width} features expected, as {cached.path} has, got one of "
-            f"{rectifier.num_features}; fit one on this cache"
-        )
-    if any_head:
-        return rectifier
-    head = rectifier.metadata.get("head_fingerprint")
-    if head != cached.head_fingerprint and not _is_of_stacked(rectifier, cached):
-        raise DataError(
-            f"{path}: a rectifier of this cache's head {cached.head_fingerprint[:12]} expected, "
-            f"got one of {str(head)[:12]}; fit one on {cached.path}, or use --any-head"
-        )
-    check_features(rectifier, cached, where=str(path))
-    return rectifier
-
-
-def _is_of_stacked(rectifier: Rectifier, cached: Cache) -> bool:
-    """Whether a whole head, which takes no logits, was fitted where the cache's own head was."""
-    stacked = cached.meta("head") if "head" in cached.documents else None
-    head = rectifier.metadata.get("head_fingerprint")
-    return (
-        isinstance(rectifier, HeadRectifier)
-        and isinstance(stacked, dict)
-        and head is not None
-        and head == stacked.get("head_fingerprint")
-    )

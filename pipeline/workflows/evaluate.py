@@ -31,7 +31,6 @@ from marr_pipeline.workflows.cached import (
     closed_form,
     evaluation_rows,
     opened,
-    rectifier_for,
 )
 from marr_pipeline.workflows.checks import find, gains
 from marr_pipeline.workflows.distribution import (
@@ -48,6 +47,7 @@ from marr_pipeline.workflows.distribution import (
 )
 from marr_pipeline.workflows.probe import probe_record, reference_names, with_probe
 from marr_pipeline.workflows.sets import EvaluatedSets, evaluate_sets
+from marr_pipeline.workflows.suited import rectifier_for
 
 _Value = TypeVar("_Value")
 

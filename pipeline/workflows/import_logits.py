@@ -32,7 +32,7 @@ from marr_pipeline.workflows.arrays.rows import (
     split_arrays,
 )
 from marr_pipeline.workflows.checks import last_look
-from marr_pipeline.workflows.features import FEATURES
+from marr_pipeline.workflows.suited import FEATURES
 
 
 @dataclass(frozen=True, kw_only=True)

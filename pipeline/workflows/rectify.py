@@ -51,7 +51,7 @@ from marr_pipeline.workflows.distribution import (
     split_population,
     target_shares,
 )
-from marr_pipeline.workflows.features import FEATURES, features_of
+from marr_pipeline.workflows.suited import FEATURES, features_of
 from marr_pipeline.workflows.tuning import (
     default_tuning,
     describe_tuning,

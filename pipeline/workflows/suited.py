@@ -1,15 +1,17 @@
-"""Which features rows hold: their network, or the names of their columns, if either is known.
+"""Rectifier files that suit a cache, or rows of others: of the same classes, head and features.
 
 Features of two networks may be as wide as each other, and the columns of two tables in another
 order; a rectifier that was fitted on one takes the other without an error, and every result is
-wrong. So what tells them apart is kept in the cache and in the rectifier, under `features`.
+wrong. So what tells them apart, their network or the names of their columns, is kept in the cache
+and in the rectifier, under `features`.
 
-D features.
+K classes, D features.
 """
 
 import hashlib
 import json
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,13 +19,56 @@ import numpy.typing as npt
 
 from marr_pipeline.errors import DataError
 from marr_pipeline.labels import shown
-from marr_pipeline.rectify.rectifier import Rectifier
+from marr_pipeline.rectify.rectifier import HeadRectifier, Rectifier
+from marr_pipeline.rectify.rectifier_file import load_rectifier
 
 if TYPE_CHECKING:
     from marr_pipeline.cache import Cache
 
 FEATURES = "features"
 """Key of a cache's document, and of a rectifier's metadata."""
+
+
+def rectifier_for(cached: "Cache", path: Path, *, any_head: bool = False) -> Rectifier:
+    """A rectifier file that fits this cache's head, or with `any_head` one of its shape.
+
+    Raises:
+        DataError: not a rectifier, or one of another head.
+    """
+    rectifier = load_rectifier(path)
+    if rectifier.num_classes != cached.num_classes:
+        raise DataError(
+            f"{path}: a rectifier of {cached.num_classes} classes expected, as in {cached.path}, "
+            f"got {rectifier.num_classes}; fit one on this cache"
+        )
+    width = cached.num_features or (cached.head and cached.head.num_features)
+    if rectifier.num_features is not None and width not in (None, rectifier.num_features):
+        raise DataError(
+            f"{path}: a rectifier of {width} features expected, as {cached.path} has, got one of "
+            f"{rectifier.num_features}; fit one on this cache"
+        )
+    if any_head:
+        return rectifier
+    head = rectifier.metadata.get("head_fingerprint")
+    if head != cached.head_fingerprint and not _is_of_stacked(rectifier, cached):
+        raise DataError(
+            f"{path}: a rectifier of this cache's head {cached.head_fingerprint[:12]} expected, "
+            f"got one of {str(head)[:12]}; fit one on {cached.path}, or use --any-head"
+        )
+    _check_features(rectifier, cached, where=str(path))
+    return rectifier
+
+
+def _is_of_stacked(rectifier: Rectifier, cached: "Cache") -> bool:
+    """Whether a whole head, which takes no logits, was fitted where the cache's own head was."""
+    stacked = cached.meta("head") if "head" in cached.documents else None
+    head = rectifier.metadata.get("head_fingerprint")
+    return (
+        isinstance(rectifier, HeadRectifier)
+        and isinstance(stacked, dict)
+        and head is not None
+        and head == stacked.get("head_fingerprint")
+    )
 
 
 def features_of(cached: "Cache") -> dict[str, Any]:
@@ -47,7 +92,7 @@ def features_of(cached: "Cache") -> dict[str, Any]:
     return found
 
 
-def check_features(rectifier: Rectifier, cached: "Cache", *, where: str) -> None:
+def _check_features(rectifier: Rectifier, cached: "Cache", *, where: str) -> None:
     """Refuse a rectifier of other features than a cache's, as far as both are known.
 
     Args:
