@@ -23,9 +23,9 @@ def demo(tmp_path_factory):
 
 def accuracies(done, column):
     """Of softmax, logit adjustment and marr, as the table has it."""
-    heading, *rows = done.stdout.splitlines()[-4:]
+    heading, *rows = done.stdout.splitlines()[-5:-1]
     place = heading.split().index(column)
-    return [row[16:].split()[place] for row in rows]
+    return [row[16:].split()[place].rstrip("+-") for row in rows]
 
 
 FIGURES = {"curves.png", "curves.csv", "confusion.png", "confusion.csv", "report.html"}
@@ -44,7 +44,8 @@ def test_demo_leaves_cache_rectifier_and_figures(demo):
 
 def test_demo_prints_the_table_on_stdout_and_the_rest_on_stderr(demo):
     _, done = demo
-    heading, *rows = done.stdout.splitlines()
+    heading, *rows, marks = done.stdout.splitlines()
+    assert marks.startswith("+ better, - worse")
     assert heading.split()[:5] == ["overall", "balanced", "many", "medium", "few"]
     assert [row[:16].strip() for row in rows] == ["softmax", "logit adjustment", "after marr"]
     assert "converged (lbfgs)" in done.stderr

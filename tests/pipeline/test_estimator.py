@@ -1,6 +1,7 @@
 """MarginRectifier: phase two in scikit-learn's terms, and the same numbers as the command's."""
 
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -397,7 +398,7 @@ def test_features_alone_give_what_the_command_gives(digits_cache, method, tmp_pa
     options = resolve_settings(digits_cache, "default", {"method": method, "fit_views": "clean"})
     result = rectify_cache(digits_cache, options, output=tmp_path / "head.safetensors")
     stored = load_rectifier(tmp_path / "head.safetensors")
-    for name, tensor in stored.tensors().items():
+    for name, tensor in replace(stored, calibration=None).tensors().items():
         torch.testing.assert_close(fitted.rectifier_.tensors()[name], tensor, rtol=0, atol=1e-9)
     assert stored.normalise == fitted.rectifier_.normalise
     assert (result.tuning is None) == (fitted.tuning_ is None) == (method != "head")

@@ -126,7 +126,7 @@ def test_a_new_head_is_said_to_be_untrained(run, tmp_path):
     first, second = done.document["warnings"]
     assert "the head is a fresh one" in first
     assert "its logits mean nothing yet; the features do" in first
-    assert second.startswith("R08: On training rows"), second
+    assert second.startswith("R08: Of the rows fitted"), second
     assert "which is chance for 10 classes" in second
     assert open_cache(tmp_path / "a.h5").head.weight.shape == (10, 64)
 
