@@ -21,6 +21,8 @@ from marr_pipeline.workflows.tuning import PROBE
 
 NEW_ROWS = 16_384
 """Of a new cache, to see whether its classes are in another order."""
+MOST_BYTES = 2**30
+"""Of a split whose rows are compared: of 7 GB on a disk a pass over all would take a minute."""
 COPIED_ROWS = 100
 """Of each view, to see whether views are copies."""
 
@@ -108,7 +110,7 @@ def row_findings(cached: Cache, split: str) -> list[Finding | None]:
     found.append(of_rows.copied_views([view[:COPIED_ROWS] for view in views], train.views))
     if split != "train" and split in cached.splits:
         found.append(_shared(train, cached.split(split)))
-    rows = views[train.clean_view]
+    rows = _first_rows(views[train.clean_view])
     return [*found, of_rows.constant_rows(rows), of_rows.one_vector(rows)]
 
 
@@ -124,6 +126,11 @@ def _fitted_rows(cached: Cache, rectifiers: Mapping[str, Rectifier]) -> dict[str
     return found
 
 
+def _first_rows(rows: of_rows.Rows) -> of_rows.Rows:
+    """(n, W), as many of (N, W) as are read in no time."""
+    return rows[: max(1, MOST_BYTES // rows[0].nbytes)]
+
+
 def _only_counts(ids: npt.NDArray[np.generic]) -> bool:
     """Whether they are the places of the rows, which are the same in every split."""
     return ids.dtype.kind != "S" and bool((ids == np.arange(len(ids)) + ids[0]).all())
@@ -136,7 +143,8 @@ def _shared(train: CachedSplit, test: CachedSplit) -> Finding | None:
     for what in ("logits", "features"):
         one, other = getattr(train, what), getattr(test, what)
         if one is not None and other is not None:
-            return of_rows.shared_rows(one[train.clean_view], other[test.clean_view], what=what)
+            rows = (one[train.clean_view], other[test.clean_view])
+            return of_rows.shared_rows(*map(_first_rows, rows), what=what)
     return None
 
 
