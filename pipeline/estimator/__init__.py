@@ -37,13 +37,16 @@ from marr_pipeline.estimator.arguments import (
     tensor_of,
     whole_counts,
 )
+from marr_pipeline.estimator.calibrator import Calibrator
 from marr_pipeline.estimator.sets import SetPredictor
 from marr_pipeline.findings import Mute, heard, muted_codes
+from marr_pipeline.names import ESTIMATE
 from marr_pipeline.rectify.fit import fit_rectifier, preset_settings
 from marr_pipeline.rectify.inputs import FitInputs
 from marr_pipeline.rectify.method import FitResult
 from marr_pipeline.rectify.methods import METHODS
 from marr_pipeline.rectify.prior.target import with_prior
+from marr_pipeline.rectify.prior.unlabelled import RectifiedRows, with_estimated_prior
 from marr_pipeline.rectify.rectifier import HeadRectifier, Rectifier, fold_
 from marr_pipeline.rectify.rectifier_file import load_rectifier, save_rectifier
 from marr_pipeline.rectify.settings import Center, FittedRows, Normalise, Optimizer
@@ -53,7 +56,7 @@ from marr_pipeline.rectify.tuning.choice import Tuning
 Array = npt.NDArray[Any]
 
 
-class MarginRectifier(SetPredictor, ClassifierMixin, TransformerMixin, BaseEstimator):  # type: ignore[misc]
+class MarginRectifier(Calibrator, SetPredictor, ClassifierMixin, TransformerMixin, BaseEstimator):  # type: ignore[misc]
     """Logits of a classifier trained on imbalanced data to logits for balanced classes.
 
     `MarginRectifier()` fits what `pipeline rectify` without options fits. Parameters that are None
@@ -248,15 +251,19 @@ class MarginRectifier(SetPredictor, ClassifierMixin, TransformerMixin, BaseEstim
             features: (N, D), for methods that need them.
             target_prior: class shares of the place where X is from, if they are others: `uniform`,
                 `train` for those of `class_counts`, or a number for each class in any unit, in the
-                order of the columns, or a pandas Series or mapping from labels or names of columns.
+                order of the columns, or a pandas Series or mapping from labels or names of columns;
+                or `estimate`, for those that the samples tell of themselves, after `calibrate`.
 
         Raises:
             DataError: as `transform`; shares of other classes; or a method whose probabilities
-                stand for no prior that another could take the place of.
+                stand for no prior that another could take the place of, and that was not
+                calibrated.
         """
         check_is_fitted(self)
         rectifier = self.rectifier_
-        if target_prior is not None:
+        if isinstance(target_prior, str) and target_prior == ESTIMATE:
+            rectifier, _ = with_estimated_prior(self._rows(X, features))
+        elif target_prior is not None:
             counts = rectifier.metadata.get("class_counts")
             shares = shares_of(target_prior, (self.classes_.tolist(), columns_of(X)), counts)
             rectifier = with_prior(rectifier, torch.from_numpy(shares).log())
@@ -320,6 +327,11 @@ class MarginRectifier(SetPredictor, ClassifierMixin, TransformerMixin, BaseEstim
 
     def _rectified(self, X: Any, features: Any, rectifier: Rectifier | None = None) -> Tensor:
         """(N, K) float64, by the rectifier fitted or another of its kind."""
+        rows = self._rows(X, features)
+        return rows.by(rectifier or self.rectifier_).block(slice(0, rows.num_rows))
+
+    def _rows(self, X: Any, features: Any) -> RectifiedRows:
+        """The samples and what rectifies them."""
         check_is_fitted(self)
         logits = None if X is None else self._logits(X, reset=False)
         known = features_of(features)
@@ -330,7 +342,7 @@ class MarginRectifier(SetPredictor, ClassifierMixin, TransformerMixin, BaseEstim
             )
         if logits is not None and isinstance(self.rectifier_, HeadRectifier):
             _warn_of_unused(self.rectifier_.method)
-        return (rectifier or self.rectifier_).apply(logits, known)
+        return RectifiedRows(self.rectifier_, logits, known)
 
     def _logits(self, X: Any, *, reset: bool) -> Tensor:
         """(N, K) or (V, N, K) on the CPU; scores of a binary classifier as two columns."""

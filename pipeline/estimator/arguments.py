@@ -157,8 +157,8 @@ def shares_of(
         target_prior = np.ones(len(known[0]))
     elif isinstance(target_prior, str):
         raise DataError(
-            "target_prior: uniform, train, where the rectifier knows its class counts, or a number "
-            f"for each class expected, got {target_prior}; give the shares themselves"
+            "target_prior: uniform, train, where the rectifier knows its class counts, estimate or "
+            f"a number for each class expected, got {target_prior}; give the shares themselves"
         )
     num_classes = len(known[0])
     shares = numbers_of_classes(target_prior, "target_prior", known)

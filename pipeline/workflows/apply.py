@@ -12,6 +12,7 @@ from marr_pipeline.errors import ConfigError, DataError
 from marr_pipeline.files import FileName
 from marr_pipeline.names import SCALES
 from marr_pipeline.rectify.prior.target import describe_prior
+from marr_pipeline.rectify.prior.unlabelled import RectifiedRows
 from marr_pipeline.rectify.rectifier import Rectifier
 from marr_pipeline.rectify.sets import CALIBRATES, LabelSets, SetSettings
 from marr_pipeline.rectify.settings import check_choice
@@ -29,7 +30,7 @@ from marr_pipeline.workflows.distribution import (
 from marr_pipeline.workflows.given_rows import Arrays, GivenRows, cached_rows, file_rows
 from marr_pipeline.workflows.sets import calibrated_sets, promise
 from marr_pipeline.workflows.suited import rectifier_for
-from marr_pipeline.workflows.unlabelled import RectifiedRows, RowShares, row_shares
+from marr_pipeline.workflows.unlabelled import RowShares, row_shares
 
 _BLOCK_LOGITS = 2**20
 """Rectified at a time: 8 MiB in float64, and a few times that."""

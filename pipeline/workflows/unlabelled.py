@@ -6,23 +6,20 @@ predictions until they come out.
 """
 
 from collections.abc import Sequence
-from copy import copy
 from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from marr_pipeline.groups import ABSENT_CLASS_IMAGES
 from marr_pipeline.labels import shown
 from marr_pipeline.names import ESTIMATE
 from marr_pipeline.rectify.inputs import LEFT_OUT
-from marr_pipeline.rectify.prior.calibration import calibrated, check_shiftable
-from marr_pipeline.rectify.prior.estimate import PriorEstimate, estimate_prior
+from marr_pipeline.rectify.prior.calibration import check_shiftable
+from marr_pipeline.rectify.prior.estimate import PriorEstimate
 from marr_pipeline.rectify.prior.match import matching_shift
-from marr_pipeline.rectify.prior.target import with_prior
+from marr_pipeline.rectify.prior.unlabelled import RectifiedRows, with_estimated_prior
 from marr_pipeline.rectify.rectifier import Rectifier
-from marr_pipeline.rectify.rows.source import Rows
 from marr_pipeline.report.population import Counts
 from marr_pipeline.report.tables import Column, Estimate, Table, terminal_table
 from marr_pipeline.workflows.distribution import (
@@ -38,8 +35,6 @@ FEW_ROWS = 10.0
 """Labelled rows of a class that would tell its share as well, below which it is a guess: its error
 is then a third of it."""
 FEW_ROWS_IN_ALL = 100.0
-BLOCK_LOGITS = 2**20
-"""Of mean predictions at a time: 8 MiB in float64."""
 
 _SHARE = "share"
 COLUMNS = (
@@ -152,51 +147,6 @@ class RowShares:
         return [str(place) if names is None else str(names[place]) for place in places]
 
 
-class RectifiedRows(Rows):
-    """Rectified logits of unlabelled rows, made anew for every block.
-
-    Args:
-        rectifier: as it was read.
-        logits: (N, K) or (V, N, K) of the rows, as the rectifier takes them.
-        features: (N, D) or (V, N, D), the same.
-
-    Attributes:
-        num_samples: N.
-    """
-
-    def __init__(self, rectifier: Rectifier, logits: Tensor, features: Tensor | None) -> None:
-        self.rectifier, self.num_samples = rectifier, logits.shape[-2]
-        self._logits = logits.flatten(0, -2)
-        self._features = None if features is None else features.flatten(0, -2)
-        self.num_rows, self.num_classes = len(self._logits), rectifier.num_classes
-        self.device = logits.device
-
-    def block(self, rows: slice, *, into: Tensor | None = None) -> Tensor:
-        """See `Rows.block`."""
-        features = None if self._features is None else self._features[rows]
-        made = self.rectifier.apply(self._logits[rows], features)
-        return made if into is None else into.copy_(made)
-
-    def take(self, indices: Tensor) -> Tensor:
-        """See `Rows.take`."""
-        features = None if self._features is None else self._features[indices]
-        return self.rectifier.apply(self._logits[indices], features)
-
-    def by(self, rectifier: Rectifier) -> "RectifiedRows":
-        """The same rows by another rectifier."""
-        other = copy(self)
-        other.rectifier = rectifier
-        return other
-
-    def mean_prediction(self) -> Tensor:
-        """(K,) float64 mean of the probabilities."""
-        total = torch.zeros(self.num_classes, dtype=torch.float64)
-        step = max(1, BLOCK_LOGITS // self.num_classes)
-        for start in range(0, self.num_rows, step):
-            total += self.block(slice(start, start + step)).softmax(1).sum(0)
-        return total / self.num_rows
-
-
 def row_shares(
     rows: RectifiedRows,
     target_prior: Said | None,
@@ -234,17 +184,7 @@ def estimated_shares(rows: RectifiedRows, names: Sequence[str] | None) -> RowSha
     Raises:
         DataError: the rectifier has no calibration, or a logit is not finite.
     """
-    able, known = calibrated(rows.rectifier), rows.rectifier.calibration
-    assert able.log_prior is not None
-    assert known is not None
-    found = estimate_prior(
-        rows.by(able),
-        able.log_prior,
-        num_samples=rows.num_samples,
-        num_labelled=known.num_rows,
-    )
-    least = torch.full_like(found.shares, ABSENT_CLASS_IMAGES / found.num_samples)
-    moved = with_prior(able, torch.maximum(found.shares, least).log())
+    moved, found = with_estimated_prior(rows)
     return RowShares(
         option=f"--target-prior {ESTIMATE}",
         rectifier=moved,

@@ -7,10 +7,12 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from known_posterior import KnownPosterior
 from scipy.sparse import csr_array
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import log_loss
 from sklearn.model_selection import cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
@@ -452,3 +454,58 @@ def test_labels_of_features_alone_may_be_text(rows, rng):
     fitted = MarginRectifier("ncm").fit(None, names, features=features)
     assert fitted.classes_.tolist() == ANIMALS
     assert (fitted.predict(None, features=features) == names).mean() > 0.8
+
+
+WORLD = KnownPosterior(num_classes=4, sureness=2.0)
+
+
+def world_rows(prior, count, seed, kind=np.asarray):
+    """Logits (N, 4), twice too sure, and labels by name."""
+    features, labels = WORLD.draw(prior, count, seed=seed)
+    return kind(WORLD.logits(features).numpy()), np.asarray(ANIMALS)[labels]
+
+
+@pytest.mark.parametrize("kind", ["array", "tensor", "frame"])
+@pytest.mark.parametrize("method", ["marr", "softmax", "tau-norm"])
+def test_probabilities_move_to_the_shares_that_samples_tell(tmp_path, kind, method):
+    make = {"array": np.asarray, "tensor": torch.from_numpy, "frame": pd.DataFrame}[kind]
+    here = WORLD.targets["backward"]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RectifierWarning)
+        fitted = MarginRectifier(method).fit(*world_rows(WORLD.prior, 2_000, 1, make))
+    rows, labels = world_rows(here, 2_000, 3, make)
+    for use in (
+        fitted.estimate_prior,
+        lambda rows: fitted.predict_proba(rows, target_prior="estimate"),
+    ):
+        with pytest.raises(DataError, match=f"got one of {method} without; fit again"):
+            use(rows)
+    assert fitted.calibrate(*world_rows(WORLD.targets["uniform"], 800, 2, make)) is fitted
+    found = fitted.estimate_prior(rows)
+    np.testing.assert_allclose(found.shares, here, atol=0.05)
+    moved = fitted.predict_proba(rows, target_prior="estimate")
+    assert type(moved) is type(rows)
+    np.testing.assert_allclose(np.asarray(moved).mean(0), found.shares, atol=1e-3)
+    before, after = (
+        log_loss(labels, np.asarray(each), labels=ANIMALS)
+        for each in (fitted.predict_proba(rows), moved)
+    )
+    assert after < before - 0.1
+    fitted.save(tmp_path / "calibrated.safetensors")
+    loaded = MarginRectifier.load(tmp_path / "calibrated.safetensors")
+    again = loaded.predict_proba(rows, target_prior="estimate")
+    np.testing.assert_allclose(np.asarray(again), np.asarray(moved))
+
+
+def test_a_head_is_calibrated_on_features():
+    features, labels = WORLD.draw(WORLD.prior, 1_000, seed=1)
+    tuned, tuned_labels = WORLD.draw(WORLD.targets["uniform"], 400, seed=2)
+    here, _ = WORLD.draw(WORLD.targets["backward"], 1_000, seed=3)
+    fitted = MarginRectifier("ncm", normalise="none").fit(None, labels, features=features)
+    with pytest.raises(DataError, match="y: 400 labels expected, as X has rows, got 399"):
+        fitted.calibrate(None, tuned_labels[1:], features=tuned)
+    fitted.calibrate(None, tuned_labels, features=tuned)
+    found = fitted.estimate_prior(features=here)
+    np.testing.assert_allclose(found.shares, WORLD.targets["backward"], atol=0.08)
+    with pytest.raises(DataError, match="logits, features or both expected, got neither"):
+        fitted.estimate_prior()
