@@ -97,6 +97,19 @@ def test_sets_of_each_score_are_dealt_and_measured(digits_cache, tmp_path):
         assert found["softmax, W 1"]["mean_size"] >= found["softmax, W 0"]["mean_size"]
 
 
+def test_an_unknown_prior_is_estimated_in_three_places(digits_cache, tmp_path):
+    record = tmp_path / "record.json"
+    done = run_script("unknown_prior", digits_cache, "--deals", 2, "--tune", 10, "-o", record)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(record.read_text())["places"]
+    assert all(f"| {name} |" in done.stdout for name in found)
+    known = found["its own shares, known"]["backward"]["accuracy"]
+    assert known > found["softmax"]["backward"]["accuracy"]
+    estimates = [name for name in found if name.startswith("estimated")]
+    assert len(estimates) == 3
+    assert all(0 <= found[name]["uniform"]["away"] <= 1 for name in estimates)
+
+
 def test_the_default_pull_is_scored_on_rows_of_each_kind(digits_cache, tmp_path):
     record = tmp_path / "record.json"
     done = run_script("strengths", digits_cache, "--limit", 2, "-o", record)

@@ -16,7 +16,7 @@ from marr_pipeline.findings import Finding
 from marr_pipeline.labels import shown
 from marr_pipeline.optim.solvable import FitStatus
 from marr_pipeline.rectify.inputs import FitInputs, class_weights, log_prior
-from marr_pipeline.rectify.prior.calibration import is_memorised, shares_right
+from marr_pipeline.rectify.prior.calibration import shares_right
 from marr_pipeline.rectify.rectifier import HeadRectifier, Rectifier
 
 Floats = npt.NDArray[np.float64]
@@ -24,6 +24,8 @@ Counts = npt.NDArray[np.int64]
 
 ROWS_OF_BLOCK = 100
 """Rows looked at of a block of classes, whose mean prediction is then known to a few per cent."""
+MEMORISED = 0.95
+"""Share of rows, and mean of their class accuracies, above which a fit learns little."""
 DOMINANT = 0.5
 """Share of the rows above which a class is nearly all that a biased network says."""
 CONTRADICTION = 0.15
@@ -69,10 +71,14 @@ def own_findings(
 
 
 def memorised_rows(rows: OwnRows, network: str) -> Finding | None:
-    """R02: the rows that are fitted are right nearly always, in the rare classes too."""
+    """R02: the rows that are fitted are right nearly always, in the rare classes too.
+
+    Where one class has nearly all rows, giving all to it is right nearly always and has learned
+    nothing: the mean of the class accuracies has to be as high as the share of the rows.
+    """
     predicted = torch.from_numpy(rows.softmax.predicted)
     right = shares_right(rows.labels, predicted, torch.from_numpy(rows.class_share))
-    if not is_memorised(right):
+    if min(right) <= MEMORISED:
         return None
     share, balanced = right
     return Finding(

@@ -32,6 +32,7 @@ class Calibration:
         log_prior: (K,) float64 logarithm of the class shares of those rows.
         split: where they are from.
         num_rows: how many they are.
+        is_seen: whether the network was trained on them, and so is surer there than elsewhere.
     """
 
     scale: Tensor
@@ -39,6 +40,7 @@ class Calibration:
     log_prior: Tensor
     split: str
     num_rows: int
+    is_seen: bool
 
     def after(self, change: Tensor) -> Self:
         """The same for rectified logits that were changed by so much (K,)."""

@@ -52,7 +52,11 @@ def save_rectifier(rectifier: Rectifier, path: Path) -> None:
         stored["normalise"] = rectifier.normalise
     if rectifier.calibration is not None:
         known = rectifier.calibration
-        stored["calibration"] = {"split": known.split, "rows": known.num_rows}
+        stored["calibration"] = {
+            "split": known.split,
+            "rows": known.num_rows,
+            "seen": known.is_seen,
+        }
     header |= {key: json.dumps(value) for key, value in stored.items()}
     tensors = {name: tensor.contiguous() for name, tensor in rectifier.tensors().items()}
     content = save(tensors, header)
@@ -111,15 +115,16 @@ def load_rectifier(path: Path) -> Rectifier:
 
 
 def _calibration(tensors: list[Tensor], record: object, path: Path) -> Calibration:
-    if not isinstance(record, dict) or not {"split", "rows"} <= record.keys():
+    if not isinstance(record, dict) or not {"split", "rows", "seen"} <= record.keys():
         raise DataError(
-            f"{path}: split and rows of its calibration expected in the header, got {record}; fit "
-            "again"
+            f"{path}: split, rows and seen of its calibration expected in the header, got "
+            f"{record}; fit again"
         )
     return Calibration(
         **dict(zip(CALIBRATED, tensors, strict=True)),
         split=str(record["split"]),
         num_rows=int(record["rows"]),
+        is_seen=bool(record["seen"]),
     )
 
 

@@ -67,6 +67,7 @@ def _calibration_record(rectifier: Rectifier) -> Document | None:
     return {
         "split": known.split,
         "rows": known.num_rows,
+        "seen": known.is_seen,
         "scale": float(known.scale),
         "shift": known.shift.tolist(),
         "shares": known.log_prior.exp().tolist(),
@@ -77,9 +78,10 @@ def _calibration_line(document: Document) -> str:
     known = document["calibration"]
     if known is None:
         return f"no: {document['metadata'].get('uncalibrated', 'none was stored')}"
+    seen = ", which the network was trained on" if known["seen"] else ""
     return (
-        f"on {known['rows']:,} rows of split {known['split']}: scale {known['scale']:.4g}, shifts "
-        f"{min(known['shift']):.4g} to {max(known['shift']):.4g}"
+        f"on {known['rows']:,} rows of split {known['split']}{seen}: scale {known['scale']:.4g}, "
+        f"shifts {min(known['shift']):.4g} to {max(known['shift']):.4g}"
     )
 
 

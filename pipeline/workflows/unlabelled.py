@@ -19,7 +19,7 @@ from marr_pipeline.rectify.prior.calibration import check_shiftable
 from marr_pipeline.rectify.prior.estimate import PriorEstimate
 from marr_pipeline.rectify.prior.match import matching_shift
 from marr_pipeline.rectify.prior.unlabelled import RectifiedRows, with_estimated_prior
-from marr_pipeline.rectify.rectifier import Rectifier
+from marr_pipeline.rectify.rectifier import Calibration, Rectifier
 from marr_pipeline.report.population import Counts
 from marr_pipeline.report.tables import Column, Estimate, Table, terminal_table
 from marr_pipeline.workflows.distribution import (
@@ -55,7 +55,7 @@ class RowShares:
         shares: (K,) mean prediction afterwards.
         estimate: of the shares; None where they were given.
         class_names: (K,), where there are some.
-        uncalibrated: classes without a row among those that an estimate was calibrated on.
+        calibration: that an estimate started from; None where the shares were given.
     """
 
     option: str
@@ -64,7 +64,7 @@ class RowShares:
     shares: Tensor
     estimate: PriorEstimate | None
     class_names: Sequence[str] | None
-    uncalibrated: Sequence[int] = ()
+    calibration: Calibration | None = None
 
     def notes(self) -> list[str]:
         """What was assumed, for the terminal."""
@@ -86,11 +86,20 @@ class RowShares:
         if found is None:
             return []
         warnings = []
-        if self.uncalibrated:
+        known = self.calibration
+        assert known is not None
+        if known.is_seen:
             warnings.append(
-                f"{self.option}: the calibration has no row of {len(self.uncalibrated):,} classes "
-                f"({shown(self._names(self.uncalibrated))}): their shares here cannot be told, "
-                "whatever their intervals; calibrate on rows of every class"
+                f"{self.option}: calibrated on rows that the network was trained on, where it is "
+                "surer than on new ones; a tune split would be free of that"
+            )
+        rows_of_class = known.log_prior.exp() * known.num_rows
+        absent = (rows_of_class < 0.75).nonzero()[:, 0].tolist()  # one that has none counts half
+        if absent:
+            warnings.append(
+                f"{self.option}: the calibration has no row of {len(absent):,} classes "
+                f"({shown(self._names(absent))}): their shares here cannot be told, whatever their "
+                "intervals; calibrate on rows of every class"
             )
         if not found.is_solved:
             warnings.append(
@@ -184,6 +193,7 @@ def estimated_shares(rows: RectifiedRows, names: Sequence[str] | None) -> RowSha
     Raises:
         DataError: the rectifier has no calibration, or a logit is not finite.
     """
+    known = rows.rectifier.calibration
     moved, found = with_estimated_prior(rows)
     return RowShares(
         option=f"--target-prior {ESTIMATE}",
@@ -192,7 +202,7 @@ def estimated_shares(rows: RectifiedRows, names: Sequence[str] | None) -> RowSha
         shares=found.shares,
         estimate=found,
         class_names=names,
-        uncalibrated=(known.log_prior.exp() * known.num_rows < 0.75).nonzero()[:, 0].tolist(),
+        calibration=known,
     )
 
 

@@ -49,9 +49,6 @@ TOLERANCE = 1e-3
 LOGITS = 2**24
 """So many are looked at, or a little more: rows of each class alike, which is what shifts need."""
 LEAST_ROWS_PER_CLASS = 4
-MEMORISED = 0.95
-"""Share of rows, and mean of their class accuracies, above which a network has memorised them."""
-
 AnyRectifier = TypeVar("AnyRectifier", bound=Rectifier)
 
 
@@ -70,15 +67,6 @@ def shares_right(labels: Tensor, predicted: Tensor, counts: Tensor) -> tuple[flo
     return float(weight @ accuracy / weight.sum()), float(accuracy.mean())
 
 
-def is_memorised(right: tuple[float, float]) -> bool:
-    """Whether a network knows rows by heart, of which `shares_right` are right: check R02.
-
-    Where one class has nearly all rows, giving all to it is right nearly always and has learned
-    nothing: the mean of the class accuracies has to be as high as the share of the rows.
-    """
-    return min(right) > MEMORISED
-
-
 def calibration_rows(labels: Tensor, num_classes: int) -> Tensor:
     """Numbers (M,) int64 of the rows to calibrate on, out of those with labels (R,)."""
     per_class = max(LEAST_ROWS_PER_CLASS, LOGITS // num_classes**2)
@@ -87,7 +75,7 @@ def calibration_rows(labels: Tensor, num_classes: int) -> Tensor:
 
 
 def fit_calibration(
-    rectified: Tensor, labels: Tensor, prior: Tensor | None, *, split: str
+    rectified: Tensor, labels: Tensor, prior: Tensor | None, *, split: str, is_seen: bool = False
 ) -> Calibration:
     """One scale and K shifts for rectified logits.
 
@@ -96,6 +84,7 @@ def fit_calibration(
         labels: (R,) int64.
         prior: (K,) logarithm of the class shares that they stand for; None if unknown.
         split: where the rows are from.
+        is_seen: whether the network was trained on them.
 
     Raises:
         FitError: the loss ran out of finite numbers.
@@ -123,6 +112,7 @@ def fit_calibration(
         log_prior=of_rows,
         split=split,
         num_rows=len(labels),
+        is_seen=is_seen,
     )
 
 

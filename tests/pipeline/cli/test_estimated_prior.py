@@ -94,7 +94,9 @@ def test_without_a_tune_split_the_rows_fitted_calibrate(run, files, options, is_
     if is_calibrated:
         assert done.code == 0, done.err
         np.testing.assert_allclose(done.document["row_shares"]["shares"], HERE, atol=0.06)
-        assert rectifier.calibration.split == "train"
+        known = rectifier.calibration
+        told_of_it = "rows that the network was trained on" in "".join(done.document["warnings"])
+        assert (known.split, told_of_it) == ("train", known.is_seen)
         assert f"calibrated   on {rectifier.calibration.num_rows:,} rows of split train" in told.out
         return
     why = rectifier.metadata["uncalibrated"]
@@ -115,9 +117,13 @@ def test_rows_known_by_heart_calibrate_nothing(run, files):
     splits = ("--train", "heart.npz", "--test", "test.npz")
     assert run("import", *splits, "-o", "heart.h5").code == 0
     assert run("import", *splits, "--tune", "tune.npz", "-o", "both.h5").code == 0
+    assert run("import", *splits, "--rows", "held-out", "-o", "easy.h5").code == 0
+    assert estimate(run, "easy.h5").code == 0  # right on rows that it has not seen
+    assert not load_rectifier(Path("fit.safetensors")).calibration.is_seen
     refused = estimate(run, "heart.h5")
     assert (refused.code, refused.out) == (3, "")
-    assert "has memorised the rows that were fitted, and there is no tune split" in refused.error
+    assert "has 100 % of the rows that it was trained on right" in refused.error
+    assert "and there is no tune split); fit again with a tune split" in refused.error
     assert estimate(run, "both.h5").code == 0
 
 

@@ -14,7 +14,6 @@ from marr_pipeline.rectify.prior.calibration import (
     calibrated,
     calibration_rows,
     fit_calibration,
-    is_memorised,
     shares_right,
 )
 from marr_pipeline.rectify.prior.estimate import target_prior
@@ -144,25 +143,12 @@ def test_what_was_not_calibrated_says_why(rectifier):
         calibrated(mixed)
 
 
-@pytest.mark.parametrize(
-    ("right", "expected"),
-    [
-        ([1.0, 1.0, 1.0], True),
-        ([0.97, 0.96, 0.96], True),
-        ([1.0, 1.0, 0.8], False),  # the rare class is not known by heart
-        ([0.9, 1.0, 1.0], False),  # nor are most of the rows
-        ([1.0, 0.0, 0.0], False),  # all rows to the class that has nearly all
-    ],
-)
-def test_rows_known_by_heart(right, expected):
-    sizes = torch.tensor([100, 100, 100])  # looked at
-    labels = torch.repeat_interleave(torch.arange(3), sizes)
-    place = torch.arange(100).repeat(3)
-    is_right = place < 100 * torch.tensor(right)[labels]
+def test_a_few_rows_of_each_class_tell_how_many_are_right():
+    labels = torch.repeat_interleave(torch.arange(3), 100)
+    is_right = torch.arange(100).repeat(3) < 100 * torch.tensor([0.9, 0.5, 0.1])[labels]
     predicted = torch.where(is_right, labels, (labels + 1) % 3)
-    found = shares_right(labels, predicted, torch.tensor([9_800, 100, 100]))
-    assert found == pytest.approx((0.98 * right[0] + 0.01 * sum(right[1:]), sum(right) / 3))
-    assert is_memorised(found) is expected
+    found = shares_right(labels, predicted, torch.tensor([9_800, 100, 100, 0]))
+    assert found == pytest.approx((0.98 * 0.9 + 0.01 * 0.6, 0.5))
 
 
 def test_rows_to_calibrate_on_are_of_all_classes_and_not_too_many(monkeypatch):
@@ -178,7 +164,8 @@ def test_a_file_keeps_the_calibration(rectifier, tmp_path):
     save_rectifier(rectifier, tmp_path / "a.safetensors")
     found = load_rectifier(tmp_path / "a.safetensors")
     assert found.metadata == rectifier.metadata
-    assert (found.calibration.split, found.calibration.num_rows) == ("tune", 4_000)
+    known = found.calibration
+    assert (known.split, known.num_rows, known.is_seen) == ("tune", 4_000, False)
     for name in ("scale", "shift", "log_prior"):
         assert torch.equal(getattr(found.calibration, name), getattr(rectifier.calibration, name))
 
@@ -191,10 +178,10 @@ def test_a_file_keeps_the_calibration(rectifier, tmp_path):
             lambda tensors, header: tensors.update(calibration_scale=torch.ones(2).double()),
             r"calibration_scale of shape \(\) expected, got \(2,\)",
         ),
-        (lambda tensors, header: header.pop("calibration"), "split and rows of its calibration"),
+        (lambda tensors, header: header.pop("calibration"), "split, rows and seen of its"),
         (
             lambda tensors, header: header.update(calibration=json.dumps({"split": "tune"})),
-            "split and rows of its calibration expected in the header, got {'split': 'tune'}",
+            "seen of its calibration expected in the header, got {'split': 'tune'}",
         ),
     ],
 )
