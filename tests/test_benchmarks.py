@@ -135,6 +135,7 @@ def test_every_script_with_a_command_is_tried_and_listed():
     assert scripts == {
         *SCRIPTS,
         *("methods", "head_choices", "set_coverage", "strengths", "embedded_cache"),
+        "unknown_prior",
     }
     readme = (FOLDER / "README.md").read_text()
     assert all(f"python benchmarks/{name}.py" in readme for name in scripts)

@@ -56,8 +56,6 @@ def own_findings(
         return []
     rows = OwnRows.of(inputs)
     memorised = None
-    if inputs.rows == "seen":
-        memorised = None
     if inputs.rows != "held-out":
         memorised = memorised_rows(rows, "plain probe" if is_probe else "network")
     return [
