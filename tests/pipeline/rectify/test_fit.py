@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 from problems import make_inputs, rows_of, without_class
-from reference import reference_class_weights, reference_objective
+from reference import reference_class_weights, reference_objective, reference_optimum
 
 from marr_pipeline.checks.fits import unsolved_fits
 from marr_pipeline.errors import FitError
@@ -48,6 +48,27 @@ def test_the_certificate_is_that_of_the_returned_point(inputs):
     assert fit.gap_bound == pytest.approx(norm**2 / 2e-2, rel=1e-6)
     exact = fit_rectifier(inputs, replace(EXACT, l2=1e-2))
     assert 0 <= fit.loss - exact.loss <= fit.gap_bound <= 1e-4
+
+
+def test_weights_are_of_the_training_counts_and_the_pull_is_to_the_priors_own(inputs):
+    """Phase one may have seen other shares than those that the loss weights are made of."""
+    prior = torch.tensor([30, 70, 110, 20, 5, 60, 45])
+    seen = replace(inputs, prior_counts=prior)
+    settings = replace(EXACT, center="logit-adjustment", gamma=0.7, l2=0.05, reduction="weighted")
+    own = fit_rectifier(seen, settings).rectifier.own
+    logits, labels = (array.numpy() for array in rows_of(seen))
+    norm, log_shares = seen.weight_norm.numpy(), np.log(prior.numpy() / prior.sum().item())
+    omega, beta, _ = reference_optimum(
+        logits.astype(np.float64),
+        labels,
+        reference_class_weights(seen.class_counts.tolist(), 0.7),
+        norm,
+        l2=0.05,
+        center=(1.0, (log_shares.mean() - log_shares) / norm),
+        reduction="weighted",
+    )
+    np.testing.assert_allclose(own["omega"], omega, atol=1e-6)
+    np.testing.assert_allclose(own["beta"], beta, atol=1e-6)
 
 
 @pytest.mark.parametrize("optimizer", ["lbfgs", "newton"])

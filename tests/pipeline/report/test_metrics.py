@@ -6,6 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.special import log_softmax
+from scipy.stats import hmean
 from sklearn.metrics import accuracy_score, confusion_matrix, f1_score
 
 from marr_pipeline.report import scores as scores_module
@@ -111,6 +112,45 @@ def test_calibration_error_of_hand_made_bins():
         np.ones(4),
     )
     assert measure(scores, np.array([5, 5])).ece == pytest.approx(0.45)
+
+
+def calibration_error(confidence, is_right):
+    """Of bins [k / 15, (k + 1) / 15), the last one closed, sample by sample."""
+    surplus = [0.0] * 15
+    for value, right in zip(confidence, is_right, strict=True):
+        surplus[sum(value >= k / 15 for k in range(1, 15))] += right - value
+    return sum(map(abs, surplus)) / len(confidence)
+
+
+@pytest.mark.parametrize("where", ["anywhere", "on the edges", "beside the edges", "sure"])
+def test_the_calibration_error_is_that_of_a_slow_reference(where, rng):
+    """Neighbouring bins are wrong in opposite ways, so that a sample in the other one tells."""
+    edges = np.arange(15) / 15
+    middle = edges + 1 / 30
+    confidence = {
+        "anywhere": rng.uniform(0, 1, 900),
+        "on the edges": np.concatenate([edges, *[middle] * 9, *[[1.0]] * 3]),
+        "beside the edges": np.concatenate([edges[1:] - 1e-9, edges[1:] + 1e-9, middle]),
+        "sure": np.array([1.0, 1.0, np.nextafter(1, 0), 14 / 15, 0.999]),
+    }[where]
+    is_right = np.array([sum(value >= k / 15 for k in range(15)) % 2 for value in confidence])
+    labels = rng.integers(0, 3, len(confidence))
+    predicted = np.where(is_right, labels, (labels + 1) % 3)
+    scores = SampleScores(labels, predicted, confidence, *np.zeros((2, len(confidence))))
+    found = measure(scores, np.full(3, 5)).ece
+    assert found == pytest.approx(calibration_error(confidence, is_right), abs=1e-12)
+    assert found > 0.01
+
+
+@pytest.mark.parametrize("right", [(30, 12, 3, 40), (30, 0, 3, 40), (0, 0, 0, 0), (40, 40, 40, 40)])
+def test_the_harmonic_mean_is_scipys(right):
+    """Of class accuracies, where class 4 has no sample and says nothing; 0 if one of them is 0."""
+    labels = np.repeat(np.arange(4), 40)
+    is_right = np.concatenate([np.arange(40) < each for each in right])
+    predicted = np.where(is_right, labels, 4)
+    scores = SampleScores(labels, predicted, *np.full((3, 160), 0.5))
+    found = measure(scores, COUNTS).harmonic_mean
+    assert found == pytest.approx(hmean(np.array(right) / 40))
 
 
 def test_the_mean_gap_of_the_reliability_bins_is_the_calibration_error(rng):
