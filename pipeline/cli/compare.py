@@ -1,5 +1,6 @@
 """`pipeline compare`: every method on one cache, or on several seeds, against the baselines."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
@@ -8,6 +9,7 @@ from marr_pipeline import names
 from marr_pipeline.cli.command import command, note, print_json, tell, warn
 from marr_pipeline.cli.options import (
     ChoiceList,
+    any_head_option,
     check_output,
     class_distribution_option,
     groups_option,
@@ -29,7 +31,9 @@ def _refuse_old_name(context: click.Context, parameter: click.Parameter, value: 
 
 
 @command("compare")
-@click.argument("caches", type=input_type, nargs=-1, required=True, metavar="CACHE...")
+@click.argument(
+    "files", type=input_type, nargs=-1, required=True, metavar="CACHE... [RECTIFIER]..."
+)
 @click.option(
     "--methods",
     metavar="KEY,...",
@@ -37,6 +41,7 @@ def _refuse_old_name(context: click.Context, parameter: click.Parameter, value: 
     f"are always there.  [default: {','.join(names.COMPARED)}, as far as CACHE can carry them]",
 )
 @click.option("--all", "shows_all", is_flag=True, help="Every method with every preset of its own.")
+@any_head_option
 @click.option("--split", type=click.Choice(names.SPLITS), default="test")
 @groups_option
 @class_distribution_option
@@ -74,9 +79,10 @@ def _refuse_old_name(context: click.Context, parameter: click.Parameter, value: 
 @click.option("-o", "--output", type=output_type, help="Write the tables: .txt, .md, .tex or .csv.")
 @json_option
 def cli_command(
-    caches: tuple[Path, ...],
+    files: tuple[Path, ...],
     methods: str | None,
     shows_all: bool,
+    any_head: bool,
     split: str,
     groups: str | None,
     class_distribution: str | None,
@@ -95,10 +101,15 @@ def cli_command(
     """Fit methods on each CACHE and compare it with softmax and logit adjustment.
 
     One CACHE gives intervals and paired tests. Several, which must differ in their seeds alone,
-    give means and standard deviations. Nothing is fitted or chosen on the split that is scored.
+    give means and standard deviations. Files of rectifiers that were fitted on it stand beside
+    them. Nothing is fitted or chosen on the split that is scored.
     """
     from marr_pipeline.workflows.compare import Layout, compare
+    from marr_pipeline.workflows.suited import caches_and_rectifiers
 
+    caches, rectifiers = caches_and_rectifiers(files)
+    if not caches:
+        raise click.UsageError(f"CACHE: a cache beside {rectifiers[0]} expected, got none; name it")
     if shows_all and methods is not None:
         raise click.UsageError("--all: no --methods beside it expected; leave one of them out")
     layout = Layout(columns=columns, has_intervals=intervals, caption=caption, label=label)
@@ -119,6 +130,8 @@ def cli_command(
     comparison = compare(
         caches,
         methods="all" if shows_all else methods and methods.split(","),
+        rectifiers=rectifiers,
+        any_head=any_head,
         split=split,
         groups=groups,
         class_distribution=class_distribution,
@@ -143,5 +156,5 @@ def cli_command(
     tell([finding for finding in comparison.checks if str(finding) not in said])
 
 
-def _these(caches: tuple[Path, ...]) -> str:
+def _these(caches: Sequence[Path]) -> str:
     return "these caches" if len(caches) > 1 else str(caches[0])

@@ -2,13 +2,13 @@
 against the baselines.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from marr_pipeline.cache import Cache
-from marr_pipeline.files import replacing
+from marr_pipeline.files import FileName, replacing
 from marr_pipeline.findings import Finding, Mute, heard, muted_codes
 from marr_pipeline.names import COMPARED, REFERENCES
 from marr_pipeline.progress import Progress, silent
@@ -39,12 +39,14 @@ from marr_pipeline.workflows.distribution import (
     describe_scope,
     marked,
     recorded,
+    say_calibrated,
     say_unmoved,
     scored_under,
 )
 from marr_pipeline.workflows.fits import carried_keys, fit_and_score
 from marr_pipeline.workflows.probe import named, probe_record, with_probe
 from marr_pipeline.workflows.seeds import check_seeds, differing_runs
+from marr_pipeline.workflows.suited import rectifiers_for
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -164,6 +166,8 @@ def compare(
     caches: Sequence[CacheLike],
     *,
     methods: Sequence[str] | Literal["all"] | None = None,
+    rectifiers: Iterable[FileName] = (),
+    any_head: bool = False,
     split: str = "test",
     class_distribution: Said | None = None,
     target_prior: Said | None = None,
@@ -183,6 +187,9 @@ def compare(
         caches: one, or several of the same classes and counts that differ in their seeds.
         methods: keys `METHOD` or `METHOD:PRESET`; of `names.COMPARED` (None) or of all there are
             (`all`) those that every cache can carry.
+        rectifiers: files that `rectify` wrote, which stand beside them under their stems; where a
+            method has that key, under the file's whole name.
+        any_head: accept rectifiers that were fitted on another head.
         split: split that is scored.
         class_distribution: that the metrics are about, the predictions as they are; None for the
             split as it is. See `distribution`.
@@ -197,10 +204,10 @@ def compare(
 
     Raises:
         CacheError: a cache is invalid, or lacks the split or what a named method needs.
-        ConfigError: a key or check that does not exist, the same cache twice, or two
-            distributions.
-        DataError: the caches are of different classes, counts or training methods, or the
-            distribution does not fit them.
+        ConfigError: a key or check that does not exist, the same cache twice, two rectifiers of
+            one key, or two distributions.
+        DataError: the caches are of different classes, counts or training methods, a rectifier is
+            of another head than one of them, or the distribution does not fit them.
     """
     muted_codes(mute)
     probed = [
@@ -227,6 +234,16 @@ def compare(
     for finding in apart:  # before fits that may take minutes
         say(str(finding))
     keys, skipped = _keys(runs, methods)
+    paths = [Path(file) for file in rectifiers]
+    files = [
+        {
+            f"{key}.safetensors" if key in keys else key: one
+            for key, one in rectifiers_for(
+                cached, paths, taken=REFERENCES, any_head=any_head
+            ).items()
+        }
+        for cached in runs
+    ]
     bootstrap = Bootstrap(resamples=resamples, seed=seed)
     # Whatever is wrong with a split is said before the first fit.
     populations = []
@@ -239,14 +256,24 @@ def compare(
         warn(missing)
     reports, checks, unmoved = [], [], dict[str, None]()
     failed: dict[str, str] = {}
-    for cached, population in zip(runs, populations, strict=True):
+    for cached, population, given in zip(runs, populations, files, strict=True):
         rows = evaluation_rows(cached, split, groups)
         fits = fit_and_score(
-            cached, keys, rows, split=split, seed=seed, target=target, progress=progress
+            cached,
+            keys,
+            rows,
+            split=split,
+            seed=seed,
+            target=target,
+            files=given,
+            progress=progress,
         )
         failed |= fits.failed
         unmoved |= dict.fromkeys(fits.unmoved)
         warn(fits.told())
+        if target is not None:
+            open_ones = [key for key, one in given.items() if one.log_prior is None]
+            warn(say_calibrated([key for key in open_ones if key not in fits.unmoved]))
         report = compare_methods(
             fits.scored,
             cached.class_counts,
@@ -282,7 +309,7 @@ def compare(
         is_weighted=not all(population.is_as_sampled for population in populations),
         reports=reports[0]
         if is_one
-        else over_seeds(reports, [key for key in keys if key not in failed]),
+        else over_seeds(reports, [key for key in [*keys, *files[0]] if key not in failed]),
         skipped=skipped,
         failed=failed,
         warnings=tuple(warnings),

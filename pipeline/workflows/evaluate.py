@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from marr_pipeline.cache import Cache
-from marr_pipeline.errors import ConfigError
 from marr_pipeline.files import replacing
 from marr_pipeline.findings import Finding, Mute, muted_codes
 from marr_pipeline.names import REFERENCES
@@ -47,7 +46,7 @@ from marr_pipeline.workflows.distribution import (
 )
 from marr_pipeline.workflows.probe import probe_record, reference_names, with_probe
 from marr_pipeline.workflows.sets import EvaluatedSets, evaluate_sets
-from marr_pipeline.workflows.suited import rectifier_for
+from marr_pipeline.workflows.suited import rectifiers_for
 
 _Value = TypeVar("_Value")
 
@@ -242,10 +241,7 @@ def evaluate(
         cached.class_names,
     )
     found = {name: closed_form(cached, name) for name in baselines}
-    for file in map(Path, rectifiers):
-        if file.stem in found:
-            raise ConfigError(f"{file}: a file stem of its own expected, got a second {file.stem}")
-        found[file.stem] = rectifier_for(cached, file, any_head=any_head)
+    found |= rectifiers_for(cached, rectifiers, taken=found, any_head=any_head)
     evaluated = None
     if sets is not None:
         evaluated, told = evaluate_sets(cached, rows, found, sets, split=split)

@@ -75,9 +75,10 @@ def fit_and_score(
     split: str,
     seed: int,
     target: Floats | None = None,
+    files: Mapping[str, Rectifier] | None = None,
     progress: Progress,
 ) -> Fits:
-    """Fit methods, each with a preset, and score them.
+    """Fit methods, each with a preset, and score them, and rectifiers that were fitted before.
 
     Args:
         cached: the cache.
@@ -86,6 +87,7 @@ def fit_and_score(
         split: whose rows they are; nothing is chosen on it.
         seed: of `sgd`.
         target: class shares (K,) that logits are moved to before they are scored.
+        files: rectifiers of this cache by key, scored after the methods.
         progress: told the fits.
 
     Raises:
@@ -126,10 +128,14 @@ def fit_and_score(
         done.rectifiers[key] = fit.rectifier
         done.warnings[key] = (*lacking, *tuned, *fit.warnings)
     progress(len(keys), len(keys))
+    given, stay = moved_all(files or {}, target)
+    done.unmoved.extend(stay)
+    done.rectifiers.update(files or {})
+    done.scored.update({key: _of_file(rows, one, done.scored) for key, one in given.items()})
     return done
 
 
-def scored_file(rows: EvaluationRows, rectifier: Rectifier, fitted: Mapping[str, Scored]) -> Scored:
+def _of_file(rows: EvaluationRows, rectifier: Rectifier, fitted: Mapping[str, Scored]) -> Scored:
     """A rectifier on the rows, and what its file says of the fit.
 
     How many numbers were fitted it does not say; another fit of the method here has as many.

@@ -36,7 +36,7 @@ from marr_pipeline.workflows.cached import (
 )
 from marr_pipeline.workflows.evaluate import Evaluation, evaluate
 from marr_pipeline.workflows.figures import FIGURES, draw
-from marr_pipeline.workflows.fits import carried_keys, fit_and_score, scored_file
+from marr_pipeline.workflows.fits import carried_keys, fit_and_score
 from marr_pipeline.workflows.probe import probe_record, with_probe
 from marr_pipeline.workflows.rectify import rectify_cache, resolve_settings
 from marr_pipeline.workflows.repeat import commands
@@ -222,13 +222,12 @@ def _scored(
     """What the table compares, the references first, and what it goes without."""
     keys, skipped = carried_keys([cached], methods)
     fitted = [key for key in keys if key in REFERENCES or key not in shown.rectifiers]
-    fits = fit_and_score(cached, fitted, shown.rows, split=split, seed=0, progress=progress)
+    files = {key: one for key, one in shown.rectifiers.items() if key not in REFERENCES}
+    fits = fit_and_score(
+        cached, fitted, shown.rows, split=split, seed=0, files=files, progress=progress
+    )
     scored = fits.scored
-    of_files = {
-        key: scored_file(shown.rows, rectifier, scored)
-        for key, rectifier in shown.rectifiers.items()
-        if key not in REFERENCES
-    }
+    of_files = {key: scored.pop(key) for key in files}
     first = {key: scored.pop(key) for key in REFERENCES}
     given = [one.scores.nll for one in of_files.values()]
     others = {

@@ -10,23 +10,58 @@ K classes, D features.
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from marr_pipeline.errors import DataError
+from marr_pipeline.errors import ConfigError, DataError
+from marr_pipeline.files import FileName
 from marr_pipeline.labels import shown
 from marr_pipeline.rectify.rectifier import HeadRectifier, Rectifier
-from marr_pipeline.rectify.rectifier_file import load_rectifier
+from marr_pipeline.rectify.rectifier_file import is_rectifier, load_rectifier
 
 if TYPE_CHECKING:
     from marr_pipeline.cache import Cache
 
 FEATURES = "features"
 """Key of a cache's document, and of a rectifier's metadata."""
+
+
+def caches_and_rectifiers(files: Iterable[Path]) -> tuple[list[Path], list[Path]]:
+    """Files told apart by what is in them; one that is neither counts as its suffix says."""
+    found: tuple[list[Path], list[Path]] = ([], [])
+    for file in files:
+        found[file.suffix == ".safetensors" or is_rectifier(file)].append(file)
+    return found
+
+
+def rectifiers_for(
+    cached: "Cache",
+    files: Iterable[FileName],
+    *,
+    taken: Collection[str] = (),
+    any_head: bool = False,
+) -> dict[str, Rectifier]:
+    """`rectifier_for` of several files, by their stems.
+
+    Args:
+        cached: the cache.
+        files: of rectifiers.
+        taken: stems that mean something else.
+        any_head: see `rectifier_for`.
+
+    Raises:
+        ConfigError: a stem that is taken, by another file too.
+    """
+    found: dict[str, Rectifier] = {}
+    for file in map(Path, files):
+        if file.stem in found or file.stem in taken:
+            raise ConfigError(f"{file}: a file stem of its own expected, got a second {file.stem}")
+        found[file.stem] = rectifier_for(cached, file, any_head=any_head)
+    return found
 
 
 def rectifier_for(cached: "Cache", path: Path, *, any_head: bool = False) -> Rectifier:

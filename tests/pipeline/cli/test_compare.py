@@ -135,6 +135,37 @@ def test_a_cache_without_augmented_views_is_said(run, digits_cache, tmp_path):
     assert said == [f"{cache}: split train has no augmented view, its clean one is fitted"]
 
 
+def test_a_file_of_a_fit_stands_as_the_fit_does(run, digits_cache, digits_rectifier, tmp_path):
+    """Recognised by its content; where a method has its key, under its whole name."""
+    mine = tmp_path / "mine.fit"
+    mine.write_bytes(digits_rectifier.read_bytes())
+    options = ("--methods", "marr", "--resamples", 100, "--json")
+    found = run("compare", mine, digits_cache, digits_rectifier, *options).document["methods"]
+    assert list(found) == ["softmax", "logit-adjustment", "marr", "mine", "marr.safetensors"]
+    for key in ("mine", "marr.safetensors"):
+        assert {**found[key], "seconds": 0} == {**found["marr"], "seconds": 0}
+        assert found[key]["vs_softmax"]["p_holm"] >= found[key]["vs_softmax"]["p"]
+    twice = run("compare", digits_cache, mine, mine, *options)
+    assert (twice.code, twice.out) == (2, "")
+    assert "mine.fit: a file stem of its own expected, got a second mine" in twice.error
+    alone = run("compare", digits_rectifier, *options)
+    assert alone.code == 2
+    assert "a cache beside" in alone.error
+
+
+def test_a_file_of_another_head_is_refused_before_the_first_fit(run, imported, digits_rectifier):
+    done = run("compare", imported(), digits_rectifier)
+    assert (done.code, done.out) == (3, "")
+    assert f"{digits_rectifier}: a rectifier of 5 classes expected" in done.error
+    ten = imported("ten", counts=(80, 60, 50, 40, 30, 20, 15, 10, 8, 5), num_test=(12,) * 10)
+    done = run("compare", ten, digits_rectifier, *QUICK)
+    assert (done.code, done.out) == (3, "")
+    assert "a rectifier of this cache's head" in done.error
+    assert "comparing" not in done.err
+    taken = run("compare", ten, digits_rectifier, *QUICK, "--any-head", "--json").document
+    assert "marr.safetensors" in taken["methods"]
+
+
 def test_a_table_for_a_paper(run, imported, tmp_path):
     cache, table = imported(), tmp_path / "table.tex"
     layout = ("--columns", "few,vs_softmax", "--no-intervals", "--label", "tab:tail")
