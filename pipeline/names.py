@@ -105,6 +105,8 @@ FIT_VIEWS = ("augmented", "clean", "all")
 SET_SCORES = ("prevalence", "softmax")
 CLASS_DISTRIBUTIONS = ("uniform", "train", "backward")
 ESTIMATE = "estimate"
+NEEDS_ROWS = "which is for the rows that apply is given"
+"""What errors say of `estimate` elsewhere."""
 FIGURES = (
     "curves",
     "confusion",

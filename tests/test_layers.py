@@ -55,7 +55,8 @@ ALLOWED = {
     "marr_pipeline.rectify": FOUNDATIONS | ours("optim"),
     "marr_pipeline.report": FOUNDATIONS,
     "marr_pipeline.checks": FOUNDATIONS | ours("optim", "rectify", "report"),
-    "marr_pipeline.estimator": FOUNDATIONS | ours("optim", "rectify", "checks"),
+    "marr_pipeline.estimator": FOUNDATIONS
+    | ours("optim", "rectify", "checks", "workflows.distribution", "workflows.arrays"),
     "marr_pipeline.workflows": FOUNDATIONS | ROOMS,
     "marr_pipeline.cli": FOUNDATIONS | ours("workflows"),
     "marr_pipeline.__main__": ours("cli"),

@@ -58,11 +58,12 @@ def own_findings(
     memorised = None
     if inputs.rows != "held-out":
         memorised = memorised_rows(rows, "plain probe" if is_probe else "network")
+    no_logits = probabilities_for_logits(rows.logits)
     return [
         memorised if rectifiers or not is_probe else None,
-        None if is_probe else contradicted_prior(rows),
+        None if is_probe or no_logits else contradicted_prior(rows),
         order_finding(rows),
-        probabilities_for_logits(rows.logits.numpy()),
+        no_logits,
         # Of memorised rows likelihood says nothing: see docs/checks.md.
         None if memorised else worse_on_own_rows(rows, rectifiers),
     ]

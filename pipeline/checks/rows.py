@@ -8,8 +8,10 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from torch import Tensor
 
 from marr_pipeline.findings import Finding
+from marr_pipeline.rectify.rows.source import are_probabilities
 
 Rows = npt.NDArray[Any]
 
@@ -19,14 +21,15 @@ TELLING_WIDTH = 4
 """Numbers of a row that do not agree with another's by chance."""
 
 
-def probabilities_for_logits(sample: Rows) -> Finding | None:
+def probabilities_for_logits(sample: Tensor) -> Finding | None:
     """R09: rows (N, K) that were given as logits are probabilities, most of them."""
-    if ((sample < 0).any(axis=1) | (np.abs(sample.sum(1) - 1) > 0.05)).mean() > 0.5:
+    if not are_probabilities(sample):
         return None
     return Finding(
         "R09",
         "The logits are probabilities: no row has a negative number, and each adds up to 1.",
-        "Import them with --scale probabilities, which takes their logarithm.",
+        "Import them with --scale probabilities, in Python MarginRectifier(scores="
+        "'probabilities'), which takes their logarithm.",
     )
 
 

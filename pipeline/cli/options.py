@@ -238,8 +238,9 @@ class WordOrFile(click.ParamType[str]):
         """The word or the path itself."""
         if value not in self._words and not Path(value).is_file():
             words = ", ".join(self._words)
-            what = "is no file" if Path(value).exists() else "does not exist"
-            self.fail(f"{words} or a file expected, got {value}, which {what}", param, ctx)
+            what = "which is no file" if Path(value).exists() else "which does not exist"
+            what = names.NEEDS_ROWS if value == names.ESTIMATE else what
+            self.fail(f"{words} or a file expected, got {value}, {what}", param, ctx)
         return value
 
     def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str:

@@ -40,7 +40,7 @@ from marr_pipeline.estimator.arguments import (
 from marr_pipeline.estimator.calibrator import Calibrator
 from marr_pipeline.estimator.sets import SetPredictor
 from marr_pipeline.findings import Mute, heard, muted_codes
-from marr_pipeline.names import ESTIMATE
+from marr_pipeline.names import ESTIMATE, SCALES
 from marr_pipeline.rectify.fit import fit_rectifier, preset_settings
 from marr_pipeline.rectify.inputs import FitInputs
 from marr_pipeline.rectify.method import FitResult
@@ -49,11 +49,20 @@ from marr_pipeline.rectify.prior.target import with_prior
 from marr_pipeline.rectify.prior.unlabelled import RectifiedRows, with_estimated_prior
 from marr_pipeline.rectify.rectifier import HeadRectifier, Rectifier, fold_
 from marr_pipeline.rectify.rectifier_file import load_rectifier, save_rectifier
-from marr_pipeline.rectify.settings import Center, FittedRows, Normalise, Optimizer
+from marr_pipeline.rectify.settings import (
+    Center,
+    FittedRows,
+    Normalise,
+    Optimizer,
+    check_choice,
+)
 from marr_pipeline.rectify.tuning import TuningOptions, tune
 from marr_pipeline.rectify.tuning.choice import Tuning
+from marr_pipeline.workflows.arrays.scale import as_logits, of_both_classes
 
 Array = npt.NDArray[Any]
+_LEAST = "least_logarithm"
+"""Key of a rectifier's metadata: what stands for the logarithm of a probability of 0."""
 
 
 class MarginRectifier(Calibrator, SetPredictor, ClassifierMixin, TransformerMixin, BaseEstimator):  # type: ignore[misc]
@@ -77,6 +86,8 @@ class MarginRectifier(Calibrator, SetPredictor, ClassifierMixin, TransformerMixi
         scale: of the logits of ncm and gda; None fits it on folds.
         rows: `seen` if the classifier was trained on the samples that `fit` is given, `held-out` if
             it was not, as by `cross_val_predict`: those can be trusted with more.
+        scores: what X is, one of `marr_pipeline.names.SCALES`: of `probabilities` and
+            `log-probabilities` logits are made as `import --scale` does it.
         mute: numbers of checks, `R02`, that are not to speak.
 
     Attributes:
@@ -105,6 +116,7 @@ class MarginRectifier(Calibrator, SetPredictor, ClassifierMixin, TransformerMixi
         shrinkage: float | None = None,
         scale: float | None = None,
         rows: FittedRows = "seen",
+        scores: str = "logits",
         mute: Mute = (),
     ) -> None:
         self.method = method
@@ -120,6 +132,7 @@ class MarginRectifier(Calibrator, SetPredictor, ClassifierMixin, TransformerMixi
         self.shrinkage = shrinkage
         self.scale = scale
         self.rows = rows
+        self.scores = scores
         self.mute = mute
 
     def fit(
@@ -157,6 +170,7 @@ class MarginRectifier(Calibrator, SetPredictor, ClassifierMixin, TransformerMixi
             FitError: the loss ran out of finite numbers.
         """
         muted_codes(self.mute)
+        check_choice("scores", self.scores, SCALES)
         settings = preset_settings(self.preset, method=self.method, **self._own_settings())
         settings = replace(settings, fit_split="train")  # whatever rows X are
         rows = feature_views(features)
@@ -207,6 +221,11 @@ class MarginRectifier(Calibrator, SetPredictor, ClassifierMixin, TransformerMixi
         found = [absent_classes(counts), *fit_findings(fits), *own_findings(inputs, fits)]
         self.result_: FitResult = replace(fit, checks=heard(found, self.mute))
         self.rectifier_ = _with_classes(fit.rectifier, self.classes_)
+        if self.scores != "logits" and logits is not None:
+            said = {"scores": self.scores, _LEAST: float(logits.min())}
+            self.rectifier_ = replace(
+                self.rectifier_, metadata={**self.rectifier_.metadata, **said}
+            )
         for message in (*fit.warnings, *map(str, self.result_.checks)):
             warnings.warn(message, RectifierWarning, stacklevel=2)
         return self
@@ -249,10 +268,11 @@ class MarginRectifier(Calibrator, SetPredictor, ClassifierMixin, TransformerMixi
         Args:
             X: as `transform` takes it.
             features: (N, D), for methods that need them.
-            target_prior: class shares of the place where X is from, if they are others: `uniform`,
-                `train` for those of `class_counts`, or a number for each class in any unit, in the
-                order of the columns, or a pandas Series or mapping from labels or names of columns;
-                or `estimate`, for those that the samples tell of themselves, after `calibrate`.
+            target_prior: class shares of the place where X is from, if they are others: a word or
+                a file as `--target-prior` takes them, where `train` are those of `class_counts`; or
+                a number for each class in any unit, in the order of the columns, or a pandas Series
+                or mapping from labels or names of columns; or `estimate`, for those that the
+                samples tell of themselves, after `calibrate`.
 
         Raises:
             DataError: as `transform`; shares of other classes; or a method whose probabilities
@@ -264,8 +284,8 @@ class MarginRectifier(Calibrator, SetPredictor, ClassifierMixin, TransformerMixi
         if isinstance(target_prior, str) and target_prior == ESTIMATE:
             rectifier, _ = with_estimated_prior(self._rows(X, features))
         elif target_prior is not None:
-            counts = rectifier.metadata.get("class_counts")
-            shares = shares_of(target_prior, (self.classes_.tolist(), columns_of(X)), counts)
+            known = (self.classes_.tolist(), columns_of(X))
+            shares = shares_of(target_prior, known, rectifier)
             rectifier = with_prior(rectifier, torch.from_numpy(shares).log())
         probabilities = torch.softmax(self._rectified(X, features, rectifier), dim=-1)
         return in_kind_of(features if X is None else X, probabilities, self.classes_)
@@ -322,7 +342,7 @@ class MarginRectifier(Calibrator, SetPredictor, ClassifierMixin, TransformerMixi
             # NumPy's, as a grid search gives them, are no numbers for JSON.
             name: value.item() if isinstance(value, np.generic) else value
             for name, value in own.items()
-            if value is not None and name not in ("method", "preset", "mute")
+            if value is not None and name not in ("method", "preset", "scores", "mute")
         }
 
     def _rectified(self, X: Any, features: Any, rectifier: Rectifier | None = None) -> Tensor:
@@ -351,13 +371,30 @@ class MarginRectifier(Calibrator, SetPredictor, ClassifierMixin, TransformerMixi
         if len(shape) == 3 and reset:
             views = numbers_of(given, "X")
             self.n_features_in_ = shape[-1]
-            return tensor_of(views)
+            return tensor_of(self._of_scores(views, reset=reset))
         is_binary = len(shape) == 1 or shape[1:] == (1,)
         if is_binary and (reset or self.n_features_in_ == 2):
-            scores = numbers_of(given, "X").reshape(-1)
-            given = np.stack([np.zeros_like(scores), scores], axis=1)
-        checked = validate_data(self, given, reset=reset, dtype=[np.float64, np.float32])
-        return tensor_of(bounded(np.ascontiguousarray(checked), "X"))
+            scores = numbers_of(given, "X").reshape(1, -1, 1)
+            given = of_both_classes(scores, self.scores)[0]
+        checked = validate_data(
+            self,
+            given,
+            reset=reset,
+            dtype=[np.float64, np.float32],
+            ensure_all_finite=self.scores != "log-probabilities",  # of 0 they are not
+        )
+        numbers = self._of_scores(np.ascontiguousarray(checked)[None], reset=reset)[0]
+        return tensor_of(bounded(numbers, "X"))
+
+    def _of_scores(self, rows: Array, *, reset: bool) -> Array:
+        """Logits (V, N, K) of X; of probabilities none below the least that was fitted."""
+        if self.scores == "logits":
+            return rows
+        floor = None if reset else self.rectifier_.metadata.get(_LEAST)
+        logits, told = as_logits(rows, scale=self.scores, floor=floor, where="X")
+        for message in told:
+            warnings.warn(message, RectifierWarning, stacklevel=4)
+        return logits
 
 
 def _warn_of_unused(method: str) -> None:

@@ -7,6 +7,7 @@ and, for a number for each class, a pandas Series or a mapping.
 import math
 import warnings
 from collections.abc import Hashable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,8 @@ from torch import Tensor
 
 from marr_pipeline.errors import DataError
 from marr_pipeline.labels import columns_of_labels, shown
+from marr_pipeline.rectify.rectifier import Rectifier
+from marr_pipeline.workflows.distribution import rectifier_shares
 
 Array = npt.NDArray[Any]
 
@@ -137,28 +140,27 @@ def numbers_of_classes(values: Any, name: str, known: Sequence[list[Hashable] | 
 
 
 def shares_of(
-    target_prior: Any,
-    known: tuple[list[Hashable], list[Hashable] | None],
-    class_counts: Sequence[int] | None,
+    target_prior: Any, known: tuple[list[Hashable], list[Hashable] | None], rectifier: Rectifier
 ) -> Array:
     """The class shares (K,) float64 of a target prior, in any unit.
 
     Args:
-        target_prior: `uniform`, `train`, or what `numbers_of_classes` takes.
+        target_prior: a word or a file as `--target-prior` takes them, or what `numbers_of_classes`
+            takes.
         known: labels (K,) of the columns, and names of the columns where they have some.
-        class_counts: (K,) of training, if they are known.
+        rectifier: whose class counts of training some words are about.
 
     Raises:
         DataError: there are no such shares.
     """
-    if isinstance(target_prior, str) and target_prior == "train" and class_counts is not None:
-        target_prior = class_counts
-    elif isinstance(target_prior, str) and target_prior == "uniform":
-        target_prior = np.ones(len(known[0]))
-    elif isinstance(target_prior, str):
-        raise DataError(
-            "target_prior: uniform, train, where the rectifier knows its class counts, estimate or "
-            f"a number for each class expected, got {target_prior}; give the shares themselves"
+    if isinstance(target_prior, str | Path):
+        counts = rectifier.metadata.get("class_counts")
+        return rectifier_shares(
+            target_prior,
+            rectifier,
+            None if counts is None else np.asarray(counts),
+            [str(label) for label in known[0]],
+            option="target_prior",
         )
     num_classes = len(known[0])
     shares = numbers_of_classes(target_prior, "target_prior", known)

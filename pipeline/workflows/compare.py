@@ -58,7 +58,7 @@ class Comparison:
         split: that was scored.
         class_distribution: that the metrics are about; None for the split as it is.
         target_prior: that the logits were moved to, if they were; the metrics are about it.
-        unmoved: keys of methods that stand for no prior, and so stay as they are.
+        unmoved: keys of methods that stand for no prior and cannot be calibrated: they stay.
         bootstrap: of the intervals on a single cache; None for spreads over several.
         seed: of the resamples and of `sgd`.
         num_samples: of the split, in each cache.
@@ -194,7 +194,8 @@ def compare(
         class_distribution: that the metrics are about, the predictions as they are; None for the
             split as it is. See `distribution`.
         target_prior: that the logits of every method are moved to, and the metrics are about; a
-            method that stands for no prior stays as it is, and is marked.
+            method that stands for no prior is calibrated first, or stays and is marked where that
+            cannot be.
         groups: cuts between the shot groups, as `parse_cuts` takes them.
         resamples: of the bootstrap of the intervals on a single cache.
         seed: of the resamples and of `sgd`.
@@ -254,7 +255,8 @@ def compare(
         )
         populations.append(population)
         warn(missing)
-    reports, checks, unmoved = [], [], dict[str, None]()
+    reports, checks = [], []
+    calibrated, unmoved = dict[str, None](), dict[str, None]()
     failed: dict[str, str] = {}
     for cached, population, given in zip(runs, populations, files, strict=True):
         rows = evaluation_rows(cached, split, groups)
@@ -270,6 +272,7 @@ def compare(
         )
         failed |= fits.failed
         unmoved |= dict.fromkeys(fits.unmoved)
+        calibrated |= dict.fromkeys(fits.calibrated)
         warn(fits.told())
         if target is not None:
             open_ones = [key for key, one in given.items() if one.log_prior is None]
@@ -294,7 +297,7 @@ def compare(
                 mute=mute,
             )
         )
-    warn(say_unmoved([*unmoved]))
+    warn([*say_calibrated([*calibrated]), *say_unmoved([*unmoved])])
     is_one = len(runs) == 1
     return Comparison(
         caches=tuple(cached.path for cached in runs),

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from marr_pipeline.errors import ConfigError, DataError
+from marr_pipeline.names import ESTIMATE, NEEDS_ROWS
 from marr_pipeline.rectify.prior.target import AnyRectifier, is_pulled, with_prior
 from marr_pipeline.rectify.rectifier import Rectifier
 from marr_pipeline.report.population import (
@@ -60,9 +61,14 @@ def class_shares(
         option: how errors name numbers that come from no file.
 
     Raises:
+        ConfigError: they are asked of rows, which only `apply` has.
         DataError: there are no such numbers.
     """
     num_classes = len(class_counts)
+    if isinstance(said, str) and said == ESTIMATE:
+        raise ConfigError(
+            f"{option}: shares that are known expected, got {ESTIMATE}, {NEEDS_ROWS}; ask it"
+        )
     is_word = isinstance(said, str) and said in WORDS
     if isinstance(said, str | Path) and not is_word:
         weights = numbers_in(

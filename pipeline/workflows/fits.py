@@ -22,6 +22,7 @@ from marr_pipeline.workflows.cached import (
     missing_needs,
     with_fit_split,
 )
+from marr_pipeline.workflows.calibration import with_calibration
 from marr_pipeline.workflows.distribution import moved_all
 from marr_pipeline.workflows.probe import with_probe_facts
 from marr_pipeline.workflows.tuning import held_out_inputs, tuned_or_preset
@@ -48,13 +49,15 @@ class Fits:
         rectifiers: by key.
         warnings: of each fit, by key.
         failed: by key, why a fit came to nothing.
-        unmoved: keys of methods that stand for no prior, where logits are moved to another.
+        calibrated: keys of methods that stand for no prior, where logits are moved to another.
+        unmoved: those of them that no calibration can follow.
     """
 
     scored: dict[str, Scored] = field(default_factory=dict)
     rectifiers: dict[str, Rectifier] = field(default_factory=dict)
     warnings: dict[str, Sequence[str]] = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)
+    calibrated: list[str] = field(default_factory=list)
     unmoved: list[str] = field(default_factory=list)
 
     def told(self) -> list[str]:
@@ -120,6 +123,10 @@ def fit_and_score(
             where = str(cached.path)
             done.failed[key] = str(error) if where in str(error) else f"{where}: {error}"
             continue
+        if target is not None and fit.rectifier.log_prior is None:
+            rectifier = with_calibration(cached, fit, inputs, settings, is_tuned=tuning is not None)
+            fit = replace(fit, rectifier=rectifier)
+            done.calibrated.extend([key] * (rectifier.calibration is not None))
         found, stay = moved_all({key: fit.rectifier}, target)
         done.unmoved.extend(stay)
         done.scored[key] = with_probe_facts(

@@ -20,6 +20,7 @@ from marr_pipeline.rectify.prior.estimate import PriorEstimate
 from marr_pipeline.rectify.prior.match import matching_shift
 from marr_pipeline.rectify.prior.unlabelled import RectifiedRows, with_estimated_prior
 from marr_pipeline.rectify.rectifier import Calibration, Rectifier
+from marr_pipeline.rectify.sets import CALIBRATES
 from marr_pipeline.report.population import Counts
 from marr_pipeline.report.tables import Column, Estimate, Table, terminal_table
 from marr_pipeline.workflows.distribution import (
@@ -92,6 +93,12 @@ class RowShares:
             warnings.append(
                 f"{self.option}: calibrated on rows that the network was trained on, where it is "
                 "surer than on new ones; a tune split would be free of that"
+            )
+        elif known.split != CALIBRATES:
+            warnings.append(
+                f"{self.option}: calibrated on held-out rows of split {known.split}; where these "
+                "are folds, and the logits here the whole model's, intervals are too narrow: they "
+                "do not know how the two differ"
             )
         rows_of_class = known.log_prior.exp() * known.num_rows
         absent = (rows_of_class < 0.75).nonzero()[:, 0].tolist()  # one that has none counts half

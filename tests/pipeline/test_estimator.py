@@ -1,5 +1,6 @@
 """MarginRectifier: phase two in scikit-learn's terms, and the same numbers as the command's."""
 
+import json
 import warnings
 from dataclasses import replace
 
@@ -18,11 +19,12 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from marr_pipeline import MarginRectifier
+from marr_pipeline import MarginRectifier, target_prior
 from marr_pipeline.cache import open_cache
 from marr_pipeline.errors import ConfigError, DataError
 from marr_pipeline.estimator import RectifierWarning
 from marr_pipeline.rectify.rectifier_file import load_rectifier
+from marr_pipeline.workflows.import_logits import import_logits
 from marr_pipeline.workflows.rectify import rectify_cache, resolve_settings
 
 COLUMNS_ARE_CLASSES = "the columns of X are the classes, and this check has 3 classes in 2 columns"
@@ -383,6 +385,56 @@ def test_checks_are_said_and_kept_with_the_result(rows):
     assert clone(MarginRectifier(mute="R08")).mute == "R08"
     with pytest.raises(ConfigError, match="mute: some of R01 to R17 expected, got 'R99'"):
         MarginRectifier(mute="R99").fit(logits, labels)
+
+
+@pytest.mark.parametrize("scores", ["probabilities", "log-probabilities"])
+def test_probabilities_are_taken_as_import_takes_them(rows, tmp_path, scores):
+    logits, labels = rows
+    shares = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+    shares[5] = [1, 0, 0, 0]  # as a forest gives them
+    with np.errstate(divide="ignore"):
+        given = shares if scores == "probabilities" else np.log(shares)
+    with pytest.warns(RectifierWarning, match="3 probabilities in 1 of 600 rows are exactly 0"):
+        fitted = MarginRectifier(scores=scores).fit(given, labels)
+    np.savez(tmp_path / "rows.npz", logits=given, labels=labels)
+    import_logits({"train": tmp_path / "rows.npz"}, tmp_path / "c.h5", scale=scores)
+    by_import = rectify_cache(tmp_path / "c.h5").fit.rectifier
+    torch.testing.assert_close(fitted.rectifier_.scale, by_import.scale, rtol=1e-6, atol=1e-6)
+    fitted.save(tmp_path / "fit.safetensors")
+    loaded = MarginRectifier.load(tmp_path / "fit.safetensors")
+    alone = loaded.predict_proba(given[5:6])  # a row does not depend on others
+    np.testing.assert_allclose(alone, fitted.predict_proba(given)[5:6])
+
+
+def test_scores_of_a_binary_classifier_may_be_probabilities(rng):
+    labels = rng.choice(2, size=400, p=[0.9, 0.1])
+    logits = rng.normal(size=400) + 2 * labels - 2
+    shares = 1 / (1 + np.exp(-logits))
+    fitted = MarginRectifier("bcts", scores="probabilities").fit(shares, labels)
+    expected = MarginRectifier("bcts").fit(logits, labels)
+    np.testing.assert_allclose(fitted.predict_proba(shares), expected.predict_proba(logits), 1e-3)
+    assert fitted.predict(np.array([1.0])) == [1]
+
+
+def test_probabilities_for_logits_are_told_before_what_follows_of_them(rows):
+    logits, labels = rows
+    shares = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+    with pytest.warns(RectifierWarning, match=r"R09: .*scores='probabilities'"):
+        found = MarginRectifier().fit(shares, labels).result_.checks
+    assert "R03" not in [one.code for one in found]
+    with pytest.raises(DataError, match=r"logits expected, got probabilities .* logarithms"):
+        target_prior(shares, np.log(np.full(4, 0.25)))
+
+
+def test_a_target_prior_is_said_as_to_the_commands(rows, tmp_path):
+    logits, labels = rows
+    fitted = MarginRectifier().fit(logits, np.asarray(ANIMALS)[labels])
+    counts = np.bincount(labels)
+    turned = dict(zip(ANIMALS, counts[::-1].tolist(), strict=True))
+    (tmp_path / "shares.json").write_text(json.dumps(turned))
+    expected = fitted.predict_proba(logits, target_prior=turned)
+    for said in ("backward", tmp_path / "shares.json", str(tmp_path / "shares.json")):
+        np.testing.assert_allclose(fitted.predict_proba(logits, target_prior=said), expected)
 
 
 def test_only_a_linear_layer_is_folded_into(rows):

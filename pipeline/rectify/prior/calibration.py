@@ -138,7 +138,7 @@ def calibrated(rectifier: AnyRectifier) -> AnyRectifier:
         raise DataError(
             f"calibration: a rectifier with one expected, got one of {rectifier.method} without"
             f"{f' ({why})' if why else ''}; fit again with a tune split of rows that the network "
-            "has not seen"
+            "has not seen; in Python give such rows to calibrate"
         )
     return replace(
         rectifier,

@@ -44,10 +44,12 @@ from marr_pipeline.errors import DataError
 from marr_pipeline.optim.newton import cholesky_factor, inverse_hessian
 from marr_pipeline.rectify.prior.mixture import Mixture
 from marr_pipeline.rectify.rows.resources import one_thread_an_operation
-from marr_pipeline.rectify.rows.source import Rows, StoredLogits
+from marr_pipeline.rectify.rows.source import Rows, StoredLogits, are_probabilities
 
 SAME_TOTAL = 1e-3
 """By which shares may miss 1."""
+LOOKED_AT = 4096
+"""Rows, of which most would show that they are no logits."""
 EM_STEPS = 10
 """At least; one for each 100 classes above that, which cost half of a Hessian."""
 MAX_STEPS = 50
@@ -135,13 +137,19 @@ def target_prior(
         tolerance: on the bound of f(q*) - f(q).
 
     Raises:
-        DataError: there is no row, shapes contradict each other, or a number is not finite.
+        DataError: there is no row, shapes contradict each other, a number is not finite, or the
+            rows are probabilities.
     """
     rows, prior = torch.as_tensor(logits).cpu(), torch.as_tensor(log_prior).cpu().double()
     if rows.ndim not in (2, 3) or rows.shape[-1:] != prior.shape or not rows.numel():
         raise DataError(
             f"target prior: logits (N, K) or (V, N, K) and log_prior (K,) expected, got "
             f"{tuple(rows.shape)} and {tuple(prior.shape)}; give rows of all classes"
+        )
+    if are_probabilities(rows[..., :LOOKED_AT, :].flatten(0, -2)):
+        raise DataError(
+            "target prior: logits expected, got probabilities (no row has a negative number, and "
+            "each adds up to 1); give their logarithms, or the values before the softmax"
         )
     if bool(prior.isfinite().all()) and abs(total := float(prior.exp().sum()) - 1) > SAME_TOTAL:
         raise DataError(

@@ -15,6 +15,9 @@ from torch import Tensor
 READ_AHEAD_FROM = 64 * 1024**2
 """Bytes. Smaller arrays are read before asking would pay."""
 
+ROUNDED_SUM = 0.05
+"""What rounding may change of a sum of probabilities."""
+
 HELD_ROWS = 4096
 """Rows that are normalised at a time where they are kept."""
 
@@ -24,6 +27,12 @@ _ADVICE = getattr(mmap, "MADV_WILLNEED", None)
 _MADVISE = getattr(ctypes.CDLL(None), "madvise", None)
 if _MADVISE is not None:
     _MADVISE.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
+
+
+def are_probabilities(rows: Tensor) -> bool:
+    """Whether most rows (N, K) that were given as logits have nothing below 0 and add up to 1."""
+    is_one = (rows >= 0).all(1) & ((rows.sum(1) - 1).abs() <= ROUNDED_SUM)
+    return bool(is_one.double().mean() > 0.5)
 
 
 class Rows(ABC):

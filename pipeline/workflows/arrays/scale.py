@@ -44,7 +44,9 @@ _REMEDIES = {
 }
 
 
-def as_logits(scores: Scores, *, scale: str | None, where: str) -> tuple[Scores, list[str]]:
+def as_logits(
+    scores: Scores, *, scale: str | None, floor: float | None = None, where: str
+) -> tuple[Scores, list[str]]:
     """Logits (V, N, K) of scores, and what of it needs a look.
 
     Logits are given back as they are, without a copy. Scores (V, N, 1) of a binary classifier, for
@@ -53,6 +55,8 @@ def as_logits(scores: Scores, *, scale: str | None, where: str) -> tuple[Scores,
     Args:
         scores: (V, N, K) or (V, N, 1); large ones are read block by block.
         scale: one of `names.SCALES`; None takes logits, and refuses what looks like another.
+        floor: least logarithm of a probability, so that a row does not depend on others; None for
+            what these rows say.
         where: how errors name the scores.
 
     Raises:
@@ -65,7 +69,7 @@ def as_logits(scores: Scores, *, scale: str | None, where: str) -> tuple[Scores,
         for rows in finite_blocks(scores, where=where):
             seen += _kinds(rows)
         return scores, [] if scale else _judged(seen, scores, where=where)
-    return _logarithms(scores, is_log=scale == "log-probabilities", where=where)
+    return _logarithms(scores, is_log=scale == "log-probabilities", floor=floor, where=where)
 
 
 def finite_blocks(values: Scores, *, where: str) -> Iterator[Scores]:
@@ -187,6 +191,11 @@ def _both_classes(scores: Scores, *, scale: str | None, where: str) -> Scores:
                 f"0..{most} in {count:,} of {scores.size:,} rows); give the values before the "
                 "sigmoid, or probabilities and set scale to them"
             )
+    return of_both_classes(scores, scale)
+
+
+def of_both_classes(scores: Scores, scale: str | None) -> Scores:
+    """(V, N, 2) of scores (V, N, 1) of the second class, in the same scale."""
     if scale in (None, "logits"):
         return np.concatenate([np.zeros_like(scores), scores], axis=2)
     if scale == "probabilities":
@@ -195,8 +204,11 @@ def _both_classes(scores: Scores, *, scale: str | None, where: str) -> Scores:
         return np.concatenate([np.log1p(-np.exp(scores)), scores], axis=2)
 
 
-def _logarithms(scores: Scores, *, is_log: bool, where: str) -> tuple[Scores, list[str]]:
-    """log p (V, N, K) float32 of (log-)probabilities; an exact 0 becomes half the least of others.
+def _logarithms(
+    scores: Scores, *, is_log: bool, floor: float | None, where: str
+) -> tuple[Scores, list[str]]:
+    """log p (V, N, K) float32 of (log-)probabilities; an exact 0 becomes half the least of others,
+    or where there is a floor that, as whatever lies below it.
 
     Raises:
         DataError: a row is no distribution.
@@ -226,17 +238,19 @@ def _logarithms(scores: Scores, *, is_log: bool, where: str) -> tuple[Scores, li
         num_rows += int(is_zero.any(axis=1).sum())
         num_certain += int((is_zero.sum(axis=1) == rows.shape[1] - 1).sum())
     total = scores.shape[0] * scores.shape[1]
-    if num_certain == total:
+    if num_certain == total and floor is None:
         raise DataError(
             f"{where}: probabilities expected, got {_KINDS['one-hot']}; {_REMEDIES['one-hot']}"
         )
-    floor = (smallest if is_log else math.log(smallest)) - math.log(2)
+    is_given = floor is not None
+    if floor is None:
+        floor = (smallest if is_log else math.log(smallest)) - math.log(2)
     logits = np.empty(scores.shape, np.float32)
     for view, place, rows in _blocks(scores, where=where, least=impossible):
         with np.errstate(divide="ignore"):
             logs = rows if is_log else np.log(rows, dtype=np.float64)
         logits[view, place] = np.maximum(logs, floor)
-    if not num_zeros:
+    if not num_zeros or is_given:
         return logits, []
     return logits, [
         f"{where}: {num_zeros:,} probabilities in {num_rows:,} of {total:,} rows are exactly 0; "

@@ -109,6 +109,14 @@ def test_without_a_tune_split_the_rows_fitted_calibrate(run, files, options, is_
         assert "a whole head has seen the rows of split train" in why
 
 
+def test_rows_of_folds_make_intervals_that_are_too_narrow(run, files):
+    splits = ("--train", "train.npz", "--test", "test.npz")
+    assert run("import", *splits, "--rows", "held-out", "-o", "folds.h5").code == 0
+    told = "".join(estimate(run, "folds.h5").document["warnings"])
+    assert "calibrated on held-out rows of split train; where these are folds" in told
+    assert "held-out rows" not in "".join(estimate(run, "c.h5").document["warnings"])
+
+
 def test_rows_known_by_heart_calibrate_nothing(run, files):
     def spoil(arrays):
         return arrays | {"logits": np.eye(4, dtype=np.float32)[arrays["labels"]] * 9}

@@ -13,12 +13,13 @@ from known_posterior import KnownPosterior
 import marr_pipeline
 from marr_pipeline import names
 from marr_pipeline.cache import open_cache
+from marr_pipeline.errors import ConfigError
 from marr_pipeline.rectify.rectifier_file import load_rectifier, save_rectifier
 from marr_pipeline.workflows.repeat import commands
 
 WORLD = KnownPosterior(num_classes=4)
 NAMES = ["ant", "bee", "cat", "dog"]
-KEYS = "bcts,lws,tau-norm,marr"
+KEYS = "bcts,lws,tau-norm,disalign,marr"
 
 
 @pytest.fixture(scope="module")
@@ -28,6 +29,7 @@ def folder(tmp_path_factory):
     for split, seed in (("train", 1), ("test", 2)):
         features, labels = WORLD.draw(WORLD.prior, 2_000, seed=seed)
         arrays = {"logits": WORLD.logits(features).float().numpy(), "labels": labels.numpy()}
+        arrays["features"] = features.float().numpy()
         np.savez(path / f"{split}.npz", **arrays)
         np.savez(path / f"named-{split}.npz", **arrays, class_names=np.array(NAMES))
     return path
@@ -92,16 +94,19 @@ def test_one_said_twice_is_one_and_two_are_refused(run, cache):
         assert not refused.out
 
 
-def test_compare_marks_what_it_cannot_move(run, cache):
+def test_compare_calibrates_what_it_moves_as_rectify_does_and_marks_the_rest(run, cache):
     options = ("--methods", KEYS, "--resamples", "100", "--target-prior", "uniform")
     shown = run("compare", cache, *options)
-    assert "lws (unmoved)" in shown.out
-    assert "tau-norm (unmoved)" in shown.out
-    assert "marr (unmoved)" not in shown.out
+    assert "disalign (unmoved)" in shown.out
+    assert "tau-norm (unmoved)" not in shown.out
     assert "with every class equally often, logits moved to it" in shown.out
     assert "lws, tau-norm: no class prior is known" in shown.err
+    assert "disalign: no class prior is known" in shown.err
     document = run("compare", cache, *options, "--json").document
-    assert document["unmoved"] == ["lws", "tau-norm"]
+    assert document["unmoved"] == ["disalign"]
+    alone = run("rectify", cache, "--method", "tau-norm", "--target-prior", "uniform", "--json")
+    expected = alone.document["metrics"]["after"]["nll"]
+    assert document["methods"]["tau-norm"]["nll"] == pytest.approx(expected, rel=1e-6)
     assert document["target_prior"] == "uniform"
     assert document["methods"]["bcts"]["vs_logit_adjustment"]["difference"] == pytest.approx(
         0, abs=0.02
@@ -115,12 +120,13 @@ def test_several_caches_are_moved_each(run, cache):
         "again.npz",
         logits=(WORLD.logits(features) + 0.01).float().numpy(),
         labels=labels.numpy(),
+        features=features.float().numpy(),
         class_counts=np.array(counts),
     )
     assert run("import", "--train", "train.npz", "--test", "again.npz", "-o", "b.h5").code == 0
-    done = run("compare", cache, "b.h5", "--methods", "tau-norm", "--target-prior", "backward")
+    done = run("compare", cache, "b.h5", "--methods", "disalign", "--target-prior", "backward")
     assert done.code == 0, done.err
-    assert "tau-norm (unmoved)" in done.out
+    assert "disalign (unmoved)" in done.out
 
 
 def test_a_rectifier_is_written_for_the_place_and_moves_on(run, cache):
@@ -166,6 +172,14 @@ def test_rows_of_a_file_know_the_training_shares_of_their_rectifier(run, cache):
         with np.load("rows.npz") as applied:
             found.append(applied["probabilities"])
     np.testing.assert_array_equal(*found)
+
+
+def test_shares_are_estimated_by_apply_alone(run, cache):
+    done = run("rectify", cache, "--target-prior", "estimate")
+    assert done.code == 2
+    assert "got estimate, which is for the rows that apply is given" in done.err
+    with pytest.raises(ConfigError, match="for the rows that apply is given; ask it"):
+        marr_pipeline.compare([cache], target_prior="estimate")
 
 
 def test_an_old_rectifier_does_not_know_them(run, cache):
