@@ -1,10 +1,12 @@
-"""What docs/python.md shows runs as it stands there; what docs/architecture.md names exists."""
+"""What pages say is so: numbers are those of records, snippets run, paths exist."""
 
+import importlib
 import json
 import re
 from pathlib import Path
 
 import pytest
+import told
 
 from marr_pipeline import names
 
@@ -65,28 +67,53 @@ def test_the_page_of_figures_draws_each_with_options_that_exist():
     assert sum(picture.stat().st_size for picture in in_folder) < 1e6
 
 
-def test_the_page_of_sets_has_the_numbers_of_its_records():
-    rows = dict(re.findall(r"^\| (.*?) \| (\d.* / .* / .*) \|$", _table_of_sets(), re.MULTILINE))
-    keys = {"`softmax`": "softmax, W 0", "**`prevalence`**": "prevalence, W 0"}
-    keys |= {
-        f"`{score}`, W {w}": f"{score}, W {w}" for score in names.SET_SCORES for w in (0.5, 0.9)
-    }
-    keys |= {"one threshold a class (W 1)": "softmax, W 1"}
-    assert set(rows) == set(keys)
-    for said, key in keys.items():
-        expected = []
-        for name, group in (("cifar10", "medium"), ("cifar100", "few")):
-            record = json.loads((ROOT / "results" / f"sets-{name}-r100.json").read_text())
-            found = record["sets"]["long tail"][key]
-            shares = [f"{100 * found[each]:.1f}" for each in ("coverage", "macro", group)]
-            expected.append(" / ".join([*shares, f"{found['mean_size']:.2f}"]))
-        assert rows[said] == " | ".join(expected)
+@pytest.mark.parametrize("page", told.PAGES)
+def test_measured_numbers_are_those_of_their_records(page):
+    assert told.problems((ROOT / page).read_text(encoding="utf-8"), tests=globals()) == []
 
 
-def _table_of_sets():
-    """The rows of the long tail."""
-    page = (ROOT / "docs" / "sets.md").read_text(encoding="utf-8")
-    return page.partition("| *long tail*")[2].partition("| *balanced*")[0]
+RECORD = "[heads-cifar10-r100/methods/head/overall]"
+TABLE = f"""<!-- numbers
+row = 100 * {RECORD}
+ROW the head = head
+-->
+| | accuracy |
+|---|---|
+| the head | {{}} |"""
+
+
+@pytest.mark.parametrize(
+    ("page", "wrong"),
+    [
+        ("It has 86.6 % there.", "no record named for 86.6"),
+        ("A loss of 0.413.", "no record named for 0.413"),
+        ("From 3 to 4 points.", "no record named for 3, 4"),
+        (f"<!-- numbers\n86.6 = 100 * {RECORD}\n-->\nIt has 86.6 %.", None),
+        (f"<!-- numbers\n86.7 = 100 * {RECORD}\n-->\nIt has 86.7 %.", "86.7 is 86.6"),
+        (f"<!-- numbers\n86.6 = 100 * {RECORD}\n-->\nIt has it.", "86.6 is not there"),
+        (f"<!-- numbers\n86.6 = 100 * {RECORD}\n-->\nNot 86.6 % but 0.5 %.", "named for 0.5"),
+        ("<!-- numbers\n86.6 = [heads-cifar10-r100/no]\n-->\nIt has 86.6 %.", "KeyError"),
+        ("<!-- numbers: by hand -->\nIt took 3 s.", "neither set, by hand YYYY"),
+        ("<!-- numbers: by hand 2026-11-28, one thread -->\nIt took 3 s.", None),
+        ("<!-- numbers: test_of_nothing -->\nIt took 3 s.", "nor a test"),
+        (TABLE.format("86.6"), None),
+        (TABLE.format("86.5"), "row 'the head': 86.5 is 86.6"),
+        (TABLE.format("-"), "1 numbers expected"),
+        ("Intervals of 95 % with torch 2.14 at gamma 1.2.", None),
+        ("    a line of code: 86.6 %", None),
+    ],
+)
+def test_a_number_that_no_record_has_is_found(page, wrong):
+    found = told.problems(page)
+    assert len(found) == (wrong is not None)
+    assert wrong is None or wrong in found[0]
+
+
+def test_the_table_of_strengths_is_that_of_its_record(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    table = importlib.import_module("strengths").table
+    problems = json.loads((ROOT / "results" / "strengths.json").read_text())["problems"]
+    assert table(problems) in (ROOT / "docs" / "phase-two.md").read_text(encoding="utf-8")
 
 
 def test_the_walks_name_their_files():

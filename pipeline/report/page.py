@@ -158,6 +158,7 @@ def render(page: Page) -> str:
 def explanations() -> dict[str, list[tuple[str, str]]]:
     """By number, the section of docs/checks.md: its parts, each with its element."""
     text = (files("marr_pipeline.checks") / "checks.md").read_text(encoding="utf-8")
+    text = re.sub(r"<!--.*?-->\n", "", text, flags=re.DOTALL)
     sections = re.findall(r"^## (R\d+)\n(.*?)(?=^## |\Z)", text, re.MULTILINE | re.DOTALL)
     return {
         code: [
