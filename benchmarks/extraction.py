@@ -25,7 +25,8 @@ from images import request_options
 from marr_pipeline.backbone.extract import plan_blocks, view_blocks
 from marr_pipeline.data.normalise import normalise
 from marr_pipeline.workflows.extract import checkpoint_network, extract
-from marr_pipeline.workflows.phase_one import Network, PhaseOneRequest, threads_for
+from marr_pipeline.workflows.phase_one import Network, threads_for
+from marr_pipeline.workflows.request import PhaseOneRequest
 from marr_pipeline.workflows.train import train
 
 NUM_AUGMENTED = 1

@@ -14,7 +14,7 @@ import click
 import numpy as np
 from PIL import Image
 
-from marr_pipeline.workflows.phase_one import PhaseOneRequest
+from marr_pipeline.workflows.request import PhaseOneRequest
 
 DRAWN = "drawn"
 NUM_CLASSES = 10

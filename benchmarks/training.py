@@ -29,7 +29,8 @@ from marr_pipeline.data import AUGMENTATIONS
 from marr_pipeline.data.normalise import normalise
 from marr_pipeline.device import resolve_device
 from marr_pipeline.distributed import ALONE
-from marr_pipeline.workflows.phase_one import PhaseOneRequest, threads_for
+from marr_pipeline.workflows.phase_one import threads_for
+from marr_pipeline.workflows.request import PhaseOneRequest
 from marr_pipeline.workflows.train import plan_training, train_or_resume
 
 

@@ -25,15 +25,15 @@ if TYPE_CHECKING:
     from marr_pipeline.workflows.evaluate import evaluate as evaluate
     from marr_pipeline.workflows.extract import extract as extract
     from marr_pipeline.workflows.import_logits import import_logits as import_logits
-    from marr_pipeline.workflows.phase_one import PhaseOneRequest as PhaseOneRequest
     from marr_pipeline.workflows.rectify import rectify_cache as rectify_cache
     from marr_pipeline.workflows.report import write_report as write_report
+    from marr_pipeline.workflows.request import PhaseOneRequest as PhaseOneRequest
     from marr_pipeline.workflows.sweep import sweep as sweep
     from marr_pipeline.workflows.train import train as train
 
 _HOMES = {
     "MarginRectifier": "estimator",
-    "PhaseOneRequest": "workflows.phase_one",
+    "PhaseOneRequest": "workflows.request",
     "RectifySettings": "rectify.settings",
     "SetSettings": "rectify.sets",
     "TuningOptions": "rectify.tuning",

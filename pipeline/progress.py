@@ -1,19 +1,61 @@
 """How long work tells how far it is: to whom, and as what on stderr.
 
 A library function takes a `Progress` and shows nothing by itself; a command gives it a
-`ProgressLine`, one line that moves on a terminal and sparse lines elsewhere.
+`ProgressLine`, one line that moves on a terminal and sparse lines elsewhere. How loud a command is,
+its `volume`, is decided here alone.
 """
 
 import shutil
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from enum import IntEnum
 from typing import Protocol
 
 QUIET_SECONDS = 1.0
 """Work shorter than this shows nothing."""
 TERMINAL_SECONDS = 0.2
 LOG_SECONDS = 30.0
+
+
+class Volume(IntEnum):
+    """How much stderr is told.
+
+    QUIET: warnings and errors; NORMAL: also progress and hints; VERBOSE: also what every option is
+    and how long each step took.
+    """
+
+    QUIET = 0
+    NORMAL = 1
+    VERBOSE = 2
+
+
+class _Loudness:
+    level = Volume.NORMAL
+
+
+@contextmanager
+def volume(level: Volume | None) -> Iterator[None]:
+    """Within the block so much is told; None changes nothing."""
+    before = _Loudness.level
+    _Loudness.level = before if level is None else level
+    try:
+        yield
+    finally:
+        _Loudness.level = before
+
+
+def say(message: str) -> None:
+    """A line on stderr; when quiet, none but a warning or an error."""
+    if _Loudness.level > Volume.QUIET or message.startswith(("warning:", "error:")):
+        print(message, file=sys.stderr, flush=True)
+
+
+def detail(message: str) -> None:
+    """A line on stderr for those who want to know all."""
+    if _Loudness.level >= Volume.VERBOSE:
+        print(message, file=sys.stderr, flush=True)
 
 
 class Progress(Protocol):
@@ -55,13 +97,17 @@ class ProgressLine:
             self._first, self._tenths, self._is_shown = done, 10 * done // max(total, 1), False
         self._done = done
         is_finished = done >= total > 0
-        if not (self._is_shown if is_finished else self._is_due(now, done, total)):
+        if is_finished:
+            is_due = self._is_shown or _Loudness.level >= Volume.VERBOSE
+        else:
+            is_due = self._is_due(now, done, total)
+        if _Loudness.level == Volume.QUIET or not is_due:
             return
         self._last, self._tenths, self._is_shown = now, 10 * done // max(total, 1), True
         seconds = now - self._begin
-        rate = (done - self._first) / seconds
+        rate = (done - self._first) / seconds if seconds else 0.0
         text = f"{self._label}: {done:,}{f'/{total:,}' if total else ''}{self._unit}"
-        if total:
+        if total and seconds:
             text += f"  {rate:,.0f}/s" if rate >= 10 else f"  {rate:.2g}/s"
         if is_finished or not total:
             text += f"  {seconds:.1f} s"

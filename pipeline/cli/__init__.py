@@ -24,24 +24,20 @@ from marr_pipeline.cli.command import (
     EXIT_LEAK,
     EXIT_USAGE,
 )
+from marr_pipeline.cli.config import config_text
+from marr_pipeline.cli.help import write_table
 
-COMMANDS = {
-    "demo": "marr_pipeline.cli.demo",
-    "views": "marr_pipeline.cli.views",
-    "train": "marr_pipeline.cli.train",
-    "extract": "marr_pipeline.cli.extract",
-    "import": "marr_pipeline.cli.import_logits",
-    "inspect": "marr_pipeline.cli.inspect",
-    "verify": "marr_pipeline.cli.verify",
-    "combine": "marr_pipeline.cli.combine",
-    "rectify": "marr_pipeline.cli.rectify",
-    "apply": "marr_pipeline.cli.apply",
-    "evaluate": "marr_pipeline.cli.evaluate",
-    "compare": "marr_pipeline.cli.compare",
-    "sweep": "marr_pipeline.cli.sweep",
-    "plot": "marr_pipeline.cli.plot",
-    "report": "marr_pipeline.cli.report",
+SECTIONS = {
+    "Begin": ("demo",),
+    "Phase one, from images to a cache": ("views", "train", "extract", "import"),
+    "Phase two, from a cache to a rectifier": ("rectify", "sweep", "combine", "apply"),
+    "Results": ("evaluate", "compare", "plot", "report"),
+    "Files": ("inspect", "verify"),
 }
+"""The commands, in the order of a first use; each is the module of its name in this package."""
+COMMANDS = tuple(name for names in SECTIONS.values() for name in names)
+MODULES = {"import": "import_logits"}
+"""Where a command's name is a word of Python's."""
 
 EXIT_CODES = (
     ("marr_pipeline.errors", "ConfigError", EXIT_USAGE),
@@ -66,9 +62,22 @@ class LazyGroup(click.Group):
         """The command of that name."""
         if name not in COMMANDS:
             return None
-        found = import_module(COMMANDS[name]).cli_command
+        found = import_module(f"marr_pipeline.cli.{MODULES.get(name, name)}").cli_command
         assert isinstance(found, click.Command)
         return found
+
+    def format_commands(self, context: click.Context, formatter: click.HelpFormatter) -> None:
+        """Every command with the first sentence of its help, whole."""
+        groups = {
+            section: [(name, self._summary(context, name)) for name in names]
+            for section, names in SECTIONS.items()
+        }
+        write_table(formatter, groups)
+
+    def _summary(self, context: click.Context, name: str) -> str:
+        command = self.get_command(context, name)
+        assert command is not None
+        return command.get_short_help_str(limit=sys.maxsize)
 
     def resolve_command(
         self, context: click.Context, args: list[str]
@@ -82,8 +91,26 @@ class LazyGroup(click.Group):
         return super().resolve_command(context, args)
 
 
+def _print_config(context: click.Context, parameter: click.Parameter, name: str | None) -> None:
+    """The callback of `--print-config`."""
+    assert isinstance(context.command, click.Group)
+    command = None if name is None else context.command.get_command(context, name)
+    if command is not None and not context.resilient_parsing:
+        click.echo(config_text(command, context))
+        context.exit()
+
+
 @click.command("pipeline", cls=LazyGroup, context_settings=CONTEXT_SETTINGS)
 @click.version_option(__version__, prog_name="pipeline")
+@click.option(
+    "--print-config",
+    type=click.Choice(COMMANDS),
+    metavar="COMMAND",
+    is_eager=True,
+    expose_value=False,
+    callback=_print_config,
+    help="Write a TOML file for --config, with every option of COMMAND and its help, and exit.",
+)
 def cli() -> None:
     """Rectify the margins of long-tailed classifiers.
 

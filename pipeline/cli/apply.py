@@ -6,6 +6,7 @@ import click
 
 from marr_pipeline import names
 from marr_pipeline.cli.command import command, note, print_json, warn
+from marr_pipeline.cli.help import options_of
 from marr_pipeline.cli.options import (
     FILE_OF_SHARES,
     WordOrFile,
@@ -13,18 +14,20 @@ from marr_pipeline.cli.options import (
     check_output,
     input_type,
     json_option,
-    output_type,
+    output_option,
     scale_option,
 )
 from marr_pipeline.cli.set_options import chosen_sets, set_options
 
+of_rows, of_sets, of_prior = options_of("Rows"), options_of("Sets"), options_of("Prior")
 
-@command("apply")
+
+@command("apply", example="pipeline apply digits.h5 marr.safetensors -o rectified.npz")
 @click.argument("source", type=input_type)
 @click.argument("rectifier", type=input_type)
-@click.option("--split", type=click.Choice(names.SPLITS), default="test", help="Of a cache.")
+@of_rows("--split", type=click.Choice(names.SPLITS), default="test", help="Of a cache.")
 @scale_option
-@click.option(
+@of_rows(
     "--join",
     type=input_type,
     multiple=True,
@@ -33,27 +36,28 @@ from marr_pipeline.cli.set_options import chosen_sets, set_options
 )
 @any_head_option
 @set_options
-@click.option(
+@of_sets(
     "--calibration",
     type=input_type,
     metavar="CACHE",
     help="Of sets: whose split tune calibrates them, for a file of rows.  [default: SOURCE]",
 )
-@click.option(
+@of_prior(
     "--target-prior",
     type=WordOrFile((*names.CLASS_DISTRIBUTIONS, names.ESTIMATE)),
-    help="Moves the logits to these class shares, of the place where the rows are from. estimate: "
-    "to those that the rows tell, by RECTIFIER's calibration (docs/priors.md says when). "
+    help="Moves the logits to these class shares. They are those of the place where the rows are "
+    "from. estimate: to those that the rows tell, by RECTIFIER's calibration (docs/priors.md says "
+    "when). "
     f"{FILE_OF_SHARES}  [default: logits stay]",
 )
-@click.option(
+@of_prior(
     "--match-prior",
     type=WordOrFile(names.CLASS_DISTRIBUTIONS),
     help="Moves all predictions until their mean is these class shares, which the rows must be "
     "known to have: where they do not, it ruins.",
 )
 @json_option
-@click.option("-o", "--output", type=output_type, required=True, help=".npz, .csv or .parquet.")
+@output_option(".npz", ".csv", ".parquet", required=True, help=".npz, .csv or .parquet.")
 def cli_command(
     source: Path,
     rectifier: Path,
@@ -70,16 +74,18 @@ def cli_command(
     as_json: bool,
     output: Path,
 ) -> None:
-    """Rectify the rows of SOURCE, a cache or a file as `import` reads it, with RECTIFIER.
+    """Rectify the rows of SOURCE, a cache or a file, with RECTIFIER.
 
-    Writes logits, probabilities and predictions, with labels and ids where there are some. A table
-    has a column of logits and one of probabilities for each class. With --sets each row has a set
-    of classes too: a matrix `sets`, or columns `set` (names joined by ;) and `set_size`. A prior
-    that the rows told, or were matched to, is printed with the classes that it moves most.
+    A file is read as `import` reads it. Writes logits, probabilities and predictions, with labels
+    and ids where there are some. A table has a column of logits and one of probabilities for each
+    class. With --sets each row has a set of classes too: a matrix `sets`, or columns `set` (names
+    joined by ;) and `set_size`. A prior that the rows told, or were matched to, is printed with the
+    classes that it moves most.
     """
+    check_output(output)
+
     from marr_pipeline.workflows.apply import apply
 
-    check_output(output, suffixes=(".npz", ".csv", ".parquet"))
     applied = apply(
         source,
         rectifier,

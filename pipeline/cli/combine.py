@@ -5,25 +5,27 @@ from pathlib import Path
 import click
 
 from marr_pipeline.cli.command import EXIT_UNSOLVED, command, note, print_json, warn
+from marr_pipeline.cli.help import option
 from marr_pipeline.cli.options import (
     NumberList,
     check_output,
     input_type,
     json_option,
-    output_type,
+    output_option,
+    overwrite_option,
 )
 
 
-@command("combine")
+@command("combine", example="pipeline combine a.h5 b.h5 --weights 1,1 -o both.h5")
 @click.argument("caches", type=input_type, nargs=-1, required=True, metavar="CACHE CACHE...")
-@click.option(
+@option(
     "--weights",
     type=NumberList(),
     metavar="A,A,...",
     help="One a cache, none negative; 1,1 adds them as they are.  [default: fitted on tune]",
 )
-@click.option("-o", "--output", type=output_type, required=True, help="Cache, .h5.")
-@click.option("--overwrite", is_flag=True, help="Replace an existing cache.")
+@output_option(".h5", ".hdf5", required=True, help="Cache, .h5.")
+@overwrite_option
 @json_option
 def cli_command(
     caches: tuple[Path, ...],
@@ -32,15 +34,16 @@ def cli_command(
     overwrite: bool,
     as_json: bool,
 ) -> None:
-    """Add the logits of caches of the same rows: several networks or heads, or a zero-shot one.
+    """Add the logits of caches of the same rows.
 
-    The log of the prior that each stands for is taken from its logits before, so that the sum
-    stands for the uniform prior. Rows, classes and their order must be the same in all; features
-    are left out.
+    They are of several networks or heads, or one is zero-shot. The log of the prior that each
+    stands for is taken from its logits before, so that the sum stands for the uniform prior. Rows,
+    classes and their order must be the same in all; features are left out.
     """
+    check_output(output)
+
     from marr_pipeline.workflows.combine import combine
 
-    check_output(output, suffixes=(".h5", ".hdf5"))
     done = combine(caches, output, weights=weights, overwrite=overwrite)
     warn(done.warnings)
     if as_json:

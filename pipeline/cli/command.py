@@ -1,19 +1,23 @@
-"""What every command shares: `--config`, `--debug`, exit codes, how it speaks, and in how many
+"""What every command shares: its own options and help, exit codes, how it speaks, and in how many
 processes it runs.
 """
 
 import json
 import math
-import tomllib
+import platform
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
-from difflib import get_close_matches
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from marr_pipeline import __version__, progress
+from marr_pipeline.cli.config import read_config
+from marr_pipeline.cli.help import GENERAL, Option, show_all, write_example, write_options
 from marr_pipeline.cli.options import input_type
 
 if TYPE_CHECKING:
@@ -25,39 +29,94 @@ if TYPE_CHECKING:
 EXIT_FAILED, EXIT_USAGE, EXIT_INVALID, EXIT_UNSOLVED, EXIT_LEAK = 1, 2, 3, 4, 5
 EXIT_INTERRUPTED = 130
 SCHEMA_VERSION = 1
-CONTEXT_SETTINGS = {"show_default": True, "help_option_names": ["-h", "--help"]}
+CONTEXT_SETTINGS = {
+    "show_default": True,
+    "max_content_width": 100,
+    "help_option_names": ["-h", "--help"],
+}
 """Of every command and group."""
 PATIENCE = timedelta(hours=6)
 """One process may be that much later than the others, with its images or its rows."""
 
 
 class Command(click.Command):
-    """A command with `--config FILE.toml` for the defaults of its options, and `--debug`."""
+    """A command with an example, options in groups, and those that all have.
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    Args:
+        example: command lines that work, one a line.
+    """
+
+    def __init__(self, *args: Any, example: str, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.params += [
-            click.Option(
-                ["--config"],
-                type=input_type,
-                is_eager=True,
-                expose_value=False,
-                callback=_read_config,
-                help="TOML file with defaults for these options.",
-            ),
-            click.Option(
-                ["--debug"],
-                is_flag=True,
-                is_eager=True,
-                expose_value=False,
-                help="Show the traceback of an error.",
-            ),
-        ]
+        self.example = example
+        self.params += _general_options()
+
+    def format_help_text(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """What it does, and an example."""
+        super().format_help_text(ctx, formatter)
+        for one in self.params:
+            if isinstance(one, click.Argument) and isinstance(one.type, click.Choice):
+                formatter.write_paragraph()
+                with formatter.indentation():
+                    formatter.write_text(f"{one.metavar}: {', '.join(one.type.choices)}.")
+        write_example(formatter, self.example)
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The options in their groups."""
+        write_options(ctx, formatter)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run it, as loud as was asked for."""
+        is_quiet, is_verbose = ctx.params.pop("quiet"), ctx.params.pop("verbose")
+        if is_quiet and is_verbose:
+            raise click.UsageError("-q: no -v beside it expected; leave one of them out")
+        level = progress.Volume(1 + is_verbose - is_quiet) if is_quiet or is_verbose else None
+        with progress.volume(level):
+            progress.detail(f"pipeline {__version__}, Python {platform.python_version()}")
+            for line in _resolved(ctx):
+                progress.detail(line)
+            begin = time.perf_counter()
+            try:
+                return super().invoke(ctx)
+            finally:
+                progress.detail(f"{ctx.info_name}: {time.perf_counter() - begin:.2f} s in all")
 
 
-def command(name: str) -> Callable[[Callable[..., Any]], click.Command]:
-    """Decorator: a click command of this program."""
-    return click.command(name, cls=Command, context_settings=CONTEXT_SETTINGS)
+def _general_options() -> list[click.Parameter]:
+    own = partial(Option, group=GENERAL, expose_value=False)
+    eager = partial(own, is_flag=True, is_eager=True)
+    return [
+        own(
+            ["--config"],
+            type=input_type,
+            is_eager=True,
+            callback=read_config,
+            help="TOML file of defaults, see --print-config.",
+        ),
+        Option(
+            ["-q", "--quiet"],
+            group=GENERAL,
+            is_flag=True,
+            help="Warnings, errors and results alone.",
+        ),
+        Option(
+            ["-v", "--verbose"],
+            group=GENERAL,
+            is_flag=True,
+            help="Also what every option is, and timings.",
+        ),
+        eager(["--debug"], expert=True, help="Show the traceback of an error."),
+        eager(
+            ["--help-all"],
+            callback=show_all,
+            help="Show all options, and all about them.",
+        ),
+    ]
+
+
+def command(name: str, *, example: str) -> Callable[[Callable[..., Any]], click.Command]:
+    """Decorator: a click command of this program, with command lines that show its use."""
+    return click.command(name, cls=Command, context_settings=CONTEXT_SETTINGS, example=example)
 
 
 def print_json(document: Mapping[str, Any]) -> None:
@@ -67,7 +126,7 @@ def print_json(document: Mapping[str, Any]) -> None:
 
 def note(message: str) -> None:
     """A line for the person at the terminal: stderr, since stdout is for data."""
-    click.echo(message, err=True)
+    progress.say(message)
 
 
 def warn(warnings: Sequence[str]) -> None:
@@ -79,7 +138,7 @@ def warn(warnings: Sequence[str]) -> None:
 def tell(findings: Sequence["Finding"]) -> None:
     """What numbered checks found, one line each."""
     for finding in findings:
-        note(str(finding))
+        click.echo(str(finding), err=True)
 
 
 @contextmanager
@@ -117,40 +176,9 @@ def _finite(value: Any) -> Any:
     return str(value) if isinstance(value, Path) else value
 
 
-def _read_config(context: click.Context, parameter: click.Parameter, path: Path | None) -> None:
-    """Keys of the file's top level and of the command's table, `[rectify]`, become defaults."""
-    if path is None:
-        return
-    try:
-        document = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise click.UsageError(f"{path}: a TOML file expected, got {error}") from error
-    tables = {key: value for key, value in document.items() if isinstance(value, dict)}
-    root = context.find_root()
-    assert isinstance(root.command, click.Group)
-    for name in tables:
-        _check_known(path, name, root.command.list_commands(root), "command")
-    entries = {**document, **tables.get(str(context.info_name), {})}
-    options = {
-        option.removeprefix("--"): parameter
-        for parameter in context.command.params
-        for option in parameter.opts
-        if option.startswith("--")
-    }
-    defaults: dict[str, Any] = {}
-    for key, value in entries.items():
-        if not isinstance(value, dict):
-            name = key.replace("_", "-")
-            _check_known(path, name, list(options), "option")
-            option = options[name]
-            is_several = isinstance(option, click.Option) and option.multiple
-            is_one = is_several and not isinstance(value, list)
-            defaults[str(option.name)] = [value] if is_one else value
-    context.default_map = {**(context.default_map or {}), **defaults}
-
-
-def _check_known(path: Path, name: str, known: list[str], kind: str) -> None:
-    if name not in known:
-        close = get_close_matches(name, known, n=1)
-        hint = f"did you mean '{close[0]}'?" if close else f"known: {', '.join(known)}"
-        raise click.UsageError(f"{path}: '{name}' is no {kind} here; {hint}")
+def _resolved(context: click.Context) -> Iterator[str]:
+    """Every parameter that has a value, and where it was said."""
+    for name, value in sorted(context.params.items()):
+        source = context.get_parameter_source(name)
+        if value is not None and source is not None:
+            yield f"  {name} = {value}  ({source.name.lower().replace('_', ' ')})"

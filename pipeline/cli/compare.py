@@ -7,17 +7,21 @@ import click
 
 from marr_pipeline import names
 from marr_pipeline.cli.command import command, note, print_json, tell, warn
+from marr_pipeline.cli.help import option, options_of
 from marr_pipeline.cli.options import (
     ChoiceList,
     any_head_option,
     check_output,
+    check_suffix,
     class_distribution_option,
     groups_option,
     input_type,
     json_option,
     mute_option,
-    output_type,
+    of_scoring,
+    output_option,
     seed_type,
+    split_option,
     target_prior_option,
 )
 from marr_pipeline.progress import ProgressLine
@@ -30,53 +34,70 @@ def _refuse_old_name(context: click.Context, parameter: click.Parameter, value: 
         raise click.UsageError("--prior: --class-distribution expected, its name now; use that")
 
 
-@command("compare")
+of_methods, of_table = options_of("Methods"), options_of("Table")
+
+
+@command("compare", example="pipeline compare digits.h5 --methods marr,bcts,lws -o table.md")
 @click.argument(
     "files", type=input_type, nargs=-1, required=True, metavar="CACHE... [RECTIFIER]..."
 )
-@click.option(
+@of_methods(
     "--methods",
     metavar="KEY,...",
-    help="Names such as marr, or with a preset such as lws:official; softmax and logit-adjustment "
-    f"are always there.  [default: {','.join(names.COMPARED)}, as far as CACHE can carry them]",
+    help="Names such as marr or lws:official, which is a preset. softmax and logit-adjustment are "
+    f"always there.  [default: {','.join(names.COMPARED)}, as far as CACHE can carry them]",
 )
-@click.option("--all", "shows_all", is_flag=True, help="Every method with every preset of its own.")
+@of_methods("--all", "shows_all", is_flag=True, help="Every method with every preset of its own.")
 @any_head_option
-@click.option("--split", type=click.Choice(names.SPLITS), default="test")
+@split_option
 @groups_option
 @class_distribution_option
 @target_prior_option
-@click.option(
+@option(
     "--prior",
     hidden=True,
     expose_value=False,
     callback=_refuse_old_name,
 )
-@click.option("--resamples", type=click.IntRange(min=100), default=2_000, help="Of the bootstrap.")
-@click.option("--seed", type=seed_type, default=0, help="Of the resamples and of sgd's batches.")
+@of_scoring(
+    "--resamples",
+    expert=True,
+    type=click.IntRange(min=100),
+    default=2_000,
+    help="Of the bootstrap.",
+)
+@of_methods("--seed", type=seed_type, default=0, help="Of the resamples and of sgd's batches.")
 @mute_option
-@click.option(
+@of_table(
     "--format",
     "table_format",
     type=click.Choice(names.TABLE_FORMATS),
     help="[default: by the suffix of -o, else terminal]",
 )
-@click.option(
+@of_table(
     "--columns",
+    expert=True,
     type=ChoiceList(names.TABLE_COLUMNS),
     metavar="KEY,...",
     help=f"Of one table, instead of all columns in two: {', '.join(names.TABLE_COLUMNS)}.",
 )
-@click.option(
+@of_table(
     "--intervals/--no-intervals",
+    expert=True,
     default=None,
     help="With every number, or with none.  [default: with overall accuracy and gains]",
 )
-@click.option(
-    "--caption", default="", show_default=False, help="Of the table of --columns, in plain text."
+@of_table(
+    "--caption",
+    expert=True,
+    default="",
+    show_default=False,
+    help="Of the table of --columns, in plain text.",
 )
-@click.option("--label", default="", show_default=False, help="Of a LaTeX table: tab:methods.")
-@click.option("-o", "--output", type=output_type, help="Write the tables: .txt, .md, .tex or .csv.")
+@of_table(
+    "--label", expert=True, default="", show_default=False, help="Of a LaTeX table: tab:methods."
+)
+@output_option(help="Write the tables: .txt, .md, .tex or .csv.")
 @json_option
 def cli_command(
     files: tuple[Path, ...],
@@ -98,29 +119,32 @@ def cli_command(
     output: Path | None,
     as_json: bool,
 ) -> None:
-    """Fit methods on each CACHE and compare it with softmax and logit adjustment.
+    """Fit methods on each CACHE and compare them by paired tests.
 
-    One CACHE gives intervals and paired tests. Several, which must differ in their seeds alone,
-    give means and standard deviations. Files of rectifiers that were fitted on it stand beside
-    them. Nothing is fitted or chosen on the split that is scored.
+    Softmax and logit adjustment are always among them. One CACHE gives intervals and paired tests.
+    Several, which must differ in their seeds alone, give means and standard deviations. Files of
+    rectifiers that were fitted on it stand beside them. Nothing is fitted or chosen on the split
+    that is scored.
     """
+    if shows_all and methods is not None:
+        raise click.UsageError("--all: no --methods beside it expected; leave one of them out")
+    if output is not None:
+        check_suffix(output, () if table_format else tuple(FORMAT_OF_SUFFIX))
+        table_format = table_format or FORMAT_OF_SUFFIX[output.suffix]
+    check_output(output)
+    if label and table_format != "latex":
+        raise click.UsageError(
+            f"--label: --format latex expected beside it, got {table_format or 'terminal'}; leave "
+            "it out"
+        )
+
     from marr_pipeline.workflows.compare import Layout, compare
     from marr_pipeline.workflows.suited import caches_and_rectifiers
 
     caches, rectifiers = caches_and_rectifiers(files)
     if not caches:
         raise click.UsageError(f"CACHE: a cache beside {rectifiers[0]} expected, got none; name it")
-    if shows_all and methods is not None:
-        raise click.UsageError("--all: no --methods beside it expected; leave one of them out")
     layout = Layout(columns=columns, has_intervals=intervals, caption=caption, label=label)
-    if output is not None:
-        check_output(output, suffixes=() if table_format else tuple(FORMAT_OF_SUFFIX))
-        table_format = table_format or FORMAT_OF_SUFFIX[output.suffix]
-    if label and table_format != "latex":
-        raise click.UsageError(
-            f"--label: --format latex expected beside it, got {table_format or 'terminal'}; leave "
-            "it out"
-        )
     said: list[str] = []
 
     def say(warning: str) -> None:

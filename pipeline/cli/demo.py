@@ -5,24 +5,26 @@ from pathlib import Path
 import click
 
 from marr_pipeline.cli.command import command, note
-from marr_pipeline.cli.options import output_type, seed_type
+from marr_pipeline.cli.help import option
+from marr_pipeline.cli.options import output_option, seed_type
 from marr_pipeline.cli.phase_one_options import given_options
 
 LONG_TAIL = ("--imbalance-ratio", "100", "--iterations", "120")
 """Of the digits: chosen on seeds 100 to 104, shown on others (`results/demo-digits.md`)."""
 
 
-@command("demo")
-@click.option("-o", "--output", type=output_type, default=Path("marr-demo"), help="Folder.")
-@click.option(
+@command("demo", example="pipeline demo -o marr-demo")
+@output_option(default=Path("marr-demo"), help="Folder.")
+@option(
     "--cached", is_flag=True, help="Begin with cached logits of CIFAR-10-LT; nothing is trained."
 )
-@click.option("--seed", type=seed_type, default=0, help="Of images and training.")
+@option("--seed", type=seed_type, default=0, help="Of images and training.")
 @click.pass_context
 def cli_command(context: click.Context, output: Path, cached: bool, seed: int) -> None:
-    """Train, extract, rectify, draw and report on handwritten digits, under a minute on two cores.
+    """Go the whole way on handwritten digits, in under a minute.
 
-    It ends in a page, report.html, and says in words what the figures show.
+    By the commands that it prints it trains, extracts, rectifies, draws and reports. It ends in a
+    page, report.html, and says in words what the figures show.
     """
     if cached and "seed" in given_options(context):
         raise click.UsageError(

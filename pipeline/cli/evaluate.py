@@ -4,7 +4,6 @@ from pathlib import Path
 
 import click
 
-from marr_pipeline import names
 from marr_pipeline.cli.command import command, note, print_json, tell, warn
 from marr_pipeline.cli.options import (
     any_head_option,
@@ -14,30 +13,28 @@ from marr_pipeline.cli.options import (
     input_type,
     json_option,
     mute_option,
-    output_type,
+    of_scoring,
+    output_option,
+    split_option,
     target_prior_option,
 )
 from marr_pipeline.cli.set_options import chosen_sets, set_options
 from marr_pipeline.progress import ProgressLine
 
 
-@command("evaluate")
+@command("evaluate", example="pipeline evaluate digits.h5 marr.safetensors")
 @click.argument("cache", type=input_type)
 @click.argument("rectifiers", type=input_type, nargs=-1)
-@click.option("--split", type=click.Choice(names.SPLITS), default="test")
+@split_option
 @groups_option
 @class_distribution_option
 @target_prior_option
 @any_head_option
 @set_options
 @mute_option
-@click.option(
-    "--per-class", is_flag=True, help="Also the accuracy of each class, by training count."
-)
-@click.option(
-    "-o",
-    "--output",
-    type=output_type,
+@of_scoring("--per-class", is_flag=True, help="Also the accuracy of each class, by training count.")
+@output_option(
+    ".csv",
     help="Write the metrics, or with --per-class the classes: .csv.",
 )
 @json_option
@@ -57,15 +54,15 @@ def cli_command(
     output: Path | None,
     as_json: bool,
 ) -> None:
-    """Score RECTIFIERS on a split of CACHE, beside softmax and logit adjustment.
+    """Score RECTIFIERS on CACHE, beside softmax and logit adjustment.
 
     Of features alone these are a plain probe's, fitted for it. With --sets a second table says how
     often sets of classes hold the true one, and how large they are.
     """
+    check_output(output)
+
     from marr_pipeline.workflows.evaluate import evaluate
 
-    if output is not None:
-        check_output(output, suffixes=(".csv",))
     evaluation = evaluate(
         cache,
         rectifiers,

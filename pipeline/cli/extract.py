@@ -7,46 +7,61 @@ import click
 
 from marr_pipeline import names
 from marr_pipeline.cli.command import command, note, print_json, together
-from marr_pipeline.cli.options import WordOrFile, check_output, input_type, json_option, output_type
+from marr_pipeline.cli.help import options_of
+from marr_pipeline.cli.options import (
+    WordOrFile,
+    check_output,
+    input_type,
+    json_option,
+    output_option,
+)
 from marr_pipeline.cli.phase_one_options import given_options, phase_one_options
+from marr_pipeline.progress import ProgressLine
+from marr_pipeline.workflows.request import Listener, PhaseOneRequest
+
+of_network, of_cache = options_of("Network"), options_of("Cache")
 
 
-@command("extract")
+@command("extract", example="pipeline extract --dataset digits-lt -o digits.h5")
 @phase_one_options
-@click.option(
+@of_network(
     "--checkpoint",
     type=input_type,
-    help="A trained network, of this program or another; without it and without --pretrained one "
+    help="A trained network, of this program or another. Without it and without --pretrained one "
     "is trained and kept beside the cache.",
 )
-@click.option(
+@of_network(
     "--by-order",
+    expert=True,
     is_flag=True,
     help="Take the tensors of --checkpoint in their order, where names are another program's; all "
     "shapes must agree.",
 )
-@click.option(
+@of_network(
     "--prior-counts",
+    expert=True,
     type=WordOrFile(names.PRIOR_COUNTS),
     help="Images of each class that another program's checkpoint was trained on.",
 )
-@click.option("--views", type=click.IntRange(min=0), default=4, help="Augmented training views.")
-@click.option(
+@of_cache("--views", type=click.IntRange(min=0), default=4, help="Augmented training views.")
+@of_cache(
     "--bn",
     "batch_norm",
+    expert=True,
     type=click.Choice(names.BATCH_NORMS),
     default="eval",
     help="Normalise by the statistics of training, or by each block's own as the released code.",
 )
-@click.option(
+@of_cache(
     "--extract-batch-size",
+    expert=True,
     type=click.IntRange(min=1),
     default=128,
     help="Images that the network takes at once; --batch-size is the training's.",
 )
-@click.option("--store", type=click.Choice(names.STORES), default="both")
-@click.option("--dtype", type=click.Choice(names.DTYPES), default="float32")
-@click.option("-o", "--output", type=output_type, required=True, help="Cache, .h5.")
+@of_cache("--store", type=click.Choice(names.STORES), default="both", help="Which outputs.")
+@of_cache("--dtype", type=click.Choice(names.DTYPES), default="float32", help="Of stored numbers.")
+@output_option(".h5", ".hdf5", required=True, help="Cache, .h5.")
 @json_option
 @click.pass_context
 def cli_command(
@@ -62,24 +77,22 @@ def cli_command(
     as_json: bool,
     **options: Any,
 ) -> None:
-    """Run a backbone over all splits and write logits, features and labels to a cache.
+    """Run a backbone over all splits and write its outputs to a cache.
 
-    Trains the backbone first unless --checkpoint or --pretrained is given, and keeps it under the
-    cache's name with the suffix .pt. Stopped, the same command goes on where it was, row by row.
-    Under torchrun all processes train and extract, and the first one prints.
+    Without --checkpoint or --pretrained it trains the backbone first and keeps it beside the cache
+    as .pt. Stopped, the same command goes on where it was. Under torchrun all processes share it.
     """
+    request = PhaseOneRequest(**options, given=given_options(context))
+
     from marr_pipeline.device import resolve_device
-    from marr_pipeline.progress import ProgressLine
     from marr_pipeline.workflows.estimate import estimate_extraction
     from marr_pipeline.workflows.extract import extract
-    from marr_pipeline.workflows.phase_one import Listener, PhaseOneRequest
 
-    request = PhaseOneRequest(**options, given=given_options(context))
     listener = Listener(say=note, progress=ProgressLine)
     rows: dict[str, Any] = {"views": views, "store": store, "dtype": dtype}
     with together(resolve_device(request.device), sums=not request.has_trained_weights) as ranks:
         with ranks.in_turn():
-            check_output(output, suffixes=(".h5", ".hdf5"), is_dry=dry_run)
+            check_output(output, is_dry=dry_run)
         if dry_run:
             estimate = estimate_extraction(request, **rows, ranks=ranks, listener=listener)
         else:

@@ -8,12 +8,14 @@ import click
 
 from marr_pipeline import names
 from marr_pipeline.cli.command import command, note, print_json, warn
+from marr_pipeline.cli.help import options_of
 from marr_pipeline.cli.options import (
     InputFiles,
     check_output,
     input_type,
     json_option,
-    output_type,
+    output_option,
+    overwrite_option,
     scale_option,
 )
 
@@ -21,8 +23,11 @@ _files_type = InputFiles(exists=True, dir_okay=False, path_type=Path)
 _BARE = (".npy", ".pt", ".pth")
 
 
-@command("import")
-@click.option(
+of_rows, of_head = options_of("Rows"), options_of("Head")
+
+
+@command("import", example="pipeline import --train train.npz --test test.npz -o mine.h5")
+@of_rows(
     "--train",
     type=_files_type,
     required=True,
@@ -31,49 +36,51 @@ _BARE = (".npy", ".pt", ".pth")
     ".pth, or one matrix alone as .npy or .pt. Given again: the features of the same samples by "
     "another backbone, which are joined, or with --shards more rows.",
 )
-@click.option(
+@of_rows(
     "--train-labels",
     type=_files_type,
     multiple=True,
     help="Labels as .npy or .pt, beside logits alone; beside features also as a table with a "
     "column label, .npz or .safetensors.",
 )
-@click.option("--tune", type=_files_type, multiple=True, help="As --train, for choosing settings.")
-@click.option("--tune-labels", type=_files_type, multiple=True, help="As --train-labels.")
-@click.option("--test", type=_files_type, multiple=True, help="As --train, for scoring.")
-@click.option("--test-labels", type=_files_type, multiple=True, help="As --train-labels.")
-@click.option(
+@of_rows("--tune", type=_files_type, multiple=True, help="As --train, for choosing settings.")
+@of_rows("--tune-labels", type=_files_type, multiple=True, help="As --train-labels.")
+@of_rows("--test", type=_files_type, multiple=True, help="As --train, for scoring.")
+@of_rows("--test-labels", type=_files_type, multiple=True, help="As --train-labels.")
+@of_rows(
     "--features",
     is_flag=True,
     help="A matrix without a name, and the columns of a table, are features, not logits.",
 )
-@click.option(
+@of_rows(
     "--shards",
+    expert=True,
     is_flag=True,
     help="Several files of a split, or a pattern such as 'emb/*.npy' in quotes, are parts of its "
     "rows, in the order of the numbers in their names.",
 )
-@click.option(
+@of_head(
     "--head",
     type=input_type,
     help=".npz, .safetensors or state dict: weight [, bias] or weight_norm "
     "[, class_counts, prior_counts, class_names, normalise], or a whole head that rectify wrote.",
 )
 @scale_option
-@click.option(
+@of_head(
     "--weights",
+    expert=True,
     metavar="KEY",
     help="Which of several networks in the file of --head, by a key above it, such as state_dict.",
 )
-@click.option(
+@of_rows(
     "--rows",
     "fitted_rows",
     type=click.Choice(names.FITTED_ROWS),
     help="Whether the network was trained on the samples of --train, or its logits there are of "
     "networks that were not, by folds.  [default: taken as seen]",
 )
-@click.option("-o", "--output", type=output_type, required=True, help="Cache, .h5.")
-@click.option("--overwrite", is_flag=True, help="Replace an existing cache.")
+@output_option(".h5", ".hdf5", required=True, help="Cache, .h5.")
+@overwrite_option
 @json_option
 def cli_command(
     features: bool,
@@ -87,19 +94,21 @@ def cli_command(
     as_json: bool,
     **given: Sequence[Sequence[Path]],
 ) -> None:
-    """Write a cache from logits (N, K) or (V, N, K), features (N, D) or both, and labels (N,).
+    """Write a cache from your own logits, features or both.
 
-    Optional arrays: ids, one a sample, views, "clean" or "augmented", and class_names. Features
-    alone need no head: `rectify --method` with one that fits a head, and `compare`, work on them.
-    With --head, which may be such a fit, their logits are made when they are asked for.
-    A table has a column label, if wanted id, and one of logits for each class, in class order; no
-    others; with --features every other column is a feature. Scores (N,) of a binary classifier are
-    those of its second class. What is larger than memory comes as .npy or .safetensors. Several
-    views of the test split: the clean one is scored, or else the first.
+    They are logits (N, K) or (V, N, K), features (N, D) or both, and labels (N,). Optional arrays:
+    ids, one a sample, views, "clean" or "augmented", and class_names. Features alone need no head:
+    `rectify --method` with one that fits a head, and `compare`, work on them. With --head, which
+    may be such a fit, their logits are made when they are asked for. A table has a column label, if
+    wanted id, and one of logits for each class, in class order; no others; with --features every
+    other column is a feature. Scores (N,) of a binary classifier are those of its second class.
+    What is larger than memory comes as .npy or .safetensors. Several views of the test split: the
+    clean one is scored, or else the first.
     """
+    check_output(output)
+
     from marr_pipeline.workflows.import_logits import SplitFiles, import_logits
 
-    check_output(output, suffixes=(".h5", ".hdf5"))
     files: dict[str, Any] = {}
     for name in names.SPLITS:
         rows, labels = (

@@ -8,7 +8,7 @@ from marr_pipeline.cli.command import command, print_json
 from marr_pipeline.cli.options import input_type, json_option
 
 
-@command("inspect")
+@command("inspect", example="pipeline inspect digits.h5")
 @click.argument("file", type=input_type, metavar="CACHE|RECTIFIER")
 @json_option
 def cli_command(file: Path, as_json: bool) -> None:

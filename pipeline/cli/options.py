@@ -8,44 +8,31 @@ import glob
 import math
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import click
 
 from marr_pipeline import names
+from marr_pipeline.cli.help import OUTPUT, options_of
 from marr_pipeline.files import check_writable
 
 input_type = click.Path(exists=True, dir_okay=False, path_type=Path)
 input_folder_type = click.Path(exists=True, file_okay=False, path_type=Path)
 seed_type = click.IntRange(min=0, max=names.MAX_SEED)
 
-json_option = click.option(
-    "--json", "as_json", is_flag=True, help="One JSON document on stdout in place of the table."
-)
-any_head_option = click.option(
-    "--any-head", is_flag=True, help="Accept a rectifier fitted on another head."
-)
-
-groups_option = click.option(
-    "--groups",
-    metavar="CUTS",
-    help="Many-shot above and few-shot below so many training samples, or auto for thirds of the "
-    "classes.  [default: 100,20]",
-)
-
-
-scale_option = click.option(
-    "--scale",
-    type=click.Choice(names.SCALES),
-    help="What the scores in files are; of probabilities the logarithm is taken.  [default: "
-    "logits, and what looks like another is refused]",
-)
-
 
 class OutputPath(click.Path):
-    """A path to write to, which has a name; the rest is `check_output`'s matter."""
+    """A path to write to, which has a name; the rest is `check_output`'s matter.
+
+    Args:
+        suffixes: of its format; without any all are taken.
+    """
+
+    def __init__(self, *suffixes: str) -> None:
+        super().__init__(path_type=Path)
+        self._suffixes = suffixes
 
     def convert(
         self,
@@ -56,33 +43,40 @@ class OutputPath(click.Path):
         """The path."""
         if not os.fspath(value):
             self.fail("a file name expected, got an empty one; is a variable unset?", param, ctx)
-        return super().convert(value, param, ctx)
+        path = super().convert(value, param, ctx)
+        check_suffix(Path(os.fsdecode(path)), self._suffixes)
+        return path
 
-
-output_type = OutputPath(path_type=Path)
 
 FIGURE_SUFFIXES = (".png", ".pdf", ".svg")
 UNITS = {"": 1, "K": 1024, "M": 1024**2, "G": 1024**3, "T": 1024**4}
 """Of sizes of memory."""
 
 
-def check_output(path: Path, *, suffixes: tuple[str, ...] = (), is_dry: bool = False) -> None:
-    """Refuse an output before any work is done for it.
-
-    Args:
-        path: of the output.
-        suffixes: of its format; empty takes any.
-        is_dry: nothing will be written, so the folder is asked and not tried.
+def check_suffix(path: Path, suffixes: Sequence[str]) -> None:
+    """Refuse a name whose suffix is none of a format's; without any all are taken.
 
     Raises:
-        click.UsageError: another suffix than the format's.
-        PipelineError: the folder is missing or not writable, or the name is a folder's.
+        click.UsageError: it is none of them.
     """
     if suffixes and path.suffix not in suffixes:
         raise click.UsageError(
             f"-o {path}: a name ending in {' or '.join(suffixes)} expected, got '{path.suffix}'"
         )
-    check_writable(path, touches=not is_dry)
+
+
+def check_output(path: Path | None, *, is_dry: bool = False) -> None:
+    """Refuse an output before any work is done for it.
+
+    Args:
+        path: of the output; None asks for none.
+        is_dry: nothing will be written, so the folder is asked and not tried.
+
+    Raises:
+        PipelineError: the folder is missing or not writable, or the name is a folder's.
+    """
+    if path is not None:
+        check_writable(path, touches=not is_dry)
 
 
 class InputFiles(click.Path):
@@ -206,16 +200,6 @@ class ChoiceList(click.ParamType[tuple[str, ...]]):
         return f"[{'|'.join(self._choices)}],..."
 
 
-mute_option = click.option(
-    "--mute",
-    multiple=True,
-    type=ChoiceList(names.CHECKS),
-    metavar="R06,...",
-    callback=lambda context, parameter, given: [code for codes in given for code in codes],
-    help="Numbered checks that are not to speak, see docs/checks.md.",
-)
-
-
 def _range(first: float, last: float, step: float) -> tuple[float, ...]:
     count = round((last - first) / step, 6)
     if not 0 <= count < math.inf:
@@ -252,15 +236,68 @@ FILE_OF_SHARES = (
     "FILE has a share for each class, by name (a JSON object, or a .csv of class,share) or in "
     "class order."
 )
-class_distribution_option = click.option(
+of_output, of_scoring = options_of(OUTPUT), options_of("Scoring")
+
+
+def output_option(
+    *suffixes: str, **attributes: Any
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Decorator: `-o`, a name that ends in one of the suffixes."""
+    return of_output("-o", "--output", type=OutputPath(*suffixes), **attributes)
+
+
+overwrite_option = of_output("--overwrite", is_flag=True, help="Replace what is there.")
+json_option = of_output(
+    "--json", "as_json", is_flag=True, help="A JSON document on stdout, not a table."
+)
+split_option = of_scoring(
+    "--split", type=click.Choice(names.SPLITS), default="test", help="Whose rows are scored."
+)
+eval_split_option = of_scoring(
+    "--eval-split",
+    type=click.Choice(names.SPLITS),
+    default="test",
+    help="Whose rows are scored.",
+)
+groups_option = of_scoring(
+    "--groups",
+    metavar="CUTS",
+    help="Many-shot above and few-shot below so many rows. They are training rows; auto takes "
+    "thirds of the classes.  [default: 100,20]",
+)
+class_distribution_option = of_scoring(
     "--class-distribution",
     type=WordOrFile(names.CLASS_DISTRIBUTIONS),
-    help="Only scores: predictions stay, and the metrics are about these class shares. "
+    help="Metrics are about these class shares. Predictions stay. "
     f"{FILE_OF_SHARES}  [default: the split's own]",
 )
-target_prior_option = click.option(
+target_prior_option = of_scoring(
     "--target-prior",
     type=WordOrFile(names.CLASS_DISTRIBUTIONS),
-    help="Moves the logits to these class shares, of the place where they are used, and scores "
-    f"under them. {FILE_OF_SHARES}  [default: logits stay]",
+    help="Moves the logits to these class shares. They are those of the place where they are used, "
+    f"and are scored under. {FILE_OF_SHARES}  [default: logits stay]",
+)
+any_head_option = of_scoring(
+    "--any-head", expert=True, is_flag=True, help="Accept a rectifier fitted on another head."
+)
+mute_option = of_scoring(
+    "--mute",
+    expert=True,
+    multiple=True,
+    type=ChoiceList(names.CHECKS),
+    metavar="R06,...",
+    callback=lambda context, parameter, given: [code for codes in given for code in codes],
+    help="Checks that are not to speak, docs/checks.md.",
+)
+source_option = options_of("Rows")(
+    "--from",
+    "source",
+    type=click.Choice(names.SOURCES),
+    help="What of CACHE is fitted.  [default: logits where stored]",
+)
+scale_option = options_of("Rows")(
+    "--scale",
+    type=click.Choice(names.SCALES),
+    help="What the scores in files are; of probabilities the logarithm is taken.  [default: "
+    "logits, and what looks like another is refused]",
 )

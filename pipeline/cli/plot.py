@@ -7,53 +7,60 @@ import click
 
 from marr_pipeline import names
 from marr_pipeline.cli.command import command, note, warn
+from marr_pipeline.cli.help import options_of
 from marr_pipeline.cli.options import (
     FIGURE_SUFFIXES,
     any_head_option,
     check_output,
     groups_option,
     input_type,
-    output_type,
+    output_option,
+    split_option,
 )
 from marr_pipeline.progress import ProgressLine
 
+of_figure = options_of("Figure")
 
-@command("plot")
-@click.argument("figure", type=click.Choice(names.FIGURES))
+
+@command("plot", example="pipeline plot curves digits.h5 marr.safetensors -o curves.png")
+@click.argument("figure", type=click.Choice(names.FIGURES), metavar="FIGURE")
 @click.argument("cache", type=input_type)
 @click.argument("rectifiers", type=input_type, nargs=-1)
-@click.option("--split", type=click.Choice(names.SPLITS), default="test")
+@split_option
 @groups_option
 @any_head_option
-@click.option(
+@of_figure(
     "--width",
     type=click.Choice(names.FIGURE_WIDTHS),
     default="page",
     help="Of a paper's two columns, or of one, which curves and confusion cannot be.",
 )
-@click.option(
+@of_figure(
     "--sweep",
     "swept",
     type=input_type,
     help="For gamma: a table of `pipeline sweep -o`.  [default: sweep now]",
 )
-@click.option(
+@of_figure(
     "--classes",
     metavar="A,B",
     help="For geometry: two names or ids.  [default: the commonest and the rarest]",
 )
-@click.option(
-    "--dpi", type=click.IntRange(50, 2_400), help="Dots per inch of a .png.  [default: 200]"
+@of_figure(
+    "--dpi",
+    expert=True,
+    type=click.IntRange(50, 2_400),
+    help="Dots per inch of a .png.  [default: 200]",
 )
-@click.option("--title", default="", show_default=False, help="Over the figure.")
-@click.option(
+@of_figure("--title", default="", show_default=False, help="Over the figure.")
+@of_figure(
     "--names/--no-names",
     "is_named",
     default=None,
     show_default=False,
     help="Of classes along the axis, as many as can be read.  [default: up to 40 classes]",
 )
-@click.option("-o", "--output", type=output_type, required=True, help="Figure: .png, .pdf, .svg.")
+@output_option(*FIGURE_SUFFIXES, required=True, help="Figure: .png, .pdf, .svg.")
 def cli_command(
     figure: str,
     cache: Path,
@@ -69,10 +76,14 @@ def cli_command(
     is_named: bool | None,
     output: Path,
 ) -> None:
-    """Draw FIGURE of CACHE before and after RECTIFIERS; its numbers go beside it as .csv."""
+    """Draw FIGURE of CACHE before and after RECTIFIERS.
+
+    The numbers that it shows go beside it as .csv.
+    """
+    check_output(output)
+
     from marr_pipeline.workflows.plot import plot
 
-    check_output(output, suffixes=FIGURE_SUFFIXES)
     written = plot(
         figure,
         cache,

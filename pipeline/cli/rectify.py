@@ -7,17 +7,20 @@ import click
 
 from marr_pipeline import names
 from marr_pipeline.cli.command import EXIT_UNSOLVED, command, note, print_json, tell, warn
+from marr_pipeline.cli.help import options_of
 from marr_pipeline.cli.options import (
     FiniteRange,
     WordOrFile,
     check_output,
+    eval_split_option,
     groups_option,
     input_type,
     json_option,
     mute_option,
-    output_type,
+    output_option,
     seed_type,
     size,
+    source_option,
     target_prior_option,
 )
 from marr_pipeline.progress import ProgressLine, silent
@@ -26,146 +29,174 @@ if TYPE_CHECKING:
     from marr_pipeline.workflows.rectify import Rectification
 
 
-@command("rectify")
+of_method, of_rows, of_objective, of_solver, of_tuning = map(
+    options_of, ("Method", "Rows", "Objective", "Solver", "Tuning")
+)
+
+
+@command("rectify", example="pipeline rectify digits.h5 -o marr.safetensors")
 @click.argument("cache", type=input_type)
-@click.option("--method", type=click.Choice(names.METHODS), default="marr")
-@click.option(
+@of_method("--method", type=click.Choice(names.METHODS), default="marr", help="What is fitted.")
+@of_solver(
     "--optimizer",
     type=click.Choice(names.OPTIMIZERS),
-    help="[default: lbfgs; whole heads: newton; official: sgd]",
+    help="What minimises.  [default: lbfgs; whole heads: newton; official: sgd]",
 )
-@click.option("--preset", type=click.Choice(names.PRESETS), default="default")
-@click.option(
+@of_method(
+    "--preset", type=click.Choice(names.PRESETS), default="default", help="Of all other settings."
+)
+@of_objective(
     "--gamma",
     type=float,
     help="Exponent of the class weights.  [default: 1; paper and official: 1.2; other whole heads "
     "than crt and methods of calibration: 0]",
 )
-@click.option(
+@of_objective(
     "--l2",
     type=FiniteRange(min=0),
-    help="Ridge; weight decay of sgd; of a whole head in units of the features' mean square.  "
-    "[default: what the rows can be trusted with; paper: 5e-4, 1e-4 for iNaturalist; whole heads: "
-    "1e-5, head: tuned; methods of calibration: 0]",
+    help="Ridge. For sgd it is weight decay, of a whole head in units of the features' mean square."
+    "  [default: what the rows can be trusted with; paper: 5e-4, 1e-4 for iNaturalist; whole "
+    "heads: 1e-5, head: tuned; methods of calibration: 0]",
 )
-@click.option(
+@of_objective(
     "--center",
     type=WordOrFile(names.CENTERS[:-1]),
-    help="Where the ridge pulls to; of a whole head also class-means, gda, cache (the stored head) "
-    "or a file with a head or one row of numbers a class.  [default: tempered; paper and whole "
-    "heads: zero; head without --l2: zero or class-means, tuned]",
+    help="Where the ridge pulls to. Of a whole head also to class-means, gda, cache (the stored "
+    "head) or a file with a head or one row of numbers a class.  [default: tempered; paper and "
+    "whole heads: zero; head without --l2: zero or class-means, tuned]",
 )
-@click.option(
+@of_objective(
     "--scale-l2",
+    expert=True,
     type=FiniteRange(min=0, min_open=True),
     help="With a centre known up to scale: ridge on that scale, in log K.  [default: what "
     "the rows can be trusted with; whole heads: 0.2]",
 )
-@click.option(
+@of_rows(
     "--rows",
     type=click.Choice(names.FITTED_ROWS),
-    help="Whether the network was trained on the rows that are fitted.  [default: as the cache "
-    "knows; where it does not, seen]",
+    help="Whether the network was trained on them.  [default: as the cache knows; where it does "
+    "not, seen]",
 )
-@click.option(
+@of_objective(
     "--memorised",
+    expert=True,
     type=FiniteRange(min=0, max=1),
     help="With center tempered: how far the rows are memorised.  [default: by the share of them "
     "whose own label is on top]",
 )
-@click.option(
+@of_objective(
     "--reduction",
+    expert=True,
     type=click.Choice(names.REDUCTIONS),
     help="Divide by the rows or by their weights.  [default: weighted; paper: plain]",
 )
-@click.option(
+@of_method(
     "--tau",
+    expert=True,
     type=float,
     help="Of logit-adjustment and tau-norm; of a whole head how much of the prior it sheds.  "
     "[default: 1; crt: 0]",
 )
-@click.option(
+@of_method(
     "--normalise",
+    expert=True,
     type=click.Choice(names.FEATURE_NORMALISATIONS),
     help="Features before a whole head: rows of length 1, or standardised.  [default: unit; crt "
     "and balanced-softmax-head: none]",
 )
-@click.option(
+@of_method(
     "--free-bias",
+    expert=True,
     is_flag=True,
     default=None,
     help="The ridge of a whole head leaves the bias out; no gap bound.",
 )
-@click.option(
+@of_method(
     "--shrinkage",
+    expert=True,
     type=FiniteRange(min=0, max=1),
     help="Of gda's covariance.  [default: chosen on samples held out]",
 )
-@click.option(
+@of_method(
     "--logit-scale",
     "scale",
+    expert=True,
     type=FiniteRange(min=0, min_open=True),
     help="Of ncm and gda.  [default: fitted on samples held out]",
 )
-@click.option(
-    "--keep-bias", is_flag=True, default=None, help="tau-norm scales the bias, not drops it."
+@of_method(
+    "--keep-bias",
+    expert=True,
+    is_flag=True,
+    default=None,
+    help="tau-norm scales the bias, not drops it.",
 )
-@click.option(
+@of_solver(
     "--sampling",
+    expert=True,
     type=click.Choice(names.SAMPLINGS),
     help="How sgd draws: every sample alike, or every class.  [default: instance; crt:official and "
     "lws:official: class-balanced]",
 )
-@click.option("--alpha", type=float, help="Of tde.  [default: the method's own rule]")
-@click.option(
+@of_method("--alpha", expert=True, type=float, help="Of tde.  [default: the method's own rule]")
+@of_method(
     "--form",
+    expert=True,
     type=click.Choice(names.DISALIGN_FORMS),
     help="Where disalign starts: as its paper or as its released code.  [default: paper]",
 )
-@click.option(
+@of_solver(
     "--tolerance",
+    expert=True,
     type=FiniteRange(min=0, min_open=True),
     help="On the gap bound, or on the gradient norm if --l2 is 0.  [default: 1e-6]",
 )
-@click.option(
+@of_solver(
     "--seed",
+    expert=True,
     type=seed_type,
     help="Of sgd's batches and of --tune's folds.  [default: 0]",
 )
-@click.option(
+@of_tuning(
     "--tune",
     type=click.Choice(names.TUNE),
-    help="auto: choose gamma, l2 and center (of head l2 and center, of logit-adjustment tau and a "
-    "temperature), where not given, on split "
-    "tune or, without one or where it is fitted, by cross-validation. Never on test.  [default: "
-    "off; head without --l2: auto]",
+    help="auto chooses gamma, l2 and center, never on test. Those that are not given (of head l2 "
+    "and center, of logit-adjustment tau and a temperature), on split tune or, without one or "
+    "where it is fitted, by cross-validation.  [default: off; head without --l2: auto]",
 )
-@click.option(
+@of_tuning(
     "--tune-score",
+    expert=True,
     type=click.Choice(names.TUNE_SCORES),
     default="nll",
     help="What --tune goes by, each class counting alike.",
 )
-@click.option(
+@of_rows(
     "--fit-split",
     type=click.Choice(names.SPLITS),
-    help="[default: of marr and methods of calibration tune, where there is one, else train]",
+    help="Whose rows are fitted.  [default: of marr and methods of calibration tune, where there "
+    "is one, else train]",
 )
-@click.option("--fit-views", type=click.Choice(names.FIT_VIEWS), help="[default: augmented]")
-@click.option(
-    "--from", "source", type=click.Choice(names.SOURCES), help="[default: logits where stored]"
+@of_rows(
+    "--fit-views",
+    expert=True,
+    type=click.Choice(names.FIT_VIEWS),
+    help="Views of them.  [default: augmented]",
 )
-@click.option("--eval-split", type=click.Choice(names.SPLITS), default="test")
+@source_option
+@eval_split_option
 @groups_option
 @target_prior_option
-@click.option(
+@of_solver(
     "--memory",
+    expert=True,
     type=size,
     help="Bound on the fit's buffers, such as 512M or 2G; the file's own pages come on top.",
 )
-@click.option("--device", type=click.Choice(names.DEVICES), default="cpu")
+@of_solver("--device", expert=True, type=click.Choice(names.DEVICES), default="cpu")
 @mute_option
-@click.option("-o", "--output", type=output_type, help="Rectifier, .safetensors.")
+@output_option(".safetensors", help="Rectifier, .safetensors.")
 @json_option
 def cli_command(
     cache: Path,
@@ -183,18 +214,18 @@ def cli_command(
     as_json: bool,
     **overrides: Any,
 ) -> None:
-    """Fit a rectifier on the logits of CACHE and print its metrics beside the baselines'.
+    """Fit a rectifier on CACHE; print its metrics beside the baselines'.
 
     Touches no image and no network. Exit code 4: the fit stopped at a limit or has no minimum.
     Under torchrun the processes share the rows, and the first of them prints and writes.
     """
+    check_output(output)
+
     from marr_pipeline.device import resolve_device
     from marr_pipeline.distributed import joined_ranks
     from marr_pipeline.workflows.rectify import rectify_cache, resolve_settings
     from marr_pipeline.workflows.tuning import default_tuning, tuning_options
 
-    if output is not None:
-        check_output(output, suffixes=(".safetensors",))
     center = overrides["center"]
     if center is not None and center not in names.CENTERS[:-1]:
         overrides["center"] = "file"

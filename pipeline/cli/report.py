@@ -4,7 +4,6 @@ from pathlib import Path
 
 import click
 
-from marr_pipeline import names
 from marr_pipeline.cli.command import command, note, print_json, tell
 from marr_pipeline.cli.options import (
     any_head_option,
@@ -13,25 +12,33 @@ from marr_pipeline.cli.options import (
     input_type,
     json_option,
     mute_option,
-    output_type,
+    of_scoring,
+    output_option,
+    split_option,
 )
 from marr_pipeline.progress import ProgressLine
 
 
-@command("report")
+@command("report", example="pipeline report digits.h5 marr.safetensors -o report.html")
 @click.argument("cache", type=input_type)
 @click.argument("rectifiers", type=input_type, nargs=-1)
-@click.option("--split", type=click.Choice(names.SPLITS), default="test")
+@split_option
 @groups_option
 @any_head_option
-@click.option(
+@of_scoring(
     "--methods",
     metavar="KEY,...",
     help="Compared beside RECTIFIERS.  [default: a few that a reader needs]",
 )
-@click.option("--resamples", type=click.IntRange(min=100), default=1_000, help="Of the intervals.")
+@of_scoring(
+    "--resamples",
+    expert=True,
+    type=click.IntRange(min=100),
+    default=1_000,
+    help="Of the intervals.",
+)
 @mute_option
-@click.option("-o", "--output", type=output_type, required=True, help="The page, .html.")
+@output_option(".html", ".htm", required=True, help="The page, .html.")
 @json_option
 def cli_command(
     cache: Path,
@@ -45,13 +52,15 @@ def cli_command(
     output: Path,
     as_json: bool,
 ) -> None:
-    """Write a page about CACHE before and after RECTIFIERS: words, tables, figures, checks.
+    """Write a page about CACHE before and after RECTIFIERS.
 
-    It is one file that loads nothing from outside. Without RECTIFIERS, MARR's default is fitted.
+    It has words, tables, figures and checks, and is one file that loads nothing from outside.
+    Without RECTIFIERS, MARR's default is fitted.
     """
+    check_output(output)
+
     from marr_pipeline.workflows.report import write_report
 
-    check_output(output, suffixes=(".html", ".htm"))
     found = write_report(
         cache,
         rectifiers,

@@ -6,27 +6,32 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from marr_pipeline import names
+from marr_pipeline.cli.help import options_of
 
 if TYPE_CHECKING:
     from marr_pipeline.workflows.sets import SetSettings
 
 
+of_sets = options_of("Sets")
+
+
 def set_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """Options of what sets of labels are to hold; `chosen_sets` takes their values."""
     for option in (
-        click.option(
+        of_sets(
             "--interpolate",
+            expert=True,
             type=click.FloatRange(0, 1),
             metavar="W",
             help="Of sets: 0 is one threshold for all, 1 one for each class.  [default: 0]",
         ),
-        click.option(
+        of_sets(
             "--score",
             type=click.Choice(names.SET_SCORES),
             help="Of sets: prevalence minds rare classes, softmax makes the smallest sets.  "
             "[default: prevalence]",
         ),
-        click.option(
+        of_sets(
             "--sets",
             type=click.FloatRange(0, 1, min_open=True, max_open=True),
             metavar="COVERAGE",

@@ -1,5 +1,6 @@
 """`pipeline sweep`: one fit for every point of a grid of settings."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -7,14 +8,17 @@ import click
 
 from marr_pipeline import names
 from marr_pipeline.cli.command import command, note, print_json, warn
+from marr_pipeline.cli.help import options_of
 from marr_pipeline.cli.options import (
     ChoiceList,
     NumberList,
     check_output,
+    eval_split_option,
     groups_option,
     input_type,
     json_option,
-    output_type,
+    output_option,
+    source_option,
 )
 from marr_pipeline.progress import ProgressLine
 
@@ -22,27 +26,24 @@ numbers = NumberList()
 RESAMPLES = 2_000
 
 
-@command("sweep")
+of_method, of_grid, of_rows = options_of("Method"), options_of("Grid"), options_of("Rows")
+
+
+@command("sweep", example="pipeline sweep digits.h5 --gamma 0:1.6:0.2 -o gamma.csv")
 @click.argument("cache", type=input_type)
-@click.option("--method", type=click.Choice(names.METHODS), default="marr")
-@click.option("--preset", type=click.Choice(names.PRESETS), default="default")
-@click.option("--gamma", type=numbers, help="Such as 0:1.6:0.2, the paper's Figure 4.")
-@click.option("--l2", type=numbers, help="Such as 1e-3,1e-2,1e-1.")
-@click.option("--center", type=ChoiceList(names.CENTERS[:-1]))
-@click.option("--scale-l2", type=numbers, help="With center tempered alone.")
-@click.option("--reduction", type=ChoiceList(names.REDUCTIONS))
-@click.option("--fit-views", type=ChoiceList(names.FIT_VIEWS))
-@click.option(
-    "--views", type=NumberList(is_whole=True), help="How many of the views.  [default: all]"
-)
-@click.option(
-    "--from", "source", type=click.Choice(names.SOURCES), help="[default: logits where stored]"
-)
-@click.option("--eval-split", type=click.Choice(names.SPLITS), default="test")
+@of_method("--method", type=click.Choice(names.METHODS), default="marr")
+@of_method("--preset", type=click.Choice(names.PRESETS), default="default")
+@of_grid("--gamma", type=numbers, help="Such as 0:1.6:0.2, the paper's Figure 4.")
+@of_grid("--l2", type=numbers, help="Such as 1e-3,1e-2,1e-1.")
+@of_grid("--center", type=ChoiceList(names.CENTERS[:-1]))
+@of_grid("--scale-l2", type=numbers, help="With center tempered alone.")
+@of_grid("--reduction", type=ChoiceList(names.REDUCTIONS))
+@of_rows("--fit-views", type=ChoiceList(names.FIT_VIEWS))
+@of_rows("--views", type=NumberList(is_whole=True), help="How many of the views.  [default: all]")
+@source_option
+@eval_split_option
 @groups_option
-@click.option(
-    "-o", "--output", type=output_type, help="Write every point with its intervals: .csv."
-)
+@output_option(".csv", help="Write every point with its intervals: .csv.")
 @json_option
 def cli_command(
     cache: Path,
@@ -56,18 +57,16 @@ def cli_command(
     as_json: bool,
     **tried: Any,
 ) -> None:
-    """Fit CACHE at every combination of settings and print the metrics of each.
+    """Fit CACHE at every combination of settings; print the metrics.
 
     Lists are written 0.5,1,2 or 0:1.6:0.2; what is not given stays at the preset's value. A sweep
     scored on the test split shows what a setting does; to choose one, see `rectify --tune`.
     """
-    from dataclasses import replace
+    check_output(output)
 
     from marr_pipeline.workflows.rectify import resolve_settings
     from marr_pipeline.workflows.sweep import sweep
 
-    if output is not None:
-        check_output(output, suffixes=(".csv",))
     base = resolve_settings(cache, preset, {"method": method})
     found = sweep(
         cache,

@@ -6,18 +6,23 @@ from typing import Any
 import click
 
 from marr_pipeline.cli.command import command, note, print_json, together
-from marr_pipeline.cli.options import check_output, input_type, json_option, output_type
+from marr_pipeline.cli.help import options_of
+from marr_pipeline.cli.options import check_output, input_type, json_option, output_option
 from marr_pipeline.cli.phase_one_options import given_options, phase_one_options
+from marr_pipeline.progress import ProgressLine
+from marr_pipeline.workflows.request import Listener, PhaseOneRequest
+
+of_network = options_of("Network")
 
 
-@command("train")
+@command("train", example="pipeline train --dataset digits-lt -o digits.pt")
 @phase_one_options
-@click.option(
+@of_network(
     "--checkpoint",
     type=input_type,
     help="Weights to start from, of this program or another.",
 )
-@click.option("-o", "--output", type=output_type, required=True, help="Checkpoint, .pt.")
+@output_option(required=True, help="Checkpoint, .pt.")
 @json_option
 @click.pass_context
 def cli_command(
@@ -25,17 +30,15 @@ def cli_command(
 ) -> None:
     """Train a backbone on long-tailed images and write a checkpoint.
 
-    Its course is written beside it, in a file of the same name with the suffix .metrics.jsonl.
-    Stopped, the same command goes on where it was. Under torchrun all processes share every batch,
-    and the first one writes and prints.
+    Its course is written beside it, as .metrics.jsonl. Stopped, the same command goes on where it
+    was. Under torchrun all processes share every batch.
     """
+    request = PhaseOneRequest(**options, given=given_options(context))
+
     from marr_pipeline.device import resolve_device
-    from marr_pipeline.progress import ProgressLine
     from marr_pipeline.workflows.estimate import estimate_training
-    from marr_pipeline.workflows.phase_one import Listener, PhaseOneRequest
     from marr_pipeline.workflows.train import train
 
-    request = PhaseOneRequest(**options, given=given_options(context))
     listener = Listener(say=note, progress=ProgressLine)
     with together(resolve_device(request.device), sums=True) as ranks:
         with ranks.in_turn():

@@ -9,11 +9,14 @@ from marr_pipeline.cli.options import input_type, json_option
 from marr_pipeline.progress import ProgressLine
 
 
-@command("verify")
+@command("verify", example="pipeline verify digits.h5")
 @click.argument("cache", type=input_type)
 @json_option
 def cli_command(cache: Path, as_json: bool) -> None:
-    """Check every byte of CACHE against its checksums; exit code 3 if one is damaged."""
+    """Check every byte of CACHE against its checksums.
+
+    Exit code 3: one is damaged.
+    """
     from marr_pipeline.workflows.verify import verify
 
     damages = verify(cache, progress=ProgressLine("verifying", unit=" bytes"))

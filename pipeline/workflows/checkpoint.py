@@ -29,14 +29,12 @@ from marr_pipeline.workflows.foreign import (
     published_network,
 )
 from marr_pipeline.workflows.phase_one import (
-    NOBODY,
-    Listener,
     Network,
-    PhaseOneRequest,
     method_prior,
     requested_dataset,
     stored_normalisation,
 )
+from marr_pipeline.workflows.request import NOBODY, Listener, PhaseOneRequest
 
 OF_READING: dict[str, object] = {"val_is": None, "exif": False, "pixel_range": None}
 """Fields that say how image files are read, as they are where a checkpoint does not tell them."""

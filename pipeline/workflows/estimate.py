@@ -20,15 +20,8 @@ from marr_pipeline.backbone.networks.classifier import Backbone, forward_of_shap
 from marr_pipeline.distributed import ALONE, Ranks
 from marr_pipeline.progress import duration
 from marr_pipeline.workflows.checkpoint import checkpoint_network
-from marr_pipeline.workflows.phase_one import (
-    NOBODY,
-    Dtype,
-    Listener,
-    Network,
-    PhaseOneRequest,
-    Store,
-    threads_for,
-)
+from marr_pipeline.workflows.phase_one import Dtype, Network, Store, threads_for
+from marr_pipeline.workflows.request import NOBODY, Listener, PhaseOneRequest
 from marr_pipeline.workflows.train import plan_training, planned_network
 
 TRIAL_SECONDS = 0.15

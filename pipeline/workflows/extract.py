@@ -27,16 +27,8 @@ from marr_pipeline.progress import Forecast
 from marr_pipeline.workflows import CREATOR, library_versions
 from marr_pipeline.workflows.checkpoint import checkpoint_network
 from marr_pipeline.workflows.checks import last_look
-from marr_pipeline.workflows.phase_one import (
-    NOBODY,
-    Dtype,
-    Listener,
-    Network,
-    PhaseOneRequest,
-    Store,
-    describe_pictures,
-    threads_for,
-)
+from marr_pipeline.workflows.phase_one import Dtype, Network, Store, describe_pictures, threads_for
+from marr_pipeline.workflows.request import NOBODY, Listener, PhaseOneRequest
 from marr_pipeline.workflows.train import (
     after_first_stage,
     plan_training,

@@ -21,12 +21,8 @@ from marr_pipeline.device import resolve_device
 from marr_pipeline.errors import ConfigError
 from marr_pipeline.state_dict import named_tensors
 from marr_pipeline.workflows.class_numbers import TRAIN, UNIFORM, prior_counts
-from marr_pipeline.workflows.phase_one import (
-    Listener,
-    Network,
-    PhaseOneRequest,
-    requested_dataset,
-)
+from marr_pipeline.workflows.phase_one import Network, requested_dataset
+from marr_pipeline.workflows.request import Listener, PhaseOneRequest
 
 OF_TRAINING = (
     "method",

@@ -25,15 +25,13 @@ from marr_pipeline.groups import shot_groups
 from marr_pipeline.protocols import RecipeTerms, protocol_of
 from marr_pipeline.systems import training_method
 from marr_pipeline.workflows.phase_one import (
-    NOBODY,
-    Listener,
     Network,
-    PhaseOneRequest,
     describe_pictures,
     method_prior,
     requested_dataset,
     threads_for,
 )
+from marr_pipeline.workflows.request import NOBODY, Listener, PhaseOneRequest
 
 
 def train(

@@ -11,7 +11,8 @@ from marr_pipeline.data.dataset import LongTailedDataset
 from marr_pipeline.data.views import RandomView, ViewPass
 from marr_pipeline.plots.contact_sheet import draw_contact_sheet
 from marr_pipeline.plots.save import save_drawing
-from marr_pipeline.workflows.phase_one import NOBODY, Listener, PhaseOneRequest, requested_dataset
+from marr_pipeline.workflows.phase_one import requested_dataset
+from marr_pipeline.workflows.request import NOBODY, Listener, PhaseOneRequest
 
 
 def views(

@@ -14,7 +14,7 @@ from marr_pipeline.workflows.estimate import (
     forward_operations,
     operations_per_second,
 )
-from marr_pipeline.workflows.phase_one import PhaseOneRequest
+from marr_pipeline.workflows.request import PhaseOneRequest
 
 
 def test_the_operations_of_a_network_are_those_counted_by_hand():
