@@ -53,6 +53,20 @@ def run(capsys):
     return run_command
 
 
+@pytest.fixture
+def nothing_added():
+    """What a test adds to the program, it takes away again."""
+    from marr_pipeline.losses import LOSSES
+    from marr_pipeline.rectify.methods import METHODS
+    from marr_pipeline.rectify.settings import OWN_METHODS
+
+    kept = [(LOSSES, dict(LOSSES)), (METHODS, dict(METHODS)), (OWN_METHODS, set(OWN_METHODS))]
+    yield
+    for registry, before in kept:
+        registry.clear()
+        registry.update(before)
+
+
 @pytest.fixture(scope="session")
 def digits_cache(tmp_path_factory):
     """A cache of a briefly trained network on digits-lt, with its checkpoint beside it."""

@@ -15,6 +15,7 @@ PAGE = ROOT / "docs" / "python.md"
 
 
 @pytest.mark.filterwarnings("default")
+@pytest.mark.usefixtures("nothing_added")
 def test_snippets_of_the_python_page_run(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     snippets = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)

@@ -24,7 +24,7 @@ def ours(*names):
 
 
 FOUNDATIONS = ours(
-    "names", "protocols", "errors", "groups", "labels", "progress", "files", "notebook"
+    "names", "protocols", "errors", "groups", "labels", "progress", "files", "notebook", "plugins"
 )
 FOUNDATIONS |= ours("findings", "device", "distributed", "tensor_file", "state_dict")
 ROOMS = ours(
@@ -40,6 +40,7 @@ ALLOWED = {
     "marr_pipeline.findings": ours("names", "errors"),
     "marr_pipeline.labels": ours("errors"),
     "marr_pipeline.notebook": set(),
+    "marr_pipeline.plugins": ours("errors"),
     "marr_pipeline.progress": set(),
     "marr_pipeline.protocols": ours("names"),
     "marr_pipeline.files": ours("errors"),

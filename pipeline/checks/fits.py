@@ -225,8 +225,7 @@ def worse_on_own_rows(rows: OwnRows, rectifiers: Mapping[str, Rectifier]) -> Fin
     """
     worse = []
     for name, one in rectifiers.items():
-        is_fitted = one.metadata.get("status", FitStatus.CLOSED_FORM) != FitStatus.CLOSED_FORM
-        if not is_fitted or "target_prior" in one.metadata:
+        if one.metadata.get("loss") is None or "target_prior" in one.metadata:
             continue
         weights = class_weights(rows.class_counts, float(one.metadata["gamma"]))
         weight = rows.share * weights[rows.labels].numpy()

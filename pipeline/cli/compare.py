@@ -48,6 +48,15 @@ of_methods, of_table = options_of("Methods"), options_of("Table")
     f"always there.  [default: {','.join(names.COMPARED)}, as far as CACHE can carry them]",
 )
 @of_methods("--all", "shows_all", is_flag=True, help="Every method with every preset of its own.")
+@of_methods(
+    "--plugin",
+    "plugins",
+    type=input_type,
+    multiple=True,
+    metavar="FILE.py",
+    help="Python file with methods of your own in a dict METHODS, which stand beside the others, "
+    "see docs/extending.md; may be repeated.",
+)
 @any_head_option
 @split_option
 @groups_option
@@ -103,6 +112,7 @@ def cli_command(
     files: tuple[Path, ...],
     methods: str | None,
     shows_all: bool,
+    plugins: tuple[Path, ...],
     any_head: bool,
     split: str,
     groups: str | None,
@@ -154,6 +164,7 @@ def cli_command(
     comparison = compare(
         caches,
         methods="all" if shows_all else methods and methods.split(","),
+        plugins=plugins,
         rectifiers=rectifiers,
         any_head=any_head,
         split=split,

@@ -23,6 +23,7 @@ from marr_pipeline.cli.options import (
     source_option,
     target_prior_option,
 )
+from marr_pipeline.plugins import installed_methods
 from marr_pipeline.progress import ProgressLine, silent
 
 if TYPE_CHECKING:
@@ -34,9 +35,48 @@ of_method, of_rows, of_objective, of_solver, of_tuning = map(
 )
 
 
+PLUGIN = "plugin"
+"""Key of a context's `meta`: the names that plugins have added."""
+
+
+class MethodName(click.Choice[str]):
+    """A post-hoc method: one of ours, of a `--plugin`, or of an installed package."""
+
+    def __init__(self) -> None:
+        super().__init__(names.METHODS)
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """The name."""
+        added = () if ctx is None else ctx.meta.get(PLUGIN, ())
+        if value in added or value in installed_methods():
+            return value
+        return super().convert(value, param, ctx)
+
+
+def _add_methods(
+    context: click.Context, parameter: click.Parameter, files: tuple[Path, ...]
+) -> None:
+    if files:
+        from marr_pipeline.workflows.fits import add_methods
+
+        context.meta[PLUGIN] = add_methods(files)
+
+
 @command("rectify", example="pipeline rectify digits.h5 -o marr.safetensors")
 @click.argument("cache", type=input_type)
-@of_method("--method", type=click.Choice(names.METHODS), default="marr", help="What is fitted.")
+@of_method("--method", type=MethodName(), default="marr", help="What is fitted.")
+@of_method(
+    "--plugin",
+    "plugins",
+    type=input_type,
+    multiple=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_add_methods,
+    metavar="FILE.py",
+    help="Python file with methods of your own in a dict METHODS, see docs/extending.md; may be "
+    "repeated.",
+)
 @of_solver(
     "--optimizer",
     type=click.Choice(names.OPTIMIZERS),

@@ -209,6 +209,8 @@ class FitStatus(StrEnum):
     """SGD ran its schedule; it knows no tolerance."""
     CLOSED_FORM = "closed_form"
     """There was nothing to fit."""
+    OWN = "own"
+    """A method of the user's own ended; where, it alone knows."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,12 +12,12 @@ from typing import Any
 
 from marr_pipeline.errors import ConfigError
 from marr_pipeline.names import PRESETS as PRESET_NAMES
-from marr_pipeline.optim.solvable import FitStatus
+from marr_pipeline.plugins import installed_methods
 from marr_pipeline.progress import Progress, silent
 from marr_pipeline.protocols import OTHER, protocol_of
 from marr_pipeline.rectify.inputs import FitContext, FitInputs
 from marr_pipeline.rectify.method import FitResult
-from marr_pipeline.rectify.methods import METHODS
+from marr_pipeline.rectify.methods import METHODS, add_installed
 from marr_pipeline.rectify.rows.resources import UNLIMITED, Resources
 from marr_pipeline.rectify.settings import PRESETS, RectifySettings, check_choice
 from marr_pipeline.rectify.strengths import LINE_L2, ranks_worse, with_strengths
@@ -31,9 +31,8 @@ def preset_settings(
     Raises:
         ConfigError: a setting is out of range, or there is no such preset or method.
     """
-    check_choice("method", method, tuple(METHODS))
-    check_choice("preset", preset, PRESET_NAMES)
     found = METHODS[method]
+    check_choice("preset", preset, PRESET_NAMES)
     settings: dict[str, Any] = {**found.settings, **found.presets.get(preset, {})}
     l2 = settings.get("l2", PRESETS[preset].l2)
     if l2 == OTHER.weight_decay:
@@ -42,7 +41,8 @@ def preset_settings(
 
 
 def method_keys() -> tuple[str, ...]:
-    """Every method with every preset of its own, the default first."""
+    """Every method with every preset of its own, the default first; installed ones come last."""
+    add_installed()
     return tuple(
         name if preset == "default" else f"{name}:{preset}"
         for name, method in METHODS.items()
@@ -58,7 +58,8 @@ def parse_method_key(key: str) -> tuple[str, str]:
     """
     name, _, preset = key.partition(":")
     preset = preset or "default"
-    if name not in METHODS or preset not in PRESET_NAMES:
+    known = {*METHODS, *installed_methods()}
+    if name not in known or preset not in PRESET_NAMES:
         raise ConfigError(
             f"method: one of {', '.join(METHODS)}, alone or with one of "
             f"{', '.join(f':{each}' for each in PRESET_NAMES)}, expected, got {key}; choose one"
@@ -123,7 +124,7 @@ def fit_rectifier(
         result = replace(result, warnings=(*result.warnings, note))
     seconds = time.perf_counter() - begin
     ending: dict[str, Any] = {"status": result.status, "seconds": seconds}
-    if result.status is FitStatus.CLOSED_FORM:
+    if result.loss is None:
         ending["optimizer"] = None
     else:
         names = ("loss", "gradient_norm", "gap_bound", "passes")

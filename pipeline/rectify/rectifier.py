@@ -8,7 +8,7 @@ such K scales and K shifts; one that goes beyond them is a subclass with tensors
 affine in the features can be folded into the linear head that made the logits, at no cost.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass, field, fields, replace
 from typing import Any, Literal, Self
 
@@ -177,6 +177,33 @@ class ConfidenceRectifier(Rectifier):
         return mixed_logits(logits, new, raw)
 
 
+@dataclass(frozen=True, kw_only=True)
+class FunctionRectifier(Rectifier):
+    """rectified (N, K) = scale * function(logits, features) + shift; no file can hold it.
+
+    Attributes:
+        function: of logits (..., K) and features (..., D) or None, float64, to (..., K) float64.
+        num_inputs: D of the features that it takes; None if it takes none.
+    """
+
+    function: Callable[[Tensor, Tensor | None], Tensor]
+    num_inputs: int | None
+
+    @property
+    def num_features(self) -> int | None:
+        """D."""
+        return self.num_inputs
+
+    def apply(self, logits: Tensor | None, features: Tensor | None = None) -> Tensor:
+        """Rectified logits (..., K) float64 of logits (..., K) and features (..., D)."""
+        given = None if self.num_inputs is None else _known_features(features, self.num_inputs)
+        return affine_logits(self.function(_known_logits(logits), given), self.scale, self.shift)
+
+    def margin_norm(self, weight_norm: Tensor) -> Tensor:
+        """(K,) NaN: its classes have no planes that a sample could be away from."""
+        return torch.full_like(weight_norm, torch.nan)
+
+
 def fold_(linear: nn.Linear, rectifier: Rectifier) -> nn.Linear:
     """W'_j = scale_j W_j, b'_j = scale_j b_j + shift_j, in place; a whole head brings its W and b.
 
@@ -196,10 +223,10 @@ def fold_(linear: nn.Linear, rectifier: Rectifier) -> nn.Linear:
             "fold: a rectifier that is affine in the features expected, got a head for features of "
             "length 1; bring them to it before this layer, or fit with normalise standard"
         )
-    if isinstance(rectifier, ConfidenceRectifier):
+    if isinstance(rectifier, ConfidenceRectifier | FunctionRectifier):
         raise DataError(
             f"fold: a rectifier that is affine in the features expected, got {rectifier.method}, "
-            "whose confidence is another for every sample; apply it to logits and features"
+            "which is not; apply it to logits and features"
         )
     if not isinstance(linear, nn.Linear):
         raise DataError(

@@ -14,7 +14,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from marr_pipeline.errors import DataError
+from marr_pipeline.errors import ConfigError, DataError
 from marr_pipeline.files import replacing
 from marr_pipeline.names import FEATURE_NORMALISATIONS
 from marr_pipeline.rectify.rectifier import (
@@ -45,7 +45,16 @@ SHAPES = {
 
 
 def save_rectifier(rectifier: Rectifier, path: Path) -> None:
-    """Write a `.safetensors` file, complete or not at all."""
+    """Write a `.safetensors` file, complete or not at all.
+
+    Raises:
+        ConfigError: a rectifier that is a function.
+    """
+    if type(rectifier) not in KINDS:
+        raise ConfigError(
+            f"{path}: a method that gives scale and shift or a head expected, got "
+            f"{rectifier.method}, which gives a function that no file can hold; compare scores it"
+        )
     header = {"format": FORMAT, "format_version": FORMAT_VERSION}
     stored = dict(rectifier.metadata)
     if isinstance(rectifier, HeadRectifier) and rectifier.normalise == "unit":

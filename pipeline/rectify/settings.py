@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from marr_pipeline import names
 from marr_pipeline.errors import ConfigError
+from marr_pipeline.plugins import installed_methods
 
 Center = Literal[
     "zero",
@@ -27,6 +28,8 @@ Normalise = Literal["none", "unit", "standard"]
 FittedRows = Literal["seen", "held-out"]
 
 
+OWN_METHODS: set[str] = set()
+"""Names that a user's own methods were added under, see `methods.add_method`."""
 _MOST_L2 = 1e12
 """With more, rounding in float64 hides the loss behind the ridge, and a fit cannot converge."""
 _MOST_SCALE = 1e12
@@ -57,7 +60,7 @@ class RectifySettings:
     """Settings of phase two, by default the command's; stored with whatever they produced.
 
     Attributes:
-        method: one of `marr_pipeline.names.METHODS`.
+        method: a key of `marr_pipeline.rectify.methods.METHODS`.
         optimizer: how the minimum is sought.
         preset: where the values come from; also names the schedule of `sgd`.
         gamma: exponent of the class weights, equation 12.
@@ -114,8 +117,11 @@ class RectifySettings:
     alpha: float | None = None
 
     def __post_init__(self) -> None:
+        known: tuple[str, ...] = names.METHODS
+        if self.method not in known:
+            known = (*known, *OWN_METHODS, *installed_methods())
         for option, choices in (
-            ("method", names.METHODS),
+            ("method", known),
             ("optimizer", names.OPTIMIZERS),
             ("preset", names.PRESETS),
             ("center", names.CENTERS),

@@ -1,5 +1,6 @@
 """From a cache to what `rectify` and `report` take: the seam between the two phases."""
 
+import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +14,7 @@ from marr_pipeline.cache import Cache, CachedSplit, CacheError, Head, ViewKind, 
 from marr_pipeline.errors import LeakError
 from marr_pipeline.files import FileName
 from marr_pipeline.groups import PAPER_CUTS, Cuts, parse_cuts
+from marr_pipeline.optim.solvable import FitStatus
 from marr_pipeline.rectify.inputs import FitInputs, HeadFacts
 from marr_pipeline.rectify.method import FitResult
 from marr_pipeline.rectify.methods import METHODS
@@ -102,12 +104,12 @@ class EvaluationRows:
         return Scored(
             method=settings.method,
             status=str(fit.status),
-            fit_split=None if fit.loss is None else settings.fit_split,
+            fit_split=None if fit.status is FitStatus.CLOSED_FORM else settings.fit_split,
             scores=scores,
             facts={
                 "margin_correlation": averages.margin_correlation,
                 "logit_correlation": averages.logit_correlation,
-                "parameters": fit.num_parameters,
+                "parameters": math.nan if fit.status is FitStatus.OWN else fit.num_parameters,
                 "seconds": fit.seconds,
             },
         )

@@ -28,6 +28,7 @@ from marr_pipeline.rectify.prior.calibration import (
 from marr_pipeline.rectify.rectifier import (
     Calibration,
     ConfidenceRectifier,
+    FunctionRectifier,
     HeadRectifier,
     Rectifier,
 )
@@ -87,8 +88,9 @@ def _calibration(
                 "each class counting alike, so it is surer of them than of new ones, and there is "
                 "no tune split"
             )
-    is_head_of_rows = isinstance(rectifier, HeadRectifier) and split == settings.fit_split
-    if not is_head_of_rows:
+    is_free = isinstance(rectifier, HeadRectifier | FunctionRectifier)
+    is_free_on_rows = is_free and split == settings.fit_split
+    if not is_free_on_rows:
         logits = _rectified(rectifier, scored, rows)
     elif is_tuned or not METHODS[settings.method].is_fitted:
         chosen: dict[str, Any] = {**fit.chosen}

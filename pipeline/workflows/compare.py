@@ -7,12 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from marr_pipeline.cache import Cache
 from marr_pipeline.files import FileName, replacing
 from marr_pipeline.findings import Finding, Mute, heard, muted_codes
-from marr_pipeline.names import COMPARED, REFERENCES
+from marr_pipeline.names import REFERENCES
+from marr_pipeline.plugins import Function
 from marr_pipeline.progress import Progress, silent
-from marr_pipeline.rectify.fit import canonical_key, method_keys, parse_method_key
 from marr_pipeline.report.bootstrap import Bootstrap
 from marr_pipeline.report.compared import EVERYTHING, Notes, comparison_text
 from marr_pipeline.report.compared import Layout as Layout
@@ -29,7 +28,6 @@ from marr_pipeline.report.tables import (
 )
 from marr_pipeline.workflows.cached import (
     CacheLike,
-    check_needs,
     evaluation_rows,
     opened,
 )
@@ -43,7 +41,7 @@ from marr_pipeline.workflows.distribution import (
     say_unmoved,
     scored_under,
 )
-from marr_pipeline.workflows.fits import carried_keys, fit_and_score
+from marr_pipeline.workflows.fits import add_methods, asked_keys, fit_and_score
 from marr_pipeline.workflows.probe import named, probe_record, with_probe
 from marr_pipeline.workflows.seeds import check_seeds, differing_runs
 from marr_pipeline.workflows.suited import rectifiers_for
@@ -165,7 +163,8 @@ class Comparison:
 def compare(
     caches: Sequence[CacheLike],
     *,
-    methods: Sequence[str] | Literal["all"] | None = None,
+    methods: Sequence[str | Function] | Literal["all"] | None = None,
+    plugins: Iterable[FileName] = (),
     rectifiers: Iterable[FileName] = (),
     any_head: bool = False,
     split: str = "test",
@@ -185,8 +184,9 @@ def compare(
 
     Args:
         caches: one, or several of the same classes and counts that differ in their seeds.
-        methods: keys `METHOD` or `METHOD:PRESET`; of `names.COMPARED` (None) or of all there are
-            (`all`) those that every cache can carry.
+        methods: keys `METHOD` or `METHOD:PRESET`, or functions as `add_method` takes them; of
+            `names.COMPARED` (None) or of all there are (`all`) those that every cache can carry.
+        plugins: Python files whose `METHODS` stand beside them.
         rectifiers: files that `rectify` wrote, which stand beside them under their stems; where a
             method has that key, under the file's whole name.
         any_head: accept rectifiers that were fitted on another head.
@@ -207,10 +207,12 @@ def compare(
         CacheError: a cache is invalid, or lacks the split or what a named method needs.
         ConfigError: a key or check that does not exist, the same cache twice, two rectifiers of
             one key, or two distributions.
+        PluginError: code of a plugin raised.
         DataError: the caches are of different classes, counts or training methods, a rectifier is
             of another head than one of them, or the distribution does not fit them.
     """
     muted_codes(mute)
+    own = add_methods(plugins)
     probed = [
         with_probe(
             opened(cache),
@@ -234,7 +236,7 @@ def compare(
     apart = heard([differing_runs(runs)], mute)
     for finding in apart:  # before fits that may take minutes
         say(str(finding))
-    keys, skipped = _keys(runs, methods)
+    keys, skipped = asked_keys(runs, methods, own)
     paths = [Path(file) for file in rectifiers]
     files = [
         {
@@ -274,9 +276,6 @@ def compare(
         unmoved |= dict.fromkeys(fits.unmoved)
         calibrated |= dict.fromkeys(fits.calibrated)
         warn(fits.told())
-        if target is not None:
-            open_ones = [key for key, one in given.items() if one.log_prior is None]
-            warn(say_calibrated([key for key in open_ones if key not in fits.unmoved]))
         report = compare_methods(
             fits.scored,
             cached.class_counts,
@@ -319,20 +318,3 @@ def compare(
         checks=heard([*over_caches(checks, runs), *apart]),
         probes=[probe_record(cached) for cached in runs],
     )
-
-
-def _keys(
-    caches: Sequence[Cache], asked: Sequence[str] | Literal["all"] | None
-) -> tuple[list[str], dict[str, str]]:
-    """The methods that are fitted, the references first, and what the caches lack for others.
-
-    Raises:
-        CacheError: one that was named lacks something.
-    """
-    if asked is None or asked == "all":
-        return carried_keys(caches, COMPARED if asked is None else method_keys())
-    keys = [canonical_key(key) for key in asked]
-    for cached in caches:
-        for key in keys:
-            check_needs(cached, parse_method_key(key)[0])
-    return list(dict.fromkeys([*REFERENCES, *keys])), {}

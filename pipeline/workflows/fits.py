@@ -1,22 +1,30 @@
 """Fits of several methods on one cache, each with its scores."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Literal
 
 from marr_pipeline.cache import Cache
 from marr_pipeline.errors import DataError, FitError, LeakError
-from marr_pipeline.names import REFERENCES
+from marr_pipeline.files import FileName
+from marr_pipeline.names import COMPARED, REFERENCES
+from marr_pipeline.plugins import Function, read_plugin
 from marr_pipeline.progress import Progress
 from marr_pipeline.rectify.fit import (
+    canonical_key,
     fit_rectifier,
+    method_keys,
     parse_method_key,
     preset_settings,
 )
+from marr_pipeline.rectify.methods import add_method
 from marr_pipeline.rectify.rectifier import Rectifier
 from marr_pipeline.report.comparison import Scored
 from marr_pipeline.report.population import Floats
 from marr_pipeline.workflows.cached import (
     EvaluationRows,
+    check_needs,
     dataset_name,
     fit_inputs,
     missing_needs,
@@ -26,6 +34,56 @@ from marr_pipeline.workflows.calibration import with_calibration
 from marr_pipeline.workflows.distribution import moved_all
 from marr_pipeline.workflows.probe import with_probe_facts
 from marr_pipeline.workflows.tuning import held_out_inputs, tuned_or_preset
+
+
+def add_methods(files: Iterable[FileName]) -> list[str]:
+    """Add the methods that Python files have in a dict `METHODS`; their names.
+
+    Raises:
+        ConfigError: a file without one, or what cannot be added, see `add_method`.
+        PluginError: a file raised.
+    """
+    found = [read_plugin(Path(file), "METHODS") for file in files]
+    for name, fit in (each for methods in found for each in methods.items()):
+        add_method(name, fit)
+    return [name for methods in found for name in methods]
+
+
+def asked_keys(
+    caches: Sequence[Cache],
+    asked: Sequence[str | Function] | Literal["all"] | None,
+    own: Sequence[str] = (),
+) -> tuple[list[str], dict[str, str]]:
+    """The methods that are compared, the references first, and what the caches lack for others.
+
+    Args:
+        caches: all of them.
+        asked: keys of methods or functions of the user's own, named as they are; `names.COMPARED`
+            (None) or all there are, as far as every cache can carry them.
+        own: names of further methods.
+
+    Raises:
+        CacheError: one that was named lacks something.
+        ConfigError: a key that does not exist.
+    """
+    found, skipped = [*REFERENCES], dict[str, str]()
+    if asked is None or asked == "all":
+        found, skipped = carried_keys(caches, COMPARED if asked is None else method_keys())
+        asked = []
+    keys = [canonical_key(_name_of(each)) for each in (*asked, *own)]
+    for cached in caches:
+        for key in keys:
+            check_needs(cached, parse_method_key(key)[0])
+    return list(dict.fromkeys([*found, *keys])), skipped
+
+
+def _name_of(method: str | Function) -> str:
+    """The key, or that of a function which is added under its own name."""
+    if isinstance(method, str):
+        return method
+    name = str(getattr(method, "__name__", type(method).__name__)).replace("_", "-")
+    add_method(name, method)
+    return name
 
 
 def carried_keys(caches: Sequence[Cache], keys: Sequence[str]) -> tuple[list[str], dict[str, str]]:
@@ -137,6 +195,9 @@ def fit_and_score(
     progress(len(keys), len(keys))
     given, stay = moved_all(files or {}, target)
     done.unmoved.extend(stay)
+    if target is not None:
+        open_ones = [key for key, one in (files or {}).items() if one.log_prior is None]
+        done.calibrated.extend(key for key in open_ones if key not in stay)
     done.rectifiers.update(files or {})
     done.scored.update({key: _of_file(rows, one, done.scored) for key, one in given.items()})
     return done

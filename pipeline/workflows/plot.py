@@ -11,7 +11,6 @@ from marr_pipeline.plots.save import save_drawing
 from marr_pipeline.plots.style import Width
 from marr_pipeline.progress import Progress, silent
 from marr_pipeline.rectify.fit import preset_settings
-from marr_pipeline.rectify.methods import METHODS
 from marr_pipeline.rectify.rectifier import Rectifier
 from marr_pipeline.rectify.settings import RectifySettings
 from marr_pipeline.workflows.cached import CacheLike, dataset_name
@@ -155,7 +154,7 @@ def _swept(
 
 def _settings_of(name: str, rectifier: Rectifier) -> RectifySettings:
     """Of the fit that a rectifier came from, solved exactly where it was by SGD."""
-    if not METHODS[rectifier.method].is_fitted:
+    if rectifier.metadata.get("loss") is None:
         raise ConfigError(
             f"gamma: a rectifier that was fitted with class weights expected, got {name}; leave it "
             "out"

@@ -137,7 +137,8 @@ class Rectification:
                 for name, value in fit.chosen.items()
                 if value is not None
             )
-            return f"{fit.status}: {found or 'nothing to fit'}, {fit.seconds:.3f} s"
+            unsaid = "a method of your own" if fit.status is FitStatus.OWN else "nothing to fit"
+            return f"{fit.status}: {found or unsaid}, {fit.seconds:.3f} s"
         if fit.gap_bound is None:
             is_open = self.settings.ridge == 0 or self.settings.free_bias
             gap = f"no bound {'without a ridge' if is_open else 'on this loss'}"
@@ -155,7 +156,7 @@ class Rectification:
         return {
             "command": "rectify",
             "method": settings.method,
-            "optimizer": None if fit.status is FitStatus.CLOSED_FORM else settings.optimizer,
+            "optimizer": None if fit.loss is None else settings.optimizer,
             "preset": settings.preset,
             "gamma": settings.gamma,
             "l2": settings.l2,

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from marr_pipeline.cache import Cache
+from marr_pipeline.optim.solvable import FitStatus
 from marr_pipeline.rectify.fit import preset_settings
 from marr_pipeline.rectify.rectifier import Rectifier
 from marr_pipeline.workflows.cached import dataset_name, with_fit_split
@@ -26,6 +27,7 @@ def commands(
         ["rectify", path, *_fit_options(cached, one), "-o", str(file)]
         for file, one in rectifiers.items()
         if one.metadata.get("cache_fingerprint") == cached.fingerprint
+        and one.metadata.get("status") != FitStatus.OWN  # of a plugin, which no file names
     ]
     found = [
         *fits,

@@ -1,8 +1,13 @@
-"""Every post-hoc method by name. One more is one file here, and its name in `names`."""
+"""Every post-hoc method by name. One more is one file here, and its name in `names`; one of a
+user's own is a function that `add_method` is given, or that an installed package has.
+"""
 
 from collections.abc import Collection
+from importlib.metadata import EntryPoint
 
+from marr_pipeline import names
 from marr_pipeline.errors import ConfigError
+from marr_pipeline.plugins import Function, call, check_plugin, installed_methods
 from marr_pipeline.rectify.method import Method
 from marr_pipeline.rectify.methods.affine import (
     BCTS,
@@ -18,26 +23,42 @@ from marr_pipeline.rectify.methods.affine import (
 from marr_pipeline.rectify.methods.centroids import GDA, NCM
 from marr_pipeline.rectify.methods.disalign import DISALIGN
 from marr_pipeline.rectify.methods.heads import BALANCED_SOFTMAX_HEAD, CRT, HEAD
+from marr_pipeline.rectify.methods.own import own_method
 from marr_pipeline.rectify.methods.tde import TDE
+from marr_pipeline.rectify.settings import OWN_METHODS
 
-METHODS: dict[str, Method] = {
-    "softmax": SOFTMAX,
-    "temperature": TEMPERATURE,
-    "logit-adjustment": LOGIT_ADJUSTMENT,
-    "bias": BIAS,
-    "bcts": BCTS,
-    "vector-scaling": VECTOR_SCALING,
-    "lws": LWS,
-    "tau-norm": TAU_NORM,
-    "marr": MARR,
-    "crt": CRT,
-    "balanced-softmax-head": BALANCED_SOFTMAX_HEAD,
-    "head": HEAD,
-    "ncm": NCM,
-    "gda": GDA,
-    "disalign": DISALIGN,
-    "tde": TDE,
-}
+
+class Methods(dict[str, Method]):
+    """By name; one that is not here yet is looked for among the installed packages."""
+
+    def __missing__(self, name: str) -> Method:
+        point = installed_methods().get(name)
+        if point is None:
+            raise ConfigError(f"method: one of {', '.join(self)} expected, got {name}")
+        _add_installed(point)
+        return self[name]
+
+
+METHODS = Methods(
+    {
+        "softmax": SOFTMAX,
+        "temperature": TEMPERATURE,
+        "logit-adjustment": LOGIT_ADJUSTMENT,
+        "bias": BIAS,
+        "bcts": BCTS,
+        "vector-scaling": VECTOR_SCALING,
+        "lws": LWS,
+        "tau-norm": TAU_NORM,
+        "marr": MARR,
+        "crt": CRT,
+        "balanced-softmax-head": BALANCED_SOFTMAX_HEAD,
+        "head": HEAD,
+        "ncm": NCM,
+        "gda": GDA,
+        "disalign": DISALIGN,
+        "tde": TDE,
+    }
+)
 
 OWN_SETTINGS = tuple(dict.fromkeys(name for each in METHODS.values() for name in each.own_settings))
 """Settings that some methods heed and others refuse."""
@@ -52,6 +73,36 @@ FIT_SETTINGS = (
     "tolerance",
 )
 """Of an objective and its minimum, which a method in closed form has none of."""
+
+
+def add_method(name: str, fit: Function) -> None:
+    """Add a method of a user's own, in this process; one added before under that name is replaced.
+
+    Args:
+        name: that `rectify`, `compare` and the estimator then know it by.
+        fit: see `rectify.methods.own`.
+
+    Raises:
+        ConfigError: a name of ours, no function, or one that takes what nobody has.
+    """
+    check_plugin(name, fit, taken=names.METHODS, what="method")
+    METHODS[name] = own_method(name, fit)
+    OWN_METHODS.add(name)
+
+
+def add_installed() -> None:
+    """Add the methods of all installed packages.
+
+    Raises:
+        ConfigError: as `add_method`.
+        PluginError: a package cannot be imported.
+    """
+    for point in installed_methods().values():
+        _add_installed(point)
+
+
+def _add_installed(point: EntryPoint) -> None:
+    add_method(point.name, call(point.load, what=f"method {point.name} ({point.value})"))
 
 
 def check_heeded(method: str, given: Collection[str]) -> None:
