@@ -67,7 +67,7 @@ def imbalanced_test(
         "The rows scored are imbalanced as training is: overall accuracy and likelihood reward the "
         f"common classes, at whose expense rectification serves the rare ones.{against}",
         "Where every class counts alike go by balanced accuracy; where the model is used on "
-        "classes as they come here, give --target-prior train.",
+        "classes as they come here, see compare --target-prior train.",
     )
 
 

@@ -223,7 +223,7 @@ def worse_on_own_rows(rows: OwnRows, rectifiers: Mapping[str, Rectifier]) -> Fin
     logits stand for another prior than its loss has, brought to that. What it can lose is its pull.
     On memorised rows that is as it should be, and nothing follows for new ones.
     """
-    worse = []
+    worse, is_tuned = [], True
     for name, one in rectifiers.items():
         if one.metadata.get("loss") is None or "target_prior" in one.metadata:
             continue
@@ -239,13 +239,15 @@ def worse_on_own_rows(rows: OwnRows, rectifiers: Mapping[str, Rectifier]) -> Fin
         error = float(np.linalg.norm(weight * (change - lost)))
         if lost - 2 * error > SAME_NLL:
             worse.append(f"{name} by {lost:.3f}")
+            is_tuned = is_tuned and one.metadata.get("tuning") is not None
     if not worse:
         return None
     return Finding(
         "R10",
         f"On the very rows that it was fitted on, a rectifier is less likely than softmax: "
         f"{shown(worse)}.",
-        "Its pull is too strong or toward the wrong centre: lower --l2, or tune it (--tune auto).",
+        "Its pull is too strong or toward the wrong centre: lower --l2"
+        f"{'' if is_tuned else ', or tune it (--tune auto)'}.",
     )
 
 

@@ -71,13 +71,13 @@ def shared_rows(train: Rows, test: Rows, *, what: str) -> Finding | None:
     """
     if train.shape[1] < TELLING_WIDTH:
         return None
-    (first, of_first), (second, of_second) = (_alone(_keys(rows)) for rows in (train, test))
+    (first, of_first), (second, of_second) = (_alone(row_keys(rows)) for rows in (train, test))
     _, one, other = np.intersect1d(first, second, assume_unique=True, return_indices=True)
     same = (train[of_first[one]] == test[of_second[other]]).all(axis=1)
     return _shared(int(same.sum()), len(test), what)
 
 
-def _keys(rows: Rows) -> npt.NDArray[np.float64]:
+def row_keys(rows: Rows) -> npt.NDArray[np.float64]:
     """(N,) alike where rows are; a few columns, since reading all of every row would take long."""
     width = rows.shape[1]
     columns = np.unique(np.linspace(0, width - 1, 2 * TELLING_WIDTH).astype(np.int64))
@@ -122,7 +122,7 @@ def constant_rows(rows: Rows) -> Finding | None:
 def one_vector(rows: Rows) -> Finding | None:
     """R17: many training rows (N, W) that are identical."""
     fewest = max(SHARED_ROWS, SHARED_SHARE * len(rows))
-    _, group, counts = np.unique(_keys(rows), return_inverse=True, return_counts=True)
+    _, group, counts = np.unique(row_keys(rows), return_inverse=True, return_counts=True)
     for place in np.flatnonzero(counts >= fewest).tolist():
         alike = np.flatnonzero(group == place)
         model = rows[alike[0]]

@@ -137,11 +137,8 @@ def cli_command(
     warn(imported.warnings)
     if as_json:
         print_json(imported.document())
-    if imported.has_head and fitted_rows is None:
-        note(
-            "samples of --train are taken as seen by the network in training; if they were not, "
-            "--rows held-out lets a fit trust them"
-        )
+    for line in imported.notes:
+        note(line)
     method = "" if imported.has_head else " --method head"
     note(f"wrote {output}; next: pipeline rectify {output}{method}")
 

@@ -21,6 +21,7 @@ from torch import Tensor
 
 from marr_pipeline.checks.classes import absent_classes
 from marr_pipeline.checks.fits import fit_findings, own_findings
+from marr_pipeline.checks.rows import row_keys
 from marr_pipeline.errors import ConfigError, DataError
 from marr_pipeline.estimator.arguments import RectifierWarning as RectifierWarning
 from marr_pipeline.estimator.arguments import (
@@ -63,6 +64,8 @@ from marr_pipeline.workflows.arrays.scale import as_logits, of_both_classes
 Array = npt.NDArray[Any]
 _LEAST = "least_logarithm"
 """Key of a rectifier's metadata: what stands for the logarithm of a probability of 0."""
+_MOST = 0.5
+"""Share of samples that make all of them so."""
 
 
 class MarginRectifier(Calibrator, SetPredictor, ClassifierMixin, TransformerMixin, BaseEstimator):  # type: ignore[misc]
@@ -206,6 +209,7 @@ class MarginRectifier(Calibrator, SetPredictor, ClassifierMixin, TransformerMixi
             features=rows,
             rows=self.rows,
         )
+        self._fitted = _keys_of(inputs.features if logits is None else inputs.logits)
         self.tuning_: Tuning | None = None
         if METHODS[self.method].is_tuned and self.l2 is None:
             self.tuning_ = tune(
@@ -364,6 +368,12 @@ class MarginRectifier(Calibrator, SetPredictor, ClassifierMixin, TransformerMixi
             _warn_of_unused(self.rectifier_.method)
         return RectifiedRows(self.rectifier_, logits, known)
 
+    def _has_fitted(self, X: Any, features: Any) -> bool:
+        """Whether `fit` was given most of these samples; no file knows it."""
+        given = features_of(features) if X is None else self._logits(X, reset=False)
+        known = getattr(self, "_fitted", np.empty(0))
+        return bool(np.isin(_keys_of(given), known).mean() > _MOST)
+
     def _logits(self, X: Any, *, reset: bool) -> Tensor:
         """(N, K) or (V, N, K) on the CPU; scores of a binary classifier as two columns."""
         given = plain(X, "X")
@@ -404,6 +414,11 @@ def _warn_of_unused(method: str) -> None:
         RectifierWarning,
         stacklevel=3,
     )
+
+
+def _keys_of(rows: Any) -> Array:
+    """A number for each row of (..., W), the same where rows are; none where there are none."""
+    return np.empty(0) if rows is None else row_keys(rows.flatten(0, -2).numpy())
 
 
 def _num_columns(

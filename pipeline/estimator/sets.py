@@ -6,6 +6,7 @@ from typing import Any, Self
 
 import numpy.typing as npt
 import torch
+from sklearn.exceptions import NotFittedError
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
@@ -28,6 +29,10 @@ class SetPredictor:
     classes_: npt.NDArray[Any]
     rectifier_: Rectifier
     seed: int
+
+    @abstractmethod
+    def _has_fitted(self, X: Any, features: Any) -> bool:
+        """Whether `fit` was given most of these samples."""
 
     @abstractmethod
     def _rectified(self, X: Any, features: Any) -> Tensor:
@@ -68,7 +73,13 @@ class SetPredictor:
         self.sets_: LabelSets = fit_sets(
             logits, torch.from_numpy(labels), settings, log_prior=self.rectifier_.log_prior
         )
-        for message in self.sets_.warnings():
+        told = self.sets_.warnings()
+        if self._has_fitted(X, features):
+            told.append(
+                "calibrate_sets: samples that fit has not seen expected, got those that it was "
+                "given: they look surer than others, and sets may hold fewer labels than asked"
+            )
+        for message in told:
             warnings.warn(message, RectifierWarning, stacklevel=2)
         return self
 
@@ -79,6 +90,11 @@ class SetPredictor:
             X: as `transform` takes it.
             features: (N, D), for methods that need them.
         """
-        check_is_fitted(self, "sets_")
+        check_is_fitted(self)
+        if not hasattr(self, "sets_"):
+            raise NotFittedError(
+                "predict_sets: sets that calibrate_sets has fixed expected, got none; call it on "
+                "labelled samples that no fit has seen"
+            )
         members = self.sets_.members(self._rectified(X, features))
         return in_kind_of(features if X is None else X, members, self.classes_)

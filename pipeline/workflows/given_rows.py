@@ -20,7 +20,12 @@ from marr_pipeline.rectify.rectifier import HeadRectifier, Rectifier
 from marr_pipeline.rectify.rectifier_file import load_rectifier
 from marr_pipeline.workflows.arrays.columns import Holds
 from marr_pipeline.workflows.arrays.parts import SplitFiles, read_split
-from marr_pipeline.workflows.arrays.rows import as_strings, passed_on, unlabelled_rows
+from marr_pipeline.workflows.arrays.rows import (
+    as_strings,
+    named_scores,
+    passed_on,
+    unlabelled_rows,
+)
 from marr_pipeline.workflows.cached import evaluation_rows
 from marr_pipeline.workflows.suited import columns_for, rectifier_for
 
@@ -68,7 +73,7 @@ def file_rows(files: Sequence[Path], path: Path, *, split: str, scale: str | Non
         files: as `import` reads them, labelled or not.
         path: of the rectifier.
         split: which one, in a file of several.
-        scale: of logits, see `import_logits`.
+        scale: of logits, see `import_logits`; None for what the rectifier was fitted on.
 
     Raises:
         DataError: the rectifier is invalid, or of other classes or features; the rows are unfit.
@@ -77,7 +82,11 @@ def file_rows(files: Sequence[Path], path: Path, *, split: str, scale: str | Non
     rectifier, source = load_rectifier(path), SplitFiles(rows=tuple(files))
     # A whole head drops old logits, so a matrix alone is one of features.
     holds: Holds = "features" if isinstance(rectifier, HeadRectifier) else "logits"
-    given, notes = read_split(split, source, holds=holds, is_labelled=False)
+    fitted_on = rectifier.metadata.get("scores", "logits")
+    read, notes = read_split(split, source, holds=holds, is_labelled=False)
+    given, scale = named_scores(read, scale)
+    if scale is None and fitted_on != "logits":
+        scale = fitted_on
     kind = "features" if holds == "features" and "logits" not in given else "logits"
     views, warnings = unlabelled_rows(given, kind=kind, where=str(source), scale=scale)
     warnings = [*notes, *warnings]
@@ -107,7 +116,6 @@ def file_rows(files: Sequence[Path], path: Path, *, split: str, scale: str | Non
             f"{source}: logits of {rectifier.num_classes} classes expected, as in {path}, "
             f"got {logits.shape[-1]}"
         )
-    fitted_on = rectifier.metadata.get("scores", "logits")
     if (fitted_on == "logits") != (scale in (None, "logits")) and bool(rectifier.scale.std() > 0):
         warnings.append(
             f"{path} was fitted on {fitted_on}, and scales each class by itself: other results on "

@@ -44,6 +44,7 @@ class ImportedCache:
         fingerprint: of its contents.
         num_samples: by split name.
         has_head: whether logits are known, or can be made.
+        rows: whether the network was trained on the train split; None where nobody said.
         warnings: for a result that stands but needs a look.
     """
 
@@ -51,7 +52,18 @@ class ImportedCache:
     fingerprint: str
     num_samples: Mapping[str, int]
     has_head: bool
+    rows: FittedRows | None
     warnings: Sequence[str]
+
+    @property
+    def notes(self) -> list[str]:
+        """What is taken for so, and how to say otherwise."""
+        if not self.has_head or self.rows is not None:
+            return []
+        return [
+            "samples of --train are taken as seen by the network in training; if they were not, "
+            "--rows held-out lets a fit trust them"
+        ]
 
     def document(self) -> dict[str, Any]:
         """The JSON document of `pipeline import`."""
@@ -60,6 +72,8 @@ class ImportedCache:
             "cache": self.path,
             "fingerprint": self.fingerprint,
             "splits": dict(self.num_samples),
+            "rows": self.rows,
+            "notes": self.notes,
             "warnings": list(self.warnings),
         }
 
@@ -89,7 +103,7 @@ def import_logits(
             head; None if the head is unknown, or of features alone yet to be fitted.
         weights: which of several networks in the head's file, by a key above it.
         scale: one of `names.SCALES`: probabilities become their logarithms, in memory. None takes
-            logits, and refuses what looks like another.
+            logits, and refuses what looks like another, but for an array named `probabilities`.
         features: whether a matrix without a name, and the columns of a table, are features.
         shards: whether several files of a split are parts of its rows.
         rows: whether the network was trained on the train split, or its logits there are of models
@@ -175,7 +189,7 @@ def import_logits(
             },
             **({"head": record} if record else {}),
             **({FEATURES: {"columns": train.columns}} if train.columns else {}),
-            **({} if scale in (None, "logits") else {"scale": scale}),
+            **({} if train.scale in (None, "logits") else {"scale": train.scale}),
             **({} if rows is None else {"rows": rows}),
         },
         creator=CREATOR,
@@ -191,6 +205,7 @@ def import_logits(
         fingerprint=written.fingerprint,
         num_samples={name: len(arrays.labels) for name, arrays in splits.items()},
         has_head=built is not None,
+        rows=rows,
         warnings=[*warnings, *notes, *map(str, last_look(written))],
     )
 

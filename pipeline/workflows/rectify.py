@@ -34,6 +34,7 @@ from marr_pipeline.workflows.cached import (
     dataset_name,
     evaluation_rows,
     fit_inputs,
+    known_rows,
     opened,
     with_fit_split,
 )
@@ -77,6 +78,7 @@ class Rectification:
         target_prior: that all logits were moved to, if they were.
         metrics: `SCORED` on the evaluation split, the fit alone where no head has made logits;
             empty without that split.
+        is_assumed: whether nothing but the default says if the network has seen the rows fitted.
         summary: K, rows and groups, for the header.
         warnings: for results that stand but need a look.
         checks: what numbered checks found.
@@ -90,6 +92,7 @@ class Rectification:
     eval_split: str
     target_prior: Said | None
     metrics: Mapping[str, Metrics]
+    is_assumed: bool
     summary: str
     warnings: list[str]
     checks: tuple[Finding, ...] = ()
@@ -99,7 +102,8 @@ class Rectification:
     def header(self) -> list[str]:
         """What was fitted, on what."""
         tuned = [] if self.tuning is None else [describe_tuning(self.tuning, self.settings)]
-        return [self.summary, *tuned, describe_settings(self.settings), self.scope()]
+        said = describe_settings(self.settings, is_assumed=self.is_assumed)
+        return [self.summary, *tuned, said, self.scope()]
 
     def scope(self) -> str:
         """For which distribution the numbers hold, and which one the probabilities stand for."""
@@ -187,8 +191,13 @@ class Rectification:
         }
 
 
-def describe_settings(settings: RectifySettings) -> str:
-    """The objective of a fit, or the rule of a method in closed form, in one line."""
+def describe_settings(settings: RectifySettings, *, is_assumed: bool = False) -> str:
+    """The objective of a fit, or the rule of a method in closed form, in one line.
+
+    Args:
+        settings: of the fit.
+        is_assumed: whether nothing but the default says what the network has seen.
+    """
     method = METHODS[settings.method]
     if not method.is_fitted:
         own = {name: getattr(settings, name) for name in method.own_settings}
@@ -205,7 +214,7 @@ def describe_settings(settings: RectifySettings) -> str:
         f"{settings.fit_views} views"
         + (f", features {settings.normalise}" if is_head else "")
         + (f", tau {settings.known_tau:g}" if is_head and "tau" in method.own_settings else "")
-        + (f", rows {settings.rows}" if settings.rows else "")
+        + (f", rows {settings.rows}{' (assumed)' * is_assumed}" if settings.rows else "")
         + (f", {100 * settings.memorised:.0f} % memorised" if settings.memorised else "")
         + (", free bias" if settings.free_bias else "")
         + (f", {settings.sampling} sampling" if settings.sampling != "instance" else "")
@@ -280,6 +289,7 @@ def rectify_cache(
     settings = with_fit_split(cached, settings or resolve_settings(cached))
     counts, names = cached.class_counts, cached.class_names
     target = target_shares(target_prior, counts, names)  # what is wrong with it is said first
+    is_assumed = settings.rows is None and known_rows(cached, str(settings.fit_split)) is None
     where = resolve_device(device)
     inputs, warnings = fit_inputs(cached, settings, source=source, device=where)
     if center is not None:
@@ -381,6 +391,7 @@ def rectify_cache(
         eval_split=eval_split,
         target_prior=target_prior,
         metrics=metrics,
+        is_assumed=is_assumed,
         summary=_summary(cached, inputs.num_views, len(inputs.labels), groups),
         warnings=warnings + list(fit.warnings),
         checks=checks,

@@ -31,7 +31,11 @@ from marr_pipeline.workflows.distribution import (
 )
 
 SHOWN = 10
-"""Classes whose share moves most."""
+"""Of many classes."""
+ESTIMATED = (
+    "Of all rows, in per cent, [ ] 95 %; rows behind: labelled rows of the class that would tell "
+    "its share as well."
+)
 FEW_ROWS = 10.0
 """Labelled rows of a class that would tell its share as well, below which it is a guess: its error
 is then a third of it."""
@@ -104,9 +108,8 @@ class RowShares:
         absent = (rows_of_class < 0.75).nonzero()[:, 0].tolist()  # one that has none counts half
         if absent:
             warnings.append(
-                f"{self.option}: the calibration has no row of {len(absent):,} classes "
-                f"({shown(self._names(absent))}): their shares here cannot be told, whatever their "
-                "intervals; calibrate on rows of every class"
+                f"{self.option}: the calibration has no row of {self._classes(absent)}: "
+                "their shares here cannot be told, whatever their intervals; calibrate on rows of every class"
             )
         if not found.is_solved:
             warnings.append(
@@ -123,19 +126,22 @@ class RowShares:
         if few:
             warnings.append(
                 f"{self.option}: fewer than {FEW_ROWS:.0f} rows stand behind the share of "
-                f"{len(few):,} classes ({shown(self._names(few))})"
+                f"{self._classes(few)}"
             )
         if none:
             warnings.append(
-                f"{self.option}: no row speaks for {len(none):,} classes "
-                f"({shown(self._names(none))}), which count as half a row"
+                f"{self.option}: no row speaks for {self._classes(none)}: half a row is counted"
             )
         return warnings
 
     def table(self) -> str:
-        """The classes whose share moves most."""
-        by_move = (self.shares - self.before).abs().argsort(descending=True, stable=True)
-        chosen = by_move[:SHOWN].tolist()
+        """Every class in order; of many those whose share moves most."""
+        num_classes = len(self.shares)
+        chosen, few = list(range(num_classes)), ""
+        if num_classes > SHOWN:
+            by_move = (self.shares - self.before).abs().argsort(descending=True, stable=True)
+            chosen = by_move[:SHOWN].tolist()
+            few = f" The {SHOWN} of {num_classes:,} classes whose share moves most; --json has all."
         rows = {}
         for place, name in zip(chosen, self._names(chosen), strict=True):
             interval, behind = None, {}
@@ -145,8 +151,9 @@ class RowShares:
             share = Estimate(value=float(self.shares[place]), interval=interval)
             before = Estimate(value=float(self.before[place]))
             rows[name] = {"before": before, _SHARE: share, **behind}
+        caption = "Of all rows, in per cent." if self.estimate is None else ESTIMATED
         columns = COLUMNS if self.estimate is not None else COLUMNS[:-1]
-        return terminal_table(Table(columns=columns, rows=rows))
+        return terminal_table(Table(columns=columns, rows=rows, caption=caption + few))
 
     def record(self) -> dict[str, Any]:
         """For JSON."""
@@ -157,6 +164,10 @@ class RowShares:
             "shares": self.shares.tolist(),
             "estimate": told or None,
         }
+
+    def _classes(self, places: Sequence[int]) -> str:
+        """How many they are, and which."""
+        return f"{len(places):,} class{'es' * (len(places) > 1)} ({shown(self._names(places))})"
 
     def _names(self, places: Sequence[int]) -> list[str]:
         names = self.class_names

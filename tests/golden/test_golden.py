@@ -18,6 +18,11 @@ CHANGES: dict[str, str] = {
         ("*/header/calibration", "*/header/uncalibrated", "*/tensors/calibration_*"),
         "A rectifier that is written is calibrated, or says why it is not.",
     ),
+    "*/checks/*/remedy": "R06 names the command, since `report` lacks the option.",
+    **dict.fromkeys(
+        ("*/out/rows", "*/out/notes"),
+        "The document of import says what nobody said of the training rows, as the terminal does.",
+    ),
     "*.safetensors/format_version": "1.2 adds a calibration.",
     "refuse.rectifier.bad-newer.*/commands/*/said/0": "The version expected is 1.2.",
     "compare.terminal/commands/0/out": "Marks of better and worse change widths and captions.",

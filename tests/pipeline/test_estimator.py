@@ -485,7 +485,7 @@ def test_sets_come_in_the_kind_of_array_that_x_is(rows, kind):
     logits, labels = rows
     make = {"array": np.asarray, "tensor": torch.from_numpy, "frame": pd.DataFrame}[kind]
     fitted = MarginRectifier().fit(make(logits[:300]), labels[:300])
-    with pytest.raises(NotFittedError):
+    with pytest.raises(NotFittedError, match="calibrate_sets has fixed expected, got none"):
         fitted.predict_sets(make(logits))
     fitted.calibrate_sets(make(logits[300:]), labels[300:], coverage=0.8, score="softmax")
     members = fitted.predict_sets(make(logits))
@@ -495,6 +495,8 @@ def test_sets_come_in_the_kind_of_array_that_x_is(rows, kind):
     assert plain[np.arange(300, 600), labels[300:]].mean() > 0.7
     with pytest.raises(DataError, match="y: 300 labels expected, as X has rows, got 299"):
         fitted.calibrate_sets(make(logits[300:]), labels[301:])
+    with pytest.warns(RectifierWarning, match="samples that fit has not seen expected, got those"):
+        fitted.calibrate_sets(make(logits[100:300]), labels[100:300])
     with pytest.warns(RectifierWarning, match="every set holds all labels"):
         fitted.calibrate_sets(make(logits[300:]), labels[300:], coverage=0.999)
 

@@ -82,8 +82,14 @@ def with_estimated_prior(rows: RectifiedRows) -> tuple[Rectifier, PriorEstimate]
     A class that no row speaks for counts as half a row: it is not ruled out.
 
     Raises:
-        DataError: the rectifier has no calibration, or a logit is not finite.
+        DataError: the rectifier has no calibration, there is one sample alone, or a logit is not
+            finite.
     """
+    if rows.num_samples == 1:
+        raise DataError(
+            "estimate: the rows of many samples expected, got one, which tells nothing of how "
+            "often classes come; give them all, or shares that are known"
+        )
     able, known = calibrated(rows.rectifier), rows.rectifier.calibration
     assert able.log_prior is not None
     assert known is not None

@@ -26,6 +26,8 @@ ROW_SUFFIXES = (".npz", ".npy", *TABLES, *_TENSOR_SUFFIXES)
 _ARRAYS = ("logits", "labels", "features")
 KNOWN = ("logits", "features", "labels", "ids", "views", "class_names", "feature_names")
 """Arrays of a split whose names say what they are."""
+PROBABILITIES = "probabilities"
+"""Name of what is read in place of logits where there are none."""
 _NUMPY_FLOATS = (torch.float16, torch.float32, torch.float64)
 
 
@@ -67,7 +69,7 @@ def read_part(
             f"{', '.join(_TENSOR_SUFFIXES)} or a pair of .npy expected, got '{suffix}'; save them "
             "so"
         )
-    if not {"logits", "features"} & set(arrays):
+    if not {"logits", PROBABILITIES, "features"} & set(arrays):
         prefix = f"{name}/"
         own = {key.removeprefix(prefix): arrays[key] for key in arrays if key.startswith(prefix)}
         arrays = own or arrays

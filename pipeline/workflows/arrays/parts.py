@@ -14,14 +14,14 @@ import numpy.typing as npt
 
 from marr_pipeline.errors import DataError
 from marr_pipeline.labels import shown
-from marr_pipeline.workflows.arrays import KNOWN, read_labels, read_part
+from marr_pipeline.workflows.arrays import KNOWN, PROBABILITIES, read_labels, read_part
 from marr_pipeline.workflows.arrays.columns import Holds
 from marr_pipeline.workflows.arrays.joined import Joined, Joint
 from marr_pipeline.workflows.arrays.rows import as_views
 
 Array = npt.NDArray[Any]
 Arrays = dict[str, Array]
-_ROWS = ("logits", "features")
+_ROWS = ("logits", PROBABILITIES, "features")
 _OF_SAMPLES = ("labels", "ids")
 
 
@@ -168,9 +168,10 @@ def _side_by_side(parts: Mapping[str, Arrays]) -> Arrays:
 
 def _below(parts: Mapping[str, Arrays]) -> Arrays:
     first, *_ = parts
-    keys = [key for key in KNOWN if key in parts[first]]
+    known = (*KNOWN, *([] if "logits" in parts[first] else [PROBABILITIES]))
+    keys = [key for key in known if key in parts[first]]
     for where, arrays in parts.items():
-        if (found := [key for key in KNOWN if key in arrays]) != keys:
+        if (found := [key for key in known if key in arrays]) != keys:
             raise DataError(
                 f"{where}: the arrays of {first} ({', '.join(keys) or 'none'}) expected, got "
                 f"{', '.join(found) or 'none'}; save every shard alike"

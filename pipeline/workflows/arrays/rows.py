@@ -30,6 +30,7 @@ class CheckedSplit:
         num_classes: K, by the logits, or of features alone by the names and labels.
         class_names: K of them, if the file or its labels name the classes.
         feature_names: D of them, or of the matrices, where they have some.
+        scale: of the scores that logits were made of, see `as_logits`.
         notes: what needs a look.
     """
 
@@ -37,6 +38,7 @@ class CheckedSplit:
     num_classes: int
     class_names: list[str] | None
     feature_names: list[str] | None
+    scale: str | None
     notes: list[str]
 
     @property
@@ -44,6 +46,15 @@ class CheckedSplit:
         """The name of each of D features, if each has one."""
         features, names = self.arrays.features, self.feature_names
         return names if features is not None and len(names or ()) == features.shape[-1] else None
+
+
+def named_scores(
+    arrays: Mapping[str, npt.NDArray[Any]], scale: str | None
+) -> tuple[Mapping[str, npt.NDArray[Any]], str | None]:
+    """The arrays with `probabilities` for `logits` where these are missing, and their scale."""
+    if "logits" in arrays or "probabilities" not in arrays:
+        return arrays, scale
+    return {**arrays, "logits": arrays["probabilities"]}, scale or "probabilities"
 
 
 def split_arrays(
@@ -60,9 +71,9 @@ def split_arrays(
     sorted.
 
     Args:
-        arrays: `logits` (N, K) or (V, N, K), `features` (N, D) or (V, N, D), or both, `labels` (N,)
-            and, if there, `ids` (N,), `views` (V,), `class_names` (K,) and `feature_names` (D,);
-            others are left alone.
+        arrays: `logits` (N, K) or (V, N, K), or as many `probabilities`, `features` (N, D) or
+            (V, N, D), or both, `labels` (N,) and, if there, `ids` (N,), `views` (V,),
+            `class_names` (K,) and `feature_names` (D,); others are left alone.
         where: how errors name the file.
         scale: of the logits, see `as_logits`.
         class_names: K of them, where they are known from elsewhere.
@@ -72,6 +83,7 @@ def split_arrays(
         DataError: an array is missing, misshapen or unfit; it names the row.
         CacheError: labels or views that no cache holds.
     """
+    arrays, scale = named_scores(arrays, scale)
     has_rows = "logits" in arrays or "features" in arrays
     missing = [
         *([] if has_rows else ["logits"]),
@@ -147,6 +159,7 @@ def split_arrays(
         num_classes=num_classes,
         class_names=names,
         feature_names=feature_names,
+        scale=scale,
         notes=notes,
     )
 

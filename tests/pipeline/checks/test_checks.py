@@ -60,9 +60,9 @@ def told(status="converged", scale=(1.0, 1.0), **metadata):
     return Rectifier(scale=scale, shift=torch.zeros_like(scale), metadata=said)
 
 
-def loses(scale, logits):
+def loses(scale, logits, **metadata):
     """R10 of a fit with that scale."""
-    fitted = {"a": told(scale=[1.0] * 5), "b": told(scale=[scale] * 5)}
+    fitted = {"a": told(scale=[1.0] * 5), "b": told(scale=[scale] * 5, **metadata)}
     return fits.worse_on_own_rows(own(logits), fitted)
 
 
@@ -169,6 +169,12 @@ def test_a_pull_may_make_memorised_rows_less_certain(rng):
     assert loses(0.1, logits).code == "R10"
     pulled = {"b": told(scale=[0.1] * 5)}
     assert [one.code for one in heard(fits.own_findings(inputs_of(logits), pulled))] == ["R02"]
+
+
+def test_a_tuned_fit_is_not_sent_to_tuning(rng):
+    logits = honest(rng)
+    assert "--tune auto" in loses(0.1, logits).remedy
+    assert "--tune" not in loses(0.1, logits, tuning={"source": "tune"}).remedy
 
 
 def test_held_out_rows_that_are_right_are_not_memorised(rng):

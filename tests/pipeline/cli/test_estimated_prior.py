@@ -151,7 +151,8 @@ def test_what_a_reader_sees(run, files):
     assert shown.code == 0, shown.err
     assert "predicted before" in shown.out
     assert "rows behind" in shown.out
-    assert {line.split()[0] for line in shown.out.splitlines()[1:]} == set(NAMES)
+    assert [line.split()[0] for line in shown.out.splitlines()[1:5]] == [*NAMES]
+    assert "Of all rows, in per cent, [ ] 95 %" in shown.out
     assert "2,000 rows tell the shares as well as" in shown.err
     assert "probabilities: for class shares of" in shown.err
 
@@ -164,10 +165,20 @@ def test_few_rows_are_warned_of(run, files):
     assert done.code == 0, done.err
     assert "labelled rows would; give shares that are known, or more rows" in done.err
     assert "fewer than 10 rows stand behind the share of" in done.err
-    write("one", HERE, 1, 5)
-    alone = run("apply", "one.npz", *options, "--json").document
-    assert "no row speaks for" in "".join(alone["warnings"])
-    assert len(alone["row_shares"]["shares"]) == 4
+    with np.load("test.npz") as test:
+        np.savez("alike.npz", logits=test["logits"][[0, 0]])
+    alike = run("apply", "alike.npz", *options, "--json").document
+    assert "of 1 class (" in "".join(alike["warnings"])
+    assert "no row speaks for 3 classes" in "".join(alike["warnings"])
+    assert len(alike["row_shares"]["shares"]) == 4
+
+
+def test_one_row_tells_no_shares(run, files):
+    with np.load("test.npz") as test:
+        np.savez("one.npz", logits=test["logits"][:1])
+    done = estimate(run, "c.h5", source="one.npz")
+    assert done.code == 3
+    assert "one.npz: estimate: the rows of many samples expected, got one" in done.error
 
 
 def test_views_count_as_one_row(run, files):

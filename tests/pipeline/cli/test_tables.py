@@ -13,6 +13,7 @@ from pyarrow import parquet
 from safetensors.torch import save_file
 from scipy.special import log_softmax, softmax
 
+from marr_pipeline.cache import open_cache
 from marr_pipeline.rectify.rectifier_file import load_rectifier
 
 ROWS = rows_of("Tables of logits")
@@ -138,6 +139,9 @@ READ = {
     "probabilities with `--scale": [
         (as_npz(PROBABILITIES), NPZ + " --scale probabilities"),
         (as_csv(table(PROBABILITIES)), CSV + " --scale probabilities"),
+    ],
+    "`.npz` with `probabilities`": [
+        (lambda: np.savez("t.npz", probabilities=PROBABILITIES, labels=LABELS), NPZ)
     ],
     "probabilities rounded": [(as_npz(PROBABILITIES.round(3)), NPZ + " --scale probabilities")],
 }
@@ -287,6 +291,15 @@ def test_apply_reads_scores_as_import_does(run, here, rectifier):
     assert agree.mean() > 0.9
     done = run("apply", "own.h5", "marr.safetensors", "--split", "train", "--scale", "logits", *out)
     assert (done.code, "a cache, which holds logits" in done.error) == (2, True)
+    np.savez("p.npz", probabilities=PROBABILITIES, labels=LABELS)
+    imported = run("import", "--train", "p.npz", "-o", "p.h5", "--json").document
+    assert imported["rows"] is None
+    assert "taken as seen by the network" in imported["notes"][0]
+    assert open_cache(Path("p.h5")).meta("scale") == "probabilities"
+    assert run("rectify", "p.h5", "-o", "p.safetensors").code == 0
+    for rows in ("new.csv", "p.npz"):  # as what the rectifier was fitted on
+        done = run("apply", rows, "p.safetensors", *out)
+        assert (done.code, "was fitted on" in done.err) == (0, False)
     table()[NAMES[::-1]].to_csv("new.csv", index=False)
     done = run("apply", "new.csv", "marr.safetensors", *out)
     assert (done.code, "in its order expected, cat, dog, owl, got owl" in done.error) == (3, True)

@@ -224,5 +224,5 @@ def test_a_tune_split_that_lacks_a_class_is_no_place_for_its_shift(run, make_cac
     cache = make_cache(train=drawn(0), tune=tune, test=drawn(2))
     lines = run("rectify", cache).err
     assert "train" in lines
-    assert "rows seen" in lines
+    assert "rows seen (assumed)" in lines
     assert "tune all views" in run("rectify", cache, "--method", "temperature").err
