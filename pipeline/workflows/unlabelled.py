@@ -109,7 +109,8 @@ class RowShares:
         if absent:
             warnings.append(
                 f"{self.option}: the calibration has no row of {self._classes(absent)}: "
-                "their shares here cannot be told, whatever their intervals; calibrate on rows of every class"
+                "their shares here cannot be told, whatever their intervals; calibrate on rows of "
+                "every class"
             )
         if not found.is_solved:
             warnings.append(

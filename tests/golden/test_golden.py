@@ -20,7 +20,7 @@ CHANGES: dict[str, str] = {
     ),
     "*/checks/*/remedy": "R06 names the command, since `report` lacks the option.",
     **dict.fromkeys(
-        ("*/out/rows", "*/out/notes"),
+        ("import*/out/rows", "refuse.rows.*/out/rows", "*/out/notes"),
         "The document of import says what nobody said of the training rows, as the terminal does.",
     ),
     "*.safetensors/format_version": "1.2 adds a calibration.",
