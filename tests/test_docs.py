@@ -3,25 +3,69 @@
 import importlib
 import json
 import re
+import shutil
 from pathlib import Path
 
 import pytest
+import shown
 import told
 
 from marr_pipeline import names
 
-ROOT = Path(__file__).parent.parent
-PAGE = ROOT / "docs" / "python.md"
+ROOT = told.ROOT
+OWN_TESTS = ("cache-format", "rectifier-format", "extending", "deploy")
+"""Pages whose code runs in tests of their own (`test_format_page.py`, `test_examples.py`, ...)."""
+
+
+@pytest.fixture(scope="module")
+def desk(digits_cache, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("desk")
+    shown.fill(folder, digits_cache)
+    return folder
 
 
 @pytest.mark.filterwarnings("default")
 @pytest.mark.usefixtures("nothing_added")
-def test_snippets_of_the_python_page_run(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    snippets = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
-    assert len(snippets) >= 6
-    exec(compile("\n".join(snippets), str(PAGE), "exec"), {})
-    assert (tmp_path / "digits.safetensors").exists()
+@pytest.mark.parametrize("page", [page for page in told.PAGES if Path(page).stem not in OWN_TESTS])
+def test_commands_and_snippets_of_a_page_run(page, desk, run, capsys, monkeypatch, tmp_path):
+    text = (ROOT / page).read_text(encoding="utf-8")
+    assert shown.unfenced(text) == []
+    blocks = list(shown.blocks(text))
+    home = shutil.copytree(desk, tmp_path / "desk", symlinks=True) if blocks else tmp_path
+    printed, scope = "", {}
+    for language, body in blocks:
+        monkeypatch.chdir(home)
+        if language == "python":
+            capsys.readouterr()
+            exec(compile(body, page, "exec"), scope)
+            printed += capsys.readouterr().out
+        elif language == "text":
+            assert shown.is_printed(body, printed), f"{body}\nexpected in\n{printed}"
+        else:
+            assert language == "sh", body
+            for program, *words in shown.commands(body):
+                if program == "cd":
+                    monkeypatch.chdir(*words)
+                    continue
+                assert program == "pipeline", f"{program} neither runs here nor is marked by hand"
+                done = run(*words)
+                assert done.code == 0, (words, done.err)
+                printed += done.err + done.out
+
+
+@pytest.mark.parametrize(
+    ("expected", "printed", "is_there"),
+    [
+        ("marr 51.6 50.5", "softmax 70.8 40.9\nmarr  51.6 50.5", True),
+        ("marr 51.6 ... 1.329 8.1", "marr 51.6 50.5 53.6 1.329 8.1", True),
+        ("marr 51.6 ... 1.329", "marr 51.6 50.5 53.6", False),
+        ("marr 51.6", "marr 51.9+", True),
+        ("marr 51.6", "marr 52.0", False),
+        ("marr 51.6", "softmax 51.6", False),
+    ],
+)
+def test_what_is_printed_is_compared(expected, printed, is_there):
+    assert shown.is_printed(expected, printed) == is_there
 
 
 PATHS = sorted(
@@ -56,7 +100,7 @@ def test_the_page_of_figures_draws_each_with_options_that_exist():
     from marr_pipeline.cli.plot import cli_command
 
     page = (ROOT / "docs" / "figures.md").read_text(encoding="utf-8")
-    commands = re.findall(r"^    pipeline plot (\S+) (.*)$", page, re.MULTILINE)
+    commands = re.findall(r"^pipeline plot (\S+) (.*)$", page, re.MULTILINE)
     assert sorted(figure for figure, _ in commands) == sorted(names.FIGURES)
     options = {option for parameter in cli_command.params for option in parameter.opts}
     for figure, words in commands:
@@ -115,6 +159,31 @@ def test_the_table_of_strengths_is_that_of_its_record(monkeypatch):
     table = importlib.import_module("strengths").table
     problems = json.loads((ROOT / "results" / "strengths.json").read_text())["problems"]
     assert table(problems) in (ROOT / "docs" / "phase-two.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("page", told.PAGES)
+def test_links_of_a_page_lead_somewhere(page):
+    links = re.findall(r"\]\(([^)\s]+)\)", (ROOT / page).read_text(encoding="utf-8"))
+    for link in links:
+        name, _, section = link.partition("#")
+        if link.startswith("http"):
+            continue
+        target = (ROOT / page).parent / name if name else ROOT / page
+        assert target.exists(), link
+        if section:
+            titles = re.findall(r"^#+ (.*)$", target.read_text(encoding="utf-8"), re.MULTILINE)
+            assert section in {
+                re.sub(r"[^\w -]", "", each.lower()).replace(" ", "-") for each in titles
+            }
+
+
+def test_the_page_of_commands_has_every_command():
+    from marr_pipeline.cli import cli
+
+    page = (ROOT / "docs" / "commands.md").read_text(encoding="utf-8")
+    assert set(re.findall(r"^\| `pipeline (\w+)` \|", page, re.MULTILINE)) == set(
+        cli.list_commands(None)
+    )
 
 
 def test_the_walks_name_their_files():

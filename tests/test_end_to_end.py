@@ -57,18 +57,6 @@ def test_demo_lifts_the_few_shot_classes_and_says_so(demo):
     assert f"few-shot classes rises from {before} % to {after} %" in demo[1].stderr
 
 
-def test_demo_from_the_embedded_cache(tmp_path):
-    done = run_demo(tmp_path, "--cached")
-    assert {path.name for path in tmp_path.iterdir()} == {
-        *("cifar10-lt.h5", "marr.safetensors"),
-        *FIGURES,
-    }
-    before, adjusted, after = accuracies(done, "overall")
-    words = done.stderr.splitlines()[-2]
-    assert f"over all test rows it rises from {before} % to {after} %" in words
-    assert f"Logit adjustment alone, which fits nothing, comes to {adjusted} %" in words
-
-
 def test_demo_from_the_embedded_cache_has_no_seed(run, tmp_path):
     done = run("demo", "--cached", "--seed", 1, "-o", tmp_path / "never")
     assert (done.code, done.out) == (2, "")

@@ -195,7 +195,7 @@ def _record(name):
 def _blocks(text):
     """Paragraphs, lists and tables, each with the comment over it; no code."""
     text = re.sub(r"^```.*?^```$", "", text, flags=re.DOTALL | re.MULTILINE)
-    text = COMMENT.sub(lambda found: re.sub(r"\n\s*\n", "\n", found[0]), text)
+    text = re.sub(r"<!-- (?!numbers).*?-->", "", text, flags=re.DOTALL)
     blocks = re.split(r"\n\s*\n", text)
     return [block for block in blocks if block.strip() and not block.startswith(("    ", "#"))]
 
