@@ -15,6 +15,7 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from marr_pipeline.cache import open_cache as open_cache
     from marr_pipeline.estimator import MarginRectifier as MarginRectifier
+    from marr_pipeline.losses import add_loss as add_loss
     from marr_pipeline.rectify.methods import add_method as add_method
     from marr_pipeline.rectify.prior.estimate import target_prior as target_prior
     from marr_pipeline.rectify.sets import SetSettings as SetSettings
@@ -38,6 +39,7 @@ _HOMES = {
     "RectifySettings": "rectify.settings",
     "SetSettings": "rectify.sets",
     "TuningOptions": "rectify.tuning",
+    "add_loss": "losses",
     "add_method": "rectify.methods",
     "apply": "workflows.apply",
     "combine": "workflows.combine",

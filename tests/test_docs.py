@@ -73,7 +73,7 @@ PATHS = sorted(
         name
         for page in ("README.md", "docs/architecture.md")
         for name in re.findall(r"[`(]([\w./-]+)[`)]", (ROOT / page).read_text(encoding="utf-8"))
-        if re.fullmatch(r"(cache|plots|pipeline|benchmarks|docs|tests)/[\w./-]*", name)
+        if re.fullmatch(r"(cache|plots|pipeline|benchmarks|docs|examples|tests)/[\w./-]*", name)
     }
 )
 

@@ -82,12 +82,15 @@ def cli_command(
     Without --checkpoint or --pretrained it trains the backbone first and keeps it beside the cache
     as .pt. Stopped, the same command goes on where it was. Under torchrun all processes share it.
     """
+    plugins = options.pop("plugins")
     request = PhaseOneRequest(**options, given=given_options(context))
 
     from marr_pipeline.device import resolve_device
     from marr_pipeline.workflows.estimate import estimate_extraction
     from marr_pipeline.workflows.extract import extract
+    from marr_pipeline.workflows.train import add_losses
 
+    add_losses(plugins)
     listener = Listener(say=note, progress=ProgressLine)
     rows: dict[str, Any] = {"views": views, "store": store, "dtype": dtype}
     with together(resolve_device(request.device), sums=not request.has_trained_weights) as ranks:

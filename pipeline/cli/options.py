@@ -8,7 +8,7 @@ import glob
 import math
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,26 @@ from marr_pipeline.files import check_writable
 input_type = click.Path(exists=True, dir_okay=False, path_type=Path)
 input_folder_type = click.Path(exists=True, file_okay=False, path_type=Path)
 seed_type = click.IntRange(min=0, max=names.MAX_SEED)
+
+
+class MethodName(click.Choice[str]):
+    """One of ours or, beside a `--plugin`, any: what it has is known when it is run.
+
+    Args:
+        choices: ours.
+        also: gives names of others.
+    """
+
+    def __init__(self, choices: Sequence[str], also: Callable[[], Collection[str]] = tuple) -> None:
+        super().__init__(choices)
+        self._also = also
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """The name."""
+        has_plugin = ctx is not None and bool(ctx.params.get("plugins"))  # an eager option
+        if has_plugin or (value not in self.choices and value in self._also()):
+            return value
+        return super().convert(value, param, ctx)
 
 
 class OutputPath(click.Path):

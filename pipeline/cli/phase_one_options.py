@@ -10,6 +10,7 @@ from marr_pipeline import names
 from marr_pipeline.cli.help import options_of
 from marr_pipeline.cli.options import (
     FiniteRange,
+    MethodName,
     input_folder_type,
     input_type,
     of_output,
@@ -170,9 +171,20 @@ OPTIONS = [
     ),
     of_training(
         "--method",
-        type=click.Choice(names.TRAINING_METHODS),
+        type=MethodName(names.TRAINING_METHODS),
         default="softmax",
         help="What is trained. A loss, a sampler, or a system with a network of its own.",
+    ),
+    of_training(
+        "--plugin",
+        "plugins",
+        expert=True,
+        type=input_type,
+        multiple=True,
+        is_eager=True,
+        metavar="FILE.py",
+        help="Python file with training losses of your own in a dict LOSSES, see "
+        "docs/extending.md; may be repeated.",
     ),
     of_training(
         "--method-option",

@@ -10,6 +10,7 @@ from marr_pipeline.cli.command import EXIT_UNSOLVED, command, note, print_json, 
 from marr_pipeline.cli.help import options_of
 from marr_pipeline.cli.options import (
     FiniteRange,
+    MethodName,
     WordOrFile,
     check_output,
     eval_split_option,
@@ -35,44 +36,20 @@ of_method, of_rows, of_objective, of_solver, of_tuning = map(
 )
 
 
-PLUGIN = "plugin"
-"""Key of a context's `meta`: the names that plugins have added."""
-
-
-class MethodName(click.Choice[str]):
-    """A post-hoc method: one of ours, of a `--plugin`, or of an installed package."""
-
-    def __init__(self) -> None:
-        super().__init__(names.METHODS)
-
-    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        """The name."""
-        added = () if ctx is None else ctx.meta.get(PLUGIN, ())
-        if value in added or value in installed_methods():
-            return value
-        return super().convert(value, param, ctx)
-
-
-def _add_methods(
-    context: click.Context, parameter: click.Parameter, files: tuple[Path, ...]
-) -> None:
-    if files:
-        from marr_pipeline.workflows.fits import add_methods
-
-        context.meta[PLUGIN] = add_methods(files)
-
-
 @command("rectify", example="pipeline rectify digits.h5 -o marr.safetensors")
 @click.argument("cache", type=input_type)
-@of_method("--method", type=MethodName(), default="marr", help="What is fitted.")
+@of_method(
+    "--method",
+    type=MethodName(names.METHODS, installed_methods),
+    default="marr",
+    help="What is fitted.",
+)
 @of_method(
     "--plugin",
     "plugins",
     type=input_type,
     multiple=True,
     is_eager=True,
-    expose_value=False,
-    callback=_add_methods,
     metavar="FILE.py",
     help="Python file with methods of your own in a dict METHODS, see docs/extending.md; may be "
     "repeated.",
@@ -252,6 +229,7 @@ def cli_command(
     mute: list[str],
     output: Path | None,
     as_json: bool,
+    plugins: tuple[Path, ...],
     **overrides: Any,
 ) -> None:
     """Fit a rectifier on CACHE; print its metrics beside the baselines'.
@@ -266,6 +244,10 @@ def cli_command(
     from marr_pipeline.workflows.rectify import rectify_cache, resolve_settings
     from marr_pipeline.workflows.tuning import default_tuning, tuning_options
 
+    if plugins:
+        from marr_pipeline.workflows.fits import add_methods
+
+        add_methods(plugins)
     center = overrides["center"]
     if center is not None and center not in names.CENTERS[:-1]:
         overrides["center"] = "file"

@@ -33,12 +33,14 @@ def cli_command(
     Its course is written beside it, as .metrics.jsonl. Stopped, the same command goes on where it
     was. Under torchrun all processes share every batch.
     """
+    plugins = options.pop("plugins")
     request = PhaseOneRequest(**options, given=given_options(context))
 
     from marr_pipeline.device import resolve_device
     from marr_pipeline.workflows.estimate import estimate_training
-    from marr_pipeline.workflows.train import train
+    from marr_pipeline.workflows.train import add_losses, train
 
+    add_losses(plugins)
     listener = Listener(say=note, progress=ProgressLine)
     with together(resolve_device(request.device), sums=True) as ranks:
         with ranks.in_turn():

@@ -1,20 +1,23 @@
 """Training losses and samplers for imbalanced classes, by the name of their method.
 
-A new one is a pure function in a file of its own, an entry of `LOSSES` and its name in `names`.
+A new one is a pure function in a file of its own, an entry of `LOSSES` and its name in `names`; a
+user's own comes by `add_loss`.
 What has a network of its own, or looks at several batches a step, is in `systems`.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
+from marr_pipeline import names
 from marr_pipeline.losses.balanced_softmax import balanced_softmax
 from marr_pipeline.losses.equalization import equalization
 from marr_pipeline.losses.focal import focal
 from marr_pipeline.losses.lade import lade
 from marr_pipeline.losses.ldam import ldam, ldam_drw
+from marr_pipeline.losses.own import code_of, own_loss
 from marr_pipeline.losses.plain import Loss, softmax
 from marr_pipeline.losses.reweighting import (
     class_balanced,
@@ -22,6 +25,7 @@ from marr_pipeline.losses.reweighting import (
     effective_number_weights,
 )
 from marr_pipeline.losses.seesaw import seesaw
+from marr_pipeline.plugins import Function, check_plugin
 
 Options = Mapping[str, bool | float | str]
 Prior = Callable[[Tensor, Options], Tensor | None]
@@ -39,12 +43,14 @@ class LossTerms:
         sampler: `instance`, or a key of `samplers.SHARES`.
         prior: that the logits stand for at the minimum of the loss.
         counts_seen: whether the loss takes the images seen so far for its class counts.
+        code: digest of the file of a user's own loss.
     """
 
     loss: Loss
     sampler: str = "instance"
     prior: Prior = lambda counts, options: None
     counts_seen: bool = False
+    code: str = ""
 
 
 def _uniform(counts: Tensor, options: Options) -> Tensor:
@@ -74,3 +80,20 @@ LOSSES: dict[str, LossTerms] = {
     "seesaw": LossTerms(loss=seesaw, counts_seen=True),
 }
 """By the names of `names.TRAINING_METHODS`."""
+
+
+def add_loss(name: str, loss: Function | LossTerms) -> None:
+    """Add a training loss of a user's own, in this process.
+
+    One added before under that name is replaced.
+
+    Args:
+        name: that `train` and `extract` then know it by.
+        loss: see `losses.own`; or terms with it, a sampler and the prior that its logits stand for.
+
+    Raises:
+        ConfigError: a name of ours, or no function.
+    """
+    terms = loss if isinstance(loss, LossTerms) else LossTerms(loss=loss)
+    check_plugin(name, terms.loss, taken=names.TRAINING_METHODS, what="loss")
+    LOSSES[name] = replace(terms, loss=own_loss(name, terms.loss), code=code_of(terms.loss))

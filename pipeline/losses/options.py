@@ -20,6 +20,9 @@ Weight = Annotated[float, (0.0, 100.0)]
 Scale = Annotated[float, (1e-3, 1e4)]
 Size = Annotated[int, (1, 65_536)]
 
+GIVEN = ("class_counts", "progress")
+"""Of a training: no options, whatever default they have."""
+
 
 def parse_options(
     function: Callable[..., Any], texts: Sequence[str], *, method: str
@@ -36,7 +39,11 @@ def parse_options(
         ConfigError: an unknown name, or a value that its type excludes.
     """
     parameters = inspect.signature(function).parameters.values()
-    options = {each.name: each.default for each in parameters if each.default is not each.empty}
+    options = {
+        each.name: each.default
+        for each in parameters
+        if each.default is not each.empty and each.name not in GIVEN
+    }
     kinds = get_type_hints(function, include_extras=True)
     for text in texts:
         name, equals, value = text.partition("=")
@@ -46,7 +53,8 @@ def parse_options(
                 f"--method-option: {f'one of {known}' if known else 'none'} expected for {method}, "
                 f"got {text}; leave it out or correct it"
             )
-        options[name] = _parsed(value, kinds[name], where=f"--method-option {name}")
+        kind = kinds.get(name, type(options[name]))
+        options[name] = _parsed(value, kind, where=f"--method-option {name}")
     return options
 
 

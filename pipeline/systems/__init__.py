@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from marr_pipeline.backbone.training.method import LossMethod, TrainingMethod, loss_options
+from marr_pipeline.errors import ConfigError
 from marr_pipeline.losses import LOSSES
 from marr_pipeline.losses.options import parse_options
 from marr_pipeline.protocols import protocol_of
@@ -27,11 +28,16 @@ def training_method(
         of: the dataset, for which some methods have options of their own.
 
     Raises:
-        ConfigError: an option that the method does not have, or a value of another kind.
+        ConfigError: no such method, an option that it does not have, or a value of another kind.
     """
     texts = [*protocol_of(of).training.get(name, ()), *texts]
     if name in LOSSES:
         return LossMethod(name, loss_options(name, texts))
+    if name not in SYSTEMS:
+        raise ConfigError(
+            f"method: one of {', '.join([*LOSSES, *SYSTEMS])} expected, got {name}; choose one, or "
+            "give the --plugin FILE.py that has it"
+        )
     system = SYSTEMS[name]
     options: dict[str, Any] = parse_options(system, texts, method=name)
     return system(**options)

@@ -43,10 +43,12 @@ def add_methods(files: Iterable[FileName]) -> list[str]:
         ConfigError: a file without one, or what cannot be added, see `add_method`.
         PluginError: a file raised.
     """
-    found = [read_plugin(Path(file), "METHODS") for file in files]
-    for name, fit in (each for methods in found for each in methods.items()):
+    found: dict[str, Function] = {}
+    for file in files:
+        found |= read_plugin(Path(file), "METHODS")
+    for name, fit in found.items():
         add_method(name, fit)
-    return [name for methods in found for name in methods]
+    return [*found]
 
 
 def asked_keys(

@@ -1,5 +1,6 @@
 """`train`: a network trained on the images that are asked for, begun, gone on with or reused."""
 
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,6 +23,8 @@ from marr_pipeline.distributed import ALONE, LostRankError, Ranks
 from marr_pipeline.errors import DataError, PipelineError
 from marr_pipeline.files import FileName
 from marr_pipeline.groups import shot_groups
+from marr_pipeline.losses import add_loss
+from marr_pipeline.plugins import read_plugin
 from marr_pipeline.protocols import RecipeTerms, protocol_of
 from marr_pipeline.systems import training_method
 from marr_pipeline.workflows.phase_one import (
@@ -32,6 +35,18 @@ from marr_pipeline.workflows.phase_one import (
     threads_for,
 )
 from marr_pipeline.workflows.request import NOBODY, Listener, PhaseOneRequest
+
+
+def add_losses(files: Iterable[FileName]) -> None:
+    """Add the training losses that Python files have in a dict `LOSSES`.
+
+    Raises:
+        ConfigError: a file without one, or what cannot be added, see `add_loss`.
+        PluginError: a file raised.
+    """
+    for file in files:
+        for name, loss in read_plugin(Path(file), "LOSSES").items():
+            add_loss(name, loss)
 
 
 def train(

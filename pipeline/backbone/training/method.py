@@ -176,3 +176,8 @@ class LossMethod(TrainingMethod):
         counts = torch.from_numpy(class_counts.astype(np.float64))
         prior = LOSSES[self.name].prior(counts, self.arguments)
         return None if prior is None else prior.numpy()
+
+    def record(self) -> dict[str, Any]:
+        """Name and options; of a user's own loss its code too, with which alone a run goes on."""
+        code = LOSSES[self.name].code
+        return {**super().record(), **({"code": code} if code else {})}
