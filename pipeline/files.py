@@ -4,14 +4,22 @@ import errno
 import glob
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any, cast
 
 from marr_pipeline.errors import PipelineError
 
 FileName = str | os.PathLike[str]
 """What Python callers may give where a file is asked for."""
+
+
+def listed(given: object) -> list[Any]:
+    """Several paths as they are; one, or another single thing, as a list of it alone."""
+    is_single = isinstance(given, str | os.PathLike) or not isinstance(given, Iterable)
+    return [given] if is_single else list(cast("Iterable[Any]", given))
+
 
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from marr_pipeline.findings import Finding
-from marr_pipeline.notebook import html_table
+from marr_pipeline.notebook import html_table, short_repr
 from marr_pipeline.optim.solvable import FitStatus, Solution
 from marr_pipeline.rectify.inputs import FitContext, FitInputs, HeadFacts
 from marr_pipeline.rectify.rectifier import HeadRectifier, Rectifier
@@ -41,6 +41,8 @@ class FitResult(Solution):
         chosen: settings that were left open, with the value that the fit has found.
         checks: what numbered checks found, where they were made.
     """
+
+    __repr__ = short_repr
 
     rectifier: Rectifier
     seconds: float = 0.0

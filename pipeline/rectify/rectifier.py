@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from marr_pipeline.errors import DataError
+from marr_pipeline.notebook import short_repr
 from marr_pipeline.rectify.rows.source import unit_rows
 
 CALIBRATED = ("scale", "shift", "log_prior")
@@ -34,6 +35,8 @@ class Calibration:
         num_rows: how many they are.
         is_seen: whether the network was trained on them, and so is surer there than elsewhere.
     """
+
+    __repr__ = short_repr
 
     scale: Tensor
     shift: Tensor
@@ -61,6 +64,8 @@ class Rectifier:
             why not, or nothing is known of it.
         metadata: method, settings, how the fit ended, and the fingerprints of cache and head.
     """
+
+    __repr__ = short_repr
 
     scale: Tensor
     shift: Tensor
@@ -123,6 +128,8 @@ class HeadRectifier(Rectifier):
         normalise: `unit` if it takes rows of features brought to length 1.
     """
 
+    __repr__ = short_repr
+
     weight: Tensor
     bias: Tensor
     normalise: Literal["none", "unit"] = "none"
@@ -160,6 +167,8 @@ class ConfidenceRectifier(Rectifier):
         confidence_bias: (1,) float64.
     """
 
+    __repr__ = short_repr
+
     confidence_weight: Tensor
     confidence_bias: Tensor
 
@@ -185,6 +194,8 @@ class FunctionRectifier(Rectifier):
         function: of logits (..., K) and features (..., D) or None, float64, to (..., K) float64.
         num_inputs: D of the features that it takes; None if it takes none.
     """
+
+    __repr__ = short_repr
 
     function: Callable[[Tensor, Tensor | None], Tensor]
     num_inputs: int | None

@@ -27,6 +27,7 @@ from torch import Tensor
 
 from marr_pipeline import names
 from marr_pipeline.errors import ConfigError, DataError
+from marr_pipeline.notebook import short_repr
 from marr_pipeline.rectify.prior.calibration import fit_calibration
 from marr_pipeline.rectify.rectifier import Calibration
 from marr_pipeline.rectify.settings import check_choice
@@ -81,6 +82,8 @@ class LabelSets:
         thresholds: (K,) float64, t.
         samples: (K,) int64 rows of each class that the thresholds stand on.
     """
+
+    __repr__ = short_repr
 
     settings: SetSettings
     calibration: Calibration

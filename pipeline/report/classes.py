@@ -67,6 +67,7 @@ class Classes:
         *,
         reference: str | None,
         names: Mapping[str, str] | None = None,
+        target_prior: Floats | None = None,
     ) -> Table:
         """One row a class.
 
@@ -74,6 +75,7 @@ class Classes:
             accuracy: (K,) of each method by key, NaN for a class without samples.
             reference: the method that others are set against, in a column beside their own.
             names: of methods, for readers, where these are not their keys.
+            target_prior: (K,) shares that logits were moved to, if they were.
         """
         shown = names or {}
         columns = [
@@ -82,6 +84,9 @@ class Classes:
             Column(key="group", heading="group", notation="text"),
         ]
         values: dict[str, npt.NDArray[Any]] = {"train": self.class_counts, "samples": self.samples}
+        if target_prior is not None:
+            columns.append(Column(key="target_prior", heading="share"))
+            values["target_prior"] = target_prior
         for key, own in accuracy.items():
             columns.append(Column(key=f"{key}_accuracy", heading=shown.get(key, key)))
             values[f"{key}_accuracy"] = own
@@ -101,7 +106,8 @@ class Classes:
         against = ""
         if reference is not None:
             against = f", change against {shown.get(reference, reference)} in points"
-        return Table(columns=columns, rows=rows, caption=f"Accuracy in per cent{against}.")
+        moved = "" if target_prior is None else " Logits are moved to the shares, in per cent."
+        return Table(columns=columns, rows=rows, caption=f"Accuracy in per cent{against}.{moved}")
 
 
 def few_rows(table: Table) -> Table:

@@ -9,8 +9,9 @@ import numpy as np
 
 from marr_pipeline.cache import open_cache
 from marr_pipeline.errors import ConfigError, DataError
-from marr_pipeline.files import FileName
+from marr_pipeline.files import FileName, listed
 from marr_pipeline.names import SCALES
+from marr_pipeline.notebook import short_repr
 from marr_pipeline.rectify.prior.target import describe_prior
 from marr_pipeline.rectify.prior.unlabelled import RectifiedRows
 from marr_pipeline.rectify.rectifier import Rectifier
@@ -51,6 +52,8 @@ class Applied:
         shares: of the classes among the rows, if they were estimated or matched.
     """
 
+    __repr__ = short_repr
+
     arrays: Arrays
     num_rows: int
     rectifier: Rectifier
@@ -81,7 +84,7 @@ def apply(
     *,
     split: str = "test",
     scale: str | None = None,
-    join: Sequence[FileName] = (),
+    join: FileName | Sequence[FileName] = (),
     any_head: bool = False,
     sets: SetSettings | None = None,
     calibration: FileName | None = None,
@@ -126,7 +129,7 @@ def apply(
     _check_calibration(sets, calibration, source if is_file else None)
     check_exchangeable(sets, target_prior, match_prior)
     if is_file:
-        found = file_rows((source, *map(Path, join)), rectifier, split=split, scale=scale)
+        found = file_rows((source, *map(Path, listed(join))), rectifier, split=split, scale=scale)
     else:
         if join:
             raise ConfigError(

@@ -5,11 +5,12 @@ against the baselines.
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from marr_pipeline.files import FileName, replacing
+from marr_pipeline.files import FileName, listed, replacing
 from marr_pipeline.findings import Finding, Mute, heard, muted_codes
 from marr_pipeline.names import REFERENCES
+from marr_pipeline.notebook import short_repr
 from marr_pipeline.plugins import Function
 from marr_pipeline.progress import Progress, silent
 from marr_pipeline.report.bootstrap import Bootstrap
@@ -69,6 +70,8 @@ class Comparison:
         checks: what numbered checks found.
         probes: of each cache, the record of the probe that stands for its head, see `probe`.
     """
+
+    __repr__ = short_repr
 
     caches: Sequence[Path]
     split: str
@@ -161,11 +164,11 @@ class Comparison:
 
 
 def compare(
-    caches: Sequence[CacheLike],
+    caches: CacheLike | Sequence[CacheLike],
     *,
-    methods: Sequence[str | Function] | Literal["all"] | None = None,
-    plugins: Iterable[FileName] = (),
-    rectifiers: Iterable[FileName] = (),
+    methods: str | Sequence[str | Function] | None = None,
+    plugins: FileName | Iterable[FileName] = (),
+    rectifiers: FileName | Iterable[FileName] = (),
     any_head: bool = False,
     split: str = "test",
     class_distribution: Said | None = None,
@@ -212,14 +215,14 @@ def compare(
             of another head than one of them, or the distribution does not fit them.
     """
     muted_codes(mute)
-    own = add_methods(plugins)
+    own = add_methods(listed(plugins))
     probed = [
         with_probe(
             opened(cache),
             eval_split=split,
             progress=lambda done, total, note="": progress(0, 1, f"plain probe {done}/{total}"),
         )
-        for cache in caches
+        for cache in listed(caches)
     ]
     runs = [cached for cached, _ in probed]
     warnings: dict[str, None] = {}
@@ -236,8 +239,9 @@ def compare(
     apart = heard([differing_runs(runs)], mute)
     for finding in apart:  # before fits that may take minutes
         say(str(finding))
-    keys, skipped = asked_keys(runs, methods, own)
-    paths = [Path(file) for file in rectifiers]
+    asked = methods if methods in (None, "all") else listed(methods)
+    keys, skipped = asked_keys(runs, asked, own)
+    paths = [Path(file) for file in listed(rectifiers)]
     files = [
         {
             f"{key}.safetensors" if key in keys else key: one

@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from marr_pipeline.cache import Cache
-from marr_pipeline.files import replacing
+from marr_pipeline.files import FileName, listed, replacing
 from marr_pipeline.findings import Finding, Mute, muted_codes
 from marr_pipeline.names import REFERENCES
+from marr_pipeline.notebook import short_repr
 from marr_pipeline.progress import Progress, silent
 from marr_pipeline.rectify.rectifier import Rectifier
 from marr_pipeline.rectify.sets import SetSettings
@@ -43,6 +44,7 @@ from marr_pipeline.workflows.distribution import (
     say_calibrated,
     say_unmoved,
     scored_under,
+    target_shares,
 )
 from marr_pipeline.workflows.probe import probe_record, reference_names, with_probe
 from marr_pipeline.workflows.sets import EvaluatedSets, evaluate_sets
@@ -68,6 +70,8 @@ class Evaluation:
         warnings: for results that stand but need a look.
         mute: numbers of checks that are not to speak.
     """
+
+    __repr__ = short_repr
 
     cached: Cache
     split: str
@@ -138,7 +142,8 @@ class Evaluation:
         reference = "softmax" if "softmax" in accuracy else None
         shown = self._named({key: key for key in accuracy})
         names = {key: name for name, key in shown.items()}
-        return self.classes.table(accuracy, reference=reference, names=names)
+        shares = target_shares(self.target_prior, self.cached.class_counts, self.cached.class_names)
+        return self.classes.table(accuracy, reference=reference, names=names, target_prior=shares)
 
     @property
     def classes(self) -> Classes:
@@ -192,7 +197,7 @@ class Evaluation:
 
 def evaluate(
     cache: CacheLike,
-    rectifiers: Iterable[Path] = (),
+    rectifiers: FileName | Iterable[FileName] = (),
     *,
     split: str = "test",
     groups: str | None = None,
@@ -241,7 +246,7 @@ def evaluate(
         cached.class_names,
     )
     found = {name: closed_form(cached, name) for name in baselines}
-    found |= rectifiers_for(cached, rectifiers, taken=found, any_head=any_head)
+    found |= rectifiers_for(cached, listed(rectifiers), taken=found, any_head=any_head)
     evaluated = None
     if sets is not None:
         evaluated, told = evaluate_sets(cached, rows, found, sets, split=split)

@@ -5,6 +5,7 @@ from typing import Any
 
 from marr_pipeline.cache import CachedSplit, Head, open_cache
 from marr_pipeline.groups import shot_groups
+from marr_pipeline.rectify.methods import METHODS, heeds
 from marr_pipeline.rectify.prior.target import describe_prior
 from marr_pipeline.rectify.rectifier import Rectifier
 from marr_pipeline.rectify.rectifier_file import load_rectifier
@@ -100,7 +101,13 @@ def _rectifier_lines(document: Document) -> list[str]:
             f"{name:<13}{shape}: {tensor['min']:.4g} to {tensor['max']:.4g}, "
             f"mean {tensor['mean']:.4g}"
         )
-    return lines + _leaf_lines("", document["metadata"])
+    method, said = document["method"], document["metadata"]
+    told = {
+        key: said[key]
+        for key in sorted(said)
+        if said[key] is not None and (method not in METHODS or heeds(method, key))
+    }
+    return lines + _leaf_lines("", told)
 
 
 def _cache_document(path: Path) -> Document:
@@ -176,7 +183,9 @@ def _cache_lines(document: Document) -> list[str]:
     for name, split in document["splits"].items():
         views = split["views"]
         kinds = ", ".join(f"{views.count(kind)} {kind}" for kind in dict.fromkeys(views))
-        parts = [f"{split['samples']:,} samples", f"{kinds} view{'s' * (len(views) > 1)}"]
+        parts = [f"{split['samples']:,} samples"]
+        if len(views) > 1:
+            parts.append(f"{kinds} views")
         if split["logits"]:
             parts.append(f"logits {split['logits']}")
         if split["features"]:

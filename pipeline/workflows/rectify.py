@@ -15,6 +15,7 @@ from marr_pipeline.files import FileName
 from marr_pipeline.findings import Finding, Mute, muted_codes
 from marr_pipeline.groups import parse_cuts, shot_groups
 from marr_pipeline.names import REFERENCES
+from marr_pipeline.notebook import short_repr
 from marr_pipeline.optim.solvable import FitStatus
 from marr_pipeline.progress import Progress, silent
 from marr_pipeline.rectify.fit import fit_rectifier, preset_settings
@@ -78,6 +79,7 @@ class Rectification:
         target_prior: that all logits were moved to, if they were.
         metrics: `SCORED` on the evaluation split, the fit alone where no head has made logits;
             empty without that split.
+        num_views: V of the rows fitted.
         is_assumed: whether nothing but the default says if the network has seen the rows fitted.
         summary: K, rows and groups, for the header.
         warnings: for results that stand but need a look.
@@ -86,12 +88,15 @@ class Rectification:
         path: where the rectifier was written, if it was.
     """
 
+    __repr__ = short_repr
+
     cache: Path
     settings: RectifySettings
     fit: FitResult
     eval_split: str
     target_prior: Said | None
     metrics: Mapping[str, Metrics]
+    num_views: int
     is_assumed: bool
     summary: str
     warnings: list[str]
@@ -102,7 +107,9 @@ class Rectification:
     def header(self) -> list[str]:
         """What was fitted, on what."""
         tuned = [] if self.tuning is None else [describe_tuning(self.tuning, self.settings)]
-        said = describe_settings(self.settings, is_assumed=self.is_assumed)
+        said = describe_settings(
+            self.settings, num_views=self.num_views, is_assumed=self.is_assumed
+        )
         return [self.summary, *tuned, said, self.scope()]
 
     def scope(self) -> str:
@@ -191,11 +198,14 @@ class Rectification:
         }
 
 
-def describe_settings(settings: RectifySettings, *, is_assumed: bool = False) -> str:
+def describe_settings(
+    settings: RectifySettings, *, num_views: int, is_assumed: bool = False
+) -> str:
     """The objective of a fit, or the rule of a method in closed form, in one line.
 
     Args:
         settings: of the fit.
+        num_views: V of the rows fitted; of one there is no kind.
         is_assumed: whether nothing but the default says what the network has seen.
     """
     method = METHODS[settings.method]
@@ -210,8 +220,8 @@ def describe_settings(settings: RectifySettings, *, is_assumed: bool = False) ->
     unit = " of the rows' mean square" if is_head and settings.optimizer != "sgd" else ""
     return (
         f"{settings.method} ({settings.preset}): gamma {settings.gamma:g}, l2 {settings.ridge:.3g}"
-        f"{unit} to {settings.center}{scale}, {settings.reduction} mean, {settings.fit_split} "
-        f"{settings.fit_views} views"
+        f"{unit} to {settings.center}{scale}, {settings.reduction} mean, {settings.fit_split}"
+        + (f" {settings.fit_views} views" if num_views > 1 else "")
         + (f", features {settings.normalise}" if is_head else "")
         + (f", tau {settings.known_tau:g}" if is_head and "tau" in method.own_settings else "")
         + (f", rows {settings.rows}{' (assumed)' * is_assumed}" if settings.rows else "")
@@ -391,6 +401,7 @@ def rectify_cache(
         eval_split=eval_split,
         target_prior=target_prior,
         metrics=metrics,
+        num_views=inputs.num_views,
         is_assumed=is_assumed,
         summary=_summary(cached, inputs.num_views, len(inputs.labels), groups),
         warnings=warnings + list(fit.warnings),

@@ -11,9 +11,10 @@ import numpy as np
 
 from marr_pipeline.cache import Cache, CacheError
 from marr_pipeline.errors import ConfigError, PipelineError
-from marr_pipeline.files import FileName, replacing
+from marr_pipeline.files import FileName, listed, replacing
 from marr_pipeline.findings import Finding, Mute, muted_codes
 from marr_pipeline.names import COMPARED, REFERENCES
+from marr_pipeline.notebook import short_repr
 from marr_pipeline.plots import PlotError
 from marr_pipeline.plots.save import svg_text
 from marr_pipeline.progress import Progress, silent
@@ -64,6 +65,8 @@ class Report:
         passed_over: what the page lacks, by its name, and why.
     """
 
+    __repr__ = short_repr
+
     path: Path
     html: str
     checks: Sequence[Finding]
@@ -85,13 +88,13 @@ class Report:
 
 def write_report(
     cache: CacheLike,
-    rectifiers: Iterable[Path] = (),
+    rectifiers: FileName | Iterable[FileName] = (),
     *,
     output: FileName,
     split: str = "test",
     groups: str | None = None,
     any_head: bool = False,
-    methods: Sequence[str] | None = None,
+    methods: str | Sequence[str] | None = None,
     resamples: int = 1_000,
     mute: Mute = (),
     progress: Progress = silent,
@@ -125,13 +128,15 @@ def write_report(
     def begin(part: str, note: str = "") -> None:
         progress(parts.index(part), len(parts), f"{part}: {note}" if note else part)
 
-    asked = tuple(dict.fromkeys(map(canonical_key, COMPARED if methods is None else methods)))
+    asked = tuple(
+        dict.fromkeys(map(canonical_key, COMPARED if methods is None else listed(methods)))
+    )
     cached, _ = with_probe(
         opened(cache),
         eval_split=split,
         progress=lambda done, total, note="": begin("methods", f"plain probe {done}/{total}"),
     )
-    paths = [Path(path) for path in rectifiers]
+    paths = [Path(path) for path in listed(rectifiers)]
     page_options = ["--split", split, "--resamples", str(resamples)]
     if methods is not None:
         page_options += ["--methods", ",".join(asked)]

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from marr_pipeline.cache import Cache
+from marr_pipeline.cache import Cache, CacheError
 from marr_pipeline.errors import DataError, LeakError
 from marr_pipeline.rectify.rectifier import Rectifier
 from marr_pipeline.rectify.sets import CALIBRATES, LabelSets, fit_sets
@@ -37,6 +37,12 @@ def calibrated_sets(
         DataError: the rectifier needs what the cache lacks.
     """
     refuse_test(cached, "sets calibrated", "write the cache with a tune of other rows")
+    if CALIBRATES not in cached.splits:
+        raise CacheError(
+            f"{cached.path}: a split {CALIBRATES} expected with sets, whose rows decide what is in "
+            f"them, got {', '.join(cached.splits)}; write the cache with one, of rows that no "
+            "fit has seen"
+        )
     rows = evaluation_rows(cached, CALIBRATES)
     try:
         logits = rows.rectified(rectifier)

@@ -12,6 +12,7 @@ from marr_pipeline.cache import ViewKind
 from marr_pipeline.errors import ConfigError, DataError
 from marr_pipeline.files import replacing
 from marr_pipeline.names import MAX_POINTS, REFERENCES
+from marr_pipeline.notebook import short_repr
 from marr_pipeline.progress import Progress, silent
 from marr_pipeline.rectify.fit import fit_rectifier
 from marr_pipeline.rectify.inputs import FitInputs
@@ -104,6 +105,8 @@ class Sweep:
         standings: of baselines and points by name, with intervals, if they were asked for.
         names: of the baselines that readers see, by method.
     """
+
+    __repr__ = short_repr
 
     base: RectifySettings
     eval_split: str

@@ -31,6 +31,22 @@ RESULTS = {
 }
 
 
+def test_a_result_is_a_line_elsewhere(digits_cache):
+    found = rectify_cache(digits_cache)
+    for one in (found, found.fit, found.fit.rectifier, evaluate(digits_cache)):
+        line = repr(one)
+        assert line.startswith(f"{type(one).__name__}(")
+        assert len(line) < 500
+        assert "tensor(" not in line
+    assert "status='converged'" in repr(found.fit)
+
+
+def test_one_path_is_taken_where_several_may_be(digits_cache, digits_rectifier):
+    found = compare(digits_cache, methods="bias", rectifiers=digits_rectifier, resamples=100)
+    assert [*found.reports][-2:] == ["bias", digits_rectifier.stem]
+    assert digits_rectifier.stem in evaluate(digits_cache, digits_rectifier).rectifiers
+
+
 @pytest.mark.parametrize("name", RESULTS)
 def test_a_result_shows_itself(name, digits_cache):
     make, told = RESULTS[name]

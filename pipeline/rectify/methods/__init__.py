@@ -105,6 +105,13 @@ def _add_installed(point: EntryPoint) -> None:
     add_method(point.name, call(point.load, what=f"method {point.name} ({point.value})"))
 
 
+def heeds(method: str, name: str) -> bool:
+    """Whether a setting means something to a method, as other names always do."""
+    chosen = METHODS[method]
+    is_foreign = name in OWN_SETTINGS and name not in chosen.own_settings
+    return not is_foreign and (chosen.is_fitted or name not in FIT_SETTINGS)
+
+
 def check_heeded(method: str, given: Collection[str]) -> None:
     """Refuse settings, by name, that a method would pass over in silence.
 

@@ -41,6 +41,7 @@ import torch
 from torch import Tensor
 
 from marr_pipeline.errors import DataError
+from marr_pipeline.notebook import short_repr
 from marr_pipeline.optim.newton import cholesky_factor, inverse_hessian
 from marr_pipeline.rectify.prior.mixture import Mixture
 from marr_pipeline.rectify.rows.resources import one_thread_an_operation
@@ -80,6 +81,8 @@ class PriorEstimate:
         is_solved: whether that met the tolerance.
         steps: of Newton's method.
     """
+
+    __repr__ = short_repr
 
     shares: Tensor
     standard_error: Tensor

@@ -24,6 +24,8 @@ AnyRectifier = TypeVar("AnyRectifier", bound=Rectifier)
 
 SAME_SHARE = 0.01
 """Relative difference of two shares that are called one."""
+NEAR_SHARE = 0.1
+"""The same where shares are known approximately."""
 
 
 def describe_prior(rectifier: Rectifier) -> str:
@@ -32,9 +34,10 @@ def describe_prior(rectifier: Rectifier) -> str:
         return "no class prior"
     shares, counts = rectifier.log_prior.exp(), rectifier.metadata.get("class_counts")
     said = f"class shares of {100 * shares.min():.3g} to {100 * shares.max():.3g} %"
-    if _are_one(rectifier.log_prior, torch.ones_like(shares)):
+    apart = NEAR_SHARE if is_pulled(rectifier) else SAME_SHARE
+    if _are_one(rectifier.log_prior, torch.ones_like(shares), apart):
         said = "the uniform prior"
-    elif counts is not None and _are_one(rectifier.log_prior, torch.tensor(counts)):
+    elif counts is not None and _are_one(rectifier.log_prior, torch.tensor(counts), apart):
         said = "the class shares of training"
     return f"{said}, approximately" if is_pulled(rectifier) else said
 
@@ -47,9 +50,9 @@ def is_pulled(rectifier: Rectifier) -> bool:
     return is_fitted and rectifier.log_prior is not None and float(said.get("l2", 0.0)) > 0
 
 
-def _are_one(prior: Tensor, counts: Tensor) -> bool:
+def _are_one(prior: Tensor, counts: Tensor, apart: float) -> bool:
     """Whether a prior (K,), in logarithms, is that of counts (K,)."""
-    return torch.allclose(prior, log_prior(counts), rtol=0, atol=SAME_SHARE)
+    return torch.allclose(prior, log_prior(counts), rtol=0, atol=apart)
 
 
 def with_prior(rectifier: AnyRectifier, log_target: Tensor) -> AnyRectifier:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from marr_pipeline.names import AFFINE_CENTERS
+from marr_pipeline.notebook import short_repr
 from marr_pipeline.rectify.settings import Center, RectifySettings
 from marr_pipeline.rectify.tuning.held_out import BalancedScores, Score
 
@@ -101,6 +102,8 @@ class Tuning:
         standard_error: of the difference between the scores of `best` and `start`.
         chosen: `best`, or `start` if `best` is within one standard error of it.
     """
+
+    __repr__ = short_repr
 
     source: Source
     score: Score

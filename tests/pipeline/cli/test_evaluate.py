@@ -51,6 +51,10 @@ def test_every_class_is_shown_and_written(run, skewed, tmp_path):
         assert row["train_accuracy"] == ("" if fitted is None else str(fitted))
         if fitted is not None:
             assert float(row["train_vs_softmax"]) == pytest.approx(fitted - softmax)
+    moved = ("--target-prior", "uniform", "-o", tmp_path / "moved.csv")
+    assert "share" in run("evaluate", *files, "--per-class", *moved).out
+    rows = csv.DictReader((tmp_path / "moved.csv").read_text().splitlines())
+    assert [row["target_prior"] for row in rows] == ["0.25"] * 4
     assert run("evaluate", *files, "-o", tmp_path / "metrics.csv").code == 0
     written = csv.DictReader((tmp_path / "metrics.csv").read_text().splitlines())
     assert [row["name"] for row in written] == ["softmax", "logit-adjustment", "train"]

@@ -131,11 +131,15 @@ def test_the_estimator_makes_the_same_sets(made):
 
 
 REFUSED = {
-    "no tune": (["evaluate", "{bare}", "--sets", 0.9], 3, "has no split 'tune'"),
+    "no tune": (
+        ["evaluate", "{bare}", "--sets", 0.9],
+        3,
+        "a split tune expected with sets, whose rows decide what is in them, got train, ",
+    ),
     "no tune to apply": (
         ["apply", "{bare}", "{marr}", "--any-head", "--sets", 0.9, "-o", "{out}"],
         3,
-        "has no split 'tune'",
+        "a split tune expected with sets",
     ),
     "a file of rows alone": (
         ["apply", "{new}", "{marr}", "--sets", 0.9, "-o", "{out}"],

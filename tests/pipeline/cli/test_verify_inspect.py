@@ -115,6 +115,15 @@ def test_inspect_shows_a_rectifier(run, digits_cache, digits_rectifier):
     assert max(map(len, text.splitlines())) < 300
 
 
+def test_inspect_shows_the_settings_that_a_method_heeds(run, digits_rectifier):
+    document, text = (run("inspect", digits_rectifier, *more) for more in (("--json",), ()))
+    assert {"normalise", "free_bias", "tau"} <= document.document["metadata"].keys()
+    shown = [line.split(" = ")[0] for line in text.out.splitlines() if " = " in line]
+    assert shown == sorted(shown)
+    assert "gamma" in shown
+    assert not {"normalise", "free_bias", "tau", "shrinkage"} & {*shown}
+
+
 def test_inspect_shows_the_prior_where_it_is_not_the_training_counts(run, tmp_path):
     rows = SplitArrays(logits=np.eye(3)[None], labels=np.arange(3))
     for name, prior, line in (("a.h5", [9, 0.5, 3], "prior        9, 0.5, 3"), ("b.h5", None, "")):
