@@ -80,7 +80,7 @@ def map_file(file: h5py.File) -> mmap.mmap:
     without a warning.
     """
     descriptor = file.id.get_vfd_handle()
-    if sys.platform == "win32":
+    if not hasattr(mmap, "MAP_PRIVATE"):  # Windows
         return mmap.mmap(descriptor, 0, access=mmap.ACCESS_COPY)
     return mmap.mmap(
         descriptor,
@@ -92,7 +92,7 @@ def map_file(file: h5py.File) -> mmap.mmap:
 
 def read_at(descriptor: int, size: int, offset: int) -> bytes:
     """Bytes at an offset, fewer where the file ends."""
-    if sys.platform == "win32":
+    if not hasattr(os, "pread"):  # Windows
         os.lseek(descriptor, offset, os.SEEK_SET)
         return os.read(descriptor, size)
     return os.pread(descriptor, size, offset)
@@ -101,7 +101,7 @@ def read_at(descriptor: int, size: int, offset: int) -> bytes:
 def write_at(descriptor: int, content: memoryview, offset: int) -> None:
     """Write all bytes at an offset; a system call may take only some of them."""
     while len(content) > 0:
-        if sys.platform == "win32":
+        if not hasattr(os, "pwrite"):
             os.lseek(descriptor, offset, os.SEEK_SET)
             num_written = os.write(descriptor, content)
         else:

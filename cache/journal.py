@@ -81,17 +81,17 @@ class Journal:
         first = _signed(canonical_json(header, where=str(path)))
         content = b"".join([first, *(block.line() for block in blocks)])
         fresh = path.with_name(path.name + ".new")
-        flags = os.O_RDWR | os.O_CREAT | os.O_TRUNC | getattr(os, "O_BINARY", 0)
-        self._descriptor = os.open(fresh, flags, 0o666)
-        self._end = len(content)
         try:
-            write_at(self._descriptor, memoryview(content), 0)
-            os.fsync(self._descriptor)
-            fresh.replace(path)
+            with fresh.open("wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            fresh.replace(path)  # closed before: Windows renames no open file
         except BaseException:
-            self.close()
             fresh.unlink(missing_ok=True)
             raise
+        self._descriptor = os.open(path, os.O_RDWR | getattr(os, "O_BINARY", 0))
+        self._end = len(content)
 
     def append(self, block: Block) -> None:
         """Say that the bytes of a block are in the file of rows.

@@ -7,11 +7,10 @@ tells a writer at work from the remains of a killed one.
 import errno
 import os
 import shutil
-import sys
 from contextlib import suppress
 from pathlib import Path
 
-from filelock import FileLock, Timeout
+from filelock import BaseFileLock, FileLock, SoftFileLock, Timeout
 
 from marr_pipeline.cache.errors import CacheWriteError, write_errors
 
@@ -36,16 +35,18 @@ class WriterLock:
         self._owner = owner
         self._file = path.with_name(f"{path.name}.lock")
         # A soft lock is a file that a killed owner leaves: it would keep every next writer out.
-        self._lock = FileLock(self._file, thread_local=False, fallback_to_soft=False)
+        self._lock: BaseFileLock = FileLock(self._file, thread_local=False, fallback_to_soft=False)
 
     def take(self) -> bool:
-        """Take it now; False if the file system has no locks, as some network ones do.
+        """Take it now; False if the file system has no locks, as some network ones, or the system.
 
         Raises:
             CacheWriteError: another process holds it.
             OSError: the folder refuses.
         """
         os.scandir(self._file.parent).close()  # filelock would make a folder that is missing
+        if isinstance(self._lock, SoftFileLock):
+            return False
         while True:
             try:
                 self._lock.acquire(blocking=False)
@@ -170,7 +171,7 @@ class PartialFile:
 
 def _sync_folder(folder: Path) -> None:
     """Put the new name on the disk as well, where the file system can."""
-    if sys.platform == "win32":
+    if not hasattr(os, "O_DIRECTORY"):  # Windows opens no folder, and names need no call
         return
     descriptor = os.open(folder, os.O_RDONLY)
     try:

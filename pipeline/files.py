@@ -68,17 +68,25 @@ def held_lock(path: Path, *, waits: bool) -> Iterator[bool | None]:
 
     Yields:
         Whether this process has the lock: False if another has it, None where there are no
-        locks, as on some network file systems.
+        locks, as on some network file systems and systems.
 
     Raises:
         OSError: the folder or the system refuses.
     """
-    from filelock import FileLock, Timeout  # 40 ms, which `--help` need not wait for
+    from filelock import (  # 40 ms, which `--help` need not wait for
+        BaseFileLock,
+        FileLock,
+        SoftFileLock,
+        Timeout,
+    )
 
     os.scandir(path.parent).close()  # filelock would make a folder that is missing
     file = path.with_name(f"{path.name}.lock")
     # A soft lock is a file that a killed owner leaves: it would stand for a writer that lives.
-    lock = FileLock(file, thread_local=False, fallback_to_soft=False)
+    lock: BaseFileLock = FileLock(file, thread_local=False, fallback_to_soft=False)
+    if isinstance(lock, SoftFileLock):  # all there is where the system has no locks
+        yield None
+        return
     try:
         lock.acquire(blocking=waits)
     except Timeout:

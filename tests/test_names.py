@@ -1,5 +1,7 @@
 """Every name a user can type has its thing, and the other way round."""
 
+import configparser
+from pathlib import Path
 from typing import get_args
 
 import marr_pipeline
@@ -37,6 +39,14 @@ def test_phase_two_registries():
     assert (*SOLVERS, "sgd") == names.OPTIMIZERS
     assert tuple(PRESETS) == names.PRESETS
     assert tuple(FIGURES) == names.FIGURES
+
+
+def test_the_doctor_knows_every_extra():
+    from marr_pipeline.workflows.doctor import EXTRAS
+
+    config = configparser.ConfigParser()
+    config.read(Path(__file__).parents[1] / "setup.cfg")
+    assert {*EXTRAS, "test"} == set(config["options.extras_require"])
 
 
 def test_every_public_name_loads():

@@ -4,6 +4,7 @@ Exit codes: 0 done; 1 failed; 2 usage; 3 input or cache that is invalid, stale o
 4 fit stopped at a limit or unbounded; 5 refused, it would tune on test data; 130 interrupted.
 """
 
+import io
 import os
 import signal
 import sys
@@ -28,7 +29,7 @@ from marr_pipeline.cli.config import config_text
 from marr_pipeline.cli.help import write_table
 
 SECTIONS = {
-    "Begin": ("demo",),
+    "Begin": ("demo", "doctor"),
     "Phase one, from images to a cache": ("views", "train", "extract", "import"),
     "Phase two, from a cache to a rectifier": ("rectify", "sweep", "combine", "apply"),
     "Results": ("evaluate", "compare", "plot", "report"),
@@ -128,7 +129,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, _interrupt)
     arguments = list(sys.argv[1:] if arguments is None else arguments)
-    _reopen_closed_streams()
+    _prepare_streams()
     try:
         code = cli.main(args=arguments, prog_name="pipeline", standalone_mode=False) or 0
         sys.stdout.flush()
@@ -148,11 +149,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
     sys.exit(code)
 
 
-def _reopen_closed_streams() -> None:
-    """What a caller has closed, as `>&-` does, takes what is written and forgets it."""
+def _prepare_streams() -> None:
+    """What a caller has closed, as `>&-` does, takes what is written and forgets it.
+
+    A character that stdout's encoding lacks, as that of a pipe on Windows may, is escaped.
+    """
     for name in ("stdout", "stderr"):
-        if getattr(sys, name) is None:
+        stream = getattr(sys, name)
+        if stream is None:
             setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_WRONLY), "w"))
+        elif isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def exit_code(error: Exception) -> int:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.shell_completion import CompletionItem
 
 from marr_pipeline import names
 from marr_pipeline.cli.help import OUTPUT, options_of
@@ -219,6 +220,14 @@ class ChoiceList(click.ParamType[tuple[str, ...]]):
         """What help shows."""
         return f"[{'|'.join(self._choices)}],..."
 
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        """What the name after the last comma may be."""
+        before, comma, last = incomplete.rpartition(",")
+        fitting = (name for name in self._choices if name.startswith(last))
+        return [CompletionItem(f"{before}{comma}{name}") for name in fitting]
+
 
 def _range(first: float, last: float, step: float) -> tuple[float, ...]:
     count = round((last - first) / step, 6)
@@ -250,6 +259,13 @@ class WordOrFile(click.ParamType[str]):
     def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str:
         """What help shows."""
         return f"[{'|'.join(self._words)}|FILE]"
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        """The words that it may be, or else files."""
+        fitting = [CompletionItem(word) for word in self._words if word.startswith(incomplete)]
+        return fitting or [CompletionItem(incomplete, type="file")]
 
 
 FILE_OF_SHARES = (

@@ -23,8 +23,8 @@ HELD_ROWS = 4096
 
 _ADVICE = getattr(mmap, "MADV_WILLNEED", None)
 # Not `mmap.mmap.madvise`: it keeps the interpreter's lock while the system queues the reads, and
-# the mapping itself is out of reach behind a tensor.
-_MADVISE = getattr(ctypes.CDLL(None), "madvise", None)
+# the mapping itself is out of reach behind a tensor. Windows has neither.
+_MADVISE = None if _ADVICE is None else getattr(ctypes.CDLL(None), "madvise", None)
 if _MADVISE is not None:
     _MADVISE.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
 

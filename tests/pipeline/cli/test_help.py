@@ -1,5 +1,6 @@
 """Help that fits, examples that run, settings that come back, and how loud a command is."""
 
+import os
 import re
 import shutil
 import subprocess
@@ -118,6 +119,26 @@ def test_shells_complete_commands_options_and_names():
     assert completions("rectify", "c.h5", "--method", "ba") == ["balanced-softmax-head"]
     assert completions("train", "--dataset", "cifar") == ["cifar10-lt", "cifar100-lt"]
     assert completions("plot", "ge") == ["geometry"]
+    assert completions("rectify", "c.h5", "--center", "te") == ["tempered"]
+    assert completions("sweep", "c.h5", "--center", "zero,id") == ["zero,identity"]
+
+
+def test_completion_loads_no_library():
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", "-m", "marr_pipeline"],
+        env={
+            **os.environ,
+            "_PIPELINE_COMPLETE": "bash_complete",
+            "COMP_WORDS": "pipeline rectify c.h5 --opt",
+            "COMP_CWORD": "3",
+        },
+        capture_output=True,
+        text=True,
+    )
+    assert done.stdout == "plain,--optimizer\n"
+    loaded = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
+    assert "marr_pipeline.cli.rectify" in loaded
+    assert not loaded & {"torch", "numpy", "h5py", "matplotlib"}
 
 
 USAGE_ERRORS = """
