@@ -276,7 +276,7 @@ def _extras() -> Iterator[Line]:
         try:
             versions = ", ".join(f"{name} {metadata.version(name)}" for name in libraries)
         except metadata.PackageNotFoundError:
-            remedy = f"pip install '{DISTRIBUTION}[{extra}]' adds {adds}"
+            remedy = f"pip install {' '.join(libraries)} adds {adds}"
             yield Line(f"extra {extra}", "not installed", "note", remedy)
         else:
             yield Line(f"extra {extra}", f"{versions}: {adds}")
