@@ -34,7 +34,7 @@ def test_the_list_of_packages_is_that_of_the_folders():
     assert config["options"]["packages"].split() == sorted(named)
 
 
-@pytest.mark.parametrize("folder", [*INSTALLED, "tests", "benchmarks"])
+@pytest.mark.parametrize("folder", [*INSTALLED, "tests", "benchmarks", "examples"])
 def test_no_code_of_ours_imports_by_a_folder_s_name(folder):
     for source in (ROOT / folder).rglob("*.py"):
         for node in ast.walk(ast.parse(source.read_text(encoding="utf-8"))):

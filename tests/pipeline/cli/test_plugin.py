@@ -110,6 +110,24 @@ def test_scales_and_heads_go_into_a_file_and_functions_do_not(run, digits_cache,
     assert "--gamma: a method that is fitted expected, got shifts" in wrong.error
 
 
+def test_rows_without_features_are_refused_to_what_needs_them_and_probed_for_others(
+    run, plugin, tmp_path, rng
+):
+    labels = np.repeat(np.arange(3), (60, 30, 10))
+    rows = (rng.normal(size=(100, 3)) + np.eye(3)[labels]).astype(np.float32)
+    for kind in ("logits", "features"):
+        np.savez(tmp_path / f"{kind}.npz", **{kind: rows}, labels=labels)
+        files = ("--train", tmp_path / f"{kind}.npz", "--test", tmp_path / f"{kind}.npz")
+        assert run("import", *files, "-o", tmp_path / f"{kind}.h5").code == 0
+    refused = run("compare", tmp_path / "logits.h5", "--plugin", plugin, *QUICK)
+    assert refused.code == 3
+    assert "features and the head's weight expected for own-head" in refused.error
+    done = run("compare", tmp_path / "features.h5", "--plugin", plugin, *QUICK, "--json")
+    found = done.document["methods"]  # of the logits and the weight of the plain probe
+    assert found["anything"]["nll"] == pytest.approx(found["logit-adjustment"]["nll"], abs=1e-5)
+    assert found["own-head"]["overall"] > 0.5
+
+
 FIT = "def fit(logits, labels, *, {asks}):\n    return {gives}\nMETHODS = {{'mine': fit}}\n"
 HERE = "method mine: {path}:2: "
 
