@@ -26,6 +26,15 @@ CHANGES: dict[str, str] = {
     "*.safetensors/format_version": "1.2 adds a calibration.",
     "refuse.rectifier.bad-newer.*/commands/*/said/0": "The version expected is 1.2.",
     "compare.terminal/commands/0/out": "Marks of better and worse change widths and captions.",
+    **dict.fromkeys(
+        (
+            *(f"refuse.cache.{what}/commands/4/said/0" for what in ("missing.h5", "photos")),
+            "refuse.compare.options/commands/0/said/0",
+        ),
+        "compare takes rectifier files beside caches, and its argument says so.",
+    ),
+    "refuse.config.bad-top-key.toml/commands/0/said/0": "Options that came since are known.",
+    "refuse.plot/commands/1/said/0": "The argument of plot is called FIGURE.",
 }
 """Deliberate changes: a glob of `case` or `case/field`, and the reason in a sentence.
 
