@@ -66,6 +66,12 @@ class Layout:
 EVERYTHING = Layout()
 
 
+PRESETS = (
+    "A name alone is this program's default, :paper the published objective, :official the "
+    "released code's recipe."
+)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Notes:
     """What a caption says of its table, each where it is first needed.
@@ -76,6 +82,7 @@ class Notes:
         gains: what differences are, and their marks.
         correlations: what is correlated.
         marks: what is better or worse than what.
+        presets: which of a method's rows is the paper's.
     """
 
     rows: str = ""
@@ -83,6 +90,7 @@ class Notes:
     gains: str = ""
     correlations: str = ""
     marks: str = ""
+    presets: str = PRESETS
 
     def needed(self, table: Table) -> list[str]:
         """Those that explain something in the table."""
@@ -94,6 +102,7 @@ class Notes:
             self.gains: "difference" in notations,
             self.correlations: "correlation" in notations,
             self.marks: table.is_marked,
+            self.presets: any(name.endswith((":paper", ":official")) for name in table.rows),
         }
         return [note for note, needed in is_needed.items() if note and needed]
 

@@ -16,6 +16,7 @@ import jinja2
 from markupsafe import Markup
 
 from marr_pipeline.findings import Finding
+from marr_pipeline.report.compared import PRESETS
 from marr_pipeline.report.comparison import Standing
 from marr_pipeline.report.tables import (
     COMPARED_METRICS,
@@ -148,6 +149,7 @@ def render(page: Page) -> str:
         rows=_rows(page),
         figures=[(*FIGURE_WORDS[name], Markup(svg)) for name, svg in page.figures.items()],
         seen=_seen(page.standings, about.split),
+        presets=PRESETS,
         headline=_headline(page.standings["softmax"], page.standings[page.main]),
         sections=[each for each in SECTIONS.items() if each[0] != "sweep" or page.sweep],
         pages=explanations(),

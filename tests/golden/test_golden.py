@@ -25,6 +25,11 @@ CHANGES: dict[str, str] = {
     ),
     "*.safetensors/format_version": "1.2 adds a calibration.",
     "refuse.rectifier.bad-newer.*/commands/*/said/0": "The version expected is 1.2.",
+    **dict.fromkeys(
+        ("compare.markdown/commands/0/out*", "compare.latex/commands/0/out*"),
+        "A table with presets says which of them is the paper's.",
+    ),
+    "refuse.compare.options/commands/0/said/0": "compare takes rectifier files too.",
     "compare.terminal/commands/0/out": "Marks of better and worse change widths and captions.",
     **dict.fromkeys(
         (

@@ -224,6 +224,15 @@ def test_a_table_of_chosen_columns_in_their_order():
     assert r"\caption{Mine \& yours}" in compared(columns=("nll",), caption="Mine & yours")
 
 
+@pytest.mark.parametrize(
+    ("key", "is_said"), [("marr:paper", True), ("lws:official", True), ("lws:tempered", False)]
+)
+def test_a_table_with_presets_says_which_is_the_paper_s(key, is_said):
+    rows = COMPARED | {key: COMPARED["marr"]}
+    text = comparison_text(rows, table_format="markdown")
+    assert text.count(":paper the published objective") == is_said
+
+
 def test_intervals_are_of_all_numbers_or_of_none():
     columns = ("overall", "nll", "vs_softmax")
     assert "1.000 [0.900, 1.100]" in compared(columns=columns, has_intervals=True)
