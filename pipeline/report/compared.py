@@ -14,6 +14,7 @@ from marr_pipeline.report.tables import (
     Column,
     Estimate,
     Table,
+    against,
     csv_table,
     markdown_table,
     terminal_table,
@@ -129,6 +130,8 @@ def comparison_text(
         parts = [[COLUMNS[key] for key in layout.columns]]
     elif table_format == "csv":
         parts = [list(COLUMNS.values())]
+    if reference:
+        parts = [against(columns, reference) for columns in parts]
     if layout.has_intervals is not None:
         parts = [
             [replace(column, has_interval=layout.has_intervals) for column in columns]

@@ -24,6 +24,7 @@ from marr_pipeline.report.tables import (
     GAINS,
     Estimate,
     Table,
+    against,
 )
 from marr_pipeline.report.words import Subject, percent
 
@@ -145,7 +146,7 @@ def render(page: Page) -> str:
     return template.render(
         page=page,
         about=about,
-        columns=list(zip(COLUMNS, headings, strict=True)),
+        columns=list(zip(against(COLUMNS, about.names["softmax"]), headings, strict=True)),
         rows=_rows(page),
         figures=[(*FIGURE_WORDS[name], Markup(svg)) for name, svg in page.figures.items()],
         seen=_seen(page.standings, about.split),

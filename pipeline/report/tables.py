@@ -310,6 +310,16 @@ GAINS = tuple(
     Column(key=key, heading=heading, notation="difference", best="largest", has_interval=True)
     for key, heading in (("vs_softmax", "vs softmax"), ("vs_logit_adjustment", "vs logit adj."))
 )
+
+
+def against(columns: Iterable[Column], reference: str) -> list[Column]:
+    """The columns, gains over the softmax under the name that it has, as a plain probe's."""
+    return [
+        replace(column, heading=f"vs {reference}") if column.key == GAINS[0].key else column
+        for column in columns
+    ]
+
+
 FACTS = (
     Column(key="margin_correlation", heading="rho margin", notation="correlation"),
     Column(key="logit_correlation", heading="rho logit", notation="correlation"),

@@ -26,6 +26,7 @@ from marr_pipeline.report.tables import (
     WORSE,
     Cell,
     Table,
+    against,
 )
 from marr_pipeline.workflows.cached import (
     CacheLike,
@@ -128,7 +129,9 @@ class Comparison:
         """Both tables in one, for a notebook."""
         caption = "\n".join((f"Split {self.split}", *self.warnings, *map(str, self.checks)))
         return Table(
-            columns=(*COMPARED_METRICS, *GAINS), rows=self._cells(), caption=caption
+            columns=against((*COMPARED_METRICS, *GAINS), self._reference),
+            rows=self._cells(),
+            caption=caption,
         ).html()
 
     def _cells(self) -> Mapping[str, Mapping[str, Cell]]:

@@ -18,6 +18,10 @@ CHANGES: dict[str, str] = {
         ("*/header/calibration", "*/header/uncalibrated", "*/tensors/calibration_*"),
         "A rectifier that is written is calibrated, or says why it is not.",
     ),
+    **dict.fromkeys(
+        ("inspect.digits/commands/1/out/[3-5]", "inspect.tail/commands/1/out/[2-4]"),
+        "A split of a single view is said to have none.",
+    ),
     "*/checks/*/remedy": "R06 names the command, since `report` lacks the option.",
     **dict.fromkeys(
         ("import*/out/rows", "refuse.rows.*/out/rows", "*/out/notes"),

@@ -82,7 +82,8 @@ def test_compare_fits_every_method_on_the_probes_logits(run, features):
     keys = ("--methods", "marr,tau-norm,crt", "--resamples", "100")
     done = run("compare", features, *keys)
     assert "plain probe, logit-adjusted" in done.out
-    assert not any(line.startswith("softmax") for line in done.out.splitlines())
+    assert "softmax" not in done.out
+    assert "vs plain probe" in done.out
     document = run("compare", features, *keys, "--json").document
     expected = ["softmax", "logit-adjustment", "marr", "tau-norm", "crt"]
     assert list(document["methods"]) == expected
@@ -104,6 +105,8 @@ def test_figures_sweeps_and_reports(run, features, tmp_path):
     assert 'data-value="plain probe, logit-adjusted"' in html
     assert "training samples" in html
     assert "training images" not in html
+    assert "vs plain probe" in html
+    assert "vs softmax" not in html
     assert ">softmax<" not in html  # neither in a table nor in a figure's legend
     shown = run("sweep", features, "--gamma", "1").out.splitlines()
     assert shown[1].startswith("plain probe ")
