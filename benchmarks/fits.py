@@ -167,6 +167,7 @@ def main(
         {
             "lbfgs": lambda: contest.fit("lbfgs"),
             "newton": lambda: contest.fit("newton"),
+            "torch's passes": lambda: contest.fit("lbfgs", kernel="torch"),
             **races,
         },
         repeat=repeat,
@@ -176,7 +177,10 @@ def main(
     report(
         "fits",
         measured,
-        ratios={f"{name} / lbfgs": ratio(measured[name], measured["lbfgs"]) for name in races},
+        ratios={
+            f"{name} / lbfgs": ratio(measured[name], measured["lbfgs"])
+            for name in ("torch's passes", *races)
+        },
         output=output,
         rows=rows.record(),
         settings={"method": method, "preset": preset, "l2": settings.l2, "center": settings.center},

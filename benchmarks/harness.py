@@ -22,6 +22,8 @@ import click
 import torch
 from torch.utils.benchmark import Compare, Measurement, TaskSpec
 
+from marr_pipeline.rectify.rows.kernel import kernel_name
+
 Work = Callable[[], object]
 
 LONG_SECONDS = 20.0
@@ -139,6 +141,7 @@ def machine() -> dict[str, str | int | float]:
         "threads": torch.get_num_threads(),
         "load_average": os.getloadavg()[0],
         "torch": str(torch.__version__),
+        "passes": kernel_name(),
         "python": platform.python_version(),
     }
 

@@ -4,6 +4,9 @@ F(theta) = (1/S) sum_i U_{y_i} CE(scale * x_i + shift, y_i) + R(theta), as in
 `marr_pipeline.rectify.objective`.
 """
 
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 import torch
@@ -14,6 +17,7 @@ from marr_pipeline.rectify.affine import AffineProblem, build_problem, starting_
 from marr_pipeline.rectify.fit import FitResult, fit_rectifier
 from marr_pipeline.rectify.inputs import FitInputs, class_weights
 from marr_pipeline.rectify.methods import METHODS
+from marr_pipeline.rectify.rows.kernel import VARIABLE
 from marr_pipeline.rectify.settings import RectifySettings
 from marr_pipeline.rectify.strengths import with_strengths
 
@@ -32,24 +36,37 @@ class Contest:
     settings: RectifySettings
     gap: float
 
-    def problem(self) -> AffineProblem:
-        """As our solvers see it, with a count of passes of its own."""
+    def problem(self, *, kernel: str = "") -> AffineProblem:
+        """As our solvers see it, with a count of passes of its own, the passes going that way."""
         make_family = METHODS[self.settings.method].family
         assert make_family is not None
-        settings = with_strengths(self.inputs, self.settings)
-        return build_problem(self.inputs, settings, make_family(self.inputs.weight_norm))
+        with passes_by(kernel):
+            settings = with_strengths(self.inputs, self.settings)
+            return build_problem(self.inputs, settings, make_family(self.inputs.weight_norm))
 
     def start(self) -> Tensor:
         """theta (P,) where every fit starts."""
         return starting_point(self.problem(), self.settings)
 
-    def fit(self, optimizer: str, *, gap: float | None = None) -> FitResult:
-        """One whole fit of ours, certified."""
+    def fit(self, optimizer: str, *, gap: float | None = None, kernel: str = "") -> FitResult:
+        """One whole fit of ours, certified, the passes going that way."""
         tolerance = self.gap if gap is None else gap
         if self.settings.l2 == 0:  # then it is on the gradient's norm: small enough for the gap
             tolerance = 0.1 * tolerance**0.5
         settings = replace(self.settings, optimizer=optimizer, tolerance=tolerance)
-        return fit_rectifier(self.inputs, settings)
+        with passes_by(kernel):
+            return fit_rectifier(self.inputs, settings)
+
+
+@contextmanager
+def passes_by(kernel: str) -> Iterator[None]:
+    """Within, losses that are made pass over their rows that way; "" for what is usual."""
+    before = os.environ.get(VARIABLE, "")
+    os.environ[VARIABLE] = kernel or before
+    try:
+        yield
+    finally:
+        os.environ[VARIABLE] = before
 
 
 class AutogradObjective:

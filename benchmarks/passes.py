@@ -6,6 +6,7 @@ read             sum over the logits: what memory gives
 exp              a warm `torch.exp(logits, out=buffer)`: what a softmax cannot go below
 fast, precise    our loss and full gradient, in float32 and in float64 arithmetic
 hessian_product  our Hessian times a step
+torch_...        the same by torch's operations, as where nothing is compiled
 autograd         `cross_entropy`, forward and backward
 """
 
@@ -23,7 +24,11 @@ RATIOS = (
     ("fast", "exp"),
     ("precise", "exp"),
     ("fast", "read"),
-    ("hessian_product", "fast"),
+    ("hessian_product", "exp"),
+    ("torch_fast", "exp"),
+    ("torch_fast", "fast"),
+    ("torch_precise", "precise"),
+    ("torch_hessian_product", "hessian_product"),
     ("autograd", "fast"),
 )
 
@@ -36,16 +41,20 @@ RATIOS = (
 def main(rows: SyntheticRows, device: str, repeat: int, output: Path | None) -> None:
     """Time them in turn."""
     contest = Contest(rows.inputs(device=device), RectifySettings(), gap=1e-6)
-    problem, start = contest.problem(), contest.start()
+    start = contest.start()
+    ours, by_torch = contest.problem(), contest.problem(kernel="torch")
     logits, step = contest.inputs.logits.flatten(0, 1), torch.ones_like(start)
     buffer, autograd = torch.empty_like(logits), AutogradObjective(contest, torch.float32)
     measured = side_by_side(
         {
             "read": logits.sum,
             "exp": lambda: torch.exp(logits, out=buffer),
-            "fast": lambda: problem.evaluate(start, precise=False),
-            "precise": lambda: problem.evaluate(start, precise=True),
-            "hessian_product": lambda: problem.hessian_product(start, step),
+            "fast": lambda: ours.evaluate(start, precise=False),
+            "precise": lambda: ours.evaluate(start, precise=True),
+            "hessian_product": lambda: ours.hessian_product(start, step),
+            "torch_fast": lambda: by_torch.evaluate(start, precise=False),
+            "torch_precise": lambda: by_torch.evaluate(start, precise=True),
+            "torch_hessian_product": lambda: by_torch.hessian_product(start, step),
             "autograd": lambda: autograd.value_and_gradient(start),
         },
         repeat=repeat,

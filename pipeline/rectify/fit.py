@@ -13,11 +13,12 @@ from typing import Any
 from marr_pipeline.errors import ConfigError
 from marr_pipeline.names import PRESETS as PRESET_NAMES
 from marr_pipeline.plugins import installed_methods
-from marr_pipeline.progress import Progress, silent
+from marr_pipeline.progress import Progress, detail, silent
 from marr_pipeline.protocols import OTHER, protocol_of
 from marr_pipeline.rectify.inputs import FitContext, FitInputs
 from marr_pipeline.rectify.method import FitResult
 from marr_pipeline.rectify.methods import METHODS, add_installed
+from marr_pipeline.rectify.rows.kernel import kernel_name
 from marr_pipeline.rectify.rows.resources import UNLIMITED, Resources
 from marr_pipeline.rectify.settings import PRESETS, RectifySettings, check_choice
 from marr_pipeline.rectify.strengths import LINE_L2, ranks_worse, with_strengths
@@ -123,6 +124,7 @@ def fit_rectifier(
         note = "the rows bear no ranking but logit adjustment's: its temperature alone was fitted"
         result = replace(result, warnings=(*result.warnings, note))
     seconds = time.perf_counter() - begin
+    detail(f"{settings.method}: {seconds:.3f} s, passes {kernel_name()}")
     ending: dict[str, Any] = {"status": result.status, "seconds": seconds}
     if result.loss is None:
         ending["optimizer"] = None

@@ -11,7 +11,8 @@ With z = scale * x + shift and P = softmax(z) row by row,
 The sums over labels do not depend on scale and shift and are taken once. S is R for the plain
 mean of equation 11, sum_i U_{y_i} for the weighted mean of the released code.
 
-One pass goes over the rows in `blocks` that stay in the processor's cache. Arithmetic inside a
+One pass goes over the rows in `blocks` that stay in the processor's cache, compiled (`kernel`) or,
+on a GPU and where nothing was compiled, by torch. Arithmetic inside a
 block is float32 (`precise=False`) or float64; sums over blocks, gradients and parameters are
 float64 always. Chunks' sums are added in order, so a result does not depend on the number of
 threads.
@@ -23,6 +24,7 @@ import torch
 from torch import Tensor
 
 from marr_pipeline.optim.solvable import Evaluation
+from marr_pipeline.rectify.rows.kernel import Kernel
 from marr_pipeline.rectify.rows.resources import UNLIMITED, Resources
 from marr_pipeline.rectify.rows.source import Rows, pick_rows
 from marr_pipeline.rectify.rows.weighted_rows import WeightedRows
@@ -48,7 +50,11 @@ class WeightedCrossEntropy(WeightedRows):
     def evaluate(self, scale: Tensor, shift: Tensor, *, precise: bool) -> Evaluation:
         """Loss and gradient (2, K), by scale and by shift, in one pass over the rows."""
         scale, shift = self._place(torch.float64 if precise else torch.float32, scale, shift)
-        chunk_gradient = partial(self._chunk_gradient, scale=scale, shift=shift)
+        if self._blocks.kernel is None:
+            chunk_gradient = partial(self._chunk_gradient, scale=scale, shift=shift)
+        else:
+            vectors = self._blocks.kernel.vectors(scale, shift)
+            chunk_gradient = partial(self._compiled_gradient, self._blocks.kernel, vectors)
         return self._evaluate(chunk_gradient, 2, self.num_classes, of_labels=self._of_labels)
 
     def hessian(self, scale: Tensor, shift: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -69,7 +75,11 @@ class WeightedCrossEntropy(WeightedRows):
         """Hessian times the step (scale_step, shift_step), each (K,), in one pass."""
         point = self._place(torch.float32, scale, shift)
         step = self._place(torch.float32, scale_step, shift_step)
-        chunk_product = partial(self._chunk_product, point=point, step=step)
+        if self._blocks.kernel is None:
+            chunk_product = partial(self._chunk_product, point=point, step=step)
+        else:
+            vectors = self._blocks.kernel.vectors(*point, *step)
+            chunk_product = partial(self._compiled_product, self._blocks.kernel, vectors)
         scale_part, shift_part = self._sum(chunk_product, 2, self.num_classes).cpu() / self._divisor
         return scale_part, shift_part
 
@@ -138,6 +148,34 @@ class WeightedCrossEntropy(WeightedRows):
             total[1] += torch.mv(change.T, weight)
             total[0] += torch.mv(change.mul_(x).T, weight)
         return total
+
+    def _compiled_gradient(
+        self, kernel: Kernel, vectors: Tensor, chunk: slice
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """What `_chunk_gradient` gives."""
+        sums, losses = self._zeros(2, self.num_classes), self._zeros(2)
+        self._add(kernel, vectors, chunk, sums, losses)
+        return sums, *losses
+
+    def _compiled_product(self, kernel: Kernel, vectors: Tensor, chunk: slice) -> Tensor:
+        """What `_chunk_product` gives."""
+        sums = self._zeros(2, self.num_classes)
+        self._add(kernel, vectors, chunk, sums, self._zeros(2))
+        return sums
+
+    def _add(
+        self, kernel: Kernel, vectors: Tensor, chunk: slice, sums: Tensor, losses: Tensor
+    ) -> None:
+        for rows, logits in self._blocks.as_stored(chunk, vectors.dtype):
+            kernel.add(
+                logits,
+                self._labels[rows],
+                self._row_weights[rows],
+                vectors,
+                block_rows=self._blocks.summed_rows,
+                sums=sums,
+                losses=losses,
+            )
 
     def _over(self, rows: Tensor, weights: Tensor, resources: Resources) -> "WeightedCrossEntropy":
         return WeightedCrossEntropy(

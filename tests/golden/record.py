@@ -7,6 +7,7 @@ import csv
 import hashlib
 import io
 import json
+import os
 import re
 import shlex
 import sys
@@ -21,13 +22,17 @@ from typing import Any
 import click
 import numpy as np
 import numpy.typing as npt
+import pytest
 import torch
 from golden.cases import CASES
 from golden.inputs import INPUTS
 from safetensors import safe_open
 
 from marr_pipeline.cli import main
+from marr_pipeline.rectify.rows.kernel import VARIABLE
 
+WAY = os.environ.get(VARIABLE, "torch")
+"""Of passes: torch's, as they were recorded, unless the environment says another."""
 RECORD = Path(__file__).with_name("record.json")
 DIGITS, HEAD_DIGITS = 12, 6
 """Significant digits of a recorded number, and of a fitted head, which is compared more loosely."""
@@ -62,11 +67,13 @@ def write_inputs(commands: tuple[str, ...]) -> set[Path]:
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """The order in which rounding errors add up depends on the number of threads."""
+    """How rounding errors add up depends on the number of threads and on the way of a pass."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        yield
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv(VARIABLE, WAY)
+            yield
     finally:
         torch.set_num_threads(before)
 
@@ -165,7 +172,8 @@ def replaced(value: Any, folder: str) -> Any:
 
 def arithmetic() -> str:
     """What decides how rounding errors fall, beside the code."""
-    return f"torch {torch.__version__}, {torch.backends.cpu.get_cpu_capability()}"
+    compiled = "" if WAY == "torch" else f", {WAY}"
+    return f"torch {torch.__version__}, {torch.backends.cpu.get_cpu_capability()}{compiled}"
 
 
 def dump(record: dict[str, Any]) -> str:

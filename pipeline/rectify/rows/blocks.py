@@ -14,7 +14,8 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from marr_pipeline.rectify.rows.source import Rows
+from marr_pipeline.rectify.rows.kernel import BLOCK_ROWS, kernel_for
+from marr_pipeline.rectify.rows.source import Rows, StoredLogits
 
 BLOCK_BYTES = {"cpu": 768 * 1024, "cuda": 256 * 1024**2}
 """One float32 operand of a block. On a CPU with 1 MiB of cache a core, 384 to 768 KiB was the
@@ -43,10 +44,12 @@ class Blocks:
 
     Attributes:
         max_rows: of a block.
+        kernel: the compiled way of a pass; None for torch's.
     """
 
     def __init__(self, rows: Rows) -> None:
         self.rows = rows
+        self.kernel = kernel_for(rows.device)
         kind = rows.device.type
         at_cache = BLOCK_BYTES[kind] // (4 * rows.num_classes)
         self.max_rows = max(1, at_cache, rows.min_block_rows)
@@ -77,6 +80,26 @@ class Blocks:
         sums = 8 * 2 * (num_blocks + 2) * self.rows.num_classes
         block_bytes = self.rows.block_bytes(block_rows) + own_row_bytes * block_rows
         return operands + sums + block_bytes + ROW_BYTES * num_rows
+
+    def as_stored(self, chunk: slice, dtype: torch.dtype) -> Iterator[tuple[slice, Tensor]]:
+        """Logits for the compiled way: a chunk whole as it is stored, or block by block in a dtype.
+
+        Blocks begin at multiples of `summed_rows`, so that sums are the same wherever rows are.
+        """
+        stored = self.rows.logits if isinstance(self.rows, StoredLogits) else None
+        if stored is not None and stored.stride(1) == 1:
+            yield chunk, stored[chunk]
+            return
+        step = self.max_rows // self.summed_rows * self.summed_rows
+        for start in range(chunk.start, chunk.stop, step):
+            block = slice(start, min(start + step, chunk.stop))
+            space = self.operands(dtype)[0][: block.stop - block.start]
+            yield block, self.rows.block(block, into=space)
+
+    @property
+    def summed_rows(self) -> int:
+        """Rows whose sums the compiled way takes in the arithmetic of the pass."""
+        return min(BLOCK_ROWS, self.max_rows)
 
     def logits(self, chunk: slice, dtype: torch.dtype) -> Iterator[Tensor]:
         """x (B, K) of each block of a chunk, in memory that the next block reuses."""
@@ -122,13 +145,16 @@ class Blocks:
 
     def softmax_rows(self, values: Tensor, *, out: Tensor) -> None:
         """Softmax of each row of values (B, K) into `out`, both of `operands`."""
-        if self._has_short_rows(values.dtype):
+        if self.kernel is not None:
+            self.kernel.softmax(values, out=out)
+        elif self._has_short_rows(values.dtype):
             _softmax_apart(values, out=out)
         else:
             torch.softmax(values, 1, out=out)
 
     def _has_short_rows(self, dtype: torch.dtype) -> bool:
-        return self.rows.device.type == "cpu" and self.rows.num_classes < SHORT_ROW[dtype]
+        is_split = self.rows.device.type == "cpu" and self.kernel is None
+        return is_split and self.rows.num_classes < SHORT_ROW[dtype]
 
     def operands(self, dtype: torch.dtype) -> Tensor:
         """(3, B, K) of this thread, kept; with short rows each of the three is a transposed (K, B).

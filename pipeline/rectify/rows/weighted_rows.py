@@ -192,7 +192,7 @@ class WeightedRows(ABC):
                 loss[rows] = logits.logsumexp(1) - own_logit
         weight = self._row_weights[chunk]
         counted = loss if self._all_count else torch.where(weight > 0, loss, 0.0)
-        return weight @ loss, counted.max()
+        return weight @ counted, counted.max()
 
     def _place(self, dtype: torch.dtype, *vectors: Tensor) -> tuple[Tensor, ...]:
         return tuple(vector.to(self.device, dtype) for vector in vectors)
