@@ -3,11 +3,18 @@ import torch
 from problems import make_inputs
 
 from marr_pipeline.rectify.inputs import FitInputs
+from marr_pipeline.rectify.rows.kernel import VARIABLE
 
 
 @pytest.fixture
 def inputs():
     return make_inputs()
+
+
+@pytest.fixture(params=["", "torch"], ids=["usual", "torch"])
+def either_way(request, monkeypatch):
+    """With the passes that are usual here, compiled if they are, and with torch's."""
+    monkeypatch.setenv(VARIABLE, request.param)
 
 
 @pytest.fixture

@@ -7,6 +7,8 @@ from scipy.special import log_softmax
 
 from marr_pipeline.rectify.objective import WeightedCrossEntropy
 
+pytestmark = pytest.mark.usefixtures("either_way")
+
 
 def make_loss(inputs, reduction="plain", seed=3):
     weights = torch.rand(inputs.num_classes, generator=torch.Generator().manual_seed(seed)) + 0.1

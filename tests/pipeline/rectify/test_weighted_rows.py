@@ -11,6 +11,8 @@ from marr_pipeline.rectify.objective import WeightedCrossEntropy
 from marr_pipeline.rectify.rows.blocks import CHUNK_LOGITS
 from marr_pipeline.rectify.rows.resources import Resources
 
+pytestmark = pytest.mark.usefixtures("either_way")
+
 K, D = 7, 4
 WEIGHTS = torch.linspace(0.2, 1.1, K).double()
 
