@@ -186,6 +186,13 @@ def test_the_page_of_commands_has_every_command():
     )
 
 
+def test_the_readme_is_short_and_shows_the_main_job():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert len(text.splitlines()) < 150
+    for shown_there in ("pipeline extract ", "--optimizer lbfgs", "-curves.png", "-confusion.png"):
+        assert shown_there in text
+
+
 def test_the_walks_name_their_files():
     assert len(PATHS) > 50
 
