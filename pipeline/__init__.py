@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from marr_pipeline.workflows.combine import combine as combine
     from marr_pipeline.workflows.compare import compare as compare
     from marr_pipeline.workflows.evaluate import evaluate as evaluate
+    from marr_pipeline.workflows.export import export as export
     from marr_pipeline.workflows.extract import extract as extract
     from marr_pipeline.workflows.import_logits import import_logits as import_logits
     from marr_pipeline.workflows.rectify import rectify_cache as rectify_cache
@@ -45,6 +46,7 @@ _HOMES = {
     "combine": "workflows.combine",
     "compare": "workflows.compare",
     "evaluate": "workflows.evaluate",
+    "export": "workflows.export",
     "extract": "workflows.extract",
     "import_logits": "workflows.import_logits",
     "open_cache": "cache",

@@ -5,8 +5,11 @@ A file is a tree: the keys of nested dicts and the dots in a state dict's names 
 stand below one prefix. K classes, D features.
 """
 
+import copy
 import re
+from argparse import Namespace
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path, PurePath
 from typing import Any, TypeGuard
 
 import torch
@@ -53,7 +56,7 @@ def named_tensors(content: object, *, where: str, weights: str | None = None) ->
     found: dict[str, Tensor] = {}
     origin: dict[str, str] = {}
     for name, tensor in _walk(content, ""):
-        short = ".".join(edge for edge in name.split(".") if edge not in WRAPPERS)
+        short = _unwrapped(name)
         if short in found:
             raise DataError(
                 f"{where}: one tensor for {short} expected, got {origin[short]} and {name}; "
@@ -74,6 +77,45 @@ def named_tensors(content: object, *, where: str, weights: str | None = None) ->
             )
         found = chosen
     return _multiplied_out(found)
+
+
+def with_tensors(content: Any, changed: Mapping[str, Tensor]) -> tuple[Any, list[str]]:
+    """The same content with other tensors under some names, and without optimisers' states.
+
+    Args:
+        content: as `read_tensor_file` gives it; it stays as it is.
+        changed: by the names of `named_tensors`. A bias that is not there yet goes behind its
+            weight, under the name that stands beside it.
+
+    Returns:
+        The content, and the names of the states that were left out.
+    """
+    dropped: list[str] = []
+
+    def copied(node: Any, prefix: str) -> Any:
+        if isinstance(node, Namespace):
+            return Namespace(**copied(vars(node), prefix))
+        if isinstance(node, PurePath):
+            return Path(node)  # as whoever reads it knows it
+        if not isinstance(node, Mapping):
+            return node
+        made: Any = copy.copy(node)  # of its own kind, with the versions that a state dict keeps
+        made.clear()
+        for key, value in node.items():
+            name = f"{prefix}{key}"
+            if _is_optimiser(value):
+                dropped.append(name)
+                continue
+            short = _unwrapped(name)
+            made[key] = changed[short] if short in changed else copied(value, f"{name}.")
+            bias = short.removesuffix("weight") + "bias"
+            if short in changed and bias in changed and bias != short:
+                beside = key.removesuffix("weight") + "bias"
+                if beside not in node:
+                    made[beside] = changed[bias]
+        return made
+
+    return copied(content, ""), dropped
 
 
 def heads(
@@ -115,6 +157,17 @@ def listed(names: Sequence[str]) -> str:
     """The first of them, and how many more."""
     more = f" and {len(names) - MAX_LISTED:,} more" if len(names) > MAX_LISTED else ""
     return ", ".join(names[:MAX_LISTED]) + more
+
+
+def _unwrapped(name: str) -> str:
+    return ".".join(edge for edge in name.split(".") if edge not in WRAPPERS)
+
+
+def _is_optimiser(value: object) -> bool:
+    """Whether it is what an optimiser of torch keeps, or a list of such, as Lightning has it."""
+    if isinstance(value, list | tuple):
+        return bool(value) and all(map(_is_optimiser, value))
+    return isinstance(value, Mapping) and {"state", "param_groups"} <= value.keys()
 
 
 def _walk(content: object, prefix: str) -> Iterable[tuple[str, Tensor]]:

@@ -1,4 +1,4 @@
-"""Files by torch.save and `.safetensors` files, read without running any code in them.
+"""Files by torch.save and `.safetensors` files, written, and read without running any code in them.
 
 Their content tells what they are, whatever their suffix. Beside tensors and plain values a file by
 torch.save may hold what timm, torchvision and common programs put there: an `argparse.Namespace`,
@@ -10,13 +10,14 @@ import re
 import warnings
 import zipfile
 from argparse import Namespace
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import load_file
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 
 from marr_pipeline.errors import DataError
 
@@ -88,9 +89,7 @@ def read_tensor_file(path: Path, *, mapped: bool = False) -> object:
         with path.open("rb") as file:
             opening = file.read(64)
         _check_kind(opening, path)
-        by_torch = opening[:1] == b"\x80" or zipfile.is_zipfile(path)
-        is_named_so = path.suffix == ".safetensors" and not by_torch
-        if opening[8:9] == b"{" or is_named_so:  # after the length of its JSON
+        if is_safetensors(path):
             return load_file(path)
         # Files older than torch 1.6 are no zip and cannot be mapped; by the suffix .safetensors
         # torch would take any file for one.
@@ -137,6 +136,40 @@ def read_tensor_file(path: Path, *, mapped: bool = False) -> object:
             f"{next(iter(str(error).splitlines()), 'no more is said')}); copy it again"
         ) from error
     return content
+
+
+def is_safetensors(path: Path) -> bool:
+    """Whether a file of tensors is a safetensors file, by its content or else by its name."""
+    with path.open("rb") as file:
+        opening = file.read(9)
+    by_torch = opening[:1] == b"\x80" or zipfile.is_zipfile(path)
+    is_named_so = path.suffix == ".safetensors" and not by_torch
+    return opening[8:9] == b"{" or is_named_so  # after the length of its JSON
+
+
+def safetensors_header(path: Path) -> dict[str, str]:
+    """The metadata of a safetensors file."""
+    with safe_open(path, framework="pt") as file:
+        return dict(file.metadata() or {})
+
+
+def write_tensor_file(path: Path, content: Any, *, header: Mapping[str, str] | None = None) -> None:
+    """Write what `read_tensor_file` reads.
+
+    Args:
+        path: of the file.
+        content: tensors by name with a header; else whatever torch.save takes.
+        header: metadata of a safetensors file; None writes a file of torch's.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    if header is not None:
+        tensors = {name: tensor.contiguous() for name, tensor in content.items()}
+        save_file(tensors, path, dict(header))
+        return
+    with path.open("wb") as file:
+        torch.save(content, file)
 
 
 def _check_kind(opening: bytes, path: Path) -> None:

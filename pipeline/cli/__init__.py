@@ -33,6 +33,7 @@ SECTIONS = {
     "Phase one, from images to a cache": ("views", "train", "extract", "import"),
     "Phase two, from a cache to a rectifier": ("rectify", "sweep", "combine", "apply"),
     "Results": ("evaluate", "compare", "plot", "report"),
+    "Use elsewhere": ("export",),
     "Files": ("inspect", "verify"),
 }
 """The commands, in the order of a first use; each is the module of its name in this package."""

@@ -43,12 +43,13 @@ from marr_pipeline.estimator.sets import SetPredictor
 from marr_pipeline.findings import Mute, heard, muted_codes
 from marr_pipeline.names import ESTIMATE, SCALES
 from marr_pipeline.rectify.fit import fit_rectifier, preset_settings
+from marr_pipeline.rectify.fold import fold_
 from marr_pipeline.rectify.inputs import FitInputs
 from marr_pipeline.rectify.method import FitResult
 from marr_pipeline.rectify.methods import METHODS
 from marr_pipeline.rectify.prior.target import with_prior
 from marr_pipeline.rectify.prior.unlabelled import RectifiedRows, with_estimated_prior
-from marr_pipeline.rectify.rectifier import HeadRectifier, Rectifier, fold_
+from marr_pipeline.rectify.rectifier import HeadRectifier, Rectifier
 from marr_pipeline.rectify.rectifier_file import load_rectifier, save_rectifier
 from marr_pipeline.rectify.settings import (
     Center,

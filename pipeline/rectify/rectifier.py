@@ -5,7 +5,7 @@ signed distance of each sample to each class plane (paper, equation 4). MARR's r
 class k is  w_k (omega_k m_k + beta_k) = omega_k z_k + beta_k w_k  (equations 8 to 10), affine in z:
 one scale and one shift a class. The division by w cancels and is never done. Most methods come to
 such K scales and K shifts; one that goes beyond them is a subclass with tensors of its own. What is
-affine in the features can be folded into the linear head that made the logits, at no cost.
+affine in the features can be folded into the linear head that made the logits, see `fold`.
 """
 
 from collections.abc import Callable, Mapping
@@ -13,7 +13,7 @@ from dataclasses import MISSING, dataclass, field, fields, replace
 from typing import Any, Literal, Self
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from marr_pipeline.errors import DataError
 from marr_pipeline.notebook import short_repr
@@ -213,57 +213,6 @@ class FunctionRectifier(Rectifier):
     def margin_norm(self, weight_norm: Tensor) -> Tensor:
         """(K,) NaN: its classes have no planes that a sample could be away from."""
         return torch.full_like(weight_norm, torch.nan)
-
-
-def fold_(linear: nn.Linear, rectifier: Rectifier) -> nn.Linear:
-    """W'_j = scale_j W_j, b'_j = scale_j b_j + shift_j, in place; a whole head brings its W and b.
-
-    Args:
-        linear: D -> K; one without a bias is given one.
-        rectifier: of this head.
-
-    Returns:
-        `linear` itself.
-
-    Raises:
-        DataError: no linear layer, another shape of head, or a rectifier that is not affine in
-            the features.
-    """
-    if isinstance(rectifier, HeadRectifier) and rectifier.normalise == "unit":
-        raise DataError(
-            "fold: a rectifier that is affine in the features expected, got a head for features of "
-            "length 1; bring them to it before this layer, or fit with normalise standard"
-        )
-    if isinstance(rectifier, ConfidenceRectifier | FunctionRectifier):
-        raise DataError(
-            f"fold: a rectifier that is affine in the features expected, got {rectifier.method}, "
-            "which is not; apply it to logits and features"
-        )
-    if not isinstance(linear, nn.Linear):
-        raise DataError(
-            f"fold: a linear layer expected, got {type(linear).__name__}; give the head itself"
-        )
-    num_classes, num_features = linear.weight.shape
-    wanted = (rectifier.num_classes, rectifier.num_features or num_features)
-    if (num_classes, num_features) != wanted:
-        raise DataError(
-            f"fold: a linear layer of weight {wanted} expected, as the rectifier's head, got "
-            f"{(num_classes, num_features)}"
-        )
-    old_bias: Tensor | None = linear.bias
-    if isinstance(rectifier, HeadRectifier):
-        weight, bias = rectifier.weight, rectifier.bias
-    else:
-        weight = linear.weight.detach().cpu().double()
-        bias = weight.new_zeros(num_classes)
-        if old_bias is not None:
-            bias = old_bias.detach().cpu().double()
-    if old_bias is None:
-        linear.bias = nn.Parameter(linear.weight.new_zeros(num_classes))
-    with torch.no_grad():
-        linear.weight.copy_(rectifier.scale[:, None] * weight)
-        linear.bias.copy_(rectifier.scale * bias + rectifier.shift)
-    return linear
 
 
 def affine_logits(logits: Tensor, scale: Tensor, shift: Tensor) -> Tensor:

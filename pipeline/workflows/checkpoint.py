@@ -7,12 +7,16 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
 from marr_pipeline.backbone.checkpoints.checkpoint import (
     Checkpoint,
     check_same_dataset,
     parse_checkpoint,
     restore_backbone,
 )
+from marr_pipeline.data.dataset import LongTailedDataset
 from marr_pipeline.data.folder import NO_SPLIT
 from marr_pipeline.data.normalise import Normalisation, parse_normalisation
 from marr_pipeline.device import resolve_device
@@ -156,15 +160,39 @@ def _own_network(
     )
     check_same_dataset(stored.record, dataset, where=where)
     prior, warnings = method_prior(method, dataset)
+    if stored.rectified is not None:
+        prior, warnings = _rectified_prior(stored.rectified, dataset, where=where)
     return Network(
         model=restore_backbone(stored, where=where, method=method if "method" in config else None),
         dataset=dataset,
-        config=config,
+        config=config
+        if stored.rectified is None
+        else {**config, "rectified": stored.rectified["method"]},
         prior_counts=prior,
         augmentation=request.augmentation or recipe["augmentation"],
         seed=request.seed if request.says("seed") else config["seed"],
         device=resolve_device(request.device),
         warnings=warnings,
+    )
+
+
+def _rectified_prior(
+    rectified: Mapping[str, Any], dataset: LongTailedDataset, *, where: str
+) -> tuple[npt.NDArray[np.float64] | None, tuple[str, ...]]:
+    """Counts (K,) whose shares the logits of a rectified head stand for, and what to say of them.
+
+    So logit adjustment on top does not correct twice.
+    """
+    log_prior = rectified["log_prior"]
+    said = f"{where}: its head was rectified by {rectified['method']}"
+    if log_prior is None:
+        return None, (
+            f"{said} and stands for no known prior; what corrects its logits by one, such as logit "
+            "adjustment, takes the training counts",
+        )
+    shares: npt.NDArray[np.float64] = log_prior.exp().numpy()
+    return shares * dataset.class_counts.sum(), (
+        f"{said}; logit adjustment starts from the class shares that its logits now stand for",
     )
 
 

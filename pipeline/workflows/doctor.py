@@ -23,6 +23,7 @@ DISTRIBUTION = "marr-pipeline"
 IMPORTED_AS = {"pillow": "PIL", "scikit-learn": "sklearn"}
 """Where a library's import name is not its own."""
 EXTRAS = {
+    "onnx": (("onnx", "onnxruntime", "onnxscript"), "graphs for ONNX Runtime in export"),
     "tables": (("pyarrow",), "files as .parquet in import and apply"),
     "timm": (("timm",), "networks and weights as --backbone timm:NAME"),
 }

@@ -14,6 +14,8 @@ A zip of torch's, always read with `weights_only=True`. Its top level is a dict 
                      accuracy; null where the last ones are kept
     config           `TrainingRecord.config`
     rows             split name to (N,) int64, `TrainingRecord.rows`
+    rectified        of one that `pipeline export` wrote: method, and log_prior (K,) of the class
+                     shares that its logits stand for, or null; then nothing of the training is kept
     provenance       torch version, device, memory layout, number of processes, UTC time; never
                      compared
 
@@ -96,6 +98,13 @@ class Checkpoint:
     provenance: dict[str, str]
     scaler: dict[str, object] | None = None
     averaged: dict[str, Tensor] | None = None
+    rectified: dict[str, Any] | None = None
+
+
+def without_training(content: Mapping[str, Any], rectified: Mapping[str, Any]) -> dict[str, Any]:
+    """A finished checkpoint's content, its head rectified: nothing to go on training from."""
+    none: dict[str, Any] = {"optimizer": {}, "scaler": None, "averaged": None, "selected": None}
+    return {**content, **none, "rectified": dict(rectified)}
 
 
 def provenance(device: torch.device) -> dict[str, str]:
@@ -188,6 +197,7 @@ def parse_checkpoint(content: Mapping[str, Any], *, where: str) -> Checkpoint:
         provenance=content["provenance"],
         scaler=content.get("scaler"),
         averaged=content.get("averaged"),
+        rectified=content.get("rectified"),
     )
 
 

@@ -33,12 +33,15 @@ class MatchedTensors:
         has_head: whether the head is among them.
         has_bias: whether the checkpoint's head has one; where not, zeros stand for it.
         notes: what of the file was taken where there was a choice, and what was left out.
+        head: the file's name of the head's weight, also where that was left out; None where
+            nothing in the file has the network's own name for it.
     """
 
     tensors: dict[str, Tensor]
     has_head: bool
     has_bias: bool
     notes: tuple[str, ...] = ()
+    head: str | None = None
 
     def load_into(self, model: Backbone) -> None:
         """Copy them; what is not among them stays as it is."""
@@ -107,6 +110,8 @@ def match_tensors(
             f"{listed([_shown(other) for other in left])} left; --weights chooses"
         )
     has_bias = False
+    own_names = [f"{prefix}{head}.weight" for head in layout.heads]
+    weight = next((name for name in own_names if name in found), None)
     rest = _near(found, prefix, others)
     rest = {name: value for name, value in rest.items() if name not in origin.values()}
     if not new_head:
@@ -129,7 +134,7 @@ def match_tensors(
         notes.append(f"left out, as no part of the {backbone}: {listed(parts)}")
     for place, name in origin.items():
         _check_finite(placed[place], name, where)
-    return MatchedTensors(placed, not new_head, has_bias, tuple(notes))
+    return MatchedTensors(placed, not new_head, has_bias, tuple(notes), weight)
 
 
 def find_networks(

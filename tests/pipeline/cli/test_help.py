@@ -62,7 +62,8 @@ def test_commands_are_grouped_and_no_summary_is_cut(run):
 def folder(digits_cache, tmp_path_factory):
     """Where the examples of phase two run."""
     path = tmp_path_factory.mktemp("examples")
-    shutil.copy(digits_cache, path / "digits.h5")
+    for suffix in (".h5", ".pt"):
+        shutil.copy(digits_cache.with_suffix(suffix), path)
     labels, rng = np.repeat(np.arange(3), [12, 6, 3]), np.random.default_rng(0)
     for name in ("a", "b"):
         logits = rng.standard_normal((1, len(labels), 3)).astype(np.float32)

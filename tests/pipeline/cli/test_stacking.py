@@ -12,7 +12,8 @@ import torch
 from safetensors.torch import save_file
 
 from marr_pipeline.cache import open_cache
-from marr_pipeline.rectify.rectifier import HeadRectifier, Rectifier, fold_
+from marr_pipeline.rectify.fold import fold_
+from marr_pipeline.rectify.rectifier import HeadRectifier, Rectifier
 from marr_pipeline.rectify.rectifier_file import load_rectifier, save_rectifier
 from marr_pipeline.workflows.cached import closed_form, evaluation_rows
 from marr_pipeline.workflows.import_logits import import_logits

@@ -9,7 +9,8 @@ from safetensors.torch import save_file
 
 from marr_pipeline.errors import ConfigError, DataError
 from marr_pipeline.rectify.fit import fit_rectifier, method_keys, preset_settings
-from marr_pipeline.rectify.rectifier import HeadRectifier, Rectifier, fold_
+from marr_pipeline.rectify.fold import fold_
+from marr_pipeline.rectify.rectifier import HeadRectifier, Rectifier
 from marr_pipeline.rectify.rectifier_file import load_rectifier, save_rectifier
 from marr_pipeline.rectify.settings import RectifySettings
 

@@ -1,0 +1,1 @@
+"""What `export` writes: checkpoints with another head, heads alone, graphs of either."""
