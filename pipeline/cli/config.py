@@ -36,7 +36,7 @@ def read_config(context: click.Context, parameter: click.Parameter, path: Path |
         option.removeprefix("--"): parameter
         for parameter in context.command.params
         for option in parameter.opts
-        if option.startswith("--")
+        if option.startswith("--") and not parameter.is_eager
     }
     defaults: dict[str, Any] = {}
     for key, value in entries.items():

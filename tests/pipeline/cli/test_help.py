@@ -108,6 +108,14 @@ def test_a_printed_config_is_taken_back_and_changes_nothing(run, folder, monkeyp
     assert again.params == plain.params
 
 
+@pytest.mark.parametrize("key", ["config", "debug", "help-all"])
+def test_what_acts_before_a_config_is_read_is_no_key_of_it(run, digits_cache, tmp_path, key):
+    (tmp_path / "c.toml").write_text(f"{key} = true\n")
+    done = run("inspect", digits_cache, "--config", tmp_path / "c.toml")
+    assert done.code == 2
+    assert f"'{key}' is no option here" in done.error
+
+
 def completions(*words):
     *before, last = words
     found = BashComplete(cli, {}, "pipeline", "_PIPELINE_COMPLETE").get_completions(before, last)
