@@ -124,16 +124,17 @@ def load_rectifier(path: Path) -> Rectifier:
 
 
 def _calibration(tensors: list[Tensor], record: object, path: Path) -> Calibration:
-    if not isinstance(record, dict) or not {"split", "rows", "seen"} <= record.keys():
+    if not isinstance(record, dict) or not {"split", "rows"} <= record.keys():
         raise DataError(
-            f"{path}: split, rows and seen of its calibration expected in the header, got "
-            f"{record}; fit again"
+            f"{path}: split and rows of its calibration expected in the header, got {record}; fit "
+            "again"
         )
+    split = str(record["split"])
     return Calibration(
         **dict(zip(CALIBRATED, tensors, strict=True)),
-        split=str(record["split"]),
+        split=split,
         num_rows=int(record["rows"]),
-        is_seen=bool(record["seen"]),
+        is_seen=bool(record.get("seen", split == "train")),  # the first files of 1.2 lack it
     )
 
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from known_posterior import KnownPosterior
 from safetensors import safe_open
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from marr_pipeline.errors import DataError
 from marr_pipeline.rectify.prior import calibration
@@ -178,10 +178,10 @@ def test_a_file_keeps_the_calibration(rectifier, tmp_path):
             lambda tensors, header: tensors.update(calibration_scale=torch.ones(2).double()),
             r"calibration_scale of shape \(\) expected, got \(2,\)",
         ),
-        (lambda tensors, header: header.pop("calibration"), "split, rows and seen of its"),
+        (lambda tensors, header: header.pop("calibration"), "split and rows of its"),
         (
             lambda tensors, header: header.update(calibration=json.dumps({"split": "tune"})),
-            "seen of its calibration expected in the header, got {'split': 'tune'}",
+            "rows of its calibration expected in the header, got {'split': 'tune'}",
         ),
     ],
 )
@@ -195,3 +195,14 @@ def test_a_damaged_calibration_is_refused(rectifier, tmp_path, damage, message):
     save_file(tensors, path, header)
     with pytest.raises(DataError, match=message):
         load_rectifier(Path(path))
+
+
+def test_a_file_that_does_not_say_whether_its_rows_were_seen_is_read(rectifier, tmp_path):
+    path = tmp_path / "r.safetensors"
+    save_rectifier(rectifier, path)
+    tensors = load_file(path)
+    with safe_open(path, "pt") as file:
+        header = file.metadata()
+    header["calibration"] = '{"split": "train", "rows": 4000}'
+    save_file(tensors, path, header)
+    assert load_rectifier(path).calibration.is_seen
