@@ -1,6 +1,7 @@
 """`pipeline apply`: rectified logits and predictions."""
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -59,20 +60,12 @@ of_rows, of_sets, of_prior = options_of("Rows"), options_of("Sets"), options_of(
 @json_option
 @output_option(".npz", ".csv", ".parquet", required=True, help=".npz, .csv or .parquet.")
 def cli_command(
-    source: Path,
-    rectifier: Path,
-    split: str,
-    scale: str | None,
-    join: tuple[Path, ...],
-    any_head: bool,
+    output: Path,
     sets: float | None,
     score: str | None,
     interpolate: float | None,
-    calibration: Path | None,
-    target_prior: str | None,
-    match_prior: str | None,
     as_json: bool,
-    output: Path,
+    **options: Any,
 ) -> None:
     """Rectify the rows of SOURCE, a cache or a file, with RECTIFIER.
 
@@ -86,19 +79,7 @@ def cli_command(
 
     from marr_pipeline.workflows.apply import apply
 
-    applied = apply(
-        source,
-        rectifier,
-        split=split,
-        scale=scale,
-        join=join,
-        any_head=any_head,
-        sets=chosen_sets(sets, score, interpolate),
-        calibration=calibration,
-        target_prior=target_prior,
-        match_prior=match_prior,
-        output=output,
-    )
+    applied = apply(**options, sets=chosen_sets(sets, score, interpolate), output=output)
     warn(applied.warnings)
     for line in applied.notes:
         note(line)

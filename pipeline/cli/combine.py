@@ -1,6 +1,7 @@
 """`pipeline combine`: the logits of several caches of the same rows, added with weights."""
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -27,13 +28,7 @@ from marr_pipeline.cli.options import (
 @output_option(".h5", ".hdf5", required=True, help="Cache, .h5.")
 @overwrite_option
 @json_option
-def cli_command(
-    caches: tuple[Path, ...],
-    weights: tuple[float, ...] | None,
-    output: Path,
-    overwrite: bool,
-    as_json: bool,
-) -> None:
+def cli_command(output: Path, as_json: bool, **options: Any) -> None:
     """Add the logits of caches of the same rows.
 
     They are of several networks or heads, or one is zero-shot. The log of the prior that each
@@ -44,7 +39,7 @@ def cli_command(
 
     from marr_pipeline.workflows.combine import combine
 
-    done = combine(caches, output, weights=weights, overwrite=overwrite)
+    done = combine(**options, output=output)
     warn(done.warnings)
     if as_json:
         print_json(done.document())

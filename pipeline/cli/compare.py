@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -112,15 +113,6 @@ def cli_command(
     files: tuple[Path, ...],
     methods: str | None,
     shows_all: bool,
-    plugins: tuple[Path, ...],
-    any_head: bool,
-    split: str,
-    groups: str | None,
-    class_distribution: str | None,
-    target_prior: str | None,
-    resamples: int,
-    seed: int,
-    mute: list[str],
     table_format: str | None,
     columns: tuple[str, ...] | None,
     intervals: bool | None,
@@ -128,6 +120,7 @@ def cli_command(
     label: str,
     output: Path | None,
     as_json: bool,
+    **options: Any,
 ) -> None:
     """Fit methods on each CACHE and compare them by paired tests.
 
@@ -164,16 +157,8 @@ def cli_command(
     comparison = compare(
         caches,
         methods="all" if shows_all else methods and methods.split(","),
-        plugins=plugins,
         rectifiers=rectifiers,
-        any_head=any_head,
-        split=split,
-        groups=groups,
-        class_distribution=class_distribution,
-        target_prior=target_prior,
-        resamples=resamples,
-        seed=seed,
-        mute=mute,
+        **options,
         progress=ProgressLine("comparing", unit=" methods"),
         say=say,
     )

@@ -1,6 +1,7 @@
 """`pipeline evaluate`: metrics of rectifiers beside softmax and logit adjustment."""
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -39,20 +40,13 @@ from marr_pipeline.progress import ProgressLine
 )
 @json_option
 def cli_command(
-    cache: Path,
-    rectifiers: tuple[Path, ...],
-    split: str,
-    groups: str | None,
-    class_distribution: str | None,
-    target_prior: str | None,
-    any_head: bool,
+    output: Path | None,
     sets: float | None,
     score: str | None,
     interpolate: float | None,
-    mute: list[str],
     per_class: bool,
-    output: Path | None,
     as_json: bool,
+    **options: Any,
 ) -> None:
     """Score RECTIFIERS on CACHE, beside softmax and logit adjustment.
 
@@ -64,15 +58,8 @@ def cli_command(
     from marr_pipeline.workflows.evaluate import evaluate
 
     evaluation = evaluate(
-        cache,
-        rectifiers,
-        split=split,
-        groups=groups,
-        class_distribution=class_distribution,
-        target_prior=target_prior,
-        any_head=any_head,
+        **options,
         sets=chosen_sets(sets, score, interpolate),
-        mute=mute,
         progress=ProgressLine("choosing a probe's ridge", unit=" fits"),
     )
     warn(evaluation.warnings)

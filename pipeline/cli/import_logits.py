@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import click
 
@@ -74,7 +74,6 @@ of_rows, of_head = options_of("Rows"), options_of("Head")
 )
 @of_rows(
     "--rows",
-    "fitted_rows",
     type=click.Choice(names.FITTED_ROWS),
     help="Whether the network was trained on the samples of --train, or its logits there are of "
     "networks that were not, by folds.  [default: taken as seen]",
@@ -85,14 +84,9 @@ of_rows, of_head = options_of("Rows"), options_of("Head")
 def cli_command(
     features: bool,
     shards: bool,
-    head: Path | None,
-    weights: str | None,
-    scale: str | None,
-    fitted_rows: Literal["seen", "held-out"] | None,
     output: Path,
-    overwrite: bool,
     as_json: bool,
-    **given: Sequence[Sequence[Path]],
+    **options: Any,
 ) -> None:
     """Write a cache from your own logits, features or both.
 
@@ -111,11 +105,10 @@ def cli_command(
 
     files: dict[str, Any] = {}
     for name in names.SPLITS:
-        rows, labels = (
-            tuple(path for found in given[key] for path in found)
-            for key in (name, f"{name}_labels")
-        )
-        if not shards and any(len(found) > 1 for found in given[name]):
+        given = options.pop(name)
+        rows = tuple(path for found in given for path in found)
+        labels = tuple(path for found in options.pop(f"{name}_labels") for path in found)
+        if not shards and any(len(found) > 1 for found in given):
             raise click.UsageError(
                 f"--{name}: --shards expected with a pattern, whose files are parts of the rows; "
                 "add it, or give the files of several backbones one by one"
@@ -123,17 +116,7 @@ def cli_command(
         _check_labels_option(name, rows, labels, features=features)
         if rows:
             files[name] = SplitFiles(rows=rows, labels=labels)
-    imported = import_logits(
-        files,
-        output,
-        head=head,
-        weights=weights,
-        scale=scale,
-        features=features,
-        shards=shards,
-        rows=fitted_rows,
-        overwrite=overwrite,
-    )
+    imported = import_logits(files, output, features=features, shards=shards, **options)
     warn(imported.warnings)
     if as_json:
         print_json(imported.document())

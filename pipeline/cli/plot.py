@@ -1,7 +1,7 @@
 """`pipeline plot`: figures from a cache and rectifiers, each with the numbers it shows."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Any
 
 import click
 
@@ -61,21 +61,7 @@ of_figure = options_of("Figure")
     help="Of classes along the axis, as many as can be read.  [default: up to 40 classes]",
 )
 @output_option(*FIGURE_SUFFIXES, required=True, help="Figure: .png, .pdf, .svg.")
-def cli_command(
-    figure: str,
-    cache: Path,
-    rectifiers: tuple[Path, ...],
-    split: str,
-    groups: str | None,
-    any_head: bool,
-    width: Literal["page", "column"],
-    swept: Path | None,
-    classes: str | None,
-    dpi: int | None,
-    title: str,
-    is_named: bool | None,
-    output: Path,
-) -> None:
+def cli_command(output: Path, **options: Any) -> None:
     """Draw FIGURE of CACHE before and after RECTIFIERS.
 
     The numbers that it shows go beside it as .csv.
@@ -85,19 +71,8 @@ def cli_command(
     from marr_pipeline.workflows.plot import plot
 
     written = plot(
-        figure,
-        cache,
-        rectifiers,
+        **options,
         output=output,
-        split=split,
-        groups=groups,
-        any_head=any_head,
-        width=width,
-        dpi=dpi,
-        title=title,
-        is_named=is_named,
-        swept=swept,
-        classes=classes,
         progress=ProgressLine("fitting", unit=" fits"),
         say=lambda warning: warn([warning]),
     )

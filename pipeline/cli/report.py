@@ -1,6 +1,7 @@
 """`pipeline report`: one page of HTML about a cache and its rectifiers."""
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -40,18 +41,7 @@ from marr_pipeline.progress import ProgressLine
 @mute_option
 @output_option(".html", ".htm", required=True, help="The page, .html.")
 @json_option
-def cli_command(
-    cache: Path,
-    rectifiers: tuple[Path, ...],
-    split: str,
-    groups: str | None,
-    any_head: bool,
-    methods: str | None,
-    resamples: int,
-    mute: list[str],
-    output: Path,
-    as_json: bool,
-) -> None:
+def cli_command(methods: str | None, output: Path, as_json: bool, **options: Any) -> None:
     """Write a page about CACHE before and after RECTIFIERS.
 
     It has words, tables, figures and checks, and is one file that loads nothing from outside.
@@ -62,15 +52,9 @@ def cli_command(
     from marr_pipeline.workflows.report import write_report
 
     found = write_report(
-        cache,
-        rectifiers,
+        **options,
         output=output,
-        split=split,
-        groups=groups,
-        any_head=any_head,
         methods=None if methods is None else methods.split(","),
-        resamples=resamples,
-        mute=mute,
         progress=ProgressLine("reporting", unit=" parts"),
     )
     tell(found.checks)
