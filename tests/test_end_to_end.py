@@ -54,7 +54,7 @@ def test_demo_prints_the_table_on_stdout_and_the_rest_on_stderr(demo):
 def test_demo_lifts_the_few_shot_classes_and_says_so(demo):
     before, _, after = accuracies(demo[1], "few")
     assert float(after) > float(before) + 5
-    assert f"few-shot classes rises from {before} % to {after} %" in demo[1].stderr
+    assert f"few-shot classes rise from {before} % to {after} %" in demo[1].stderr
 
 
 def test_demo_from_the_embedded_cache_has_no_seed(run, tmp_path):

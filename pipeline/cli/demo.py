@@ -24,7 +24,7 @@ def cli_command(context: click.Context, output: Path, cached: bool, seed: int) -
     """Go the whole way on handwritten digits, in under a minute.
 
     By the commands that it prints it trains, extracts, rectifies, draws and reports. It ends in a
-    page, report.html, and says in words what the figures show.
+    page, report.html, and the words that it begins with.
     """
     if cached and "seed" in given_options(context):
         raise click.UsageError(
@@ -68,7 +68,4 @@ def cli_command(context: click.Context, output: Path, cached: bool, seed: int) -
         assert chosen is not None
         with chosen.make_context(name, arguments, parent=context) as child:
             chosen.invoke(child)
-    from marr_pipeline.workflows.demo import figures_in_words
-
-    note(figures_in_words(cache, rectifier))
     note(f"all of it is in {output}; open {output / 'report.html'}")

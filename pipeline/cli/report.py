@@ -60,4 +60,6 @@ def cli_command(methods: str | None, output: Path, as_json: bool, **options: Any
     tell(found.checks)
     if as_json:
         print_json(found.document())
+    for paragraph in found.words:
+        note(paragraph)
     note(f"wrote {output}")

@@ -61,6 +61,7 @@ class Report:
     Attributes:
         path: the file.
         html: its content.
+        words: paragraphs of it, on what happened and what to do.
         checks: what numbered checks found.
         passed_over: what the page lacks, by its name, and why.
     """
@@ -69,6 +70,7 @@ class Report:
 
     path: Path
     html: str
+    words: Sequence[str]
     checks: Sequence[Finding]
     passed_over: Mapping[str, str]
 
@@ -201,7 +203,9 @@ def write_report(
     with replacing(output) as partial:
         partial.write_text(html, encoding="utf-8")
     progress(len(parts), len(parts))
-    return Report(path=output, html=html, checks=findings, passed_over=page.passed_over)
+    return Report(
+        path=output, html=html, words=page.words, checks=findings, passed_over=page.passed_over
+    )
 
 
 def _shown(

@@ -64,6 +64,7 @@ def test_the_command_writes_it_and_lists_what_it_found(
     assert done.document["report"] == str(tmp_path / "r.html")
     codes = [finding["code"] for finding in done.document["checks"]]
     assert "R07" in codes
+    assert re.search(r"few-shot classes rise from [\d.]+ % to [\d.]+ %\. ", done.err)
     assert 'class="main"><th scope="row" data-value="marr">' in (tmp_path / "r.html").read_text()
     assert (tmp_path / "r.html").stat().st_size < 1e6
     refused = run("report", digits_cache, "-o", tmp_path / "r.txt")
