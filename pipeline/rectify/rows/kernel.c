@@ -14,7 +14,8 @@
 #include <string.h>
 
 enum { FLOAT32, FLOAT64, FLOAT16, BFLOAT16 }; /* how rows are stored */
-enum { GROUP = 4 };                           /* rows for which the sums are loaded once */
+/* Rows for which the sums are loaded once: as many as 48 KiB of cache hold beside the vectors. */
+enum { GROUP = 4, LONG_GROUP = 2, LONG_BYTES = 2048 };
 
 /* Vectors over the classes go on to a multiple of 64 bytes and begin at one. */
 struct pass {
@@ -226,10 +227,10 @@ TARGET INLINE void NAME(group)(const struct pass *p, int64_t first, int n, int i
     for (int i = 0; i < n; i++)
         largest[i] = NAME(read)(p, first + i, x + i * width);
     for (int i = 0; i < n; i++) {
-        const char *ahead = p->rows + (first + i + GROUP) * p->stride * size_of(p->kind);
+        const char *ahead = p->rows + (first + i + n) * p->stride * size_of(p->kind);
         vec total = {0}, moment = {0};
         for (int64_t k = 0; k < width; k++) {
-            __builtin_prefetch(ahead + k * LANES * size_of(p->kind));
+            __builtin_prefetch(ahead + k * LANES * size_of(p->kind), 0, 2);
             vec logit = x[i * width + k];
             vec exp = NAME(exp)(scale[k] * logit + shift[k] - largest[i]);
             e[i * width + k] = exp;
@@ -273,8 +274,10 @@ TARGET INLINE void NAME(blocks)(const struct pass *p, int is_product)
     for (int64_t i = 0; i < p->count;) {
         const int64_t end = i + p->block < p->count ? i + p->block : p->count;
         memset(p->scratch, 0, 2 * width * sizeof(REAL));
-        for (; i + GROUP <= end; i += GROUP)
+        for (; i + GROUP <= end && width * sizeof(REAL) <= LONG_BYTES; i += GROUP)
             NAME(group)(p, i, GROUP, is_product);
+        for (; i + LONG_GROUP <= end; i += LONG_GROUP)
+            NAME(group)(p, i, LONG_GROUP, is_product);
         for (; i < end; i++)
             NAME(group)(p, i, 1, is_product);
         for (int64_t k = 0; k < p->classes; k++) {
