@@ -5,10 +5,12 @@
 The stages are done once, each with the memory that it takes beside mapped files. Reading takes
 turns, with the file's pages in memory:
 
-fromfile  `numpy.fromfile` on the bytes of the logits, block by block
-mapped    the same blocks copied out of our mapping, which is new in every turn
-batches   minibatches of random rows out of our mapping
-h5py      the same rows, sorted as h5py wants them, by its own indexing
+fromfile    `numpy.fromfile` on the bytes of the logits, block by block
+mapped      the same blocks copied out of our mapping, which is new in every turn
+pass        loss and gradient of the mapped rows, as a fit takes them in every step
+torch_pass  the same by torch's operations, as where nothing is compiled
+batches     minibatches of random rows out of our mapping
+h5py        the same rows, sorted as h5py wants them, by its own indexing
 """
 
 from collections.abc import Callable
@@ -19,7 +21,9 @@ import click
 import h5py
 import numpy as np
 import numpy.typing as npt
+import torch
 from harness import (
+    Work,
     as_written,
     memory_watch,
     output_option,
@@ -29,10 +33,12 @@ from harness import (
     seconds_of,
     side_by_side,
 )
+from objectives import passes_by
 from rows import SyntheticRows, rows_options
 
 from marr_pipeline import cache
 from marr_pipeline.rectify.fit import FitResult, fit_rectifier, preset_settings
+from marr_pipeline.rectify.objective import WeightedCrossEntropy
 from marr_pipeline.rectify.rows.resources import Resources
 from marr_pipeline.workflows.cached import fit_inputs
 
@@ -98,7 +104,9 @@ class SealedFile:
 @click.command(help=as_written(__doc__))
 @rows_options(samples=100_000, classes=1000, imbalance_ratio=256.0)
 @click.option("--dtype", type=click.Choice(("float16", "float32")), default="float16")
-@click.option("--memory", default="256M", show_default=True, help="Bound on the fit's buffers.")
+@click.option(
+    "--memory", default="256M", show_default=True, help="Of the fit's buffers; 0 for no bound."
+)
 @click.option("--l2", default=0.01, show_default=True)
 @click.option("--center", default="zero", show_default=True)
 @click.option("--batch-rows", default=512, show_default=True)
@@ -119,13 +127,23 @@ def main(
     output: Path | None,
 ) -> None:
     """Write, verify, fit and read."""
-    resources = Resources(memory=int(memory[:-1]) * UNITS[memory[-1]])
+    bound = 0 if memory == "0" else int(memory[:-1]) * UNITS[memory[-1]]
+    resources = Resources(memory=bound or None)
     settings = preset_settings("default", l2=l2, center=center, fit_split="train")
     found: list[FitResult] = []
 
     def fit() -> None:
         inputs, _ = fit_inputs(cache.open_cache(path), settings)
         found.append(fit_rectifier(inputs, settings, resources=resources))
+
+    def one_pass(kernel: str) -> Work:
+        inputs, _ = fit_inputs(cache.open_cache(path), settings)
+        with passes_by(kernel):
+            loss = WeightedCrossEntropy(
+                *inputs.source(), torch.ones(rows.num_classes), reduction="plain"
+            )
+        zeros = torch.zeros(rows.num_classes, dtype=torch.float64)
+        return lambda: loss.evaluate(zeros + 1, zeros, precise=False)
 
     with TemporaryDirectory(dir=folder) as name:
         path = Path(name) / "rows.h5"
@@ -140,6 +158,8 @@ def main(
             {
                 "fromfile": file.read_fromfile,
                 "mapped": file.read_mapped,
+                "pass": one_pass(""),
+                "torch_pass": one_pass("torch"),
                 "batches": file.read_batches,
                 "h5py": file.read_h5py,
             },
@@ -151,6 +171,8 @@ def main(
         measured,
         ratios={
             "fromfile / mapped": ratio(measured["fromfile"], measured["mapped"]),
+            "pass / mapped": ratio(measured["pass"], measured["mapped"]),
+            "torch_pass / pass": ratio(measured["torch_pass"], measured["pass"]),
             "h5py / batches": ratio(measured["h5py"], measured["batches"]),
         },
         output=output,
