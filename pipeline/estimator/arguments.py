@@ -142,7 +142,7 @@ def numbers_of_classes(values: Any, name: str, known: Sequence[list[Hashable] | 
 def shares_of(
     target_prior: Any, known: tuple[list[Hashable], list[Hashable] | None], rectifier: Rectifier
 ) -> Array:
-    """The class shares (K,) float64 of a target prior, in any unit.
+    """The class shares (K,) float64 of a target prior.
 
     Args:
         target_prior: a word or a file as `--target-prior` takes them, or what `numbers_of_classes`
@@ -153,24 +153,16 @@ def shares_of(
     Raises:
         DataError: there are no such shares.
     """
-    if isinstance(target_prior, str | Path):
-        counts = rectifier.metadata.get("class_counts")
-        return rectifier_shares(
-            target_prior,
-            rectifier,
-            None if counts is None else np.asarray(counts),
-            [str(label) for label in known[0]],
-            option="target_prior",
-        )
-    num_classes = len(known[0])
-    shares = numbers_of_classes(target_prior, "target_prior", known)
-    is_valid = shares.shape == (num_classes,) and np.isfinite(shares).all() and (shares >= 0).all()
-    if not is_valid or not shares.any():
-        raise DataError(
-            f"target_prior: {num_classes} numbers of at least 0, not all of them 0, expected, got "
-            f"{shown(np.ravel(shares).tolist())}; give every class its share"
-        )
-    return shares
+    if not isinstance(target_prior, str | Path):
+        target_prior = numbers_of_classes(target_prior, "target_prior", known)
+    counts = rectifier.metadata.get("class_counts")
+    return rectifier_shares(
+        target_prior,
+        rectifier,
+        None if counts is None else np.asarray(counts),
+        [str(label) for label in known[0]],
+        option="target_prior",
+    )
 
 
 def whole_counts(counts: Array, name: str) -> npt.NDArray[np.int64]:

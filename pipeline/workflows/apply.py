@@ -26,7 +26,7 @@ from marr_pipeline.workflows.distribution import (
     moved,
     recorded_prior,
     rectifier_shares,
-    say_calibrated,
+    say_moved,
 )
 from marr_pipeline.workflows.given_rows import Arrays, GivenRows, cached_rows, file_rows
 from marr_pipeline.workflows.sets import calibrated_sets, promise
@@ -157,7 +157,7 @@ def apply(
         warnings, notes = [*warnings, *shares.warnings()], shares.notes()
     elif target_prior is not None:
         is_open = found.rectifier.log_prior is None
-        warnings = [*warnings, *say_calibrated([str(rectifier)] * is_open)]
+        warnings = [*warnings, *say_moved([str(rectifier)] * is_open)]
     made = None
     if sets is not None:
         cached = open_cache(Path(calibration or source))

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from marr_pipeline.cache import Cache
-from marr_pipeline.errors import DataError, FitError, LeakError
+from marr_pipeline.errors import DataError, FitError
 from marr_pipeline.rectify.inputs import FitContext, FitInputs
 from marr_pipeline.rectify.method import FitResult
 from marr_pipeline.rectify.methods import METHODS
@@ -35,7 +35,7 @@ from marr_pipeline.rectify.rectifier import (
 from marr_pipeline.rectify.rows.folds import stratified_folds
 from marr_pipeline.rectify.settings import RectifySettings
 from marr_pipeline.rectify.strengths import MEMORISED_FROM
-from marr_pipeline.workflows.same_rows import refuse_test
+from marr_pipeline.workflows.same_rows import tune_is_test
 from marr_pipeline.workflows.tuning import scored_inputs
 
 NUM_FOLDS = 3
@@ -72,7 +72,7 @@ def _calibration(
     assert split is not None
     if isinstance(rectifier, ConfidenceRectifier):
         return "its confidence is another for every sample, which no scale and shifts follow"
-    if "tune" in cached.splits and _is_apart(cached):
+    if "tune" in cached.splits and not tune_is_test(cached):
         split = "tune"
     scored = scored_inputs(cached, split, torch.device("cpu"))[0].first_views(1)
     rows = calibration_rows(scored.labels, scored.num_classes)
@@ -103,15 +103,6 @@ def _calibration(
     return fit_calibration(
         logits, scored.labels[rows], rectifier.log_prior, split=split, is_seen=is_seen
     )
-
-
-def _is_apart(cached: Cache) -> bool:
-    """Whether the split `tune` is another than the test split."""
-    try:
-        refuse_test(cached, "", "")
-    except LeakError:
-        return False
-    return True
 
 
 def _rectified(rectifier: Rectifier, inputs: FitInputs, rows: Tensor) -> Tensor:

@@ -39,8 +39,7 @@ from marr_pipeline.workflows.distribution import (
     describe_scope,
     marked,
     recorded,
-    say_calibrated,
-    say_unmoved,
+    say_moved,
     scored_under,
 )
 from marr_pipeline.workflows.fits import add_methods, asked_keys, fit_and_score
@@ -303,7 +302,7 @@ def compare(
                 mute=mute,
             )
         )
-    warn([*say_calibrated([*calibrated]), *say_unmoved([*unmoved])])
+    warn(say_moved(calibrated, unmoved))
     is_one = len(runs) == 1
     return Comparison(
         caches=tuple(cached.path for cached in runs),

@@ -5,7 +5,7 @@ only scores: the predictions stay, samples of different classes count differentl
 `--target-prior` moves the logits to the distribution too, as `rectify.prior` does it.
 """
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -228,38 +228,33 @@ def recorded_prior(rectifier: Rectifier) -> dict[str, Any] | None:
 
 def moved_all(
     rectifiers: Mapping[str, Rectifier], shares: Floats | None
-) -> tuple[dict[str, Rectifier], list[str]]:
-    """Those that stand for a prior, or were calibrated, moved to shares (K,); keys of the others.
+) -> tuple[dict[str, Rectifier], list[str], list[str]]:
+    """Rectifiers moved to shares (K,), and keys of those that stand for no prior.
 
     Without shares all stay where they are.
+
+    Returns:
+        The rectifiers; keys of those moved from the prior of their calibration; and keys of those
+        that have none and so stay where they are.
     """
     if shares is None:
-        return dict(rectifiers), []
-    unmoved = [
-        key for key, one in rectifiers.items() if one.log_prior is None and one.calibration is None
-    ]
-    return {
-        key: one if key in unmoved else moved(one, shares) for key, one in rectifiers.items()
-    }, unmoved
+        return dict(rectifiers), [], []
+    of_none = [key for key, one in rectifiers.items() if one.log_prior is None]
+    unmoved = [key for key in of_none if rectifiers[key].calibration is None]
+    found = {key: one if key in unmoved else moved(one, shares) for key, one in rectifiers.items()}
+    return found, [key for key in of_none if key not in unmoved], unmoved
 
 
-def say_calibrated(keys: Sequence[str]) -> list[str]:
-    """A warning of rectifiers that stand for no prior and are moved from their calibration's."""
-    if not keys:
-        return []
+def say_moved(calibrated: Iterable[str], unmoved: Iterable[str] = ()) -> list[str]:
+    """Warnings of rectifiers that stand for no prior, where a target prior is given."""
+    told = {
+        "they are calibrated first": [*calibrated],
+        f"{TARGET_PRIOR} leaves them as they are": [*unmoved],
+    }
     return [
-        f"{', '.join(keys)}: no class prior is known that the probabilities stand for, so they are "
-        "calibrated first"
-    ]
-
-
-def say_unmoved(keys: Sequence[str]) -> list[str]:
-    """A warning of rectifiers that stay where they are."""
-    if not keys:
-        return []
-    return [
-        f"{', '.join(keys)}: no class prior is known that the probabilities stand for, so "
-        "--target-prior leaves them as they are"
+        f"{', '.join(keys)}: no class prior is known that the probabilities stand for, so {what}"
+        for what, keys in told.items()
+        if keys
     ]
 
 

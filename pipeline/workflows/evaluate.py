@@ -41,8 +41,7 @@ from marr_pipeline.workflows.distribution import (
     moved_all,
     recorded,
     recorded_prior,
-    say_calibrated,
-    say_unmoved,
+    say_moved,
     scored_under,
     target_shares,
 )
@@ -251,10 +250,7 @@ def evaluate(
     if sets is not None:
         evaluated, told = evaluate_sets(cached, rows, found, sets, split=split)
         warnings = [*warnings, *told]
-    known, (found, unmoved) = found, moved_all(found, target)
-    if target is not None:
-        open_ones = [key for key, one in known.items() if one.log_prior is None]
-        warnings = [*warnings, *say_calibrated([key for key in open_ones if key not in unmoved])]
+    found, calibrated, unmoved = moved_all(found, target)
     return Evaluation(
         cached=cached,
         split=split,
@@ -265,6 +261,6 @@ def evaluate(
         class_distribution=class_distribution,
         target_prior=target_prior,
         unmoved=unmoved,
-        warnings=[*warnings, *unseen, *say_unmoved(unmoved)],
+        warnings=[*warnings, *unseen, *say_moved(calibrated, unmoved)],
         mute=mute,
     )

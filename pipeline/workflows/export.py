@@ -30,7 +30,7 @@ from marr_pipeline.workflows.distribution import (
     moved,
     recorded_prior,
     rectifier_shares,
-    say_calibrated,
+    say_moved,
 )
 from marr_pipeline.workflows.models.graph import (
     check_onnx,
@@ -120,7 +120,7 @@ def export(
     if target_prior is not None:
         counts = found.metadata.get("class_counts")
         counts = cached.class_counts if cached is not None else counts and np.array(counts)
-        warnings = say_calibrated([str(path)] * (found.log_prior is None))
+        warnings = say_moved([str(path)] * (found.log_prior is None))
         shares = rectifier_shares(target_prior, found, counts, names, option=TARGET_PRIOR)
         found = moved(found, shares)
     trained = None

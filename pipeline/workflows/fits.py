@@ -18,8 +18,10 @@ from marr_pipeline.rectify.fit import (
     parse_method_key,
     preset_settings,
 )
+from marr_pipeline.rectify.method import FitResult
 from marr_pipeline.rectify.methods import add_method
 from marr_pipeline.rectify.rectifier import Rectifier
+from marr_pipeline.rectify.settings import RectifySettings
 from marr_pipeline.report.comparison import Scored
 from marr_pipeline.report.population import Floats
 from marr_pipeline.workflows.cached import (
@@ -157,6 +159,7 @@ def fit_and_score(
         CacheError: the cache lacks what a method needs.
     """
     done = Fits()
+    fitted: dict[str, tuple[FitResult, RectifySettings]] = {}
     for number, key in enumerate(keys):
 
         def tell(done: int, total: int, note: str = "", number: int = number) -> None:
@@ -186,22 +189,19 @@ def fit_and_score(
         if target is not None and fit.rectifier.log_prior is None:
             rectifier = with_calibration(cached, fit, inputs, settings, is_tuned=tuning is not None)
             fit = replace(fit, rectifier=rectifier)
-            done.calibrated.extend([key] * (rectifier.calibration is not None))
-        found, stay = moved_all({key: fit.rectifier}, target)
-        done.unmoved.extend(stay)
-        done.scored[key] = with_probe_facts(
-            cached, key, rows.scored(replace(fit, rectifier=found[key]), settings)
-        )
+        fitted[key] = fit, settings
         done.rectifiers[key] = fit.rectifier
         done.warnings[key] = (*lacking, *tuned, *fit.warnings)
     progress(len(keys), len(keys))
-    given, stay = moved_all(files or {}, target)
-    done.unmoved.extend(stay)
-    if target is not None:
-        open_ones = [key for key, one in (files or {}).items() if one.log_prior is None]
-        done.calibrated.extend(key for key in open_ones if key not in stay)
     done.rectifiers.update(files or {})
-    done.scored.update({key: _of_file(rows, one, done.scored) for key, one in given.items()})
+    moved, calibrated, unmoved = moved_all(done.rectifiers, target)
+    done.calibrated.extend(calibrated)
+    done.unmoved.extend(unmoved)
+    for key, (fit, settings) in fitted.items():
+        scored = rows.scored(replace(fit, rectifier=moved[key]), settings)
+        done.scored[key] = with_probe_facts(cached, key, scored)
+    for key in files or {}:
+        done.scored[key] = _of_file(rows, moved[key], done.scored)
     return done
 
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from os import PathLike
 from pathlib import Path
 from typing import Any, Literal
 
@@ -10,7 +9,7 @@ import numpy as np
 
 from marr_pipeline import cache, names
 from marr_pipeline.errors import DataError
-from marr_pipeline.files import FileName
+from marr_pipeline.files import FileName, listed
 from marr_pipeline.labels import shown
 from marr_pipeline.rectify.settings import FittedRows, check_choice
 from marr_pipeline.workflows import CREATOR, library_versions
@@ -213,8 +212,7 @@ def import_logits(
 def _split_files(given: SplitFiles | FileName | Sequence[FileName]) -> SplitFiles:
     if isinstance(given, SplitFiles):
         return given
-    paths = [given] if isinstance(given, str | PathLike) else given
-    return SplitFiles(rows=tuple(map(Path, paths)))
+    return SplitFiles(rows=tuple(map(Path, listed(given))))
 
 
 def _file_names(paths: Sequence[Path]) -> str | list[str]:

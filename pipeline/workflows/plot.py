@@ -7,6 +7,7 @@ from typing import Any
 
 from marr_pipeline.errors import ConfigError, DataError
 from marr_pipeline.names import REFERENCES
+from marr_pipeline.plots.gamma import GammaCurve
 from marr_pipeline.plots.save import save_drawing
 from marr_pipeline.plots.style import Width
 from marr_pipeline.progress import Progress, silent
@@ -16,7 +17,7 @@ from marr_pipeline.rectify.settings import RectifySettings
 from marr_pipeline.workflows.cached import CacheLike, dataset_name
 from marr_pipeline.workflows.evaluate import Evaluation, evaluate
 from marr_pipeline.workflows.figures import FIGURES, OF_CLASSES, draw, labelled
-from marr_pipeline.workflows.figures.gamma import SweptGamma
+from marr_pipeline.workflows.figures.gamma import gamma_curve
 from marr_pipeline.workflows.sweep import alike_but_for, parse_rows, read_sweep, sweep
 
 GAMMAS = tuple(round(0.2 * step, 1) for step in range(9))
@@ -99,7 +100,7 @@ def plot(
 
 def _swept(
     evaluation: Evaluation, table: Path | None, groups: str | None, progress: Progress
-) -> dict[str, SweptGamma]:
+) -> dict[str, GammaCurve]:
     """The curves of `gamma`.
 
     One for each rectifier, swept at its own settings and marked at its own gamma; without one for
@@ -126,10 +127,10 @@ def _swept(
         _check_same(evaluation, rows)
         chosen = next(iter(settings.values())).gamma if settings else None
         found = {
-            name: SweptGamma(points=points, chosen=chosen)
+            name: gamma_curve(points, chosen)
             for name, points in alike_but_for("gamma", rows).items()
         }
-        if not found or min(len(one.points) for one in found.values()) < 2:
+        if not found or min(len(one.gamma) for one in found.values()) < 2:
             raise DataError(
                 f"{table}: at least two values of gamma in each curve expected, got fewer; sweep "
                 "with --gamma 0:1.6:0.2"
@@ -148,7 +149,7 @@ def _swept(
             progress=progress,
         )
         (points,) = alike_but_for("gamma", parse_rows(done.csv())).values()
-        curves[name] = SweptGamma(points=points, chosen=one.gamma)
+        curves[name] = gamma_curve(points, one.gamma)
     return curves
 
 

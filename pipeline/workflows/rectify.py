@@ -49,7 +49,7 @@ from marr_pipeline.workflows.distribution import (
     moved,
     recorded,
     recorded_prior,
-    say_calibrated,
+    say_moved,
     split_population,
     target_shares,
 )
@@ -350,7 +350,7 @@ def rectify_cache(
         rectifier = with_calibration(cached, fit, inputs, settings, is_tuned=tuning is not None)
         fit = replace(fit, rectifier=rectifier)
     if target is not None:
-        warnings += say_calibrated([settings.method] * (fit.rectifier.log_prior is None))
+        warnings += say_moved([settings.method] * (fit.rectifier.log_prior is None))
         fit = replace(fit, rectifier=moved(fit.rectifier, target))
     metrics: dict[str, Metrics] = {}
     rows = population = None

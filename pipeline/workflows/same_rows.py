@@ -13,17 +13,18 @@ if TYPE_CHECKING:
 
 def refuse_test(cached: "Cache", what: str, remedy: str) -> None:
     """Raise a LeakError if the split `tune` is the test split under another name."""
-    if {"tune", "test"} <= set(cached.splits) and _are_same(
-        cached.split("tune"), cached.split("test")
-    ):
+    if tune_is_test(cached):
         raise LeakError(
             f"{cached.path}: a tune split of other samples than the test split's expected, got the "
             f"same ones in both; {what} on it cannot be scored on test: {remedy}"
         )
 
 
-def _are_same(one: "CachedSplit", other: "CachedSplit") -> bool:
-    """Whether two splits hold the same samples in the same order."""
+def tune_is_test(cached: "Cache") -> bool:
+    """Whether both splits are there and hold the same samples in the same order."""
+    if not {"tune", "test"} <= set(cached.splits):
+        return False
+    one, other = cached.split("tune"), cached.split("test")
     if not np.array_equal(one.labels, other.labels):
         return False
     pairs = ((one.logits, other.logits), (one.features, other.features))

@@ -5,7 +5,7 @@ prior, so it starts from the rectifier's calibration. Matching takes the shares 
 predictions until they come out.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -25,6 +25,7 @@ from marr_pipeline.report.population import Counts
 from marr_pipeline.report.tables import Column, Estimate, Table, terminal_table
 from marr_pipeline.workflows.distribution import (
     MATCH_PRIOR,
+    TARGET_PRIOR,
     Said,
     recorded,
     rectifier_shares,
@@ -73,67 +74,64 @@ class RowShares:
 
     def notes(self) -> list[str]:
         """What was assumed, for the terminal."""
-        if self.estimate is None:
-            return [
-                f"{self.option}: predictions were moved until their mean was the shares given, on "
-                "the word that these rows have them; where they do not, that ruins predictions"
-            ]
         found = self.estimate
-        return [
-            f"{self.option}: {found.num_samples:,} rows tell the shares as well as "
-            f"{found.effective_rows:,.0f} labelled ones would, if each class's samples are like "
-            "those that the rectifier was calibrated on"
-        ]
+        if found is None:
+            note = (
+                "predictions were moved until their mean was the shares given, on the word that "
+                "these rows have them; where they do not, that ruins predictions"
+            )
+        else:
+            note = (
+                f"{found.num_samples:,} rows tell the shares as well as "
+                f"{found.effective_rows:,.0f} labelled ones would, if each class's samples are "
+                "like those that the rectifier was calibrated on"
+            )
+        return [f"{self.option}: {note}"]
 
     def warnings(self) -> list[str]:
         """What a reader should not take for known."""
-        found = self.estimate
-        if found is None:
-            return []
-        warnings = []
-        known = self.calibration
-        assert known is not None
+        return [f"{self.option}: {doubt}" for doubt in self._doubts()]
+
+    def _doubts(self) -> Iterator[str]:
+        """What may be wrong with an estimate; shares that were given are taken on trust."""
+        found, known = self.estimate, self.calibration
+        if found is None or known is None:
+            return
         if known.is_seen:
-            warnings.append(
-                f"{self.option}: calibrated on rows that the network was trained on, where it is "
-                "surer than on new ones; a tune split would be free of that"
+            yield (
+                "calibrated on rows that the network was trained on, where it is surer than on new "
+                "ones; a tune split would be free of that"
             )
         elif known.split != CALIBRATES:
-            warnings.append(
-                f"{self.option}: calibrated on held-out rows of split {known.split}; where these "
-                "are folds, and the logits here the whole model's, intervals are too narrow: they "
-                "do not know how the two differ"
+            yield (
+                f"calibrated on held-out rows of split {known.split}; where these are folds, and "
+                "the logits here the whole model's, intervals are too narrow: they do not know how "
+                "the two differ"
             )
         rows_of_class = known.log_prior.exp() * known.num_rows
         absent = (rows_of_class < 0.75).nonzero()[:, 0].tolist()  # one that has none counts half
         if absent:
-            warnings.append(
-                f"{self.option}: the calibration has no row of {self._classes(absent)}: "
-                "their shares here cannot be told, whatever their intervals; calibrate on rows of "
-                "every class"
+            yield (
+                f"the calibration has no row of {self._classes(absent)}: their shares here cannot "
+                "be told, whatever their intervals; calibrate on rows of every class"
             )
         if not found.is_solved:
-            warnings.append(
-                f"{self.option}: stopped with up to {found.gap_bound:.1e} of likelihood a row left "
-                "to gain; the shares are near the best, not at it"
+            yield (
+                f"stopped with up to {found.gap_bound:.1e} of likelihood a row left to gain; the "
+                "shares are near the best, not at it"
             )
         if found.effective_rows < FEW_ROWS_IN_ALL:
-            warnings.append(
-                f"{self.option}: as little is told of the shares as {found.effective_rows:.0f} "
-                "labelled rows would; give shares that are known, or more rows"
+            yield (
+                f"as little is told of the shares as {found.effective_rows:.0f} labelled rows "
+                "would; give shares that are known, or more rows"
             )
         few = ((found.rows_behind < FEW_ROWS) & (found.shares > 0)).nonzero()[:, 0].tolist()
-        none = (found.shares == 0).nonzero()[:, 0].tolist()
         if few:
-            warnings.append(
-                f"{self.option}: fewer than {FEW_ROWS:.0f} rows stand behind the share of "
-                f"{self._classes(few)}"
-            )
+            classes = self._classes(few)
+            yield f"fewer than {FEW_ROWS:.0f} rows stand behind the share of {classes}"
+        none = (found.shares == 0).nonzero()[:, 0].tolist()
         if none:
-            warnings.append(
-                f"{self.option}: no row speaks for {self._classes(none)}: half a row is counted"
-            )
-        return warnings
+            yield f"no row speaks for {self._classes(none)}: half a row is counted"
 
     def table(self) -> str:
         """Every class in order; of many those whose share moves most."""
@@ -185,6 +183,9 @@ def row_shares(
 ) -> RowShares | None:
     """What the rows are asked or told of their classes; None where neither is wanted.
 
+    Asked, by maximum likelihood from the rectifier's calibration; told, until the mean prediction
+    is the shares given.
+
     Args:
         rows: by the rectifier as it was read.
         target_prior: `estimate` to ask; other shares are known and ask nothing.
@@ -193,69 +194,38 @@ def row_shares(
         class_names: (K,), where the classes have names.
 
     Raises:
-        DataError: see `estimated_shares` and `matched_shares`.
-    """
-    if isinstance(target_prior, str) and target_prior == ESTIMATE:
-        return estimated_shares(rows, class_names)
-    if match_prior is None:
-        return None
-    return matched_shares(rows, class_names, match_prior, class_counts=class_counts)
-
-
-def estimated_shares(rows: RectifiedRows, names: Sequence[str] | None) -> RowShares:
-    """Shares by maximum likelihood, from the rectifier's calibration.
-
-    Args:
-        rows: by the rectifier as it was read.
-        names: (K,), where the classes have names.
-
-    Raises:
-        DataError: the rectifier has no calibration, or a logit is not finite.
-    """
-    known = rows.rectifier.calibration
-    moved, found = with_estimated_prior(rows)
-    return RowShares(
-        option=f"--target-prior {ESTIMATE}",
-        rectifier=moved,
-        before=rows.mean_prediction(),
-        shares=found.shares,
-        estimate=found,
-        class_names=names,
-        calibration=known,
-    )
-
-
-def matched_shares(
-    rows: RectifiedRows, names: Sequence[str] | None, said: Said, *, class_counts: Counts | None
-) -> RowShares:
-    """Shares that are known, and the rectifier moved until the mean prediction is these.
-
-    Args:
-        rows: by the rectifier as it was read.
-        names: (K,), where the classes have names.
-        said: the shares.
-        class_counts: (K,) of training, if they are known.
-
-    Raises:
-        DataError: there are no such shares, or none to which `matching_shift` can bring the rows.
+        DataError: a logit is not finite, the rectifier has no calibration to ask by, or there are
+            no such shares, or none to which `matching_shift` can bring the rows.
     """
     rectifier = rows.rectifier
+    known = rectifier.calibration
+    if isinstance(target_prior, str) and target_prior == ESTIMATE:
+        moved, found = with_estimated_prior(rows)
+        return RowShares(
+            option=f"{TARGET_PRIOR} {ESTIMATE}",
+            rectifier=moved,
+            before=rows.mean_prediction(),
+            shares=found.shares,
+            estimate=found,
+            class_names=class_names,
+            calibration=known,
+        )
+    if match_prior is None:
+        return None
     check_shiftable(rectifier)
-    given = rectifier_shares(said, rectifier, class_counts, names, option=MATCH_PRIOR)
+    given = rectifier_shares(match_prior, rectifier, class_counts, class_names, option=MATCH_PRIOR)
     shares = torch.from_numpy(given)
     shift = matching_shift(rows, shares)
-    known = rectifier.calibration
-    moved = replace(
-        rectifier,
-        shift=rectifier.shift + shift,
-        log_prior=shares.log().clamp(min=LEFT_OUT),
-        calibration=None if known is None else known.after(shift),
-    )
     return RowShares(
-        option=f"{MATCH_PRIOR} {recorded(said)}",
-        rectifier=moved,
+        option=f"{MATCH_PRIOR} {recorded(match_prior)}",
+        rectifier=replace(
+            rectifier,
+            shift=rectifier.shift + shift,
+            log_prior=shares.log().clamp(min=LEFT_OUT),
+            calibration=None if known is None else known.after(shift),
+        ),
         before=rows.mean_prediction(),
         shares=shares,
         estimate=None,
-        class_names=names,
+        class_names=class_names,
     )

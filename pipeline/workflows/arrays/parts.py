@@ -78,11 +78,17 @@ def read_split(
         )
         for path in files.rows
     }
-    arrays = _join(parts, joint)
+    arrays = _joined(parts, joint)
     notes = _unchecked_order(parts) if joint == "columns" else []
     if files.labels:
-        labels = {str(path): read_labels(path) for path in files.labels}
-        arrays = _with_labels(arrays, labels, str(files))
+        labels = _joined({str(path): read_labels(path) for path in files.labels}, "rows")
+        both = [key for key in labels if key in arrays]
+        if both:
+            raise DataError(
+                f"{files}: {both[0]} once expected, got them beside the rows and in a file of "
+                "their own; leave one of the two out"
+            )
+        arrays = arrays | labels
     return arrays, notes
 
 
@@ -99,41 +105,21 @@ def _unchecked_order(parts: Mapping[str, Arrays]) -> list[str]:
     return []
 
 
-def _join(parts: Mapping[str, Arrays], joint: Joint) -> Arrays:
+def _joined(parts: Mapping[str, Arrays], joint: Joint) -> Arrays:
     """The arrays of several files as those of one.
-
-    Args:
-        parts: by file, arrays as `split_arrays` takes them.
-        joint: `columns`: features of the same samples; labels may be in one file alone, but where
-            there are labels, ids and views they are the same. `rows`: shards, which hold the same
-            arrays.
 
     Raises:
         DataError: they do not belong together; it names the file and the row.
     """
     if len(parts) == 1:
         return next(iter(parts.values()))
-    join = _side_by_side if joint == "columns" else _below
-    return join(parts)
-
-
-def _with_labels(arrays: Arrays, labels: Mapping[str, Arrays], where: str) -> Arrays:
-    """The arrays with labels, and ids if there, from files of their own, one below the other.
-
-    Raises:
-        DataError: the rows have labels of their own.
-    """
-    found = _below(labels) if len(labels) > 1 else next(iter(labels.values()))
-    twice = [key for key in found if key in arrays]
-    if twice:
-        raise DataError(
-            f"{where}: {twice[0]} once expected, got them beside the rows and in a file of their "
-            "own; leave one of the two out"
-        )
-    return arrays | found
+    return _side_by_side(parts) if joint == "columns" else _below(parts)
 
 
 def _side_by_side(parts: Mapping[str, Arrays]) -> Arrays:
+    """Features of the same samples; labels may be in one file alone, but where there are labels,
+    ids and views they are the same.
+    """
     first, *_ = parts
     for where, arrays in parts.items():
         if "features" not in arrays or "logits" in arrays:
@@ -167,6 +153,7 @@ def _side_by_side(parts: Mapping[str, Arrays]) -> Arrays:
 
 
 def _below(parts: Mapping[str, Arrays]) -> Arrays:
+    """Shards, which hold the same arrays."""
     first, *_ = parts
     known = (*KNOWN, *([] if "logits" in parts[first] else [PROBABILITIES]))
     keys = [key for key in known if key in parts[first]]

@@ -1,7 +1,7 @@
 """Accuracy against gamma, beside softmax and logit adjustment (Figure 4)."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,35 +19,27 @@ if TYPE_CHECKING:
 UNSOLVED = (FitStatus.STEP_LIMIT, FitStatus.UNBOUNDED)
 
 
-@dataclass(frozen=True, kw_only=True)
-class SweptGamma:
-    """Fits that differ in gamma alone.
+def gamma_curve(points: Sequence[Mapping[str, str]], chosen: float | None = None) -> GammaCurve:
+    """Fits that differ in gamma alone, NaN where a cell of them is empty.
 
-    Attributes:
+    Args:
         points: their rows of a table of `sweep`, at least two, by ascending gamma.
         chosen: gamma that is marked; None for the preset's.
     """
-
-    points: Sequence[Mapping[str, str]]
-    chosen: float | None = None
-
-    def curve(self) -> GammaCurve:
-        """Its numbers, NaN where a cell is empty."""
-        first = self.points[0]
-        values = {
-            each.name: np.array([float(row[each.name] or "nan") for row in self.points])
-            for each in fields(GammaCurve)
-            if each.name in first
-        }
-        chosen = self.chosen
-        if chosen is None:
-            chosen = preset_settings(first["preset"], method=first["method"]).gamma
-        solved = np.array([float(row["status"] not in UNSOLVED) for row in self.points])
-        return GammaCurve(**values, is_solved=solved, chosen=chosen)
+    first = points[0]
+    values = {
+        each.name: np.array([float(row[each.name] or "nan") for row in points])
+        for each in fields(GammaCurve)
+        if each.name in first
+    }
+    if chosen is None:
+        chosen = preset_settings(first["preset"], method=first["method"]).gamma
+    solved = np.array([float(row["status"] not in UNSOLVED) for row in points])
+    return GammaCurve(**values, is_solved=solved, chosen=chosen)
 
 
 def gamma(
-    axis: ClassAxis, evaluation: "Evaluation", width: Width, *, swept: Mapping[str, SweptGamma]
+    axis: ClassAxis, evaluation: "Evaluation", width: Width, *, swept: Mapping[str, GammaCurve]
 ) -> Drawing:
     """Accuracy against gamma, beside softmax and logit adjustment (Figure 4).
 
@@ -61,5 +53,4 @@ def gamma(
     for key, name in evaluation.names.items():
         found = evaluation.rows.metrics(evaluation.rectifiers[key])
         references[name] = (found.overall, found.balanced, found.nll)
-    curves = {name: one.curve() for name, one in swept.items()}
-    return draw_gamma(curves, references, width=width)
+    return draw_gamma(swept, references, width=width)
