@@ -94,7 +94,8 @@ def test_compare_fits_every_method_on_the_probes_logits(run, features):
     assert "phase one trained on" not in heads.err  # no network has seen these rows
 
 
-def test_figures_sweeps_and_reports(run, features, tmp_path):
+def test_figures_sweeps_and_reports(run, features, tmp_path, monkeypatch):
+    monkeypatch.setattr("marr_pipeline.workflows.report.FIGURES", ("curves",))
     assert run("plot", "curves", features, "-o", tmp_path / "c.png").code == 0
     assert run("sweep", features, "--gamma", "0,1", "-o", tmp_path / "s.csv").code == 0
     options = ("--methods", "marr,crt", "--resamples", "100", "-o", tmp_path / "r.html")

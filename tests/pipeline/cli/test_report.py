@@ -34,6 +34,12 @@ def page(tmp_path_factory):
     return write_report(folder / "c.h5", output=folder / "r.html", resamples=200)
 
 
+@pytest.fixture
+def few_figures(monkeypatch):
+    """One of the figures, of which each takes a second, for what is said beside them."""
+    monkeypatch.setattr("marr_pipeline.workflows.report.FIGURES", ("curves",))
+
+
 def test_the_page_says_what_happened_and_loads_nothing(page):
     html = page.path.read_text()
     assert html == page.html
@@ -79,7 +85,7 @@ def test_an_unknown_method_is_answered_with_those_that_exist(digits_cache, run, 
     assert not (tmp_path / "r.html").exists()
 
 
-def test_the_page_says_how_to_make_it_again(digits_cache, run, tmp_path):
+def test_the_page_says_how_to_make_it_again(few_figures, digits_cache, run, tmp_path):
     fitted = tmp_path / "my fit.safetensors"
     options = ("--method", "lws", "--gamma", "0.4", "--tolerance", "1e-5")
     assert run("rectify", digits_cache, *options, "-o", fitted).code == 0
@@ -104,7 +110,7 @@ def test_the_page_says_how_to_make_it_again(digits_cache, run, tmp_path):
     assert re.search(r'data-value="10"', main)  # of numbers fitted, which the file does not say
 
 
-def test_a_page_of_training_rows_says_so(digits_cache, run, tmp_path):
+def test_a_page_of_training_rows_says_so(few_figures, digits_cache, run, tmp_path):
     done = run(
         *("report", digits_cache, "--split", "train", "--methods", "marr:default"),
         *("--resamples", "100", "--json", "-o", tmp_path / "r.html"),

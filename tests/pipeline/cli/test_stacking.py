@@ -2,8 +2,6 @@
 travel with it, and every method then runs on its logits and folds into it.
 """
 
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -201,20 +199,17 @@ def test_a_safetensors_head_that_is_no_rectifier_is_read_as_before(here):
     assert cache.split("train").logits is None
 
 
-def test_from_features_to_margins_on_a_fitted_head_in_a_shell(here):
+def test_from_features_to_margins_on_a_fitted_head(run, here):
     def pipeline(*arguments):
-        code = "from marr_pipeline.cli import main; main()"
-        done = subprocess.run(
-            [sys.executable, "-c", code, *arguments], capture_output=True, text=True
-        )
-        assert done.returncode == 0, done.stderr
+        done = run(*arguments)
+        assert done.code == 0, done.err
         return done
 
     rows = ("--train", "train.npz", "--test", "test.npz")
-    assert "--method" in pipeline("import", *rows, "-o", "c.h5").stderr
-    assert "none: features alone" in pipeline("inspect", "c.h5").stdout
+    assert "--method" in pipeline("import", *rows, "-o", "c.h5").err
+    assert "none: features alone" in pipeline("inspect", "c.h5").out
     pipeline("rectify", "c.h5", "--method", "crt", "-o", "crt.safetensors")
     pipeline("import", *rows, "--head", "crt.safetensors", "-o", "s.h5")
-    assert "softmax" in pipeline("rectify", "s.h5", "-o", "marr.safetensors").stdout
-    found = pipeline("evaluate", "s.h5", "marr.safetensors", "--json").stdout
+    assert "softmax" in pipeline("rectify", "s.h5", "-o", "marr.safetensors").out
+    found = pipeline("evaluate", "s.h5", "marr.safetensors", "--json").out
     assert '"logit-adjustment"' in found
