@@ -31,15 +31,10 @@ from marr_pipeline.report.bootstrap import Bootstrap
 from marr_pipeline.report.compared import Layout, comparison_text
 from marr_pipeline.report.comparison import Scored, compare_methods
 from marr_pipeline.report.population import as_sampled
-from marr_pipeline.workflows.cached import (
-    dataset_name,
-    evaluation_rows,
-    fit_inputs,
-    opened,
-    with_fit_split,
-)
+from marr_pipeline.workflows.cached import dataset_name, fit_inputs, opened, with_fit_split
 from marr_pipeline.workflows.probe import probe_record, with_probe
 from marr_pipeline.workflows.rectify import rectify_cache
+from marr_pipeline.workflows.scored_rows import evaluation_rows
 from marr_pipeline.workflows.tuning import default_tuning
 
 HEADS: dict[str, dict[str, Any]] = {

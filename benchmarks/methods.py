@@ -22,7 +22,8 @@ from marr_pipeline.report.bootstrap import Bootstrap
 from marr_pipeline.report.compared import comparison_text
 from marr_pipeline.report.comparison import Scored, compare_methods
 from marr_pipeline.report.population import as_sampled
-from marr_pipeline.workflows.cached import dataset_name, evaluation_rows, fit_inputs, with_fit_split
+from marr_pipeline.workflows.cached import dataset_name, fit_inputs, with_fit_split
+from marr_pipeline.workflows.scored_rows import evaluation_rows
 
 RECTIFIERS = {"": "softmax", " + logit-adjustment": "logit-adjustment", " + marr": "marr"}
 

@@ -24,8 +24,9 @@ from torch import Tensor
 from marr_pipeline.progress import ProgressLine
 from marr_pipeline.rectify.sets import SetScore, SetSettings, fit_sets
 from marr_pipeline.report.sets import measure_sets
-from marr_pipeline.workflows.cached import closed_form, evaluation_rows, opened
+from marr_pipeline.workflows.cached import opened
 from marr_pipeline.workflows.probe import with_probe
+from marr_pipeline.workflows.scored_rows import closed_form, evaluation_rows
 
 SETS: tuple[tuple[SetScore, float], ...] = (
     ("softmax", 0.0),

@@ -39,7 +39,8 @@ from marr_pipeline.progress import ProgressLine
 from marr_pipeline.rectify.fit import fit_rectifier, preset_settings
 from marr_pipeline.rectify.inputs import FitInputs
 from marr_pipeline.rectify.settings import FittedRows
-from marr_pipeline.workflows.cached import evaluation_rows, fit_inputs, opened, with_fit_split
+from marr_pipeline.workflows.cached import fit_inputs, opened, with_fit_split
+from marr_pipeline.workflows.scored_rows import evaluation_rows
 
 TAILS = (
     (2, 400, 18, 1.0),

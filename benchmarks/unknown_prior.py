@@ -43,7 +43,8 @@ from marr_pipeline.rectify.prior.target import with_prior
 from marr_pipeline.rectify.prior.unlabelled import RectifiedRows, with_estimated_prior
 from marr_pipeline.rectify.rectifier import Rectifier
 from marr_pipeline.rectify.strengths import MEMORISED_FROM
-from marr_pipeline.workflows.cached import closed_form, evaluation_rows, fit_inputs, opened
+from marr_pipeline.workflows.cached import fit_inputs, opened
+from marr_pipeline.workflows.scored_rows import closed_form, evaluation_rows
 
 MOST_ROWS = 3_000
 """Of a place."""

@@ -28,7 +28,7 @@ from marr_pipeline.plugins import installed_methods
 from marr_pipeline.progress import ProgressLine, silent
 
 if TYPE_CHECKING:
-    from marr_pipeline.workflows.rectify import Rectification
+    from marr_pipeline.workflows.rectification import Rectification
 
 
 of_method, of_rows, of_objective, of_solver, of_tuning = map(

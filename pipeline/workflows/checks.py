@@ -16,7 +16,8 @@ from marr_pipeline.names import REFERENCES
 from marr_pipeline.rectify.inputs import FitInputs
 from marr_pipeline.rectify.rectifier import Rectifier
 from marr_pipeline.report.population import Population, as_sampled
-from marr_pipeline.workflows.cached import EvaluationRows, known_rows, split_inputs
+from marr_pipeline.workflows.cached import known_rows, split_inputs
+from marr_pipeline.workflows.scored_rows import EvaluationRows
 from marr_pipeline.workflows.tuning import PROBE
 
 NEW_ROWS = 16_384

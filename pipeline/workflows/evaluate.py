@@ -25,13 +25,7 @@ from marr_pipeline.report.tables import (
     table_of_metrics,
     terminal_table,
 )
-from marr_pipeline.workflows.cached import (
-    CacheLike,
-    EvaluationRows,
-    closed_form,
-    evaluation_rows,
-    opened,
-)
+from marr_pipeline.workflows.cached import CacheLike, opened
 from marr_pipeline.workflows.checks import find, gains
 from marr_pipeline.workflows.distribution import (
     Said,
@@ -46,6 +40,7 @@ from marr_pipeline.workflows.distribution import (
     target_shares,
 )
 from marr_pipeline.workflows.probe import probe_record, reference_names, with_probe
+from marr_pipeline.workflows.scored_rows import EvaluationRows, closed_form, evaluation_rows
 from marr_pipeline.workflows.sets import EvaluatedSets, evaluate_sets
 from marr_pipeline.workflows.suited import rectifiers_for
 

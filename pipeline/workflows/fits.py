@@ -25,7 +25,6 @@ from marr_pipeline.rectify.settings import RectifySettings
 from marr_pipeline.report.comparison import Scored
 from marr_pipeline.report.population import Floats
 from marr_pipeline.workflows.cached import (
-    EvaluationRows,
     check_needs,
     dataset_name,
     fit_inputs,
@@ -35,6 +34,7 @@ from marr_pipeline.workflows.cached import (
 from marr_pipeline.workflows.calibration import with_calibration
 from marr_pipeline.workflows.distribution import moved_all
 from marr_pipeline.workflows.probe import with_probe_facts
+from marr_pipeline.workflows.scored_rows import EvaluationRows
 from marr_pipeline.workflows.tuning import held_out_inputs, tuned_or_preset
 
 

@@ -26,7 +26,7 @@ from marr_pipeline.workflows.arrays.rows import (
     passed_on,
     unlabelled_rows,
 )
-from marr_pipeline.workflows.cached import evaluation_rows
+from marr_pipeline.workflows.scored_rows import evaluation_rows
 from marr_pipeline.workflows.suited import columns_for, rectifier_for
 
 Arrays = dict[str, npt.NDArray[Any]]

@@ -35,14 +35,13 @@ from marr_pipeline.report.tables import (
 )
 from marr_pipeline.workflows.cached import (
     CacheLike,
-    closed_form,
     dataset_name,
-    evaluation_rows,
     fit_inputs,
     opened,
     with_fit_split,
 )
 from marr_pipeline.workflows.probe import reference_names, with_probe, with_probe_facts
+from marr_pipeline.workflows.scored_rows import closed_form, evaluation_rows
 
 SETTINGS = (
     "method",

@@ -17,7 +17,7 @@ from marr_pipeline.plots.style import Width
 from marr_pipeline.rectify.rectifier import HeadRectifier, Rectifier
 from marr_pipeline.report import metrics
 from marr_pipeline.report.metrics import confusion_counts, measure
-from marr_pipeline.workflows.cached import closed_form
+from marr_pipeline.workflows.scored_rows import closed_form
 
 if TYPE_CHECKING:
     from marr_pipeline.workflows.evaluate import Evaluation

@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from marr_pipeline.cache import open_cache
-from marr_pipeline.workflows.cached import evaluation_rows
 from marr_pipeline.workflows.import_logits import import_logits
 from marr_pipeline.workflows.probe import with_probe
+from marr_pipeline.workflows.scored_rows import evaluation_rows
 
 COUNTS = np.array([80, 30, 12, 6])
 K, D = 4, 6

@@ -13,9 +13,9 @@ from marr_pipeline.cache import open_cache
 from marr_pipeline.rectify.fold import fold_
 from marr_pipeline.rectify.rectifier import HeadRectifier, Rectifier
 from marr_pipeline.rectify.rectifier_file import load_rectifier, save_rectifier
-from marr_pipeline.workflows.cached import closed_form, evaluation_rows
 from marr_pipeline.workflows.import_logits import import_logits
 from marr_pipeline.workflows.rectify import rectify_cache, resolve_settings
+from marr_pipeline.workflows.scored_rows import closed_form, evaluation_rows
 
 COUNTS = np.array([60, 25, 10, 5])
 K, D = 4, 6
