@@ -36,6 +36,8 @@ def test_a_loss_of_a_file_trains_and_its_checkpoint_asks_for_it(run, tmp_path):
     own = ("--plugin", file, "--method", "balanced-poly", "--method-option", "epsilon=0")
     done = run("extract", *TRAINING, *own, "-o", cache)
     assert done.code == 0, done.err
+    assert "warning: balanced-poly says no prior" in done.err
+    assert "heuristic" not in done.err
     same = run("extract", *TRAINING, "--method", "balanced-softmax", "-o", tmp_path / "other.h5")
     assert same.code == 0, same.err
     logits = [open_cache(path).split("test").logits for path in (cache, tmp_path / "other.h5")]

@@ -58,7 +58,7 @@ class Layout:
         if self.columns is None and (self.caption or self.label):
             raise ConfigError(
                 f"{'caption' if self.caption else 'label'}: of one table expected, got two tables; "
-                "choose the columns of one"
+                "choose the columns of one, such as overall,few,nll"
             )
         if self.label and not re.fullmatch(r"[\w:./+-]+", self.label, re.ASCII):
             raise ConfigError(f"label: a name such as tab:methods expected, got {self.label!r}")

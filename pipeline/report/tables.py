@@ -183,7 +183,7 @@ def cell_text(cell: Cell | None, column: Column) -> str:
     if cell.interval is not None and column.has_interval:
         low, high = (number_text(end, column.notation) for end in cell.interval)
         text += f" [{low}, {high}]"
-    if cell.std:
+    if cell.std or (cell.std is not None and column.notation != "count"):
         text += f" ± {number_text(cell.std, column.notation).removeprefix('+')}"
     return f"{text}*" if cell.is_significant else text
 

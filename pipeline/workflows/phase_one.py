@@ -26,7 +26,7 @@ from marr_pipeline.data.listed import parse_prefixes
 from marr_pipeline.data.normalise import Normalisation, parse_normalisation
 from marr_pipeline.data.picture import Decoding
 from marr_pipeline.device import num_threads
-from marr_pipeline.names import OF_DATASET, SPLITS
+from marr_pipeline.names import OF_DATASET, SPLITS, TRAINING_METHODS
 from marr_pipeline.workflows.request import NOBODY, Listener, PhaseOneRequest
 
 Store = Literal["both", "logits", "features"]
@@ -79,9 +79,14 @@ def method_prior(
     prior = method.prior_counts(dataset.class_counts)
     if prior is not None:
         return prior, ()
+    said = (
+        "is a heuristic: its logits stand for no known prior"
+        if method.name in TRAINING_METHODS
+        else "says no prior that its logits stand for (LossTerms can)"
+    )
     return None, (
-        f"{method.name} is a heuristic: its logits stand for no known prior, and what corrects "
-        "them by one, such as logit adjustment, takes the training counts",
+        f"{method.name} {said}, and what corrects them by one, such as logit adjustment, takes "
+        "the training counts",
     )
 
 

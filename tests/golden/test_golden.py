@@ -33,6 +33,7 @@ CHANGES: dict[str, str] = {
         ("compare.markdown/commands/0/out*", "compare.latex/commands/0/out*"),
         "A table with presets says which of them is the paper's.",
     ),
+    "compare.seeds-table/commands/3/out/7": "A spread over seeds that is 0 is written, as others.",
     "refuse.compare.options/commands/0/said/0": "compare takes rectifier files too.",
     "compare.terminal/commands/0/out": "Marks of better and worse change widths and captions.",
     **dict.fromkeys(

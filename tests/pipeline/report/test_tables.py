@@ -80,11 +80,17 @@ def test_numbers_as_they_are_written(notation, value, text):
         (Estimate(value=0.015, interval=(0.009, 0.021), p_holm=0.04), "+1.5 [+0.9, +2.1]*"),
         (Estimate(value=0.015, interval=(0.009, 0.021), p_holm=0.05), "+1.5 [+0.9, +2.1]"),
         (Estimate(value=-0.015, std=0.003), "-1.5 ± 0.3"),
-        (Estimate(value=0.0, std=0.0), "+0.0"),
+        (Estimate(value=0.0, std=0.0), "+0.0 ± 0.0"),
     ],
 )
 def test_cells_say_how_sure_they_are(cell, text):
     assert cell_text(cell, GAIN) == text
+
+
+def test_a_count_has_a_spread_where_caches_differ():
+    params = Column(key="parameters", heading="params", notation="count")
+    assert cell_text(Estimate(value=20, std=0.0), params) == "20"
+    assert cell_text(Estimate(value=20, std=2.0), params) == "20 ± 2"
 
 
 def test_the_terminal_stands_in_columns():
