@@ -183,7 +183,9 @@ def compare_methods(
                 estimates[key][difference_key(name, reference)] = found
                 if reference == MARKED_AGAINST and bootstrap is not None:
                     own = estimates[key][name]
-                    estimates[key][name] = replace(own, is_apart=found.is_beyond_chance)
+                    is_tested = found.p_holm is not None or found.interval is not None
+                    told = found.is_beyond_chance if is_tested else None
+                    estimates[key][name] = replace(own, is_apart=told)
     return {
         key: Standing(
             method=one.method,

@@ -136,7 +136,14 @@ class Table:
             return ""
         if cell.is_apart is False:
             return NOT_APART
+        if cell.is_apart is None and self._is_tested(name):
+            return ""
         return BETTER if (cell.value > usual.value) == (column.best == "largest") else WORSE
+
+    def _is_tested(self, name: str) -> bool:
+        """Whether marks of a row speak of chance; a number without a test then bears none."""
+        cells = self.rows[name].values()
+        return any(isinstance(cell, Estimate) and cell.is_apart is not None for cell in cells)
 
     @property
     def is_marked(self) -> bool:

@@ -111,6 +111,8 @@ def test_the_smallest_of_many_has_no_interval(standings):
     names = set(SUMMARIES) - set(WITHOUT_INTERVAL)
     differences = {difference_key(name, one) for name in names for one in REFERENCES}
     assert with_interval(standings["marr"]) == names | differences
+    assert standings["marr"].estimates["worst_class"].is_apart is None
+    assert standings["marr"].estimates["overall"].is_apart is not None
 
 
 def test_what_does_not_exist_has_no_interval():

@@ -276,6 +276,7 @@ MARKED = Table(
             "gain": Estimate(value=-0.1, p_holm=0.01),
         },
         "c": {"overall": Estimate(value=0.5001), "nll": Estimate(value=NAN)},
+        "untested": {"overall": Estimate(value=0.6), "nll": Estimate(value=1.3)},
     },
     reference="softmax",
 )
@@ -285,9 +286,10 @@ def test_numbers_are_marked_better_or_worse_than_the_reference_as_they_read():
     marks = {name: [MARKED.mark(name, column) for column in MARKED.columns] for name in MARKED.rows}
     assert marks == {
         "softmax": ["", "", "", ""],
-        "a": ["+", "+", "", ""],
+        "a": ["+", "", "", ""],
         "b": ["~", "-", "", ""],
         "c": ["", "", "", ""],
+        "untested": ["+", "-", "", ""],
     }
     assert MARKED.texts("b") == ["40.0~", "1.300-", "-10.0*", "-"]
     assert replace(MARKED, reference="").texts("b") == ["40.0", "1.300", "-10.0*", "-"]
