@@ -35,8 +35,10 @@ def replacing(path: Path) -> Iterator[Path]:
     removes; never the file of a writer that lives, however long it takes.
 
     Raises:
-        PipelineError: the folder, the disk or the system refuses; an older `path` is untouched.
+        PipelineError: the folder, the disk or the system refuses, or `path` is no plain file; an
+            older one is untouched.
     """
+    _check_replaceable(path)
     target = Path(os.path.realpath(path))
     partial = target.with_name(f".{target.name}.{secrets.token_hex(4)}.partial")
     try:
@@ -122,10 +124,10 @@ def check_writable(path: Path, *, touches: bool = True) -> None:
         touches: write an empty file to find out; else only permissions are asked.
 
     Raises:
-        PipelineError: the folder is missing or not writable, or the name is a folder's.
+        PipelineError: the folder is missing or not writable, or the name is that of a folder or
+            a device.
     """
-    if path.is_dir():
-        raise PipelineError(f"{path}: a file name expected, got a folder; add a name")
+    _check_replaceable(path)
     target = Path(os.path.realpath(path))
     probe = target.with_name(f".{target.name}.probe")
     try:
@@ -138,6 +140,14 @@ def check_writable(path: Path, *, touches: bool = True) -> None:
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
     except OSError as error:
         raise unwritable(path, error) from error
+
+
+def _check_replaceable(path: Path) -> None:
+    """Refuse a folder, and what a file must not take the place of, such as /dev/null."""
+    if path.is_dir():
+        raise PipelineError(f"{path}: a file name expected, got a folder; add a name")
+    if path.exists() and not path.is_file():
+        raise PipelineError(f"{path}: a file expected, got a device or a pipe; choose another name")
 
 
 def unwritable(path: Path, error: Exception) -> PipelineError:

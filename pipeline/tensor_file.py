@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 
 from marr_pipeline.errors import DataError
@@ -166,10 +166,17 @@ def write_tensor_file(path: Path, content: Any, *, header: Mapping[str, str] | N
     """
     if header is not None:
         tensors = {name: tensor.contiguous() for name, tensor in content.items()}
-        save_file(tensors, path, dict(header))
+        try:
+            save_file(tensors, path, dict(header))
+        except SafetensorError as error:
+            raise OSError(str(error)) from error
         return
     with path.open("wb") as file:
-        torch.save(content, file)
+        try:
+            torch.save(content, file)
+        except RuntimeError as error:  # torch's word, over the system's
+            known = error.__context__
+            raise known if isinstance(known, OSError) else OSError(str(error)) from None
 
 
 def _check_kind(opening: bytes, path: Path) -> None:

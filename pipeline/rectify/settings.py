@@ -157,8 +157,13 @@ class RectifySettings:
 
     @property
     def ridge(self) -> float:
-        """`l2`, where it is known."""
-        assert self.l2 is not None
+        """`l2`, where it is known.
+
+        Raises:
+            ConfigError: it is not.
+        """
+        if self.l2 is None:
+            raise ConfigError(f"l2: a number expected for {self.method}, got none; give it")
         return self.l2
 
 

@@ -134,6 +134,7 @@ def _processors() -> Iterator[Line]:
     import torch
 
     from marr_pipeline.data.source import num_cores
+    from marr_pipeline.rectify.rows.kernel import kernel_name
 
     allowed, quota = num_cores(), _cgroup_cores()
     usable = allowed if quota is None else min(allowed, quota)
@@ -154,6 +155,7 @@ def _processors() -> Iterator[Line]:
     if load > usable:
         remedy = "times will be longer, and not comparable"
         yield Line("load", f"{load:.1f} processes at work on {usable:g} cores", "note", remedy)
+    yield Line("passes over logits", kernel_name())
 
 
 def _cgroup_cores(root: Path = Path("/sys/fs/cgroup")) -> float | None:

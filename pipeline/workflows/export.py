@@ -111,7 +111,8 @@ def export(
         PipelineError: a file cannot be written, or its logits are others than the rectifier's.
     """
     path, cached = Path(rectifier), None if cache is None else opened(cache)
-    _check_request(checkpoint, cached, output=output, onnx=onnx, torch_export=torch_export)
+    given = [path, *([Path(checkpoint)] if checkpoint else []), *([cached.path] if cached else [])]
+    _check_request(given, checkpoint, cached, output=output, onnx=onnx, torch_export=torch_export)
     found = _rectifier(path, cached, any_head=any_head)
     names = found.metadata.get("class_names")
     if cached is not None and cached.class_names is not None:
@@ -177,17 +178,23 @@ def export(
 
 
 def _check_request(
-    checkpoint: FileName | None, cached: Cache | None, **outputs: FileName | None
+    given: list[Path],
+    checkpoint: FileName | None,
+    cached: Cache | None,
+    **outputs: FileName | None,
 ) -> None:
     """Refuse what cannot be before any file is read."""
     named = {name: Path(path) for name, path in outputs.items() if path is not None}
     if not named:
         raise ConfigError("-o, --onnx or --torch-export expected, got none of them; give one")
-    places = [path.resolve() for path in named.values()]
-    if checkpoint is not None:
-        places.append(Path(checkpoint).resolve())
-    if len(set(places)) < len(places):
-        raise ConfigError("-o: a file of its own for each output expected, got one name twice")
+    taken = {path.resolve() for path in given}
+    for path in named.values():
+        if path.resolve() in taken:
+            raise ConfigError(
+                f"-o: a file of its own for each output expected, got {path} twice; choose another "
+                "name"
+            )
+        taken.add(path.resolve())
     if "onnx" in named:
         check_onnx()
     if checkpoint is not None and cached is None:

@@ -116,3 +116,16 @@ def test_a_folder_that_is_none_is_said_by_the_name_that_was_given(tmp_path, name
 def test_a_folder_is_no_file_name(tmp_path):
     with pytest.raises(PipelineError, match="a file name expected, got a folder; add a name"):
         check_writable(tmp_path)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="a system without pipes")
+def test_a_device_is_not_replaced(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(PipelineError, match="a file expected, got a device or a pipe"):
+        check_writable(tmp_path / "pipe")
+    with (
+        pytest.raises(PipelineError, match="a file expected, got a device"),
+        replacing(tmp_path / "pipe"),
+    ):
+        pass
+    assert (tmp_path / "pipe").is_fifo()

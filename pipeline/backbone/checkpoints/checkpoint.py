@@ -38,10 +38,10 @@ from marr_pipeline.backbone.checkpoints.matching import match_tensors
 from marr_pipeline.backbone.networks.classifier import Backbone
 from marr_pipeline.data.dataset import LongTailedDataset
 from marr_pipeline.errors import ConfigError, DataError, first_line
-from marr_pipeline.files import replacing, unwritable
+from marr_pipeline.files import replacing
 from marr_pipeline.names import canonical_backbone
 from marr_pipeline.state_dict import FORMAT, is_checkpoint, named_tensors
-from marr_pipeline.tensor_file import read_tensor_file
+from marr_pipeline.tensor_file import read_tensor_file, write_tensor_file
 
 if TYPE_CHECKING:
     from marr_pipeline.backbone.training.method import TrainingMethod
@@ -134,11 +134,8 @@ def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
         "rows": {name: torch.from_numpy(rows) for name, rows in checkpoint.record.rows.items()},
         "provenance": checkpoint.provenance,
     }
-    try:
-        with replacing(path) as partial, partial.open("wb") as file:
-            torch.save(content, file)
-    except RuntimeError as error:  # torch's word for a full disk
-        raise unwritable(path, error) from error
+    with replacing(path) as partial:
+        write_tensor_file(partial, content)
 
 
 def load_checkpoint(path: Path) -> Checkpoint:

@@ -11,6 +11,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping
 from importlib import import_module
 from importlib.util import find_spec
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -68,8 +69,10 @@ def trace(module: nn.Module, rows: Tensor, *, where: str) -> ExportedProgram:
 
 def write_torch_export(path: Path, program: ExportedProgram, document: Mapping[str, Any]) -> None:
     """Write a program, and what it is as JSON."""
-    with path.open("wb") as file, _quiet():
-        torch.export.save(program, file, extra_files={f"{KEY}.json": json.dumps(document)})
+    content = BytesIO()  # in a file of a full disk torch would end the whole process
+    with _quiet():
+        torch.export.save(program, content, extra_files={f"{KEY}.json": json.dumps(document)})
+    path.write_bytes(content.getbuffer())
 
 
 def read_torch_export(path: Path) -> Function:
@@ -107,14 +110,15 @@ def write_onnx(
                 input_names=[takes],
                 output_names=["logits"],
             )
-            assert made is not None
-            made.model.metadata_props[KEY] = json.dumps(document)
-            made.save(path, external_data=False)
     except Exception as error:  # as above
         raise PipelineError(
             f"--onnx: a network that ONNX has operators for expected, got one without "
             f"({type(error).__name__}: {first_line(error)}); give --torch-export"
         ) from error
+    assert made is not None
+    made.model.metadata_props[KEY] = json.dumps(document)
+    with _quiet():
+        made.save(path, external_data=False)
 
 
 def read_onnx(path: Path) -> Function:

@@ -85,7 +85,8 @@ class Trained:
             What was changed and left out, in words.
 
         Raises:
-            DataError: the file has no such weight itself, but keeps it as length and direction.
+            DataError: the file has no such weight itself, but keeps it as length and direction; or
+                another layer's is the same tensor.
         """
         changed: dict[str, Tensor] = {}
         notes = []
@@ -101,6 +102,18 @@ class Trained:
             if dtype != old.dtype:
                 notes.append(f"the head is float32 now, since {old.dtype} would change its logits")
             changed |= own
+        memory = {self.tensors[name].data_ptr() for name in self.heads}
+        tied = [
+            name
+            for name, tensor in self.tensors.items()
+            if tensor.data_ptr() in memory and name not in changed
+        ]
+        if tied:
+            raise DataError(
+                f"{self.path}: a head of its own expected, got {listed(tied)} as the same tensor, "
+                f"which would take the place of {listed(self.heads)} again when it is loaded; "
+                "untie them, or choose one network by --weights"
+            )
         content, dropped = with_tensors(self.content, changed)
         found = named_tensors(content, where=str(self.path))
         if any(found.get(name) is not tensor for name, tensor in changed.items()):

@@ -176,6 +176,39 @@ def test_an_imported_caches_head_is_found_by_its_numbers(run, digits_cache, thei
     assert "head: state_dict.linear.weight and state_dict.linear.bias" in done.notes
 
 
+def test_a_tied_head_is_refused(run, digits_cache, digits_rectifier, tmp_path):
+    """Loading the other name would put the old weight in the place of the new one."""
+    state = load_checkpoint(digits_cache.with_suffix(".pt")).model
+    torch.save({**state, "tied.weight": state["head.weight"]}, tmp_path / "tied.pt")
+    asked = ["--rectifier", digits_rectifier, "--cache", digits_cache]
+    done = run("export", *asked, "--checkpoint", tmp_path / "tied.pt", "-o", tmp_path / "a.pt")
+    assert done.code == 3
+    assert "a head of its own expected, got tied.weight as the same tensor" in done.error
+    assert not (tmp_path / "a.pt").exists()
+
+
+@pytest.mark.parametrize("name", ["a.pt", "a.safetensors", "a.onnx", "a.pt2"])
+def test_a_disk_that_takes_no_more_is_said(
+    run, digits_cache, digits_rectifier, theirs, name, tmp_path
+):
+    resource = pytest.importorskip("resource")
+    option = {".onnx": "--onnx", ".pt2": "--torch-export"}.get(Path(name).suffix, "-o")
+    if option == "--onnx":
+        pytest.importorskip("onnxruntime")
+    given = theirs / ("theirs.safetensors" if name == "a.safetensors" else "theirs.pt")
+    asked = ["--rectifier", digits_rectifier, "--cache", digits_cache, "--checkpoint", given]
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, limits[1]))
+    try:
+        done = run("export", *asked, option, tmp_path / name)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert done.code == 1
+    assert f"{tmp_path / name}: a file in a writable folder with space left" in done.error
+    assert "File too large" in done.error
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize("kind", ["disalign", "unit"])
 def test_what_does_not_fold_goes_into_the_graph(run, digits_cache, kind, tmp_path):
     settings = RectifySettings(method="disalign", l2=0.01)
@@ -238,12 +271,18 @@ def test_what_belongs_to_another_network_is_refused(run, digits_cache, digits_re
             ["--cache", "CACHE", "--checkpoint", "CHECKPOINT", "-o", "CHECKPOINT"],
             "a file of its own for each output expected",
         ),
+        (
+            ["--cache", "CACHE", "--checkpoint", "CHECKPOINT", "-o", "CACHE"],
+            "a file of its own for each output expected",
+        ),
+        (["--cache", "CACHE", "-o", "RECTIFIER"], "a file of its own for each output expected"),
     ],
 )
 def test_usage(run, monkeypatch, digits_cache, digits_rectifier, tmp_path, options, message):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(graph, "ONNX_PACKAGES", ("onnx", "no_such_runtime"))
     places = {"CACHE": digits_cache, "CHECKPOINT": digits_cache.with_suffix(".pt")}
+    places["RECTIFIER"] = digits_rectifier
     asked = [places.get(each, each) for each in options]
     done = run("export", "--rectifier", digits_rectifier, *asked)
     assert done.code == 2
