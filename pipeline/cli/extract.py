@@ -39,9 +39,8 @@ of_network, of_cache = options_of("Network"), options_of("Cache")
 )
 @of_network(
     "--prior-counts",
-    expert=True,
     type=WordOrFile(names.PRIOR_COUNTS),
-    help="Images of each class that another program's checkpoint was trained on.",
+    help="Class counts of its training. Of another program's checkpoint; ours keep theirs.",
 )
 @of_cache("--views", type=click.IntRange(min=0), default=4, help="Augmented training views.")
 @of_cache(
@@ -60,7 +59,13 @@ of_network, of_cache = options_of("Network"), options_of("Cache")
     help="Images that the network takes at once; --batch-size is the training's.",
 )
 @of_cache("--store", type=click.Choice(names.STORES), default="both", help="Which outputs.")
-@of_cache("--dtype", type=click.Choice(names.DTYPES), default="float32", help="Of stored numbers.")
+@of_cache(
+    "--dtype",
+    expert=True,
+    type=click.Choice(names.DTYPES),
+    default="float32",
+    help="Of stored numbers.",
+)
 @output_option(".h5", ".hdf5", required=True, help="Cache, .h5.")
 @json_option
 @click.pass_context
@@ -79,8 +84,8 @@ def cli_command(
 ) -> None:
     """Run a backbone over all splits and write its outputs to a cache.
 
-    Without --checkpoint or --pretrained it trains the backbone first and keeps it beside the cache
-    as .pt. Stopped, the same command goes on where it was. Under torchrun all processes share it.
+    Without --checkpoint or --pretrained it trains first and keeps the .pt. Stopped, the same
+    command goes on where it was. Under torchrun all share it.
     """
     plugins = options.pop("plugins")
     request = PhaseOneRequest(**options, given=given_options(context))

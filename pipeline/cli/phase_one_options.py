@@ -143,11 +143,10 @@ OPTIONS = [
     ),
     of_network(
         "--normalisation",
-        expert=True,
-        metavar="NAME|MEAN/STD",
-        help="Of the pixels, as the network was trained with it: "
-        f"{names.OF_DATASET}, {', '.join(names.NORMALISATIONS)}, or numbers such as 0.5,0.5,0.5/"
-        "0.2,0.2,0.2.  [default: a timm network's own, else the dataset's]",
+        metavar="NAME",
+        help="Of the pixels in the network's training. One of "
+        f"{names.OF_DATASET}, {', '.join(names.NORMALISATIONS)}, or MEAN/STD in numbers, such as "
+        "0.5,0.5,0.5/0.2,0.2,0.2.  [default: the dataset's; of a timm network its own]",
     ),
     of_network(
         "--pretrained/--no-pretrained",

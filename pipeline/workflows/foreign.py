@@ -75,9 +75,10 @@ def foreign_network(
     if features_alone and not new_head:
         other = _head_of_others(match, request)
         new_head = bool(other)
+    trained_size = trained_image_size(content)
     dataset = requested_dataset(
         request,
-        trained_size=trained_image_size(content),
+        trained_size=trained_size,
         as_published=features_alone and new_head,
         is_dry=is_dry,
         listener=listener,
@@ -86,6 +87,8 @@ def foreign_network(
     matched = match(model, new_head=new_head)
     matched.load_into(model)
     warnings = []
+    if not (features_alone and new_head):
+        warnings += _guesses(request, dataset, trained_size=trained_size, where=where)
     if new_head and not features_alone:
         warnings.append(
             f"{where}: the head is a fresh one, so its logits mean nothing yet; the features do"
@@ -118,6 +121,32 @@ def foreign_network(
         has_head=not (features_alone and new_head),
         warnings=warnings,
     )
+
+
+def _guesses(
+    request: PhaseOneRequest,
+    dataset: LongTailedDataset,
+    *,
+    trained_size: int | None,
+    where: str,
+) -> list[str]:
+    """A warning of what neither request nor checkpoint tells of the pixels it was trained on.
+
+    Of images in files, which have ids; arrays have one size, and one usual normalisation.
+    """
+    if dataset.train.ids is None:
+        return []
+    taken = {}
+    if request.image_size is None and trained_size is None:
+        taken["--image-size"] = f"at {dataset.train.image_shape[-1]} pixels"
+    if request.normalisation is None:
+        taken["--normalisation"] = f"normalised by {dataset.normalised_by}"
+    if not taken:
+        return []
+    return [
+        f"{where}: how images were given to it in training is not known; here they are "
+        f"{', '.join(taken.values())}; say {' and '.join(taken)}"
+    ]
 
 
 def published_network(

@@ -120,6 +120,33 @@ def test_a_detected_network_says_it_too(run, photos, tmp_path):
     assert expected in done.err
 
 
+@pytest.mark.parametrize(
+    ("content", "options", "guesses"),
+    [
+        ({}, "", "at 224 pixels, normalised by 0.485,0.456,0.406/0.229,0.224,0.225; "
+        "say --image-size and --normalisation"),
+        ({}, "--normalisation half", "at 224 pixels; say --image-size"),
+        ({}, "--image-size 32 --normalisation imagenet", None),
+        ({"img_size": 32}, "--normalisation half", None),
+    ],
+)  # fmt: skip
+def test_what_is_guessed_of_its_images_is_a_warning(
+    run, photos, tmp_path, content, options, guesses
+):
+    state = build_backbone("resnet10", 2, in_channels=3, seed=0).state_dict()
+    torch.save({"state_dict": state, **content}, tmp_path / "theirs.pt")
+    done = run(
+        *("extract", "--dataset", "folder", "--data-root", photos, "--prior-counts", "train"),
+        *("--checkpoint", tmp_path / "theirs.pt", "--workers", 0, "--dry-run", "-q"),
+        *(*options.split(), "-o", tmp_path / "a.h5"),
+    )
+    assert done.code == 0, done.err
+    if guesses is None:
+        assert "warning" not in done.err
+    else:
+        assert f"in training is not known; here they are {guesses}\n" in done.err
+
+
 def test_timms_own_normalisation_is_taken_and_recorded(run, photos, tmp_path):
     pytest.importorskip("timm")
     arguments = ("--dataset", "folder", "--data-root", photos, "--backbone", "timm:test_resnet")
