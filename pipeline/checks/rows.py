@@ -120,7 +120,9 @@ def constant_rows(rows: Rows) -> Finding | None:
 
 
 def one_vector(rows: Rows) -> Finding | None:
-    """R17: many training rows (N, W) that are identical."""
+    """R17: many training rows (N, W) that are identical; those of small trees' two scores are."""
+    if rows.shape[1] < TELLING_WIDTH:
+        return None
     fewest = max(SHARED_ROWS, SHARED_SHARE * len(rows))
     _, group, counts = np.unique(row_keys(rows), return_inverse=True, return_counts=True)
     for place in np.flatnonzero(counts >= fewest).tolist():

@@ -29,6 +29,7 @@ from marr_pipeline.estimator.arguments import (
     columns_of,
     feature_views,
     features_of,
+    in_class_order,
     in_kind_of,
     labels_of,
     numbers_of,
@@ -65,6 +66,8 @@ from marr_pipeline.workflows.arrays.scale import as_logits, of_both_classes
 Array = npt.NDArray[Any]
 _LEAST = "least_logarithm"
 """Key of a rectifier's metadata: what stands for the logarithm of a probability of 0."""
+_COLUMNS = "columns"
+"""Another: names of the columns of the data frame that was fitted."""
 _MOST = 0.5
 """Share of samples that make all of them so."""
 
@@ -189,6 +192,7 @@ class MarginRectifier(Calibrator, SetPredictor, ClassifierMixin, TransformerMixi
             num_classes = logits.shape[-1]
         columns = columns_of(X)
         labels, self.classes_ = labels_of(y, num_classes, columns, classes)
+        in_class_order(X, self.classes_)
         known = (self.classes_.tolist(), columns)
         counts = np.bincount(labels, minlength=num_classes)
         if class_counts is not None:
@@ -225,12 +229,12 @@ class MarginRectifier(Calibrator, SetPredictor, ClassifierMixin, TransformerMixi
         fits = {self.method: fit.rectifier}
         found = [absent_classes(counts), *fit_findings(fits), *own_findings(inputs, fits)]
         self.result_: FitResult = replace(fit, checks=heard(found, self.mute))
-        self.rectifier_ = _with_classes(fit.rectifier, self.classes_)
+        said: dict[str, Any] = {}
+        if hasattr(self, "feature_names_in_"):
+            said = {_COLUMNS: self.feature_names_in_.tolist()}
         if self.scores != "logits" and logits is not None:
-            said = {"scores": self.scores, _LEAST: float(logits.min())}
-            self.rectifier_ = replace(
-                self.rectifier_, metadata={**self.rectifier_.metadata, **said}
-            )
+            said |= {"scores": self.scores, _LEAST: float(logits.min())}
+        self.rectifier_ = _with_classes(fit.rectifier, self.classes_, said)
         for message in (*fit.warnings, *map(str, self.result_.checks)):
             warnings.warn(message, RectifierWarning, stacklevel=2)
         return self
@@ -327,6 +331,8 @@ class MarginRectifier(Calibrator, SetPredictor, ClassifierMixin, TransformerMixi
     def load(cls, path: str | Path) -> Self:
         """A fitted estimator of a rectifier file, by `save` or by `pipeline rectify -o`.
 
+        Its labels are those of `fit`, or the cache's names of classes where it has some.
+
         Raises:
             DataError: not a rectifier, of a newer version, or damaged.
         """
@@ -335,8 +341,10 @@ class MarginRectifier(Calibrator, SetPredictor, ClassifierMixin, TransformerMixi
         stored = {name: value for name, value in rectifier.metadata.items() if name in parameters}
         made = cls(**stored)
         made.rectifier_ = rectifier
-        labels = rectifier.metadata.get("classes", list(range(rectifier.num_classes)))
-        made.classes_ = np.asarray(labels)
+        names = rectifier.metadata.get("class_names", list(range(rectifier.num_classes)))
+        made.classes_ = np.asarray(rectifier.metadata.get("classes", names))
+        if _COLUMNS in rectifier.metadata:
+            made.feature_names_in_ = np.asarray(rectifier.metadata[_COLUMNS], dtype=object)
         made.n_features_in_ = rectifier.num_classes
         return made
 
@@ -378,6 +386,9 @@ class MarginRectifier(Calibrator, SetPredictor, ClassifierMixin, TransformerMixi
     def _logits(self, X: Any, *, reset: bool) -> Tensor:
         """(N, K) or (V, N, K) on the CPU; scores of a binary classifier as two columns."""
         given = plain(X, "X")
+        if not reset:
+            unnamed = in_class_order(given, self.classes_)
+            given = given if hasattr(self, "feature_names_in_") else unnamed
         shape = np.asarray(given).shape
         if len(shape) == 3 and reset:
             views = numbers_of(given, "X")
@@ -438,8 +449,8 @@ def _num_columns(
     return len(np.unique(y.numpy(force=True) if isinstance(y, Tensor) else np.asarray(y)))
 
 
-def _with_classes(rectifier: Rectifier, classes: Array) -> Rectifier:
-    """With the labels of its columns, where a file can hold them."""
+def _with_classes(rectifier: Rectifier, classes: Array, said: dict[str, Any]) -> Rectifier:
+    """With the labels of its columns, where a file can hold them, and what else is to be in it."""
     labels = classes.tolist()
     try:
         json.dumps(labels)
@@ -447,4 +458,4 @@ def _with_classes(rectifier: Rectifier, classes: Array) -> Rectifier:
         raise ConfigError(
             f"classes: numbers or text expected as labels, got {type(labels[0]).__name__}"
         ) from error
-    return replace(rectifier, metadata={**rectifier.metadata, "classes": labels})
+    return replace(rectifier, metadata={**rectifier.metadata, **said, "classes": labels})

@@ -207,6 +207,29 @@ def columns_of(X: Any) -> list[Hashable] | None:
     return list(X.columns) if hasattr(X, "columns") else None
 
 
+def in_class_order(X: Any, classes: Array) -> Any:
+    """X, as an array where its columns are named as the classes (K,).
+
+    Raises:
+        DataError: they are, in another order; or X are scores of the first of two classes.
+    """
+    labels = classes.tolist()
+    names = columns_of(X) or [getattr(X, "name", None)]
+    if names == labels:
+        return X.to_numpy()
+    if len(names) == len(labels) and set(names) == set(labels):
+        raise DataError(
+            f"X: columns in the order of the classes, {shown(labels)}, expected, got "
+            f"{shown(names)}; give X[list(rectifier.classes_)]"
+        )
+    if len(labels) == 2 and names == labels[:1] and isinstance(names[0], str):
+        raise DataError(
+            f"X: scores of the second class, {labels[1]}, expected, got those of {labels[0]}; give "
+            "a column for each class, or the scores of the second"
+        )
+    return X
+
+
 def labels_of(
     y: Any, num_classes: int, columns: list[Hashable] | None, classes: Sequence[Hashable] | None
 ) -> tuple[npt.NDArray[np.int64], Array]:

@@ -131,9 +131,11 @@ def export(
     model = RectifiedModel(found, cached, trained)
     reason = model.keeps_from_folding()
     if output is not None and reason:
+        is_unit = isinstance(found, HeadRectifier) and found.normalise == "unit"
+        refit = ", or fit the head with --normalise standard" if is_unit else ""
         raise DataError(
             f"{output}: a rectifier that goes into the weight and bias of a head expected, got "
-            f"{reason}; give --onnx or --torch-export, whose graph has that step"
+            f"{reason}; give --onnx or --torch-export, whose graph has that step{refit}"
         )
     takes = model.takes()
     if takes["of"] == "images" and takes["batch_norm"] == "train":

@@ -283,6 +283,49 @@ def test_what_is_saved_is_loaded(rows, tmp_path, labels):
     assert (loaded.gamma, loaded.l2, loaded.method) == (0.8, 0.1, "marr")
 
 
+@pytest.mark.parametrize("names", [ANIMALS, ["logit 0", "logit 1", "logit 2", "logit 3"]])
+def test_a_loaded_one_knows_the_order_of_the_columns(rows, tmp_path, names):
+    logits, labels = rows
+    frame = pd.DataFrame(logits, columns=names)
+    fitted = MarginRectifier().fit(frame, np.asarray(ANIMALS)[labels], classes=ANIMALS)
+    fitted.save(tmp_path / "marr.safetensors")
+    loaded = MarginRectifier.load(tmp_path / "marr.safetensors")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert list(loaded.predict(frame)) == list(fitted.predict(frame))
+    with pytest.raises(ValueError, match="order"):
+        loaded.predict(frame[names[::-1]])
+
+
+def test_names_of_classes_in_a_commands_file_are_the_labels(rows, tmp_path):
+    logits, labels = rows
+    frame = pd.DataFrame(logits, columns=ANIMALS)
+    frame.assign(label=np.asarray(ANIMALS)[labels]).to_csv(tmp_path / "a.csv", index=False)
+    import_logits({"train": tmp_path / "a.csv"}, tmp_path / "a.h5")
+    rectify_cache(tmp_path / "a.h5", output=tmp_path / "a.safetensors")
+    loaded = MarginRectifier.load(tmp_path / "a.safetensors")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert list(loaded.predict(frame)) == list(loaded.predict(logits))
+    assert list(loaded.classes_) == ANIMALS
+    with pytest.raises(DataError, match=r"cat, dog, owl, yak, expected, got yak, owl, dog, cat"):
+        loaded.predict(frame[ANIMALS[::-1]])
+
+
+@pytest.mark.parametrize("kind", ["series", "frame"])
+def test_scores_that_are_called_the_first_class_are_refused(rng, kind):
+    labels = rng.choice(["churn", "stay"], size=400)
+    scores = pd.Series(rng.normal(size=400) + 3 * (labels == "stay") - 1.5, name="churn")
+    scores = scores.to_frame() if kind == "frame" else scores
+    with pytest.raises(DataError, match="scores of the second class, stay, expected, got those of"):
+        MarginRectifier().fit(scores, labels)
+    fitted = MarginRectifier().fit(scores.to_numpy(), labels)
+    with pytest.raises(
+        DataError, match="give a column for each class, or the scores of the second"
+    ):
+        fitted.predict(scores)
+
+
 @pytest.mark.parametrize("has_bias", [True, False])
 @pytest.mark.parametrize("method", ["marr", "crt"])
 def test_folded_it_costs_nothing(rows, rng, method, has_bias):

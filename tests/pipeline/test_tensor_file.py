@@ -1,6 +1,7 @@
 """Tensor files: every format, and damage that is told and never raises anything else."""
 
 import io
+import stat
 import warnings
 
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 from safetensors.torch import save_file
 
 from marr_pipeline.errors import DataError
-from marr_pipeline.tensor_file import read_tensor_file
+from marr_pipeline.tensor_file import read_tensor_file, write_tensor_file
 
 CONTENT = {"a": torch.arange(6.0).reshape(2, 3), "n": 3, "b": {"c": torch.ones(2, dtype=torch.int)}}
 
@@ -37,6 +38,14 @@ def test_torch_files_are_read_back(tmp_path, kind, mapped):
 def test_safetensors_are_read_back(tmp_path):
     save_file({"a": CONTENT["a"]}, tmp_path / "a.safetensors")
     assert torch.equal(read_tensor_file(tmp_path / "a.safetensors")["a"], CONTENT["a"])
+
+
+def test_others_may_read_what_is_written(tmp_path):
+    (tmp_path / "plain").touch()
+    write_tensor_file(tmp_path / "a.safetensors", {"a": CONTENT["a"].T}, header={"n": "3"})
+    write_tensor_file(tmp_path / "a.pt", CONTENT)
+    assert len({stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()}) == 1
+    assert torch.equal(read_tensor_file(tmp_path / "a.safetensors")["a"], CONTENT["a"].T)
 
 
 @pytest.fixture(scope="module")

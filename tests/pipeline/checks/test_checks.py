@@ -121,6 +121,13 @@ SILENT = {
     "R16": lambda rng: rows.constant_rows(rng.normal(size=(99, 3))[:, [0, 1, 2, 0]]),
     "R17": lambda rng: rows.one_vector(rng.normal(size=(999, 5))[np.arange(1999) % 999]),
 }
+TREES = np.repeat(np.random.default_rng(0).normal(size=(9, 2)), 99, axis=0)
+"""Scores of a binary classifier with nine leaves."""
+
+
+def test_leaves_of_trees_are_no_repeated_rows():
+    assert rows.one_vector(TREES) is None
+    assert rows.one_vector(np.repeat(TREES, 2, axis=1)).code == "R17"
 
 
 def test_every_number_has_its_check():

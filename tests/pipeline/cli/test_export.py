@@ -12,7 +12,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torchvision import models
 
-from marr_pipeline import export, open_cache, rectify_cache
+from marr_pipeline import export, import_logits, open_cache, rectify_cache
 from marr_pipeline.backbone import build_backbone
 from marr_pipeline.backbone.checkpoints.checkpoint import load_checkpoint
 from marr_pipeline.errors import PipelineError
@@ -219,6 +219,7 @@ def test_what_does_not_fold_goes_into_the_graph(run, digits_cache, kind, tmp_pat
     refused = run("export", *asked, "-o", tmp_path / "head.safetensors")
     assert refused.code == 3
     assert "give --onnx or --torch-export, whose graph has that step" in refused.error
+    assert ("or fit the head with --normalise standard" in refused.error) == (kind == "unit")
     assert run("export", *asked, "--torch-export", tmp_path / "head.pt2").code == 0
     features = torch.from_numpy(open_cache(digits_cache).split("test").features[0])
     made = torch.export.load(tmp_path / "head.pt2").module()(features)
@@ -342,6 +343,13 @@ def test_the_page(run, monkeypatch, tmp_path):
     head = expected(cached, "head-fit.safetensors")
     assert found["predictions"].tolist() == names[head.argmax(1)].tolist()
     np.testing.assert_allclose(found["probabilities"], head.softmax(1), rtol=1e-3, atol=1e-6)
+    np.savez("nameless.npz", features=found["features"], labels=rows.labels)
+    import_logits({"train": "nameless.npz"}, "nameless.h5")
+    ncm = RectifySettings(method="ncm", normalise="standard")
+    rectify_cache("nameless.h5", ncm, output="nameless.safetensors")
+    export("nameless.safetensors", output="head.safetensors")
+    exec(by_sklearn, found)
+    assert found["predictions"].tolist() == found["probabilities"].argmax(1).tolist()
 
 
 def test_a_transformer_of_timm_is_reloaded_by_timm(run, tmp_path):
