@@ -130,7 +130,7 @@ def kernel_name() -> str:
 
 
 @cache
-def _library() -> ctypes.CDLL | None:
+def _library() -> "ctypes.CDLL | None":
     """What was built beside this file, if it was and can be loaded."""
     for suffix in EXTENSION_SUFFIXES:
         path = Path(__file__).with_name(f"_kernel{suffix}")
