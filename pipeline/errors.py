@@ -32,6 +32,6 @@ class PluginError(PipelineError):
     """Code of a user's own raised, or gave what nothing can be made of."""
 
 
-def first_line(error: Exception) -> str:
+def first_line(error: BaseException) -> str:
     """What an error of a library says, on one line; its kind if it says nothing."""
     return (str(error).splitlines() or [type(error).__name__])[0]

@@ -1,6 +1,7 @@
 """Code of a user's own: a Python file that is run, or a function that is called.
 
-What goes wrong in it is told in one line, by file and line; see docs/extending.md.
+What goes wrong in it is told in one line, by file and line, and what it prints goes to stderr; see
+docs/extending.md.
 """
 
 import inspect
@@ -8,6 +9,7 @@ import re
 import sys
 import traceback
 from collections.abc import Callable
+from contextlib import redirect_stdout
 from importlib.machinery import SourceFileLoader
 from importlib.metadata import EntryPoint, entry_points
 from importlib.util import module_from_spec, spec_from_loader
@@ -17,6 +19,8 @@ from typing import Any
 from marr_pipeline.errors import ConfigError, PipelineError, PluginError, first_line
 
 Function = Callable[..., Any]
+_WRONG = (Exception, SystemExit)
+"""The latter too: it is for this program to say how it ends."""
 
 
 def read_plugin(path: Path, table: str) -> dict[str, Function]:
@@ -41,8 +45,9 @@ def read_plugin(path: Path, table: str) -> dict[str, Function]:
     sys.modules[name] = module  # where pickle and dataclasses look for it
     sys.path.insert(0, str(path.parent))
     try:
-        loader.exec_module(module)
-    except Exception as error:
+        with redirect_stdout(sys.stderr):
+            loader.exec_module(module)
+    except _WRONG as error:
         raise PluginError(_told(error, str(path))) from error
     finally:
         sys.path.remove(str(path.parent))
@@ -96,16 +101,17 @@ def call(function: Function, *arguments: object, what: str, **named: object) -> 
         PluginError: it raised.
     """
     try:
-        return function(*arguments, **named)
+        with redirect_stdout(sys.stderr):
+            return function(*arguments, **named)
     except PipelineError:
         raise
-    except Exception as error:
+    except _WRONG as error:
         code = getattr(inspect.unwrap(function), "__code__", None)
         file = None if code is None else code.co_filename
         raise PluginError(f"{what}: {_told(error, file)}") from error
 
 
-def _told(error: Exception, file: str | None) -> str:
+def _told(error: BaseException, file: str | None) -> str:
     """`FILE:LINE: KIND: message`, at the last line of that file that the error came through."""
     frames = traceback.extract_tb(error.__traceback__)
     lines = [frame.lineno for frame in frames if frame.filename == file]
