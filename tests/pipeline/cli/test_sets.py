@@ -125,7 +125,8 @@ def test_a_test_split_of_other_shares_is_told(run, files, made, tmp_path):
 def test_the_estimator_makes_the_same_sets(made):
     cache, rectifier = made
     tune, test = (open_cache(cache).split(name) for name in ("tune", "test"))
-    fitted = MarginRectifier.load(rectifier).calibrate_sets(tune.logits[0], tune.labels)
+    fitted = MarginRectifier.load(rectifier)
+    fitted.calibrate_sets(tune.logits[0], fitted.classes_[tune.labels])  # labels are names
     expected = apply(cache, rectifier, sets=SetSettings()).arrays["sets"]
     assert np.array_equal(fitted.predict_sets(test.logits[0]), expected)
 
