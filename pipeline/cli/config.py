@@ -31,7 +31,8 @@ def read_config(context: click.Context, parameter: click.Parameter, path: Path |
     assert isinstance(root.command, click.Group)
     for name in tables:
         _check_known(path, name, root.command.list_commands(root), "command")
-    entries = {**document, **tables.get(str(context.info_name), {})}
+    shared = {key: value for key, value in document.items() if key not in tables}
+    entries = {**shared, **tables.get(str(context.info_name), {})}
     options = {
         option.removeprefix("--"): parameter
         for parameter in context.command.params
@@ -40,13 +41,13 @@ def read_config(context: click.Context, parameter: click.Parameter, path: Path |
     }
     defaults: dict[str, Any] = {}
     for key, value in entries.items():
-        if not isinstance(value, dict):
-            name = key.replace("_", "-")
-            _check_known(path, name, list(options), "option")
-            option = options[name]
-            is_several = isinstance(option, click.Option) and option.multiple
-            is_one = is_several and not isinstance(value, list)
-            defaults[str(option.name)] = [value] if is_one else value
+        name = key.replace("_", "-")
+        _check_known(path, name, list(options), "option")
+        option = options[name]
+        assert isinstance(option, click.Option)
+        is_one = option.multiple and not isinstance(value, list)
+        said = _as_typed([value] if is_one else value, option, where=f"{path}: {key}")
+        defaults[str(option.name)] = said
     context.default_map = {**(context.default_map or {}), **defaults}
 
 
@@ -66,6 +67,24 @@ def config_text(command: click.Command, root: click.Context) -> str:
                 lines += ["", *_comment(f"{record[0]}: {record[1]}")]
                 lines.append(f"# {key} = ..." if value is None else f"#{key} = {_toml(value)}")
     return "\n".join(lines)
+
+
+def _as_typed(value: Any, option: click.Option, *, where: str) -> Any:
+    """A value of TOML as a command line would have it, on which the option's type can judge.
+
+    Raises:
+        click.UsageError: no value that an option may have.
+    """
+    if option.is_bool_flag and isinstance(value, bool):
+        return value
+    takes_several = option.multiple or option.nargs != 1
+    values = value if takes_several and isinstance(value, list) else [value]
+    expected = "true or false" if option.is_bool_flag else "text or a number"
+    for each in values:
+        is_bool = isinstance(each, bool)
+        if option.is_bool_flag or is_bool or not isinstance(each, str | int | float):
+            raise click.UsageError(f"{where}: {expected} expected, got {each}")
+    return list(map(str, values)) if takes_several else str(value)
 
 
 def _comment(text: str) -> list[str]:

@@ -203,3 +203,20 @@ def test_quiet_and_verbose_exclude_each_other(run, digits_cache):
     done = run("inspect", digits_cache, "-q", "-v")
     assert done.code == 2
     assert "leave one of them out" in done.error
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("l2 = [1, 2]", "l2: text or a number expected, got [1, 2]"),
+        ("l2 = {a = 1}", "l2: text or a number expected, got {'a': 1}"),
+        ("l2 = true", "l2: text or a number expected, got True"),
+        ("json = 3", "json: true or false expected, got 3"),
+        ("seed = 1.5", "'1.5' is not a valid integer"),
+    ],
+)
+def test_a_config_is_held_to_what_the_command_line_takes(run, digits_cache, tmp_path, line, said):
+    (tmp_path / "a.toml").write_text(f"[rectify]\n{line}\n")
+    done = run("rectify", digits_cache, "--config", tmp_path / "a.toml")
+    assert done.code == 2
+    assert said in done.error
