@@ -123,7 +123,10 @@ def _advice(
     elif advice is None:
         advice = f"On these rows {main} changes too little to be told from chance."
     if best not in (main, *REFERENCES):
-        advice += f" The largest accuracy in the table is {best}'s, which was seen on these rows."
+        advice += (
+            f" The largest accuracy in the table is {best}'s; to choose it by these rows would "
+            "flatter it."
+        )
     if findings:
         codes = ", ".join(finding.code for finding in findings)
         advice += f" First look at the checks below: {codes}."
@@ -144,14 +147,15 @@ def _against_adjustment(standings: Mapping[str, Standing], main: str) -> str | N
         return f"Use logit adjustment, which fits nothing and is right more often than {main}."
     if against.is_significant or not (helps or adjustment_helps):
         return None
-    likelihoods = [one.estimates["nll"].value for one in (standings[main], adjusted)]
+    likelihoods = [round(one.estimates["nll"].value, 3) for one in (standings[main], adjusted)]
     told = f"is not told apart from {main} in accuracy"
     if likelihoods[0] < likelihoods[1]:
         return (
             f"Logit adjustment, which fits nothing, {told}: where only the class counts it does as "
             f"well. {main} has the better likelihood: use it where probabilities count."
         )
-    return f"Use logit adjustment: it fits nothing, {told}, and has the better likelihood."
+    worth = "as good a" if likelihoods[0] == likelihoods[1] else "the better"
+    return f"Use logit adjustment: it fits nothing, {told}, and has {worth} likelihood."
 
 
 def percent(standing: Standing, name: str) -> str:

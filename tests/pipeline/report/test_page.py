@@ -53,6 +53,7 @@ def advice(*, adjustment, marr, gains):
         ((0.80, 0.5), (0.79, 0.6), (1, 1, 0), "Use logit adjustment: it fits nothing, is not told"),
         ((0.80, 0.5), (0.80, 0.6), (1, 0, 0), "Use logit adjustment: it fits nothing, is not told"),
         ((0.80, 0.6), (0.81, 0.5), (1, 1, 0), "does as well. marr has the better likelihood"),
+        ((0.80, 0.6002), (0.80, 0.6), (1, 1, 0), "accuracy, and has as good a likelihood."),
         ((0.80, 0.6), (0.85, 0.7), (1, 1, 1), "Use marr where all classes matter alike; logit-adj"),
         ((0.80, 0.6), (0.85, 0.5), (1, 1, 1), "Use marr where all classes matter alike."),
         ((0.85, 0.6), (0.80, 0.5), (1, 1, 1), "Use logit adjustment, which fits nothing and is"),
