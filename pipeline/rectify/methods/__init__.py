@@ -120,13 +120,12 @@ def check_heeded(method: str, given: Collection[str]) -> None:
     """
     chosen = METHODS[method]
     for name in given:
-        if name in OWN_SETTINGS and name not in chosen.own_settings:
-            owners = [key for key, value in METHODS.items() if name in value.own_settings]
-            expected = f"--method {' or '.join(owners)} expected, got {method}"
-        elif name in FIT_SETTINGS and not chosen.is_fitted:
-            expected = f"a method that is fitted expected, got {method}, which follows a rule"
-        else:
+        if heeds(method, name):
             continue
+        owners = [key for key, value in METHODS.items() if name in value.own_settings]
+        expected = f"a method that is fitted expected, got {method}, which follows a rule"
+        if owners and name not in chosen.own_settings:
+            expected = f"--method {' or '.join(owners)} expected, got {method}"
         raise ConfigError(
             f"--{name.replace('_', '-')}: {expected}; leave it out or choose another method"
         )
