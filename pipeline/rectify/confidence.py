@@ -103,7 +103,7 @@ class ConfidenceCrossEntropy(WeightedRows):
     def _chunk_gradient(self, theta: Tensor, chunk: slice) -> tuple[Tensor, Tensor, Tensor]:
         """S times the gradient (P,), sum_i U loss_i, and the largest loss that counts."""
         theta = theta.detach().requires_grad_()  # a leaf of this thread's own
-        gradient, loss, largest = self._zeros(self.num_parameters), self._zeros(1), self._zeros(1)
+        gradient, loss, largest = self._zeros(self.num_parameters), self._zeros(), self._zeros()
         for block in self._blocks.slices(chunk):
             x, features = (
                 source.block(block).to(theta.dtype) for source in (self.rows, self._features)

@@ -124,7 +124,7 @@ def fit_rectifier(
         note = "the rows bear no ranking but logit adjustment's: its temperature alone was fitted"
         result = replace(result, warnings=(*result.warnings, note))
     seconds = time.perf_counter() - begin
-    detail(f"{settings.method}: {seconds:.3f} s, passes {kernel_name()}")
+    detail(f"{settings.method}: {seconds:.3f} s, passes {kernel_name(inputs.device)}")
     ending: dict[str, Any] = {"status": result.status, "seconds": seconds}
     if result.loss is None:
         ending["optimizer"] = None

@@ -11,8 +11,8 @@ With z = scale * x + shift and P = softmax(z) row by row,
 The sums over labels do not depend on scale and shift and are taken once. S is R for the plain
 mean of equation 11, sum_i U_{y_i} for the weighted mean of the released code.
 
-One pass goes over the rows in `blocks` that stay in the processor's cache, compiled (`kernel`) or,
-on a GPU and where nothing was compiled, by torch. Arithmetic inside a
+One pass goes over the rows in `blocks` that stay in the processor's cache, by a `kernel` or, where
+there is none, by torch. Arithmetic inside a
 block is float32 (`precise=False`) or float64; sums over blocks, gradients and parameters are
 float64 always. Chunks' sums are added in order, so a result does not depend on the number of
 threads.
@@ -49,12 +49,13 @@ class WeightedCrossEntropy(WeightedRows):
 
     def evaluate(self, scale: Tensor, shift: Tensor, *, precise: bool) -> Evaluation:
         """Loss and gradient (2, K), by scale and by shift, in one pass over the rows."""
-        scale, shift = self._place(torch.float64 if precise else torch.float32, scale, shift)
+        dtype = torch.float64 if precise else torch.float32
         if self._blocks.kernel is None:
+            scale, shift = self._place(dtype, scale, shift)
             chunk_gradient = partial(self._chunk_gradient, scale=scale, shift=shift)
         else:
-            vectors = self._blocks.kernel.vectors(scale, shift)
-            chunk_gradient = partial(self._compiled_gradient, self._blocks.kernel, vectors)
+            point = torch.stack(self._place(torch.float64, scale, shift))
+            chunk_gradient = partial(self._gradient_by, self._blocks.kernel, dtype, point)
         return self._evaluate(chunk_gradient, 2, self.num_classes, of_labels=self._of_labels)
 
     def hessian(self, scale: Tensor, shift: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -73,13 +74,12 @@ class WeightedCrossEntropy(WeightedRows):
         self, scale: Tensor, shift: Tensor, scale_step: Tensor, shift_step: Tensor
     ) -> tuple[Tensor, Tensor]:
         """Hessian times the step (scale_step, shift_step), each (K,), in one pass."""
-        point = self._place(torch.float32, scale, shift)
-        step = self._place(torch.float32, scale_step, shift_step)
+        vectors = scale, shift, scale_step, shift_step
         if self._blocks.kernel is None:
-            chunk_product = partial(self._chunk_product, point=point, step=step)
+            chunk_product = partial(self._chunk_product, self._place(torch.float32, *vectors))
         else:
-            vectors = self._blocks.kernel.vectors(*point, *step)
-            chunk_product = partial(self._compiled_product, self._blocks.kernel, vectors)
+            point = torch.stack(self._place(torch.float64, *vectors))
+            chunk_product = partial(self._product_by, self._blocks.kernel, point)
         scale_part, shift_part = self._sum(chunk_product, 2, self.num_classes).cpu() / self._divisor
         return scale_part, shift_part
 
@@ -130,18 +130,19 @@ class WeightedCrossEntropy(WeightedRows):
             add_softmax_curvature(total, x, probability, weight)
         return total
 
-    def _chunk_product(
-        self, chunk: slice, point: tuple[Tensor, ...], step: tuple[Tensor, ...]
-    ) -> Tensor:
-        """(2, K) float64: what the Hessian times the step has for the scale and for the shift."""
-        scale_step, shift_step = step
+    def _chunk_product(self, point: tuple[Tensor, ...], chunk: slice) -> Tensor:
+        """(2, K) float64: what the Hessian times a step has for the scale and for the shift.
+
+        `point` is scale, shift and their steps.
+        """
+        scale, shift, scale_step, shift_step = point
         weights = (
             self._row_weights[chunk]
             .to(scale_step.dtype)
             .split_with_sizes(self._blocks.sizes(chunk))
         )
         total = self._zeros(2, self.num_classes)
-        blocks = self._blocks.softmax(chunk, *point)
+        blocks = self._blocks.softmax(chunk, scale, shift)
         for (x, probability), weight in zip(blocks, weights, strict=True):
             change = torch.addcmul(shift_step, x, scale_step)
             change.sub_((probability * change).sum(1, keepdim=True)).mul_(probability)
@@ -149,33 +150,31 @@ class WeightedCrossEntropy(WeightedRows):
             total[0] += torch.mv(change.mul_(x).T, weight)
         return total
 
-    def _compiled_gradient(
-        self, kernel: Kernel, vectors: Tensor, chunk: slice
+    def _gradient_by(
+        self, kernel: Kernel, dtype: torch.dtype, point: Tensor, chunk: slice
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """What `_chunk_gradient` gives."""
-        sums, losses = self._zeros(2, self.num_classes), self._zeros(2)
-        self._add(kernel, vectors, chunk, sums, losses)
-        return sums, *losses
+        """What `_chunk_gradient` gives, for a point (2, K), by a kernel."""
+        total = self._total_by(kernel, dtype, point, chunk)
+        return total[:-2].view(2, -1), total[-2], total[-1]
 
-    def _compiled_product(self, kernel: Kernel, vectors: Tensor, chunk: slice) -> Tensor:
-        """What `_chunk_product` gives."""
-        sums = self._zeros(2, self.num_classes)
-        self._add(kernel, vectors, chunk, sums, self._zeros(2))
-        return sums
+    def _product_by(self, kernel: Kernel, point: Tensor, chunk: slice) -> Tensor:
+        """What `_chunk_product` gives, for a point and a step (4, K), by a kernel."""
+        return self._total_by(kernel, torch.float32, point, chunk)[:-2].view(2, -1)
 
-    def _add(
-        self, kernel: Kernel, vectors: Tensor, chunk: slice, sums: Tensor, losses: Tensor
-    ) -> None:
-        for rows, logits in self._blocks.as_stored(chunk, vectors.dtype):
+    def _total_by(self, kernel: Kernel, dtype: torch.dtype, point: Tensor, chunk: slice) -> Tensor:
+        """(2 K + 2,) float64, as `Kernel.add` has it."""
+        total = self._zeros(2 * self.num_classes + 2)
+        for rows, logits in self._blocks.as_stored(chunk, dtype):
             kernel.add(
                 logits,
                 self._labels[rows],
                 self._row_weights[rows],
-                vectors,
+                point,
+                dtype=dtype,
                 block_rows=self._blocks.summed_rows,
-                sums=sums,
-                losses=losses,
+                total=total,
             )
+        return total
 
     def _over(self, rows: Tensor, weights: Tensor, resources: Resources) -> "WeightedCrossEntropy":
         return WeightedCrossEntropy(

@@ -44,7 +44,7 @@ class Blocks:
 
     Attributes:
         max_rows: of a block.
-        kernel: the compiled way of a pass; None for torch's.
+        kernel: the way of a pass; None for torch's.
     """
 
     def __init__(self, rows: Rows) -> None:
@@ -82,7 +82,7 @@ class Blocks:
         return operands + sums + block_bytes + ROW_BYTES * num_rows
 
     def as_stored(self, chunk: slice, dtype: torch.dtype) -> Iterator[tuple[slice, Tensor]]:
-        """Logits for the compiled way: a chunk whole as it is stored, or block by block in a dtype.
+        """Logits for a kernel: a chunk whole as it is stored, or block by block in a dtype.
 
         Blocks begin at multiples of `summed_rows`, so that sums are the same wherever rows are.
         """
@@ -98,7 +98,7 @@ class Blocks:
 
     @property
     def summed_rows(self) -> int:
-        """Rows whose sums the compiled way takes in the arithmetic of the pass."""
+        """Rows whose sums a kernel takes in the arithmetic of the pass."""
         return min(BLOCK_ROWS, self.max_rows)
 
     def logits(self, chunk: slice, dtype: torch.dtype) -> Iterator[Tensor]:

@@ -17,18 +17,20 @@ enum { FLOAT32, FLOAT64, FLOAT16, BFLOAT16 }; /* how rows are stored */
 /* Rows for which the sums are loaded once: as many as 48 KiB of cache hold beside the vectors. */
 enum { GROUP = 4, LONG_GROUP = 2, LONG_BYTES = 2048 };
 
-/* Vectors over the classes go on to a multiple of 64 bytes and begin at one. */
 struct pass {
     const char *rows; /* (count, classes), `stride` numbers from one row to the next */
     int64_t kind, stride, count, classes, block;
-    const int64_t *labels;               /* (count,) */
-    const double *weights;               /* (count,) */
-    const void *scale, *shift;           /* then 0 and -inf */
-    const void *scale_step, *shift_step; /* then 0: for the Hessian's product with them; or NULL */
-    void *scratch;                       /* 2 + 2 GROUP such vectors */
-    double *sums;                        /* (2, classes), added to: by scale and by shift */
-    double *losses;                      /* (2,), added to: weighted sum, and the largest */
+    const int64_t *labels; /* (count,) */
+    const double *weights; /* (count,) */
+    const double *point;   /* (2, classes): scale, shift; for the product (4, classes): their steps */
+    int64_t is_product;
+    void *scratch; /* 6 + 2 GROUP vectors over the classes, of a multiple of 64 bytes, at one */
+    double *sums;  /* (2, classes), added to: by scale and by shift */
+    double *loss;  /* (2,), added to: weighted sum, and the largest; a product leaves them */
 };
+
+/* What the scratch begins with. */
+enum { SCALE, SHIFT, SCALE_STEP, SHIFT_STEP, BY_SCALE, BY_SHIFT, ROWS };
 
 #define INLINE static inline __attribute__((always_inline))
 #define JOINED(name, real, level) name##_##real##_##level
@@ -172,10 +174,24 @@ TARGET INLINE vec NAME(exp)(vec d)
 /* 1 for each class of a vector's that only begins with classes: from LANES - rest on. */
 static const REAL NAME(ones)[2 * LANES] = {[0 ... LANES - 1] = 1};
 
+INLINE int64_t NAME(width)(const struct pass *p) { return (p->classes + LANES - 1) / LANES; }
+
+/* Scale, shift and their steps, in this arithmetic. Behind the last class shifts are -inf, all
+   else 0. */
+TARGET static void NAME(place)(const struct pass *p)
+{
+    const int64_t width = NAME(width)(p) * LANES;
+    for (int v = 0; v < (p->is_product ? 4 : 2); v++) {
+        REAL *to = (REAL *)p->scratch + v * width;
+        for (int64_t k = 0; k < width; k++)
+            to[k] = k < p->classes ? (REAL)p->point[v * p->classes + k] : v == SHIFT ? -INFINITY : 0;
+    }
+}
+
 /* Row i into x, followed by zeros, and the largest of scale * x + shift. */
 TARGET INLINE REAL NAME(read_as)(const struct pass *p, int64_t i, int64_t kind, vec *x)
 {
-    const vec *scale = p->scale, *shift = p->shift;
+    const vec *scale = p->scratch, *shift = scale + SHIFT * NAME(width)(p);
     const int64_t size = size_of(kind), whole = p->classes / LANES, rest = p->classes % LANES;
     const char *row = p->rows + i * p->stride * size;
     const char *end = p->rows + ((p->count - 1) * p->stride + p->classes) * size;
@@ -215,14 +231,15 @@ TARGET static REAL NAME(read)(const struct pass *p, int64_t i, vec *x)
     }
 }
 
-/* What `n` rows from `first` on add to the sums, at the front of the scratch, and to the losses. */
+/* What `n` rows from `first` on add to the sums, in the scratch, and to the loss. */
 TARGET INLINE void NAME(group)(const struct pass *p, int64_t first, int n, int is_product)
 {
-    const int64_t width = (p->classes + LANES - 1) / LANES;
-    const vec *scale = p->scale, *shift = p->shift;
-    const vec *scale_step = p->scale_step, *shift_step = p->shift_step;
-    vec *by_scale = p->scratch, *by_shift = by_scale + width;
-    vec *x = by_shift + width, *e = x + GROUP * width;
+    const int64_t width = NAME(width)(p);
+    vec *vectors = p->scratch;
+    const vec *scale = vectors, *shift = vectors + SHIFT * width;
+    const vec *scale_step = vectors + SCALE_STEP * width, *shift_step = vectors + SHIFT_STEP * width;
+    vec *by_scale = vectors + BY_SCALE * width, *by_shift = vectors + BY_SHIFT * width;
+    vec *x = vectors + ROWS * width, *e = x + GROUP * width;
     REAL largest[GROUP], sum[GROUP], mean[GROUP], factor[GROUP];
     for (int i = 0; i < n; i++)
         largest[i] = NAME(read)(p, first + i, x + i * width);
@@ -249,8 +266,8 @@ TARGET INLINE void NAME(group)(const struct pass *p, int64_t first, int n, int i
         const REAL own = ((REAL *)scale)[label] * logit + ((REAL *)shift)[label];
         const double loss = log((double)sum[i]) + ((double)largest[i] - (double)own);
         if (weight > 0) {
-            p->losses[0] += weight * loss;
-            p->losses[1] = loss > p->losses[1] ? loss : p->losses[1];
+            p->loss[0] += weight * loss;
+            p->loss[1] = loss > p->loss[1] ? loss : p->loss[1];
         }
     }
     for (int64_t k = 0; k < width; k++) {
@@ -269,11 +286,12 @@ TARGET INLINE void NAME(group)(const struct pass *p, int64_t first, int n, int i
 
 TARGET INLINE void NAME(blocks)(const struct pass *p, int is_product)
 {
-    const int64_t width = (p->classes + LANES - 1) / LANES * LANES;
-    const REAL *sums = p->scratch;
+    const int64_t width = NAME(width)(p) * LANES;
+    REAL *sums = (REAL *)p->scratch + BY_SCALE * width;
+    NAME(place)(p);
     for (int64_t i = 0; i < p->count;) {
         const int64_t end = i + p->block < p->count ? i + p->block : p->count;
-        memset(p->scratch, 0, 2 * width * sizeof(REAL));
+        memset(sums, 0, 2 * width * sizeof(REAL));
         for (; i + GROUP <= end && width * sizeof(REAL) <= LONG_BYTES; i += GROUP)
             NAME(group)(p, i, GROUP, is_product);
         for (; i + LONG_GROUP <= end; i += LONG_GROUP)
@@ -290,7 +308,7 @@ TARGET INLINE void NAME(blocks)(const struct pass *p, int is_product)
 /* Loss and gradient, or the Hessian's product. */
 TARGET void NAME(pass)(const struct pass *p)
 {
-    if (p->scale_step)
+    if (p->is_product)
         NAME(blocks)(p, 1);
     else
         NAME(blocks)(p, 0);

@@ -124,13 +124,13 @@ class WeightedRows(ABC):
             shape: of the gradient.
             of_labels: what the labels take from S times the gradient, if it is known beforehand.
         """
-        total = self._zeros(*shape)
-        loss, largest = self._zeros(1), self._zeros(1)
+        own = self._zeros(math.prod(shape) + 2)
+        sums, loss, largest = own[:-2].view(shape), own[-2], own[-1]
         for gradient, weighted_loss, largest_loss in self._over_chunks(chunk_gradient):
-            total += gradient
+            sums += gradient
             loss += weighted_loss
             torch.maximum(largest, largest_loss, out=largest)
-        gathered = self._ranks.gather(torch.cat([total.flatten(), loss, largest]))
+        gathered = self._ranks.gather(own)
         total = gathered[:, :-2].sum(0).view(shape)
         if of_labels is not None:
             total -= of_labels

@@ -1,4 +1,10 @@
-"""The compiled way of a pass and torch's, each against the formula in float64."""
+"""The ways of a pass, compiled, Triton's and torch's, each against the formula in float64.
+
+Without a GPU Triton's kernels are interpreted: the same programs, by NumPy.
+"""
+
+import importlib
+import sys
 
 import numpy as np
 import pytest
@@ -8,7 +14,7 @@ from scipy.special import softmax as exact_softmax
 
 from marr_pipeline.errors import ConfigError
 from marr_pipeline.rectify.objective import WeightedCrossEntropy
-from marr_pipeline.rectify.rows import kernel
+from marr_pipeline.rectify.rows import blocks, kernel
 from marr_pipeline.rectify.rows.blocks import CHUNK_LOGITS
 from marr_pipeline.rectify.rows.kernel import LEVELS, VARIABLE, kernel_for
 from marr_pipeline.rectify.rows.resources import Resources
@@ -17,15 +23,45 @@ from marr_pipeline.rectify.rows.source import PickedRows, StoredLogits
 CPU = torch.device("cpu")
 LIBRARY = kernel._library()
 THERE = () if LIBRARY is None else LEVELS[: LIBRARY.level() + 1]
+TRITON_KERNEL = "marr_pipeline.rectify.rows.triton_kernel"
+INTERPRETED = {}
 STORED = [torch.float16, torch.bfloat16, torch.float32, torch.float64]
 
 
-@pytest.fixture(params=["torch", *LEVELS])
+@pytest.fixture(params=["torch", "triton", *LEVELS])
 def way(request, monkeypatch):
-    if request.param not in ("torch", *THERE):
+    if request.param == "triton":
+        interpreted = request.getfixturevalue("interpreted")
+        monkeypatch.setattr(blocks, "kernel_for", lambda device: interpreted)
+    elif request.param not in ("torch", *THERE):
         pytest.skip("not compiled, or not for this processor")
-    monkeypatch.setenv(VARIABLE, request.param)
+    else:
+        monkeypatch.setenv(VARIABLE, request.param)
     return request.param
+
+
+@pytest.fixture
+def interpreted(monkeypatch):
+    """Triton's way on a CPU, by its interpreter, which knows one thread."""
+    pytest.importorskip("triton")
+    monkeypatch.setenv("TRITON_INTERPRET", "1")
+    for name in filter(is_triton, [*sys.modules]):
+        monkeypatch.delitem(sys.modules, name)
+    sys.modules.update(INTERPRETED)  # Triton decides when it is imported: once more, and kept apart
+    triton_kernel, threads = importlib.import_module(TRITON_KERNEL), torch.get_num_threads()
+    # Fewer and larger tiles: the interpreter's time is by their number.
+    monkeypatch.setattr(triton_kernel, "ROWS", 32)
+    monkeypatch.setattr(triton_kernel, "CLASSES", 512)
+    torch.set_num_threads(1)
+    yield triton_kernel.TritonKernel()
+    torch.set_num_threads(threads)
+    INTERPRETED.update({name: sys.modules.pop(name) for name in filter(is_triton, [*sys.modules])})
+
+
+def is_triton(name):
+    """Whether a module is to be imported anew; its compiled part cannot be."""
+    is_python = name.partition(".")[0] == "triton" and not name.startswith("triton._C")
+    return is_python or name == TRITON_KERNEL
 
 
 class Case:
@@ -49,7 +85,7 @@ class Case:
 
     def expected(self):
         """Loss, largest loss of a row that counts, gradient (2, K), product (2, K)."""
-        x, labels = self.logits.double().numpy(), self.labels.numpy()
+        x, labels = self.logits.double().cpu().numpy(), self.labels.numpy()
         scale, shift, scale_step, shift_step = (each.numpy() for each in (*self.point, *self.step))
         z, own = x * scale + shift, (np.arange(len(x)), labels)
         weight = self.weights.numpy()[labels]
@@ -100,8 +136,8 @@ def test_rows_of_every_type_are_read_as_they_are(way, dtype, precise):
 
 @pytest.mark.parametrize("precise", [False, True])
 def test_classes_left_out_and_hopeless_rows_stay_exact(way, precise):
-    case = Case(64, 37, spread=300.0)
-    case.labels[:] = torch.arange(64) % 4
+    case = Case(61, 37, spread=300.0)
+    case.labels[:] = torch.arange(61) % 4
     case.weights[3] = 0.0  # its rows do not count, though their loss is infinite
     case.point[1][3], case.point[1][30], case.point[1][36] = -torch.inf, -1e30, 1e4
     case.logits[5] = -1e30
@@ -123,7 +159,7 @@ def test_nan_is_not_passed_over(way, place):
 @pytest.mark.parametrize("num_classes", [1, 2, 16, 37, 1000])
 def test_softmax_of_rows(way, dtype, num_classes):
     compiled = kernel_for(CPU)
-    if compiled is None:
+    if way in ("torch", "triton"):
         pytest.skip("torch's own")
     values = 20 * torch.randn(11, num_classes, generator=torch.Generator().manual_seed(0))
     values = values.to(dtype)
@@ -140,7 +176,7 @@ def test_softmax_of_rows(way, dtype, num_classes):
 @pytest.mark.parametrize(("dtype", "lowest"), [(torch.float32, -87.0), (torch.float64, -708.0)])
 def test_exp_is_right_to_two_units_in_the_last_place(way, dtype, lowest):
     compiled = kernel_for(CPU)
-    if compiled is None:
+    if way in ("torch", "triton"):
         pytest.skip("torch's own")
     below = torch.linspace(lowest, -40.0, 100_001).to(dtype)  # there 1 + e is 1
     values = torch.stack([torch.zeros_like(below), below], 1)
@@ -151,6 +187,8 @@ def test_exp_is_right_to_two_units_in_the_last_place(way, dtype, lowest):
 
 
 def test_neither_threads_nor_memory_nor_place_change_a_bit(way, monkeypatch):
+    if way == "triton":
+        pytest.skip("one thread; a test on a GPU looks at the bits")
     monkeypatch.setitem(CHUNK_LOGITS, "cpu", (2**12, 2**13))
     case = Case(1501, 43, torch.float16)
     everywhere = PickedRows(StoredLogits(case.logits), torch.arange(1501))
@@ -189,9 +227,56 @@ def test_rows_need_not_lie_side_by_side(way, form):
 def test_the_widest_set_there_is_is_taken(monkeypatch):
     monkeypatch.delenv(VARIABLE, raising=False)
     found = kernel_for(CPU)
-    assert found == (kernel.Kernel(THERE[-1]) if THERE else None)
+    assert found == (kernel.Compiled(THERE[-1]) if THERE else None)
     assert kernel.kernel_name() == (f"compiled ({THERE[-1]})" if THERE else "torch")
-    assert kernel_for(torch.device("cuda")) is None
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("dtype", STORED, ids=str)
+@pytest.mark.parametrize("num_classes", [2, 100, 1000, 8142])
+def test_on_a_gpu_triton_and_torch_are_the_formula(dtype, num_classes, monkeypatch):
+    case = Case(1_301, num_classes, dtype)
+    case.logits = case.logits.cuda()
+    for asked, name in ("", "triton"), ("torch", "torch"):
+        monkeypatch.setenv(VARIABLE, asked)
+        assert kernel.kernel_name(case.logits.device) == name
+        for precise in False, True:
+            assert_is_the_formula(case, precise=precise, rtol=1e-14 if precise else 1e-6)
+            once, twice = (case.loss().evaluate(*case.point, precise=precise) for _ in range(2))
+            assert torch.equal(once.gradient, twice.gradient)
+
+
+@pytest.mark.parametrize(
+    ("stored", "real", "is_product"), [("bf16", "fp32", True), ("fp16", "fp64", False)]
+)
+def test_triton_makes_programs_for_a_gpu(stored, real, is_product, monkeypatch, tmp_path):
+    pytest.importorskip("triton")
+    from triton import compile
+    from triton.backends.compiler import GPUTarget
+    from triton.compiler import ASTSource
+
+    triton_kernel = importlib.import_module(TRITON_KERNEL)
+    monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
+    tile = {"is_product": is_product, "rows": triton_kernel.ROWS, "classes": triton_kernel.CLASSES}
+    of_both = {"logits": f"*{stored}", "vectors": f"*{real}", "of_rows": f"*{real}"}
+    of_both |= dict.fromkeys(("stride", "num_rows", "num_classes"), "i32")
+    of_both |= dict.fromkeys(tile, "constexpr")
+    for kernel_of, own in (
+        (triton_kernel._softmax_of_rows, {"labels": "*i64", "weights": "*fp64", "losses": "*fp64"}),
+        (triton_kernel._sums_of_blocks, {"sums": f"*{real}", "block_rows": "i32"}),
+    ):
+        source = ASTSource(kernel_of, of_both | own, tile)
+        assert compile(source, target=GPUTarget("cuda", 80, 32)).asm["cubin"]
+
+
+def test_where_triton_fails_torch_serves_on_a_gpu(monkeypatch):
+    monkeypatch.delenv(VARIABLE, raising=False)
+    absent = torch.device("cuda", 77)
+    kernel._on_gpu.cache_clear()
+    assert kernel_for(absent) is None
+    assert kernel.kernel_name(absent) == "torch"
+    kernel._on_gpu.cache_clear()
 
 
 def test_where_nothing_was_compiled_torch_serves(monkeypatch):
