@@ -3,6 +3,7 @@
 `schema` is the format's page. Imports numpy, h5py and filelock, and nothing of the project.
 """
 
+from marr_pipeline.cache.contents import READ_UP_TO, Cache, CachedSplit, ViewKind
 from marr_pipeline.cache.errors import CacheError, CacheWriteError, StaleCacheError
 from marr_pipeline.cache.fingerprint import (
     differences,
@@ -14,11 +15,12 @@ from marr_pipeline.cache.fingerprint import (
 )
 from marr_pipeline.cache.head import Head, Normalisation, first_not_finite
 from marr_pipeline.cache.plan import CachePlan, SplitArrays, SplitPlan, check_labels, check_views
-from marr_pipeline.cache.read import Cache, CachedSplit, ViewKind, open_cache
-from marr_pipeline.cache.sealed import Damage, verify_cache
+from marr_pipeline.cache.read import open_cache
+from marr_pipeline.cache.verify import Damage, verify_cache
 from marr_pipeline.cache.write import CacheWriter, PartnerWriter, write_arrays
 
 __all__ = [
+    "READ_UP_TO",
     "Cache",
     "CacheError",
     "CachePlan",

@@ -19,6 +19,7 @@ from marr_pipeline.cache.fingerprint import digest
 Normalisation = Literal["none", "unit"]
 """What is done to a row of features before the head: nothing, or it is divided by its L2 norm."""
 
+_HALF_EXPONENT = np.uint16(0x7C00)
 _FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
 
 
@@ -161,11 +162,19 @@ def _check_array(name: str, array: npt.NDArray[np.floating], num_classes: int) -
             f"head.{name}: values of at least 0 expected, got {array[row]} for class {row}; "
             "correct the file it came from"
         )
+    if name == "prior_counts" and not array.any():
+        raise CacheError(
+            "head.prior_counts: samples of at least one class expected, got zeros alone; "
+            "correct the file it came from"
+        )
 
 
 def first_not_finite(values: npt.NDArray[np.floating]) -> tuple[int, ...] | None:
     """Index of the first infinity or NaN, one number an axis; None if all are finite."""
-    is_finite = np.isfinite(values)
+    if values.dtype == np.float16:  # whose `isfinite` is six times slower than a look at its bits
+        is_finite = (values.view(np.uint16) & _HALF_EXPONENT) != _HALF_EXPONENT
+    else:
+        is_finite = np.isfinite(values)
     if is_finite.all():
         return None
     return tuple(np.argwhere(~is_finite)[0].tolist())

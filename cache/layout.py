@@ -22,18 +22,14 @@ import numpy as np
 import numpy.typing as npt
 
 from marr_pipeline.cache import schema
+from marr_pipeline.cache.checksums import attributes_checksum, dataset_blocks, is_variable_text
 from marr_pipeline.cache.extent import Extent, read_at, write_at
 from marr_pipeline.cache.fingerprint import fingerprint
 from marr_pipeline.cache.head import Head
 from marr_pipeline.cache.plan import CachePlan
 from marr_pipeline.cache.schema import split_dataset
-from marr_pipeline.cache.sealed import (
-    attributes_checksum,
-    dataset_blocks,
-    raw_extents,
-    walk_datasets,
-    write_seal,
-)
+from marr_pipeline.cache.sealed import write_seal
+from marr_pipeline.cache.tree import open_datasets
 
 _STRING = h5py.string_dtype("utf-8")
 # One cache line: what vector instructions and any dtype of the format can ask for.
@@ -95,15 +91,15 @@ def seal_file(
         file.attrs[schema.SEAL] = schema.SEAL_CRC32
     # The checksums are taken over what lies in the file itself, so it is closed in between.
     with _staged_hdf5(descriptor, "r+") as file:
-        names = list(walk_datasets(file))
-        for name in names:
+        datasets = open_datasets(file)
+        for name, dataset in datasets.items():
             sums = row_sums.get(name)
             if sums is None:
-                sums = [zlib.crc32(block) for block in dataset_blocks(file[name], descriptor)]
+                sums = [zlib.crc32(block) for block in dataset_blocks(dataset, descriptor)]
             _write_array(file, f"{schema.CHECKSUMS}/{name}", np.array(sums, schema.CHECKSUM_DTYPE))
-        total = np.array(attributes_checksum(file), schema.CHECKSUM_DTYPE)
+        total = np.array(attributes_checksum(file, datasets), schema.CHECKSUM_DTYPE)
         file[schema.CHECKSUMS].attrs.create(schema.CHECKSUM_OF_ATTRIBUTES, total)
-        extents = raw_extents(file)
+        extents = [Extent.of(one) for one in datasets.values() if not is_variable_text(one.dtype)]
     write_seal(descriptor, extents)
 
 

@@ -244,7 +244,7 @@ def check_class_counts(
     """Refuse anything but K counts.
 
     Raises:
-        CacheError: wrong shape, not integers, or a negative count.
+        CacheError: wrong shape, not integers, a negative count, or zeros alone.
     """
     num_classes = max(num_classes, 1)
     if class_counts.shape != (num_classes,) or class_counts.dtype.kind not in "iu":
@@ -256,6 +256,11 @@ def check_class_counts(
         raise CacheError(
             f"{where}: at least 0 expected, got {class_counts.min()} for class "
             f"{class_counts.argmin()}; count the training samples of each class"
+        )
+    if not class_counts.any():
+        raise CacheError(
+            f"{where}: training samples of at least one class expected, got zeros alone; count "
+            "those of each class"
         )
 
 

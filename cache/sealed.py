@@ -1,7 +1,4 @@
-"""A sealed cache: the checksums that every byte of it is under, opening it, verifying it.
-
-The CRC-32 is the one of zlib, gzip and PNG. `schema` says over which bytes of a dataset and of the
-attributes it is taken.
+"""A sealed cache: the seal behind the HDF5 file, and opening it.
 
 One flipped bit in HDF5's own records can send the HDF5 library into an endless loop while it opens
 the file, before any checksum inside the file can be read. So the file ends in a few bytes that HDF5
@@ -14,111 +11,47 @@ of the HDF5 file, `rows` are the raw bytes of the datasets, in ascending order, 
 interprets and which have checksums of their own, and C is the CRC-32 of all other bytes before E.
 The tail is 16 bytes: "MARRSEAL", then as little-endian uint32 the length of the JSON text and its
 CRC-32.
+
+A file that does not end so, of version 1.0 or of another program, is first opened in a process of
+its own: an endless loop, which no signal ends from within, ends with that process.
 """
 
 import json
 import os
 import struct
+import subprocess
+import sys
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
 import h5py
-import numpy as np
 
+from marr_pipeline.cache.checksums import is_variable_text
 from marr_pipeline.cache.errors import CacheError
 from marr_pipeline.cache.extent import Extent, read_at, write_at
-from marr_pipeline.cache.fingerprint import canonical_json
-from marr_pipeline.cache.schema import (
-    CHECKSUM_BYTES,
-    CHECKSUM_OF_ATTRIBUTES,
-    CHECKSUMS,
-    check_header,
-    text,
-)
+from marr_pipeline.cache.schema import CHECKSUM_BYTES, CHECKSUMS, check_header
+from marr_pipeline.cache.stored import DAMAGED, HeldFile, StoredArray
+from marr_pipeline.cache.tree import open_datasets
 
 _MAGIC = b"MARRSEAL"
 _TAIL = struct.Struct("<8sII")
-_DAMAGED = "the file is damaged or was changed by another program: write or copy it again"
-# What HDF5 raises on records that make no sense any more.
-_HDF5_ERRORS = (OSError, RuntimeError, KeyError, ValueError, CacheError)
 
+_SIGNATURE = b"\x89HDF\r\n\x1a\n"
+# Of HDF5's superblock, versions 2 and 3: its version, and where the file ends.
+_SUPERBLOCK = struct.Struct("<8xB19xQ")
+_TRUNCATED = "a whole file expected, got a truncated one; write or copy it again"
 
-def walk_datasets(group: h5py.Group) -> Iterator[str]:
-    """Paths of all datasets that carry a checksum, in the order of their names."""
-    for name in group:
-        path = f"{group.name}/{name}".lstrip("/")
-        if path == CHECKSUMS:
-            continue
-        if group.get(name, getclass=True) is h5py.Group:
-            yield from walk_datasets(group[name])
-        else:
-            yield path
-
-
-def is_variable_text(dtype: np.dtype[np.generic]) -> bool:
-    """Whether the strings lie in HDF5's heap: only those of variable length do."""
-    kind = h5py.check_string_dtype(dtype)
-    return kind is not None and kind.length is None
-
-
-def raw_extents(file: h5py.File) -> list[Extent]:
-    """Places of the datasets whose bytes HDF5 hands on without interpreting them.
-
-    Raises:
-        CacheError: one is not contiguous.
-    """
-    datasets = (file[name] for name in walk_datasets(file))
-    return [Extent.of(dataset) for dataset in datasets if not is_variable_text(dataset.dtype)]
-
-
-def dataset_blocks(dataset: h5py.Dataset, descriptor: int) -> Iterator[bytes]:
-    """The bytes that a dataset's checksums are taken over, 4 MiB at a time.
-
-    Args:
-        dataset: numbers or strings.
-        descriptor: the same file, open for reading.
-
-    Raises:
-        CacheError: the file ends inside the dataset, or the dataset is not contiguous.
-    """
-    if is_variable_text(dataset.dtype):
-        joined = b"\0".join(np.atleast_1d(dataset[()]))
-        # An empty string has no bytes but still one checksum.
-        for start in range(0, max(len(joined), 1), CHECKSUM_BYTES):
-            yield joined[start : start + CHECKSUM_BYTES]
-        return
-    extent = Extent.of(dataset)
-    for start in range(0, extent.num_bytes, CHECKSUM_BYTES):
-        size = min(CHECKSUM_BYTES, extent.num_bytes - start)
-        block = read_at(descriptor, size, extent.offset + start)
-        if len(block) != size:
-            raise CacheError(
-                f"{dataset.file.filename}: {dataset.name}: {size} bytes at {extent.offset + start} "
-                f"expected, got {len(block)}; the file is truncated: write or copy it again"
-            )
-        yield block
-
-
-def attributes_checksum(file: h5py.File) -> int:
-    """CRC-32 of the attributes of the root and of all datasets."""
-    owners = {"/": file, **{path: file[path] for path in walk_datasets(file)}}
-    values = {
-        path: {name: _plain(value) for name, value in owner.attrs.items()}
-        for path, owner in owners.items()
-        if len(owner.attrs) > 0
-    }
-    return zlib.crc32(canonical_json(values, where="attributes").encode())
-
-
-def _plain(value: object) -> object:
-    """An attribute as JSON: a string or a list of strings."""
-    if isinstance(value, np.ndarray):
-        return [text(item) for item in value.tolist()]
-    return text(value)
+_REHEARSAL_SECONDS = 60
+_REHEARSE = """
+import sys
+sys.path[:] = sys.argv[2:]
+from marr_pipeline.cache.sealed import rehearse
+rehearse(sys.argv[1])
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -168,7 +101,7 @@ def read_seal(descriptor: int, *, where: str) -> Seal | None:
     if len(payload) != size or zlib.crc32(payload) != expected:
         raise CacheError(
             f"{where}: a seal with CRC-32 {expected:08x} expected, got "
-            f"{zlib.crc32(payload):08x}; {_DAMAGED}"
+            f"{zlib.crc32(payload):08x}; {DAMAGED}"
         )
     # From here on these are the bytes that `write_seal` wrote.
     stored = cast("dict[str, object]", json.loads(payload))
@@ -180,13 +113,13 @@ def read_seal(descriptor: int, *, where: str) -> Seal | None:
     if seal.num_bytes != end - size:
         raise CacheError(
             f"{where}: {seal.num_bytes} bytes of HDF5 before its seal expected, got {end - size}; "
-            f"{_DAMAGED}"
+            f"{DAMAGED}"
         )
     actual = _records_checksum(descriptor, seal)
     if actual != seal.crc32:
         raise CacheError(
             f"{where}: HDF5 records with CRC-32 {seal.crc32:08x} expected, got {actual:08x}; "
-            f"{_DAMAGED}"
+            f"{DAMAGED}"
         )
     return seal
 
@@ -200,32 +133,84 @@ def _records_checksum(descriptor: int, seal: Seal) -> int:
     return checksum
 
 
-@contextmanager
-def opened(path: Path) -> Iterator[h5py.File]:
-    """The sealed cache at `path`, read-only, closed at the end of the block.
+@dataclass(frozen=True, kw_only=True)
+class OpenedCache:
+    """A sealed cache while HDF5 has it open.
 
-    HDF5 sees the file only if its records are as they were written.
+    Attributes:
+        path: as it was given.
+        file: closed at the end of the block.
+        datasets: every one by its path, those of checksums too.
+        held: the same file, which stays open as long as something is to be read of it.
+        has_seal: whether HDF5's records were compared before it opened the file.
+    """
+
+    path: Path
+    file: h5py.File
+    datasets: dict[str, h5py.Dataset]
+    held: HeldFile
+    has_seal: bool
+
+    def summed(self) -> dict[str, h5py.Dataset]:
+        """The datasets that have checksums: all but these."""
+        prefix = f"{CHECKSUMS}/"
+        return {name: one for name, one in self.datasets.items() if not name.startswith(prefix)}
+
+    def sums_of(self, name: str) -> tuple[int, ...]:
+        """CRC-32 of every 4 MiB of a dataset; none where none are stored."""
+        stored = self.datasets.get(f"{CHECKSUMS}/{name}")
+        return () if stored is None else tuple(stored[...].tolist())
+
+    def stored(self, name: str) -> StoredArray:
+        """The numbers, or strings of fixed length, of a dataset that is there.
+
+        Raises:
+            CacheError: it is not contiguous, or reaches past the end of the file.
+        """
+        return StoredArray(
+            where=f"{self.path}: /{name}",
+            extent=Extent.of(self.datasets[name]),
+            sums=self.sums_of(name),
+            file=self.held,
+        )
+
+
+@contextmanager
+def opened(path: Path, *, is_rehearsed: bool = False) -> Iterator[OpenedCache]:
+    """The sealed cache at `path`, read-only; HDF5 has it open until the end of the block.
+
+    HDF5 sees the file only if its records are as they were written, or another process has come
+    through with it, and only with every link in place.
 
     No lock is taken: a sealed file is never written again, only replaced as a whole, and on
     network file systems asking for one is the most common failure (HDF5's "best-effort" forgives
     a file system without the call, but not one that answers "no locks available").
 
     Raises:
-        CacheError: no cache of a known version, unfinished, truncated, or HDF5 fails inside it.
+        CacheError: no cache of a known version, unfinished, truncated, with links to elsewhere, or
+            HDF5 fails inside it.
     """
     if not path.is_file():
         found = "a folder" if path.is_dir() else "no such file"
         raise CacheError(f"{path}: a cache file expected, got {found}; check the path")
     try:
-        with path.open("rb", buffering=0) as raw:
-            has_seal = read_seal(raw.fileno(), where=str(path)) is not None
+        held = HeldFile(path)
+        has_seal = read_seal(held.descriptor, where=str(path)) is not None
+        if not has_seal and not is_rehearsed:
+            _check_beginning(held, where=str(path))
+            _rehearse_elsewhere(path)
         file = h5py.File(path, "r", locking=False)
     except OSError as error:
         raise CacheError(f"{path}: {_why_not_open(error)}") from error
     with file:
+        if not os.path.sameopenfile(held.descriptor, file.id.get_vfd_handle()):
+            raise CacheError(
+                f"{path}: one file expected, got another while it was opened; run it again"
+            )
         try:
             check_header(file, has_seal=has_seal)
-            yield file
+            datasets = open_datasets(file)
+            yield OpenedCache(path=path, file=file, datasets=datasets, held=held, has_seal=has_seal)
         except (OSError, RuntimeError, KeyError, UnicodeDecodeError) as error:
             raise CacheError(
                 f"{path}: readable HDF5 records expected, got {error}; "
@@ -233,122 +218,57 @@ def opened(path: Path) -> Iterator[h5py.File]:
             ) from error
 
 
+def _check_beginning(held: HeldFile, *, where: str) -> None:
+    """Refuse what need not be shown to HDF5: a file of another kind, or one cut short."""
+    head = read_at(held.descriptor, _SUPERBLOCK.size, 0)
+    if not head.startswith(_SIGNATURE[: len(head)]) or not head:
+        raise CacheError(
+            f"{where}: an HDF5 file expected, got something else; "
+            "make a cache with `pipeline extract` or `pipeline import`"
+        )
+    version, end = _SUPERBLOCK.unpack(head) if len(head) == _SUPERBLOCK.size else (2, 1)
+    if version in (2, 3) and held.num_bytes < end:
+        raise CacheError(f"{where}: {_TRUNCATED}")
+
+
+def _rehearse_elsewhere(path: Path) -> None:
+    """Raise a CacheError unless another process comes through all that HDF5 reads of a file."""
+    command = [sys.executable, "-c", _REHEARSE, str(path), *sys.path]
+    try:
+        done = subprocess.run(command, capture_output=True, timeout=_REHEARSAL_SECONDS, check=False)
+    except subprocess.TimeoutExpired:
+        found = f"nothing from HDF5 in {_REHEARSAL_SECONDS} s"
+    else:
+        if done.returncode == 0:
+            return
+        said = done.stdout.decode("utf-8", "replace")
+        if said:
+            raise CacheError(said)
+        found = f"an end of HDF5 with exit code {done.returncode}"
+    raise CacheError(
+        f"{path}: HDF5 records that can be read expected, got {found}; the file is damaged: "
+        "copy or write it again"
+    )
+
+
+def rehearse(path: str) -> None:
+    """Read what HDF5 interprets of a file; what is wrong goes to stdout, with exit code 3."""
+    try:
+        with opened(Path(path), is_rehearsed=True) as found:
+            for owner in (found.file, *found.datasets.values()):
+                dict(owner.attrs)
+            for name, one in found.datasets.items():
+                if name.startswith(CHECKSUMS) or is_variable_text(one.dtype):
+                    one[()]
+    except CacheError as error:
+        sys.stdout.buffer.write(str(error).encode("utf-8", "replace"))
+        sys.exit(3)
+
+
 def _why_not_open(error: OSError) -> str:
     message = str(error)
     if "truncated" in message or "eof" in message:
-        return "a whole file expected, got a truncated one; write or copy it again"
-    if "signature not found" in message:
-        return (
-            "an HDF5 file expected, got something else; "
-            "make a cache with `pipeline extract` or `pipeline import`"
-        )
+        return _TRUNCATED
     if isinstance(error, PermissionError):
         return "a readable file expected, got no permission; ask its owner"
     return f"a readable HDF5 file expected, got {message!r}; write or copy it again"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Damage:
-    """Bytes that are not those that were written.
-
-    Attributes:
-        dataset: path of the dataset, or "attributes".
-        start: first byte of the damaged stretch, counted from the dataset's own first byte.
-        stop: one past its last byte; equal to start where no byte could be compared.
-        reason: expected and found.
-    """
-
-    dataset: str
-    start: int
-    stop: int
-    reason: str
-
-    def __str__(self) -> str:
-        return f"{self.dataset}: bytes {self.start}..{self.stop}: {self.reason}"
-
-
-def verify_cache(
-    path: Path, *, progress: Callable[[int, int, str], None] | None = None
-) -> list[Damage]:
-    """Read the whole file and report what has changed since it was sealed.
-
-    Args:
-        path: the cache.
-        progress: called with bytes done, bytes in all, and the dataset at hand.
-
-    Returns:
-        The damage found, empty if there is none.
-
-    Raises:
-        CacheError: the file cannot even be opened as a sealed cache.
-    """
-    with opened(path) as file:
-        try:
-            names = list(walk_datasets(file))
-            summed = {name.removeprefix(f"{CHECKSUMS}/") for name in walk_datasets(file[CHECKSUMS])}
-        except _HDF5_ERRORS as error:
-            return [_unreadable("/", error)]
-        found = [
-            Damage(dataset=name, start=0, stop=0, reason="a checksum is stored, but no dataset")
-            for name in sorted(summed.difference(names))
-        ]
-        sizes = {name: _num_bytes(file, name) for name in names}
-        total, done = sum(sizes.values()), 0
-        for name in names:
-            try:
-                for stop, damage in _check_blocks(file, name):
-                    found.extend(damage)
-                    if progress is not None:
-                        progress(done + min(stop, sizes[name]), total, name)
-            except _HDF5_ERRORS as error:
-                found.append(_unreadable(name, error))
-            done += sizes[name]
-        if progress is not None:
-            progress(total, total, CHECKSUM_OF_ATTRIBUTES)
-        found.extend(_check_attributes(file))
-    return found
-
-
-def _check_blocks(file: h5py.File, name: str) -> Iterator[tuple[int, list[Damage]]]:
-    """End and damage of each 4 MiB of a dataset."""
-    sums = file[f"{CHECKSUMS}/{name}"][...].tolist()
-    descriptor = file.id.get_vfd_handle()
-    start = index = 0
-    for index, block in enumerate(dataset_blocks(file[name], descriptor), start=1):
-        stop = start + len(block)
-        actual = zlib.crc32(block)
-        expected = sums[index - 1] if index <= len(sums) else None
-        damage = []
-        if actual != expected:
-            wanted = "none stored" if expected is None else f"{expected:08x}"
-            reason = f"CRC-32 {wanted} expected, got {actual:08x}"
-            damage.append(Damage(dataset=name, start=start, stop=stop, reason=reason))
-        yield stop, damage
-        start = stop
-    if index < len(sums):
-        reason = f"{len(sums)} checksums are stored, but it has {index} blocks"
-        yield start, [Damage(dataset=name, start=start, stop=start, reason=reason)]
-
-
-def _check_attributes(file: h5py.File) -> list[Damage]:
-    try:
-        expected = int(file[CHECKSUMS].attrs[CHECKSUM_OF_ATTRIBUTES])
-        actual = attributes_checksum(file)
-    except _HDF5_ERRORS as error:
-        return [_unreadable(CHECKSUM_OF_ATTRIBUTES, error)]
-    if actual == expected:
-        return []
-    reason = f"CRC-32 {expected:08x} expected, got {actual:08x}"
-    return [Damage(dataset=CHECKSUM_OF_ATTRIBUTES, start=0, stop=0, reason=reason)]
-
-
-def _num_bytes(file: h5py.File, name: str) -> int:
-    """Size of a dataset, for the progress shown; 0 if HDF5 cannot open it, reported in its turn."""
-    try:
-        return int(file[name].nbytes)
-    except _HDF5_ERRORS:
-        return 0
-
-
-def _unreadable(dataset: str, error: Exception) -> Damage:
-    return Damage(dataset=dataset, start=0, stop=0, reason=f"HDF5 cannot read it: {error}")

@@ -185,6 +185,8 @@ def combine(
                 rows, priors, weights, num_samples=first.num_samples
             ):
                 writer.write_block(name, view=view, start=start, logits=logits.numpy())
+        for each in members:
+            each.require_unchanged()
     return Combination(
         path=output,
         fingerprint=cache.open_cache(output).fingerprint,
@@ -274,9 +276,9 @@ def _plan(
         "weights": [float(weight) for weight in weights],
     }
     is_half = all(
-        rows is not None and rows.dtype == np.float16
+        rows is not None and rows.extent.dtype == np.float16
         for each in members
-        for rows in (split.logits for split in each.splits.values())
+        for rows in (split.stored.get("logits") for split in each.splits.values())
     )
     dtype: Literal["float32", "float16"] = "float16" if is_half else "float32"
     return cache.CachePlan(

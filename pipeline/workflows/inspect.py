@@ -151,20 +151,19 @@ def _head_document(head: Head) -> Document:
 
 def _split_document(split: CachedSplit) -> Document:
     arrays = {
-        # As in the file, where a single view has no axis of its own.
         f"splits/{split.name}/{name}": {
-            "shape": list(rows.shape[len(rows) == 1 :]),
-            "dtype": str(rows.dtype),
+            "shape": list(rows.extent.shape),
+            "dtype": str(rows.extent.dtype),
         }
-        for name, rows in (("logits", split.logits), ("features", split.features))
-        if rows is not None
+        for name, rows in split.stored.items()
     }
+    logits = split.stored.get("logits")
     return {
         "samples": split.num_samples,
         "views": list(split.views),
-        "logits": None if split.logits is None else str(split.logits.dtype),
-        "features": None if split.features is None else split.features.shape[2],
-        "ids": split.ids is not None,
+        "logits": None if logits is None else str(logits.extent.dtype),
+        "features": split.num_features,
+        "ids": split.stored_ids is not None,
         "datasets": arrays,
     }
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
-from caches import plan_of, write_splits
+from caches import plan_of, sum_anew, write_splits
 from resumable import PLAN
 
 from marr_pipeline.cache import CacheWriter, Head, SplitArrays
@@ -98,13 +98,13 @@ def reseal(sample: Path) -> Callable[[], None]:
 
 @pytest.fixture
 def edit(sample: Path, reseal) -> Callable[[], AbstractContextManager[h5py.File]]:
-    """Change the sample through h5py and seal it anew."""
+    """Change the sample through h5py and seal it anew, with new checksums if they can be had."""
 
     @contextmanager
-    def editing() -> Iterator[h5py.File]:
+    def editing(*, sums: bool = True) -> Iterator[h5py.File]:
         with h5py.File(sample, "r+") as file:
             yield file
-        reseal()
+        sum_anew(sample) if sums else reseal()
 
     return editing
 

@@ -103,12 +103,12 @@ def test_the_damaged_stretch_is_named(tmp_path):
     ("name", "values", "dataset", "reason"),
     [
         ("head/bias", None, "head/bias", "a checksum is stored, but no dataset"),
-        ("checksums/head/bias", None, "head/bias", "HDF5 cannot read it"),
+        ("checksums/head/bias", None, "head/bias", "CRC-32 none stored expected"),
         ("class_names", ["cat"], "class_names", "CRC-32 .* expected, got"),
     ],
 )
 def test_a_dataset_removed_or_changed(sample, edit, name, values, dataset, reason):
-    with edit() as file:
+    with edit(sums=False) as file:
         del file[name]
         if values is not None:
             file[name] = values

@@ -16,12 +16,12 @@ FILES = {
 }
 
 
-@pytest.fixture(params=FILES)
+@pytest.fixture(params=FILES, scope="module")
 def path(request) -> Path:
     return Path(__file__).with_name(request.param)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def cache(path) -> Cache:
     return open_cache(path)
 
