@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, replace
 from typing import Any
 
-from marr_pipeline.errors import ConfigError
+from marr_pipeline.errors import ConfigError, FitError
 from marr_pipeline.names import PRESETS as PRESET_NAMES
 from marr_pipeline.plugins import installed_methods
 from marr_pipeline.progress import Progress, detail, silent
@@ -74,6 +74,36 @@ def canonical_key(key: str) -> str:
     return name if preset == "default" else f"{name}:{preset}"
 
 
+def _fitted(
+    inputs: FitInputs, settings: RectifySettings, context: FitContext
+) -> tuple[FitResult, RectifySettings]:
+    """The fit, and its settings with the strengths that the rows have decided.
+
+    Raises:
+        FitError: the loss or the result ran out of finite numbers.
+    """
+    method, resources, is_open = METHODS[settings.method], context.resources, settings.l2 is None
+    if method.family is not None:
+        settings = with_strengths(inputs, settings, resources)
+    result = method.fit(inputs, settings, context)
+    family = None if method.family is None else method.family(inputs.weight_norm)
+    has_shifts = family is not None and family.shift_unit is not None
+    is_open = is_open and settings.center == "tempered" and has_shifts
+    if is_open and settings.rows == "held-out" and ranks_worse(inputs, result.rectifier, resources):
+        settings = replace(settings, l2=LINE_L2)
+        result = method.fit(inputs, settings, context)
+        note = "the rows bear no ranking but logit adjustment's: its temperature alone was fitted"
+        result = replace(result, warnings=(*result.warnings, note))
+    tensors = result.rectifier.tensors()
+    broken = [name for name, each in tensors.items() if not bool(each.isfinite().all())]
+    if broken:
+        raise FitError(
+            f"{settings.method}: finite numbers expected, got others in {', '.join(broken)}; "
+            "look at the rows: are there huge numbers, or features that never vary?"
+        )
+    return result, settings
+
+
 def fit_rectifier(
     inputs: FitInputs,
     settings: RectifySettings,
@@ -99,7 +129,8 @@ def fit_rectifier(
 
     Raises:
         ConfigError: a setting that these inputs or resources cannot bear.
-        FitError: the loss ran out of finite numbers.
+        FitError: the loss or the result ran out of finite numbers. Where a row began so, what
+            `inputs` raises for it.
     """
     method, num_ranks = METHODS[settings.method], resources.ranks.size
     if settings.optimizer == "sgd" and method.is_fitted and num_ranks > 1:
@@ -109,20 +140,11 @@ def fit_rectifier(
         )
     begin = time.perf_counter()
     open_settings = settings
-    if method.family is not None:
-        settings = with_strengths(inputs, settings, resources)
-    elif method.is_fitted and settings.l2 is None:
+    if method.family is None and method.is_fitted and settings.l2 is None:
         raise ConfigError(f"l2: a number expected for {settings.method}, got none; give it")
     context = FitContext(dataset=dataset, progress=progress, resources=resources, held_out=held_out)
-    result = method.fit(inputs, settings, context)
-    family = None if method.family is None else method.family(inputs.weight_norm)
-    has_shifts = family is not None and family.shift_unit is not None
-    is_open = open_settings.l2 is None and settings.center == "tempered" and has_shifts
-    if is_open and settings.rows == "held-out" and ranks_worse(inputs, result.rectifier, resources):
-        settings = replace(settings, l2=LINE_L2)
-        result = method.fit(inputs, settings, context)
-        note = "the rows bear no ranking but logit adjustment's: its temperature alone was fitted"
-        result = replace(result, warnings=(*result.warnings, note))
+    with inputs.fitted(), (held_out or inputs).fitted():
+        result, settings = _fitted(inputs, settings, context)
     seconds = time.perf_counter() - begin
     detail(f"{settings.method}: {seconds:.3f} s, passes {kernel_name(inputs.device)}")
     ending: dict[str, Any] = {"status": result.status, "seconds": seconds}

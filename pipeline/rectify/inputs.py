@@ -4,6 +4,8 @@ N samples in V views, K classes, D features. The loss weights (equation 12) foll
 class_counts (K,) of the training list, the prior from prior_counts (K,) that phase one saw.
 """
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 import torch
@@ -81,6 +83,8 @@ class FitInputs(HeadFacts):
             are no logits.
         center: the head that `center` `file` pulls to, if there is one.
         rows: whether phase one has seen the samples.
+        refuse_not_finite: raises what names the number of these rows that is none, if there is one;
+            asked where a fit fails, since looking takes as long as a pass.
 
     Raises:
         DataError: shapes contradict each other, there is no row, a label lies outside 0..K-1, or
@@ -94,6 +98,7 @@ class FitInputs(HeadFacts):
     features: Tensor | None = None
     center: GivenHead | None = None
     rows: FittedRows = "seen"
+    refuse_not_finite: Callable[[], None] | None = None
 
     def __post_init__(self) -> None:
         views, samples = self._rows.shape[:2]
@@ -276,6 +281,16 @@ class FitInputs(HeadFacts):
         elif logits is not None:
             logits = logits[:, samples]
         return replace(self, logits=logits, labels=self.labels[samples], features=features)
+
+    @contextmanager
+    def fitted(self) -> Iterator[None]:
+        """A fit of these rows: where it fails and a number of them is none, that is the error."""
+        try:
+            yield
+        except Exception:
+            if self.refuse_not_finite is not None:
+                self.refuse_not_finite()
+            raise
 
     def warnings(self) -> list[str]:
         """What a result stands on that a user should know of."""

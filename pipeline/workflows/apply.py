@@ -191,7 +191,8 @@ def _blocks(
     """What is made of the rows and passed on of them, some rows at a time; of views all at once.
 
     Raises:
-        DataError: the rectifier needs what the rows lack.
+        DataError: the rectifier needs what the rows lack, or a number of theirs is none.
+        CacheError: likewise, of a cache; or it was written to meanwhile.
     """
     step = max(1, _BLOCK_LOGITS // rectifier.num_classes)
     if found.logits.ndim == 3:
@@ -203,6 +204,12 @@ def _blocks(
             rectified = rectifier.apply(found.logits[..., rows, :], features)
         except DataError as error:
             raise DataError(f"{where}: {error}") from error
+        is_finite = rectified.isfinite().all(-1)
+        if not bool(is_finite.all()):
+            if found.cached is not None:
+                found.cached[1].refuse_not_finite()
+            row = start + int((~is_finite).nonzero()[0][-1])
+            raise DataError(f"{where}: finite rectified logits expected, got others in row {row}")
         block = {name: each[rows] for name, each in found.kept.items()}
         block["logits"] = rectified.float().numpy()
         block["probabilities"] = rectified.softmax(-1).float().numpy()
@@ -210,6 +217,8 @@ def _blocks(
         if sets is not None:
             block["sets"] = sets.members(rectified).numpy()
         yield block
+    if found.cached is not None:
+        found.cached[0].require_unchanged()
 
 
 def _write(output: Path, blocks: Iterator[Arrays], found: GivenRows) -> None:

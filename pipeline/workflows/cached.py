@@ -1,14 +1,22 @@
 """From a cache to what `rectify` and `report` take: the seam between the two phases."""
 
+import time
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from marr_pipeline.cache import Cache, CachedSplit, CacheError, Head, ViewKind, open_cache
+from marr_pipeline.cache import (
+    READ_UP_TO,
+    Cache,
+    CachedSplit,
+    CacheError,
+    Head,
+    ViewKind,
+    open_cache,
+)
 from marr_pipeline.errors import LeakError
 from marr_pipeline.files import FileName
 from marr_pipeline.rectify.inputs import FitInputs, HeadFacts
@@ -17,8 +25,8 @@ from marr_pipeline.rectify.rows.source import FeatureLogits
 from marr_pipeline.rectify.settings import FittedRows, RectifySettings
 from marr_pipeline.workflows.same_rows import refuse_test
 
-if TYPE_CHECKING:
-    pass
+OLD_DAYS = 90
+"""Since a file was last written or copied, from when on `verify` is recommended for large rows."""
 
 CacheLike = Cache | FileName
 """What a workflow takes: an open cache, or where one is."""
@@ -59,7 +67,7 @@ def split_inputs(
         raise CacheError(
             f"{cached.path}: logits expected with --from logits, got features alone; leave it out"
         )
-    warnings = []
+    warnings = _unread(cached)
     if views == "augmented" and "augmented" not in rows.views:
         warnings.append(
             f"{cached.path}: split {split} has no augmented view, its clean one is fitted"
@@ -93,9 +101,22 @@ def split_inputs(
             if rows.features is None
             else torch.from_numpy(rows.features[chosen_views]).to(device),
             rows=known_rows(cached, split) or "seen",
+            refuse_not_finite=rows.refuse_not_finite,
         ),
         warnings,
     )
+
+
+def _unread(cached: Cache) -> list[str]:
+    """A word on rows that are used as they are, where the file has lain for long."""
+    days = int((time.time() - cached.path.stat().st_mtime) / 86_400) if cached.path.exists() else 0
+    if days < OLD_DAYS or not any(split.is_mapped for split in cached.splits.values()):
+        return []
+    return [
+        f"{cached.path}: last written {days} days ago, and rows of more than "
+        f"{READ_UP_TO >> 20} MiB are compared with their checksums by `pipeline verify` alone; run "
+        "it, and `touch` the file if it is sound"
+    ]
 
 
 def with_fit_split(cached: Cache, settings: RectifySettings) -> RectifySettings:
@@ -155,7 +176,7 @@ def missing_needs(cached: Cache, method: str, *, split: str = "train") -> list[s
     rows, head = cached.split(split), cached.head
     has = {
         "logits": head is not None,
-        "features": rows.features is not None,
+        "features": rows.num_features is not None,
         "weight": head is not None and head.weight is not None,
     }
     words = {"logits": "logits", "features": "features", "weight": "the head's weight"}
@@ -243,5 +264,4 @@ def dataset_name(cached: Cache) -> str | None:
     """The dataset that phase one used; None for an imported cache."""
     if "provenance" not in cached.documents:
         return None
-    provenance = cached.meta("provenance")
-    return str(provenance["dataset"]) if isinstance(provenance, dict) else None
+    return str(cached.record("provenance")["dataset"])

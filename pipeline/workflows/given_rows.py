@@ -13,7 +13,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from marr_pipeline.cache import open_cache
+from marr_pipeline.cache import Cache, CachedSplit, open_cache
 from marr_pipeline.errors import DataError
 from marr_pipeline.labels import shown
 from marr_pipeline.rectify.rectifier import HeadRectifier, Rectifier
@@ -44,6 +44,7 @@ class GivenRows:
         class_names: K of them, if they are known.
         class_counts: (K,) of the training list, if they are known.
         warnings: what of them needs a look.
+        cached: the cache and its split that they are of, if it is one.
     """
 
     rectifier: Rectifier
@@ -53,6 +54,7 @@ class GivenRows:
     class_names: list[str] | None
     class_counts: npt.NDArray[np.int64] | None
     warnings: list[str]
+    cached: tuple[Cache, CachedSplit] | None = None
 
     @property
     def has_class_labels(self) -> bool:
@@ -178,4 +180,5 @@ def cached_rows(source: Path, path: Path, *, split: str, any_head: bool) -> Give
         class_names=None if cached.class_names is None else list(cached.class_names),
         class_counts=cached.class_counts,
         warnings=[],
+        cached=(cached, cached.split(split)),
     )

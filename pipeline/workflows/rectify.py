@@ -198,6 +198,7 @@ def rectify_cache(
     if settings.method == "marr" and not has_norms:
         warnings.append("no weight norms in this cache: with all of them 1, marr is vector scaling")
     path = None if output is None else Path(output)
+    cached.require_unchanged()
     if path is not None and ranks.is_first:
         save_rectifier(fit.rectifier, path)
     checks: tuple[Finding, ...] = ()

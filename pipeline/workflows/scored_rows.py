@@ -12,7 +12,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from marr_pipeline.cache import Cache
+from marr_pipeline.cache import Cache, CachedSplit
 from marr_pipeline.groups import PAPER_CUTS, Cuts, parse_cuts
 from marr_pipeline.optim.solvable import FitStatus
 from marr_pipeline.rectify.method import FitResult
@@ -44,6 +44,8 @@ class EvaluationRows:
         weight_norm: (K,) float64.
         class_counts: (K,) int64, of the training list.
         cuts: between the shot groups.
+        cached: that they are of.
+        split: as it is stored there.
     """
 
     logits: Tensor
@@ -52,24 +54,32 @@ class EvaluationRows:
     weight_norm: npt.NDArray[np.float64]
     class_counts: npt.NDArray[np.int64]
     cuts: Cuts = PAPER_CUTS
+    cached: Cache
+    split: CachedSplit
 
     def scores(self, rectifier: Rectifier) -> SampleScores:
         """Prediction, confidence, loss and own logit of every sample, from centred shifts.
 
         Raises:
             DataError: the rectifier needs features, and there are none.
+            CacheError: a row is not finite, or the file was written to meanwhile.
         """
         centred = rectifier.centred()
-        return score_samples(
+        found = score_samples(
             lambda rows: self.rectified(centred, rows),
             self.labels,
             num_classes=len(self.class_counts),
         )
+        self.cached.require_unchanged()
+        return found
 
     def rectified(self, rectifier: Rectifier, rows: slice = slice(None)) -> Tensor:
         """Logits (B, K) float64 of some of the samples; raises as `scores` does."""
         features = None if self.features is None else self.features[rows]
-        return rectifier.apply(self.logits[rows], features)
+        found = rectifier.apply(self.logits[rows], features)
+        if not bool(found.sum().isfinite()):
+            self.split.refuse_not_finite()
+        return found
 
     def metrics(self, rectifier: Rectifier, population: Population | None = None) -> Metrics:
         """Every number of the tables; without a population of the split as it is."""
@@ -125,6 +135,8 @@ def evaluation_rows(cached: Cache, split: str, groups: str | None = None) -> Eva
         weight_norm=head_facts(cached).weight_norm.numpy(),
         class_counts=cached.class_counts,
         cuts=parse_cuts(groups, cached.class_counts),
+        cached=cached,
+        split=rows,
     )
 
 

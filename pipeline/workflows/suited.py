@@ -116,15 +116,12 @@ def features_of(cached: "Cache") -> dict[str, Any]:
     if isinstance(weights, dict):
         below = {name: value for name, value in weights.items() if not name.startswith("head.")}
         text = json.dumps(below, sort_keys=True)
-        config = cached.meta("config")
-        assert isinstance(config, dict)
+        config = cached.record("config")
         return {
             "backbone": config["backbone"],
             "weights": hashlib.sha256(text.encode()).hexdigest(),
         }
-    found = cached.meta(FEATURES) if FEATURES in cached.documents else {}
-    assert isinstance(found, dict)
-    return found
+    return cached.record(FEATURES) if FEATURES in cached.documents else {}
 
 
 def _check_features(rectifier: Rectifier, cached: "Cache", *, where: str) -> None:

@@ -120,15 +120,16 @@ def tune_on_cache(
     has_tune = "tune" in cached.splits and not is_held_out
     split = cached.split("tune" if has_tune else settings.fit_split)
     scored, warnings = scored_inputs(cached, split.name, inputs.device)
-    tuning = tune(
-        inputs,
-        scored,
-        settings,
-        source="tune" if has_tune else "cross-validation",
-        options=options,
-        progress=progress,
-        resources=resources,
-    )
+    with inputs.fitted(), scored.fitted():
+        tuning = tune(
+            inputs,
+            scored,
+            settings,
+            source="tune" if has_tune else "cross-validation",
+            options=options,
+            progress=progress,
+            resources=resources,
+        )
     if tuning.unscored_classes:
         reason = "no sample in split tune" if has_tune else "fewer than two samples"
         warnings.append(

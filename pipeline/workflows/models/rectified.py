@@ -145,9 +145,7 @@ class RectifiedModel:
             weight = self._weight()
             return {"of": "features", "num_features": weight.shape[1]}
         assert self.cached is not None
-        config, transforms = self.cached.meta("config"), self.cached.meta("transforms")
-        assert isinstance(config, dict)
-        assert isinstance(transforms, dict)
+        config, transforms = self.cached.record("config"), self.cached.record("transforms")
         shape = [config["dataset"]["channels"], *config["dataset"]["image_size"]]
         known = transforms[_split(self.cached)]
         framing = Framing.of_training_code(shape[-1])

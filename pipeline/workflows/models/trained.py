@@ -214,8 +214,7 @@ def _restored(
 
     The head is left out if it is to be a new one.
     """
-    config = cached.meta("config")
-    assert isinstance(config, dict)
+    config = cached.record("config")
     if is_checkpoint(content):
         stored = parse_checkpoint(content, where=where)
         own: dict[str, Any] = stored.record.config
