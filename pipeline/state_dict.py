@@ -49,7 +49,7 @@ def named_tensors(content: object, *, where: str, weights: str | None = None) ->
 
     Raises:
         ConfigError: nothing stands under `weights`.
-        DataError: there is no tensor under a name, or there are two under one.
+        DataError: there is no tensor under a name, or there are two under one, or one is sparse.
     """
     if is_checkpoint(content):
         content = {"model": content["model"]}
@@ -57,6 +57,11 @@ def named_tensors(content: object, *, where: str, weights: str | None = None) ->
     origin: dict[str, str] = {}
     for name, tensor in _walk(content, ""):
         short = _unwrapped(name)
+        if tensor.is_meta or tensor.layout != torch.strided:
+            kind = "meta" if tensor.is_meta else str(tensor.layout).removeprefix("torch.")
+            raise DataError(
+                f"{where}: numbers for {short} expected, got a {kind} tensor; save it dense"
+            )
         if short in found:
             raise DataError(
                 f"{where}: one tensor for {short} expected, got {origin[short]} and {name}; "

@@ -5,6 +5,10 @@ torch.save may hold what timm, torchvision and common programs put there: an `ar
 NumPy scalars, a `PosixPath`, a `defaultdict`. Nothing else is ever made of it.
 """
 
+import hashlib
+import itertools
+import json
+import mmap
 import pickle
 import re
 import warnings
@@ -17,10 +21,18 @@ from typing import Any
 import numpy as np
 import torch
 from safetensors import safe_open
-from safetensors.torch import load_file, save
+from safetensors.torch import save
+from torch import Tensor
 
 from marr_pipeline.errors import DataError
+from marr_pipeline.reading import check_archive, is_memory_short
 
+DIGEST = "sha256"
+"""Key of a safetensors header. As a JSON string, like all of a rectifier's: SHA-256, 64 hex digits,
+of the file with 64 zeros in their place."""
+_UNSIGNED = json.dumps("0" * 64)
+_MOST_NESTED, _MOST_CONTAINERS = 100, 1_000_000
+"""Of what a pickle holds: few bytes of one can make a tree without an end."""
 _CLASS = re.compile(r"GLOBAL (\S+)")
 _NOT_TENSORS = (
     (
@@ -84,16 +96,20 @@ def read_tensor_file(path: Path, *, mapped: bool = False) -> object:
     Raises:
         DataError: no such file, damaged, of another kind, or it would need pickled code; it says
             what to do in each case.
+        MemoryError, RuntimeError: the content is larger than the memory there is.
     """
     try:
         with path.open("rb") as file:
             opening = file.read(64)
         _check_kind(opening, path)
         if is_safetensors(path):
-            return load_file(path)
-        # Files older than torch 1.6 are no zip and cannot be mapped; by the suffix .safetensors
-        # torch would take any file for one.
-        is_mappable = mapped and zipfile.is_zipfile(path) and path.suffix != ".safetensors"
+            return read_safetensors(path)[0]
+        # Files older than torch 1.6 are no zip, have no checksums and cannot be mapped; by the
+        # suffix .safetensors torch would take any file for one.
+        is_zip = zipfile.is_zipfile(path)
+        if is_zip:
+            _check_zip(path)
+        is_mappable = mapped and is_zip and path.suffix != ".safetensors"
         with (
             warnings.catch_warnings(),
             torch.serialization.safe_globals(_SAFE),
@@ -107,6 +123,7 @@ def read_tensor_file(path: Path, *, mapped: bool = False) -> object:
                 weights_only=True,
                 mmap=is_mappable,
             )
+        _check_tree(content)
     except pickle.UnpicklingError as error:
         # Its text is a page long and advises to run the code.
         found, way = _CLASS.search(str(error)), ""
@@ -123,7 +140,9 @@ def read_tensor_file(path: Path, *, mapped: bool = False) -> object:
         ) from error
     except DataError:
         raise
-    except Exception as error:  # torch's reader meets a damaged byte with almost any of them
+    except Exception as error:
+        if is_memory_short(error, path):
+            raise
         if "TorchScript" in str(error):
             code = f"m = torch.jit.load({str(path)!r}, 'cpu')"
             raise DataError(
@@ -153,13 +172,48 @@ def safetensors_header(path: Path) -> dict[str, str]:
         return dict(file.metadata() or {})
 
 
+def read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Tensors by name and the metadata, without the digest, with which the file is compared.
+
+    Raises:
+        DataError: its bytes are not those of its digest, if it has one.
+        Exception: whatever safetensors raises of what is none of its files.
+    """
+    with safe_open(path, framework="pt") as file:
+        header = dict(file.metadata() or {})
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
+    digest = header.pop(DIGEST, None)
+    if digest is not None and digest != _digest_of(path, digest):
+        raise DataError(
+            f"{path}: the bytes that were written expected (SHA-256 {digest[1:13]}), got others; "
+            f"copy it again, or, if it was changed on purpose, take {DIGEST} out of its header"
+        )
+    return tensors, header
+
+
+def _digest_of(path: Path, digest: str) -> str:
+    """The SHA-256 of a file with `_UNSIGNED` in place of the digest that it has."""
+    stored = json.dumps(digest).encode()
+    with (
+        path.open("rb") as file,
+        mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content,
+        memoryview(content) as view,
+    ):
+        at = content.find(stored)
+        found = hashlib.sha256(view[:at])
+        found.update(json.dumps(_UNSIGNED).encode())
+        found.update(view[at + len(stored) :])
+    return json.dumps(found.hexdigest())
+
+
 def write_tensor_file(path: Path, content: Any, *, header: Mapping[str, str] | None = None) -> None:
     """Write what `read_tensor_file` reads.
 
     Args:
         path: of the file.
         content: tensors by name with a header; else whatever torch.save takes.
-        header: metadata of a safetensors file; None writes a file of torch's.
+        header: metadata of a safetensors file, to which a digest is added; None writes a file of
+            torch's, which has checksums.
 
     Raises:
         OSError: the file cannot be written.
@@ -167,7 +221,10 @@ def write_tensor_file(path: Path, content: Any, *, header: Mapping[str, str] | N
     if header is not None:
         tensors = {name: tensor.contiguous() for name, tensor in content.items()}
         # Not by `save_file`, whose files nobody but their owner may read.
-        path.write_bytes(save(tensors, dict(header)))
+        unsigned = save(tensors, {**header, DIGEST: _UNSIGNED})
+        digest = json.dumps(hashlib.sha256(unsigned).hexdigest())
+        before, after = (f'"{DIGEST}":{json.dumps(each)}'.encode() for each in (_UNSIGNED, digest))
+        path.write_bytes(unsigned.replace(before, after, 1))
         return
     with path.open("wb") as file:
         try:
@@ -175,6 +232,43 @@ def write_tensor_file(path: Path, content: Any, *, header: Mapping[str, str] | N
         except RuntimeError as error:  # torch's word, over the system's
             known = error.__context__
             raise known if isinstance(known, OSError) else OSError(str(error)) from None
+
+
+def _check_zip(path: Path) -> None:
+    """Compare the bytes of an archive of torch's with its CRC-32s, which torch itself does not.
+
+    Measured on 100 MB of weights: 40 ms, beside 22 ms to load them. An archive that was written
+    without checksums has zeros in their place.
+
+    Raises:
+        ValueError: entries are damaged, encrypted, or claim more than the file holds.
+    """
+    with zipfile.ZipFile(path) as archive:
+        check_archive(archive, size=path.stat().st_size)
+        damaged = None
+        if any(entry.CRC for entry in archive.infolist()):
+            damaged = archive.testzip()
+    if damaged is not None:
+        raise ValueError(f"bytes of {damaged} that do not agree with their CRC-32")
+
+
+def _check_tree(content: object) -> None:
+    """Refuse what is nested without an end, or nearly so.
+
+    Raises:
+        ValueError: as said.
+    """
+    kinds = (Mapping, list, tuple, Namespace)
+    found: list[tuple[Any, int]] = [(content, 0)] if isinstance(content, kinds) else []
+    for rest in itertools.count(_MOST_CONTAINERS, -1):
+        if not found:
+            return
+        node, depth = found.pop()
+        if depth > _MOST_NESTED or rest < 0:
+            raise ValueError(f"more than {_MOST_NESTED} containers in one another, or a ring")
+        node = vars(node) if isinstance(node, Namespace) else node
+        items = node.values() if isinstance(node, Mapping) else node
+        found += [(each, depth + 1) for each in items if isinstance(each, kinds)]
 
 
 def _check_kind(opening: bytes, path: Path) -> None:

@@ -26,7 +26,7 @@ def ours(*names):
 FOUNDATIONS = ours(
     "names", "protocols", "errors", "groups", "labels", "progress", "files", "notebook", "plugins"
 )
-FOUNDATIONS |= ours("findings", "device", "distributed", "tensor_file", "state_dict")
+FOUNDATIONS |= ours("findings", "device", "distributed", "reading", "tensor_file", "state_dict")
 ROOMS = ours(
     *("cache", "plots", "data", "losses", "backbone", "systems"),
     *("optim", "rectify", "report", "checks"),
@@ -46,7 +46,8 @@ ALLOWED = {
     "marr_pipeline.files": ours("errors"),
     "marr_pipeline.device": ours("names", "errors"),
     "marr_pipeline.distributed": ours("errors"),
-    "marr_pipeline.tensor_file": ours("errors"),
+    "marr_pipeline.reading": ours("errors"),
+    "marr_pipeline.tensor_file": ours("errors", "reading"),
     "marr_pipeline.state_dict": ours("errors"),
     "marr_pipeline.data": FOUNDATIONS,
     "marr_pipeline.losses": FOUNDATIONS | ours("data"),

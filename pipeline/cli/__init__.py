@@ -27,6 +27,7 @@ from marr_pipeline.cli.command import (
 )
 from marr_pipeline.cli.config import config_text
 from marr_pipeline.cli.help import write_table
+from marr_pipeline.reading import is_memory_short
 
 SECTIONS = {
     "Begin": ("demo", "doctor"),
@@ -174,6 +175,11 @@ def exit_code(error: Exception) -> int:
 
 def _one_line(error: Exception) -> str:
     text = " ".join(str(error).split())
+    if is_memory_short(error):
+        return (
+            f"memory: room for all of it expected, got none left ({text or 'no more is said'}); "
+            "free some, or raise the limit (ulimit -v, or the container's)"
+        )
     if isinstance(error, OSError) and error.filename is not None:
         return f"{error.filename}: {error.strerror}"
     known = isinstance(error, OSError) or type(error).__module__.startswith("marr_pipeline.")

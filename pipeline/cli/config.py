@@ -24,7 +24,7 @@ def read_config(context: click.Context, parameter: click.Parameter, path: Path |
         return
     try:
         document = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # also of numbers too long for Python
         raise click.UsageError(f"{path}: a TOML file expected, got {error}") from error
     tables = {key: value for key, value in document.items() if isinstance(value, dict)}
     root = context.find_root()

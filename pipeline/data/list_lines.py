@@ -14,6 +14,7 @@ from pathlib import Path, PurePosixPath
 
 from marr_pipeline.data.image_files import MOST_SHOWN, SUFFIXES
 from marr_pipeline.errors import DataError
+from marr_pipeline.reading import reading
 
 PATH_COLUMNS = (
     *("path", "filepath", "file_path", "image_path", "img_path", "filename", "file_name"),
@@ -80,16 +81,12 @@ def read_lines(path: Path, on_disk: Callable[[str], str]) -> ListLines:
         DataError: the file is empty, no text, or a line is not as the module says; names file and
             lines.
     """
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise DataError(
-            f"{path}: a list in UTF-8 expected, got {error}; save it as plain text"
-        ) from error
-    except OSError as error:
-        raise DataError(
-            f"{path}: a readable list file expected, got {error.strerror}; correct the path"
-        ) from error
+    with reading(path, "a list in UTF-8", "save it as plain text"):
+        return _read_lines(path, on_disk, path.read_text(encoding="utf-8-sig"))
+
+
+def _read_lines(path: Path, on_disk: Callable[[str], str], text: str) -> ListLines:
+    """`read_lines` of the text of a list."""
     lines, faults = text.splitlines(), Faults(path)
     header = next((at for at, line in enumerate(lines) if line.strip()), 0)
     delimiter = _delimiter(path, lines[header]) if text.strip() else None

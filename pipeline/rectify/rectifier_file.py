@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
+from safetensors import SafetensorError
 from torch import Tensor
 
 from marr_pipeline.errors import ConfigError, DataError
-from marr_pipeline.files import replacing
+from marr_pipeline.files import FileName, replacing
 from marr_pipeline.names import FEATURE_NORMALISATIONS
+from marr_pipeline.reading import check_form, reading
 from marr_pipeline.rectify.rectifier import (
     CALIBRATED,
     Calibration,
@@ -24,6 +24,7 @@ from marr_pipeline.rectify.rectifier import (
     HeadRectifier,
     Rectifier,
 )
+from marr_pipeline.tensor_file import read_safetensors, safetensors_header, write_tensor_file
 
 FORMAT = "marr-rectifier"
 FORMAT_VERSION = "1.2"
@@ -42,6 +43,27 @@ SHAPES = {
     "confidence_bias": "1",
 }
 """Of the tensors that rectified logits are made of; others are the method's own."""
+_NONE, _NUMBER, _TEXT = type(None), (int, float, type(None)), (str, type(None))
+METADATA = {
+    "method": str,
+    "class_names?": ([str], _NONE),
+    "class_counts?": ([int], _NONE),
+    "classes?": [(str, int, float, bool)],
+    "columns?": [str],
+    "features?": {"backbone?": str, "weights?": str, "columns?": [str]},
+    "calibration?": {"split": str, "rows": int, "seen?": bool},
+    "uncalibrated?": _TEXT,
+    "tuning?": (dict, _NONE),
+    "scores?": str,
+    "gamma?": _NUMBER,
+    "loss?": _NUMBER,
+    "preset?": _TEXT,
+    "fit_split?": _TEXT,
+    "head_fingerprint?": _TEXT,
+    "cache_fingerprint?": _TEXT,
+}
+"""The form of what later code takes for granted in a header; the rest is only shown."""
+_OF_CLASSES = ("class_names", "class_counts", "classes")
 
 
 def save_rectifier(rectifier: Rectifier, path: Path) -> None:
@@ -67,35 +89,27 @@ def save_rectifier(rectifier: Rectifier, path: Path) -> None:
             "seen": known.is_seen,
         }
     header |= {key: json.dumps(value) for key, value in stored.items()}
-    tensors = {name: tensor.contiguous() for name, tensor in rectifier.tensors().items()}
-    content = save(tensors, header)
     with replacing(path) as partial:
-        partial.write_bytes(content)
+        write_tensor_file(partial, rectifier.tensors(), header=header)
 
 
 def is_rectifier(path: Path) -> bool:
     """Whether a file is one that `save_rectifier` wrote; false of one that is none at all."""
     try:
-        with safe_open(path, framework="pt") as file:
-            return (file.metadata() or {}).get("format") == FORMAT
+        return safetensors_header(path).get("format") == FORMAT
     except (SafetensorError, OSError):
         return False
 
 
-def load_rectifier(path: Path) -> Rectifier:
+def load_rectifier(path: FileName) -> Rectifier:
     """Read what `save_rectifier` wrote.
 
     Raises:
         DataError: not a rectifier, of a newer major version, or damaged.
     """
-    try:
-        with safe_open(path, framework="pt") as file:
-            header = dict(file.metadata() or {})
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
-    except SafetensorError as error:
-        raise DataError(
-            f"{path}: a rectifier written by `pipeline rectify -o` expected, got {error}"
-        ) from error
+    path = Path(path)
+    with reading(path, "a rectifier written by `pipeline rectify -o`", "copy it again"):
+        tensors, header = read_safetensors(path)
     if header.pop("format", None) != FORMAT:
         raise DataError(
             f"{path}: a rectifier written by `pipeline rectify -o` expected, "
@@ -114,6 +128,7 @@ def load_rectifier(path: Path) -> Rectifier:
         of_calibration = ()
     names = ("scale", "shift", *kind.part_names(), *tensors.keys() & {"log_prior"})
     _check_tensors(tensors, (*names, *of_calibration), path)
+    _check_lengths(metadata, len(tensors["scale"]), path)
     parts: dict[str, Any] = {name: tensors.pop(name) for name in names}
     if of_calibration:
         found = [tensors.pop(name) for name in of_calibration]
@@ -124,7 +139,7 @@ def load_rectifier(path: Path) -> Rectifier:
 
 
 def _calibration(tensors: list[Tensor], record: object, path: Path) -> Calibration:
-    if not isinstance(record, dict) or not {"split", "rows"} <= record.keys():
+    if not isinstance(record, dict):
         raise DataError(
             f"{path}: split and rows of its calibration expected in the header, got {record}; fit "
             "again"
@@ -143,7 +158,7 @@ def _read_metadata(header: Mapping[str, str], path: Path) -> dict[str, Any]:
     for key, value in header.items():
         try:
             metadata[key] = json.loads(value)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise DataError(
                 f"{path}: JSON expected under {key} in the header, got {value[:40]!r}; fit again"
             ) from error
@@ -153,12 +168,18 @@ def _read_metadata(header: Mapping[str, str], path: Path) -> dict[str, Any]:
             f"{path}: normalise as one of {', '.join(FEATURE_NORMALISATIONS)} expected in the "
             f"header, got {normalise}; update this program or fit again"
         )
-    if not isinstance(metadata.get("method"), str):
-        raise DataError(
-            f"{path}: the name of its method expected in the header, got "
-            f"{metadata.get('method')}; fit again"
-        )
+    check_form(metadata, METADATA, where=f"{path}: header", remedy="fit again")
     return metadata
+
+
+def _check_lengths(metadata: Mapping[str, Any], num_classes: int, path: Path) -> None:
+    for key in _OF_CLASSES:
+        known = metadata.get(key)
+        if known is not None and len(known) != num_classes:
+            raise DataError(
+                f"{path}: header: {key} of {num_classes} classes, as its scale has, expected, got "
+                f"{len(known)}; fit again"
+            )
 
 
 def _check_tensors(tensors: Mapping[str, Tensor], names: tuple[str, ...], path: Path) -> None:

@@ -16,9 +16,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from marr_pipeline.errors import DataError, first_line
+from marr_pipeline.errors import DataError
 from marr_pipeline.labels import shown
-from marr_pipeline.workflows.arrays import read_npz
+from marr_pipeline.reading import reading
+from marr_pipeline.workflows.arrays import map_npy, read_npz
 
 TRAIN, UNIFORM = "train", "uniform"
 PRIOR_COUNT_KEYS = ("prior_counts", "class_counts", "train_shots")
@@ -71,7 +72,8 @@ def numbers_in(
     Raises:
         DataError: the file has no such numbers.
     """
-    try:
+    expected = "one number a class as .npz, .npy, .json, .csv or text"
+    with reading(path, expected, "write them so"):
         found = _read(path)
         if isinstance(found, Mapping):
             known = [key for key in keys if key in found and key not in (class_names or ())]
@@ -84,13 +86,6 @@ def numbers_in(
         return numbers_of(
             found, num_classes, where=str(path), remedy=remedy, class_names=class_names
         )
-    except DataError:
-        raise
-    except (OSError, EOFError, TypeError, ValueError) as error:
-        raise DataError(
-            f"{path}: one number a class expected as .npz, .npy, .json, .csv or text, got: "
-            f"{first_line(error)}; write them so"
-        ) from error
 
 
 def numbers_of(
@@ -161,7 +156,7 @@ def _read(path: Path) -> Any:
     if path.suffix == ".npz":
         return read_npz(path)
     if path.suffix == ".npy":
-        return np.load(path, allow_pickle=False)
+        return map_npy(path)
     text = path.read_text(encoding="utf-8-sig")
     if path.suffix == ".json":
         return json.loads(text, object_pairs_hook=lambda pairs: _each_once(pairs, path))

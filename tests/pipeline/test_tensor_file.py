@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from safetensors.torch import save_file
 
 from marr_pipeline.errors import DataError
-from marr_pipeline.tensor_file import read_tensor_file, write_tensor_file
+from marr_pipeline.tensor_file import read_tensor_file, safetensors_header, write_tensor_file
 
 CONTENT = {"a": torch.arange(6.0).reshape(2, 3), "n": 3, "b": {"c": torch.ones(2, dtype=torch.int)}}
 
@@ -75,6 +75,51 @@ def test_a_damaged_byte_or_a_cut_is_read_or_told(damaged, kind, place, byte, kee
     said = refusal(damaged)
     assert said is None or said.startswith(f"{damaged}: a dict of tensors as .safetensors or by ")
     assert "\n" not in (said or "")
+
+
+@pytest.mark.parametrize("mapped", [False, True])
+def test_a_flipped_bit_of_the_weights_is_told(tmp_path, mapped):
+    path, weights = tmp_path / "a.pt", torch.arange(1000.0)
+    torch.save({"a": weights}, path)
+    content = bytearray(path.read_bytes())
+    content[content.index(weights.numpy().tobytes()) + 2001] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(
+        DataError, match=r"a\.pt: .* bytes of a/data/0 that do not agree with their"
+    ):
+        read_tensor_file(path, mapped=mapped)
+
+
+def test_an_archive_without_checksums_is_read(tmp_path):
+    torch.serialization.set_crc32_options(False)
+    try:
+        torch.save(CONTENT, tmp_path / "a.pt")
+    finally:
+        torch.serialization.set_crc32_options(True)
+    assert read_tensor_file(tmp_path / "a.pt")["n"] == 3
+
+
+def test_what_was_written_is_compared_with_its_digest(tmp_path):
+    path = tmp_path / "a.safetensors"
+    write_tensor_file(path, {"a": CONTENT["a"]}, header={"n": "0" * 64})
+    assert safetensors_header(path)["n"] == "0" * 64
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    with pytest.raises(DataError, match=r"the bytes that were written expected \(SHA-256"):
+        read_tensor_file(path)
+
+
+def ring():
+    inner = {}
+    inner["a"] = [inner]
+    return inner
+
+
+@pytest.mark.parametrize("content", [ring(), {"a": [ring()] * 3}])
+def test_what_has_no_end_is_told(tmp_path, content):
+    torch.save(content, tmp_path / "a.pt")
+    with pytest.raises(DataError, match="100 containers in one another, or a ring"):
+        read_tensor_file(tmp_path / "a.pt")
 
 
 def test_a_torchscript_archive_is_told(tmp_path):

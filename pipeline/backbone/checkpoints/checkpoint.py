@@ -40,6 +40,7 @@ from marr_pipeline.data.dataset import LongTailedDataset
 from marr_pipeline.errors import ConfigError, DataError, first_line
 from marr_pipeline.files import replacing
 from marr_pipeline.names import canonical_backbone
+from marr_pipeline.reading import check_form, reading
 from marr_pipeline.state_dict import FORMAT, is_checkpoint, named_tensors
 from marr_pipeline.tensor_file import read_tensor_file, write_tensor_file
 
@@ -49,9 +50,46 @@ if TYPE_CHECKING:
 FORMAT_VERSION = "1.0"
 FORMER_DRAWS = "philox4x32-10"
 """Of the images' random views, where a record does not say which."""
-KEYS = frozenset(
-    {"format_version", "model", "optimizer", "step", "finished", "config", "rows", "provenance"}
-)
+_NONE, _NUMBER = type(None), (int, float)
+_STATE = {"*": Tensor}
+FORM = {
+    "model": _STATE,
+    "optimizer": {"state?": {"*": {"momentum_buffer?": (Tensor, _NONE)}}, "param_groups?": [dict]},
+    "scaler?": ({"*": _NUMBER}, _NONE),
+    "averaged?": (_STATE, _NONE),
+    "step": int,
+    "finished": bool,
+    "selected?": ({"step": int, "balanced_accuracy": _NUMBER, "model": _STATE}, _NONE),
+    "config": {
+        "backbone": str,
+        "dataset": {
+            "name": str,
+            "data_seed": int,
+            "imbalance_ratio": (*_NUMBER, _NONE),
+            "tune_fraction": _NUMBER,
+            "channels": int,
+            "image_size": [int],
+            "class_names": [str],
+            "normalisation": {"mean": [_NUMBER], "std": [_NUMBER]},
+            "skipped?": dict,
+        },
+        "recipe": {
+            "name": str,
+            "iterations": int,
+            "steps_per_epoch": int,
+            "batch_size": int,
+            "weight_decay": _NUMBER,
+            "augmentation": str,
+        },
+        "seed": int,
+        "precision": str,
+        "method?": {"name": str, "options": dict},
+    },
+    "rows": {"train": Tensor, "*": Tensor},
+    "rectified?": ({"method": str, "log_prior": (Tensor, _NONE)}, _NONE),
+    "provenance": dict,
+}
+"""Of a file's content, see the module's docstring."""
 
 
 @dataclass(frozen=True)
@@ -161,28 +199,29 @@ def parse_checkpoint(content: Mapping[str, Any], *, where: str) -> Checkpoint:
         where: how errors name the file.
 
     Raises:
-        DataError: parts of it are missing, or its version is a newer one.
+        DataError: parts of it are missing or of another kind, or its version is a newer one.
     """
-    missing = KEYS - set(content)
-    if missing:
-        raise DataError(
-            f"{where}: a whole checkpoint expected, got one without "
-            f"{', '.join(sorted(missing))}; train again"
-        )
-    version = str(content["format_version"])
+    version = str(content.get("format_version"))
     if version.split(".")[0] != FORMAT_VERSION.split(".")[0]:
         raise DataError(
             f"{where}: checkpoint version {FORMAT_VERSION} expected, got {version}; "
             "update this program or train again"
         )
-    rows = {name: tensor.numpy() for name, tensor in content["rows"].items()}
-    config = content["config"]
+    check_form(content, FORM, where=where, remedy="train again")
+    config, selected = content["config"], content.get("selected")
+    with reading(where, "rows of whole numbers", "train again"):
+        rows = {name: tensor.numpy() for name, tensor in content["rows"].items()}
+        for name, each in rows.items():
+            if each.dtype != np.int64 or each.ndim != 1 or (each < 0).any():
+                raise ValueError(f"{name}: {each.dtype} of shape {each.shape}, or some below 0")
     return Checkpoint(
         model=content["model"],
         optimizer=content["optimizer"],
         step=content["step"],
         finished=content["finished"],
-        selected=None if content.get("selected") is None else Selected(**content["selected"]),
+        selected=None
+        if selected is None
+        else Selected(selected["step"], selected["balanced_accuracy"], selected["model"]),
         record=TrainingRecord(
             {
                 "draws": FORMER_DRAWS,
@@ -214,12 +253,13 @@ def restore_backbone(
     name, dataset = str(checkpoint.record.config["backbone"]), checkpoint.record.config["dataset"]
     assert isinstance(dataset, Mapping)
     try:
-        model = build_backbone(
-            name, len(dataset["class_names"]), in_channels=dataset["channels"], seed=0
-        )
-        if method is not None:
-            shape = (dataset["channels"], *dataset["image_size"])
-            model = method.network(model, image_shape=shape, seed=0)
+        with reading(where, f"a checkpoint of {name}", "train again"):
+            model = build_backbone(
+                name, len(dataset["class_names"]), in_channels=dataset["channels"], seed=0
+            )
+            if method is not None:
+                shape = (dataset["channels"], *dataset["image_size"])
+                model = method.network(model, image_shape=shape, seed=0)
     except ConfigError as error:
         raise DataError(
             f"{where}: a checkpoint of a known backbone expected, got {name} ({error}); "

@@ -245,7 +245,8 @@ def _parsed(line: bytes) -> dict[str, float] | None:
     """The entry of a line; None for one that is torn or none of ours."""
     try:
         entry = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
-    is_whole = line.endswith(b"\n") and isinstance(entry, dict)
-    return entry if is_whole and isinstance(entry.get("step"), int) else None
+    is_ours = line.endswith(b"\n") and isinstance(entry, dict)
+    is_ours = is_ours and isinstance(entry.get("step"), int)
+    return entry if is_ours and isinstance(entry.get("seconds", 0.0), int | float) else None

@@ -5,7 +5,7 @@ accuracy, the mean of the K classes' own, on clean images at the end of every ep
 first is kept. The test split is never looked at.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -28,6 +28,7 @@ from marr_pipeline.data.normalise import Normalisation
 from marr_pipeline.data.views import ImageSplit
 from marr_pipeline.distributed import ALONE, Ranks
 from marr_pipeline.errors import PipelineError, TrainingError
+from marr_pipeline.reading import reading
 
 
 class SavedState:
@@ -122,12 +123,25 @@ class SavedState:
 
     def _restore(self, averaged: AveragedWeights | None) -> Selected | None:
         stored = load_checkpoint_of(self._path, self._record)
-        self._model.load_state_dict(stored.model)
-        self._training.optimizer.load_state_dict(stored.optimizer)
-        if stored.scaler is not None:
-            self._training.scaler.load_state_dict(stored.scaler)
-        if averaged is not None and stored.averaged is not None:
-            averaged.load(stored.averaged)
+        optimizer = self._training.optimizer
+        with reading(self._path, "the state of this very training", "train anew by --no-resume"):
+            if not 0 <= stored.step <= self._iterations:
+                raise ValueError(f"step {stored.step} of {self._iterations}")
+            if stored.selected is not None:  # tried now, since it is put in at the end
+                self._model.load_state_dict(stored.selected.model)
+            self._model.load_state_dict(stored.model)
+            known = [_options(group) for group in optimizer.param_groups]
+            optimizer.load_state_dict(stored.optimizer)
+            if [_options(group) for group in optimizer.param_groups] != known:
+                raise ValueError("an optimiser of other options")
+            for parameter, state in optimizer.state.items():
+                momentum = state.get("momentum_buffer")
+                if momentum is not None and momentum.shape != parameter.shape:
+                    raise ValueError(f"a momentum {tuple(momentum.shape)}")
+            if stored.scaler is not None:
+                self._training.scaler.load_state_dict(stored.scaler)
+            if averaged is not None and stored.averaged is not None:
+                averaged.load(stored.averaged)
         self._step = stored.step
         return stored.selected
 
@@ -211,3 +225,8 @@ def balanced_accuracy(
     right = ranks.gather(torch.from_numpy(right)).sum(0).numpy()
     present = images > 0
     return float((right[present] / images[present]).mean())
+
+
+def _options(group: Mapping[str, object]) -> dict[str, object]:
+    """The options of a group of parameters that stay as they are."""
+    return {key: group.get(key) for key in ("momentum", "weight_decay", "rate_factor")}

@@ -4,8 +4,8 @@ Read here, unchecked; `parts` joins the files of a split, `rows` and `head` chec
 before it becomes a cache. No pickled object is ever loaded.
 """
 
+import sys
 import zipfile
-import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,10 +13,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
+from numpy.lib.format import MAGIC_PREFIX, read_array
 from torch import Tensor
 
-from marr_pipeline.errors import DataError, first_line
+from marr_pipeline.device import available_bytes
+from marr_pipeline.errors import DataError
 from marr_pipeline.labels import shown
+from marr_pipeline.reading import check_archive, reading
 from marr_pipeline.tensor_file import read_tensor_file
 from marr_pipeline.workflows.arrays.columns import Holds
 from marr_pipeline.workflows.arrays.table import TABLES, read_table
@@ -124,20 +127,14 @@ def map_npy(path: Path) -> npt.NDArray[Any]:
     Raises:
         DataError: not an `.npy`, truncated, or it holds objects.
     """
-    try:
+    expected = "an .npy file with one array of numbers"
+    with reading(path, expected, "use numpy.save(path, array)"):
         # What is written to a private mapping never reaches the file; torch asks for such memory.
         loaded = np.load(path, mmap_mode="c", allow_pickle=False)
-    except (OSError, EOFError, ValueError) as error:
-        raise DataError(
-            f"{path}: an .npy file with one array of numbers expected, got {first_line(error)}; "
-            "use numpy.save(path, array)"
-        ) from error
-    if not isinstance(loaded, np.ndarray):
-        loaded.close()
-        raise DataError(
-            f"{path}: an .npy file with one array expected, got an archive; name it .npz"
-        )
-    return loaded
+        if not isinstance(loaded, np.ndarray):
+            loaded.close()
+            raise ValueError("an archive, which is named .npz")
+        return _plain(loaded)
 
 
 def read_npz(path: Path, *, holds: Holds | None = None) -> dict[str, npt.NDArray[Any]]:
@@ -149,24 +146,52 @@ def read_npz(path: Path, *, holds: Holds | None = None) -> dict[str, npt.NDArray
             in the file; None reads them all.
 
     Raises:
-        DataError: not an archive, damaged, or it holds objects.
+        DataError: not an archive, damaged, encrypted, larger than memory, or it holds objects.
     """
-    try:
-        with path.open("rb") as raw:
-            loaded = np.load(raw, allow_pickle=False)
-            if isinstance(loaded, np.lib.npyio.NpzFile):
-                with loaded:
-                    known = KNOWN if holds in loaded.files else loaded.files
-                    return {name: loaded[name] for name in loaded.files if name in known}
-    except (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error) as error:
-        raise DataError(
-            f"{path}: an .npz archive of plain arrays expected, got {first_line(error)}; "
-            "use numpy.savez(path, name=array, ...), without objects"
-        ) from error
-    raise DataError(
-        f"{path}: an .npz archive expected, got a single array; "
-        "use numpy.savez(path, name=array, ...)"
-    )
+    remedy = "use numpy.savez(path, name=array, ...), without objects"
+    with reading(path, "an .npz archive of plain arrays", remedy), path.open("rb") as raw:
+        if raw.read(len(MAGIC_PREFIX)) == MAGIC_PREFIX:
+            raise ValueError("a single array")
+        with zipfile.ZipFile(raw) as archive:
+            check_archive(archive, size=path.stat().st_size)
+            entries = {each.filename.removesuffix(".npy"): each for each in archive.infolist()}
+            known = [name for name in KNOWN if name in entries] if holds in entries else entries
+            _check_fits(sum(entries[name].file_size for name in known))
+            return {name: _entry(archive, entries[name]) for name in known}
+
+
+def _entry(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> npt.NDArray[Any]:
+    with archive.open(entry) as file:
+        found = read_array(file, allow_pickle=False)
+        if file.read(1):  # which compares the CRC-32 at the end
+            raise ValueError(f"{entry.filename}, which is longer than its array")
+    return _plain(found)
+
+
+def _plain(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """The same array.
+
+    Raises:
+        ValueError: it is of records or dates, or its text is no Unicode.
+    """
+    if array.dtype.kind not in "biufcSU":
+        raise ValueError(f"{array.dtype}")
+    if array.dtype.kind == "U" and array.size:
+        codes = np.ascontiguousarray(array).reshape(-1).view(array.dtype.byteorder + "u4")
+        if (codes > sys.maxunicode).any() or ((codes >= 0xD800) & (codes < 0xE000)).any():
+            raise ValueError("text that is no Unicode")
+    return array
+
+
+def _check_fits(num_bytes: int) -> None:
+    """Refuse what a small file is unpacked to, if there is no memory for it.
+
+    Raises:
+        ValueError: as said.
+    """
+    room = available_bytes(torch.device("cpu"))
+    if room and num_bytes > room:
+        raise ValueError(f"{num_bytes / 1e9:,.0f} GB in memory, where {room / 1e9:,.1f} are free")
 
 
 def read_tensors(path: Path) -> dict[str, npt.NDArray[Any]]:
@@ -184,6 +209,12 @@ def read_tensors(path: Path) -> dict[str, npt.NDArray[Any]]:
 
 
 def _named(content: object, *, where: Path) -> dict[str, npt.NDArray[Any]]:
+    """`_arrays`, whose tensors may be of any kind that torch has."""
+    with reading(where, "plain tensors", "save them as tensor.contiguous()"):
+        return _arrays(content, where=where)
+
+
+def _arrays(content: object, *, where: Path) -> dict[str, npt.NDArray[Any]]:
     """Arrays of what torch.save wrote: of a dict, or logits and labels as loops collect them.
 
     That is a tensor of logits, a list of batches, a pair (logits, labels), or a list of such pairs;
@@ -218,10 +249,19 @@ def _array(value: object) -> npt.NDArray[Any] | None:
     """A tensor, a list of strings or integers, or batches joined; None of anything else.
 
     Scores (K,) in a list are rows where all of them are of one length.
+
+    Raises:
+        ValueError: a tensor claims more numbers than there are.
+        Exception: whatever torch raises of one that NumPy has no equal of.
     """
     if isinstance(value, Tensor):
         value = value.dequantize() if value.is_quantized else value
-        value = value if value.layout == torch.strided else value.to_dense()
+        num_bytes = value.numel() * value.element_size()
+        if value.layout != torch.strided:
+            _check_fits(num_bytes)
+            value = value.to_dense()
+        elif num_bytes > value.untyped_storage().nbytes():
+            raise ValueError(f"a tensor {tuple(value.shape)} that repeats its numbers")
         is_other_float = value.is_floating_point() and value.dtype not in _NUMPY_FLOATS
         return (value.float() if is_other_float else value).detach().numpy()
     if not isinstance(value, list | tuple):
@@ -257,8 +297,10 @@ def _read_single(path: Path) -> npt.NDArray[Any]:
     """
     if path.suffix.lower() == ".npy":
         return map_npy(path)
-    content = read_tensor_file(path, mapped=True)
-    found = None if isinstance(content, Mapping) else _array(content)
+    content, found = read_tensor_file(path, mapped=True), None
+    if not isinstance(content, Mapping):
+        with reading(path, "one plain tensor", "save it as tensor.contiguous()"):
+            found = _array(content)
     if found is None:
         raise DataError(
             f"{path}: one tensor, or a list of batches of one width, expected, got "

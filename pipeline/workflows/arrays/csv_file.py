@@ -6,7 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from marr_pipeline.errors import DataError, first_line
+from marr_pipeline.errors import DataError
+from marr_pipeline.reading import reading
 from marr_pipeline.workflows.arrays.columns import (
     ADVICE,
     Array,
@@ -35,36 +36,34 @@ def read_csv(path: Path, *, holds: Holds, is_labelled: bool) -> Cells:
 
     kept = _Kept()
     lines_of: dict[bool, int] = {}  # the first line whose label is a number, or is none
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            lines = csv.reader(file)
-            columns = [name.strip() for name in next(lines, [])]
-            found = find_columns(columns, holds=holds, is_labelled=is_labelled, where=str(path))
-            label, sample, places = found.label, found.sample, found.numbers
-            for cells in filter(None, lines):
-                if len(cells) != len(columns):
-                    line = f"line {lines.line_num} under {len(columns)} names"
-                    raise unlike(f"{len(cells)} columns in {line}")
-                if label is not None:
-                    kept.labels.append(cells[label].strip())
-                    lines_of.setdefault(_is_number(kept.labels[-1]), lines.line_num)
-                    if not kept.labels[-1]:
-                        raise unlike(f"'' in line {lines.line_num}, column {columns[label]!r}")
-                if sample is not None:
-                    kept.ids.append(cells[sample].strip())
-                try:
-                    kept.values.extend([float(cells[place]) for place in places])
-                except ValueError:
-                    place = next(place for place in places if not _is_number(cells[place]))
-                    if is_other(columns[place]):
-                        raise other_columns(
-                            [columns[place]], holds=holds, where=str(path)
-                        ) from None
-                    line = f"line {lines.line_num}, column {columns[place]!r}"
-                    raise unlike(f"{cells[place]!r} in {line}") from None
-                kept.end_row()
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise unlike(first_line(error)) from error
+    with (
+        reading(path, "a table of comma-separated UTF-8 text", ADVICE[holds]),
+        path.open(encoding="utf-8-sig", newline="") as file,
+    ):
+        lines = csv.reader(file)
+        columns = [name.strip() for name in next(lines, [])]
+        found = find_columns(columns, holds=holds, is_labelled=is_labelled, where=str(path))
+        label, sample, places = found.label, found.sample, found.numbers
+        for cells in filter(None, lines):
+            if len(cells) != len(columns):
+                line = f"line {lines.line_num} under {len(columns)} names"
+                raise unlike(f"{len(cells)} columns in {line}")
+            if label is not None:
+                kept.labels.append(cells[label].strip())
+                lines_of.setdefault(_is_number(kept.labels[-1]), lines.line_num)
+                if not kept.labels[-1]:
+                    raise unlike(f"'' in line {lines.line_num}, column {columns[label]!r}")
+            if sample is not None:
+                kept.ids.append(cells[sample].strip())
+            try:
+                kept.values.extend([float(cells[place]) for place in places])
+            except ValueError:
+                place = next(place for place in places if not _is_number(cells[place]))
+                if is_other(columns[place]):
+                    raise other_columns([columns[place]], holds=holds, where=str(path)) from None
+                line = f"line {lines.line_num}, column {columns[place]!r}"
+                raise unlike(f"{cells[place]!r} in {line}") from None
+            kept.end_row()
     if not kept.num_rows:
         raise DataError(f"{path}: at least one row below the header expected, got none; add rows")
     numbers, labels, ids = kept.arrays()

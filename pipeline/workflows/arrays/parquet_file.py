@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from marr_pipeline.errors import ConfigError, DataError, first_line
+from marr_pipeline.errors import ConfigError, DataError
+from marr_pipeline.reading import reading
 from marr_pipeline.workflows.arrays.columns import (
     ADVICE,
     Array,
@@ -30,13 +31,11 @@ def read_parquet(path: Path, *, holds: Holds, is_labelled: bool) -> Cells:
         ConfigError: pyarrow is not installed.
     """
     arrow, parquet = load_pyarrow(path)
-    try:
-        with parquet.ParquetFile(path) as file:
-            return _read(arrow, file, path, holds=holds, is_labelled=is_labelled)
-    except (OSError, arrow.lib.ArrowException) as error:
-        raise DataError(
-            f"{path}: a .parquet table expected, got {first_line(error)}; {ADVICE[holds]}"
-        ) from error
+    with (
+        reading(path, "a .parquet table", ADVICE[holds]),
+        parquet.ParquetFile(path) as file,
+    ):
+        return _read(arrow, file, path, holds=holds, is_labelled=is_labelled)
 
 
 def _read(arrow: Any, file: Any, path: Path, *, holds: Holds, is_labelled: bool) -> Cells:

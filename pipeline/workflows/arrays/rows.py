@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from marr_pipeline.cache import CacheError, SplitArrays, check_labels, check_views
-from marr_pipeline.errors import DataError
+from marr_pipeline.errors import DataError, first_line
 from marr_pipeline.labels import columns_of_labels, is_whole, shown
 from marr_pipeline.workflows.arrays.joined import sources
 from marr_pipeline.workflows.arrays.scale import as_logits, finite_blocks, lost_spread
@@ -304,7 +304,7 @@ def _of_names(
     Where `num_classes` is None the classes are those that have rows.
     """
     texts = as_strings(labels, where=where)
-    if known is None and all(map(str.isdecimal, texts)):  # sorted, 10 would come before 2
+    if known is None and all(map(_is_id, texts)):  # sorted, 10 would come before 2
         return np.array([int(text) for text in texts]), None, []
     ids, found = columns_of_labels(
         np.array(texts),
@@ -318,6 +318,11 @@ def _of_names(
         return ids, names, []
     order = [f"{index} {name}" for index, name in enumerate(names)]
     return ids, names, [f"{where}: text, sorted into classes: {shown(order)}"]
+
+
+def _is_id(text: str) -> bool:
+    """Whether it is a number that an int64 can be."""
+    return text.isdecimal() and len(text) < 19
 
 
 def _as_ids(
@@ -345,16 +350,22 @@ def as_strings(array: npt.NDArray[Any], *, where: str) -> list[str]:
     """Strings of an array (N,) of text or of UTF-8 bytes.
 
     Raises:
-        DataError: numbers, another shape, or bytes that are no UTF-8.
+        DataError: numbers, another shape, bytes that are no UTF-8, or text that no file can hold.
     """
     if array.ndim != 1 or array.dtype.kind not in "US":
         raise DataError(
             f"{where}: a list of strings expected, got {array.dtype} {array.shape}; save strings"
         )
     try:
-        return [str(i, "utf-8") if isinstance(i, bytes) else str(i) for i in array.tolist()]
-    except UnicodeDecodeError as error:
-        raise DataError(f"{where}: UTF-8 expected, got {error.reason}; save strings") from error
+        texts = [str(i, "utf-8") if isinstance(i, bytes) else str(i) for i in array.tolist()]
+        "".join(texts).encode()
+    except UnicodeError as error:
+        raise DataError(
+            f"{where}: UTF-8 expected, got {first_line(error)}; save strings"
+        ) from error
+    if any("\0" in text for text in texts):
+        raise DataError(f"{where}: text without the character 0 expected, got some; leave it out")
+    return texts
 
 
 def _as_kinds(array: npt.NDArray[Any], num_views: int, *, where: str) -> tuple[str, ...]:

@@ -18,6 +18,25 @@ from marr_pipeline.backbone.checkpoints.checkpoint import (
 from marr_pipeline.data import load_dataset
 from marr_pipeline.errors import DataError, PipelineError
 
+RECIPE = {
+    "name": "default",
+    "iterations": 9,
+    "steps_per_epoch": 3,
+    "batch_size": 4,
+    "weight_decay": 5e-4,
+    "augmentation": "crop",
+}
+DATASET = {
+    "name": "digits-lt",
+    "data_seed": 0,
+    "imbalance_ratio": 20.0,
+    "tune_fraction": 0.0,
+    "channels": 1,
+    "image_size": [8, 8],
+    "class_names": ["a", "b", "c"],
+    "normalisation": {"mean": [0.3], "std": [0.4]},
+}
+
 
 @pytest.fixture
 def checkpoint():
@@ -31,7 +50,9 @@ def checkpoint():
             {
                 "seed": 1,
                 "backbone": "resnet8",
-                "recipe": {"iterations": 9, "name": "default"},
+                "precision": "float32",
+                "dataset": DATASET,
+                "recipe": {**RECIPE, "iterations": 9},
                 "draws": "philox4x64-10",
             },
             {"train": np.arange(7), "test": np.arange(3)},
@@ -53,7 +74,8 @@ def test_what_is_written_is_read(checkpoint, tmp_path):
 
 
 def test_a_network_that_had_two_names_has_one(checkpoint, tmp_path):
-    record = TrainingRecord({"backbone": "torchvision:resnet50"}, {})
+    config = {**checkpoint.record.config, "backbone": "torchvision:resnet50"}
+    record = TrainingRecord(config, checkpoint.record.rows)
     write_checkpoint(tmp_path / "a.pt", dataclasses.replace(checkpoint, record=record))
     assert load_checkpoint(tmp_path / "a.pt").record.config["backbone"] == "resnet50"
 
@@ -102,7 +124,7 @@ def test_code_in_a_file_is_never_run(content, tmp_path, capsys):
     [
         ({"state_dict": {}}, "got one of another program; only those written by"),
         (torch.zeros(3), "got one of another program; only those written by"),
-        ({"format": "marr-checkpoint", "model": {}}, "a whole checkpoint expected, .* optimizer"),
+        ({"format": "marr-checkpoint", "model": {}}, "checkpoint version 1.0 expected, got None"),
     ],
 )
 def test_what_is_no_checkpoint_of_ours_is_nothing_to_go_on_with(content, message, tmp_path):
@@ -126,10 +148,32 @@ def test_a_newer_version_is_refused(checkpoint, tmp_path):
         load_checkpoint(path)
 
 
+@pytest.mark.parametrize(
+    ("part", "value", "message"),
+    [
+        ("step", "5", "step as int expected, got str"),
+        ("step", True, "step as int expected, got bool"),
+        ("model", {"head.weight": [1.0]}, "model.head.weight as Tensor expected, got list"),
+        ("selected", {"step": 1}, "selected as nothing expected, got dict"),
+        ("rows", {"test": torch.arange(3)}, "rows.train expected, got none of that name"),
+        ("rows", {"train": torch.ones(3)}, "rows of whole numbers expected, got train: float32"),
+        ("rows", {"train": -torch.arange(3)}, "rows of whole numbers expected, got train: int64"),
+        ("config", {"backbone": "resnet8"}, "config.dataset expected, got none of that name"),
+        ("optimizer", {"state": {0: 3}}, "optimizer.state.0 as dict expected, got int"),
+    ],
+)
+def test_a_part_of_another_kind_is_named(checkpoint, tmp_path, part, value, message):
+    path = tmp_path / "a.pt"
+    write_checkpoint(path, checkpoint)
+    torch.save({**torch.load(path, weights_only=True), part: value}, path)
+    with pytest.raises(DataError, match=f"^{path}: {message}.*; train again$"):
+        load_checkpoint(path)
+
+
 def test_every_difference_is_named(checkpoint):
     stored = checkpoint.record
     asked = TrainingRecord(
-        {"seed": 2, "backbone": "resnet8", "recipe": {"iterations": 9, "name": "paper"}},
+        {**stored.config, "draws": None, "seed": 2, "recipe": {**RECIPE, "name": "paper"}},
         {"train": np.arange(7)[::-1].copy(), "tune": np.arange(2)},
     )
     assert record_differences(stored, asked) == [

@@ -181,7 +181,7 @@ def test_a_file_keeps_the_calibration(rectifier, tmp_path):
         (lambda tensors, header: header.pop("calibration"), "split and rows of its"),
         (
             lambda tensors, header: header.update(calibration=json.dumps({"split": "tune"})),
-            "rows of its calibration expected in the header, got {'split': 'tune'}",
+            "header: calibration.rows expected, got none of that name; fit again",
         ),
     ],
 )
@@ -189,7 +189,7 @@ def test_a_damaged_calibration_is_refused(rectifier, tmp_path, damage, message):
     path = tmp_path / "a.safetensors"
     save_rectifier(rectifier, path)
     with safe_open(path, framework="pt") as file:
-        header = dict(file.metadata())
+        header = {key: value for key, value in file.metadata().items() if key != "sha256"}
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     damage(tensors, header)
     save_file(tensors, path, header)
@@ -202,7 +202,7 @@ def test_a_file_that_does_not_say_whether_its_rows_were_seen_is_read(rectifier, 
     save_rectifier(rectifier, path)
     tensors = load_file(path)
     with safe_open(path, "pt") as file:
-        header = file.metadata()
+        header = {key: value for key, value in file.metadata().items() if key != "sha256"}
     header["calibration"] = '{"split": "train", "rows": 4000}'
     save_file(tensors, path, header)
     assert load_rectifier(path).calibration.is_seen

@@ -122,8 +122,11 @@ def save_damaged(path, *, header=None, **tensors):
     ("damage", "message"),
     [
         ({"header": {"format_version": None}}, "format version 1.2 expected, got none"),
-        ({"header": {"method": None}}, "the name of its method expected in the header, got None"),
-        ({"header": {"method": "3"}}, "the name of its method expected in the header, got 3"),
+        ({"header": {"method": None}}, "header: method expected, got none of that name"),
+        ({"header": {"method": "3"}}, "header: method as str expected, got int"),
+        ({"header": {"features": '{"columns": [1]}'}}, r"features.columns\[0\] as str expected"),
+        ({"header": {"class_names": '["a"]'}}, "class_names of 2 classes, as its scale has, expec"),
+        ({"header": {"gamma": "[" * 10**5}}, "JSON expected under gamma in the header"),
         ({"header": {"gamma": "{"}}, "JSON expected under gamma in the header, got '{'"),
         ({"shift": None}, "tensors scale, shift expected, got none named shift"),
         ({"shift": torch.ones(3).double()}, r"shift of shape \(2\) expected, got \(3,\)"),
@@ -150,6 +153,22 @@ def test_a_malformed_file_is_refused_where_it_is_read(damage, message, tmp_path)
     assert load_rectifier(path).method == "lws"
     save_damaged(path, **damage)
     with pytest.raises(DataError, match=message):
+        load_rectifier(path)
+
+
+def test_a_file_is_compared_with_its_digest(tmp_path):
+    path = tmp_path / "a.safetensors"
+    ones = torch.ones(2, dtype=torch.float64)
+    save_rectifier(Rectifier(scale=ones, shift=2 * ones, metadata={"method": "lws"}), path)
+    whole = path.read_bytes()
+    assert load_rectifier(path).metadata == {"method": "lws"}
+    key = range(whole.index(b"sha256"), whole.index(b"sha256") + 6)  # without it, one of before
+    for at in set(range(8, len(whole), 7)) - set(key):
+        path.write_bytes(bytes([*whole[:at], whole[at] ^ 1, *whole[at + 1 :]]))
+        with pytest.raises(DataError):
+            load_rectifier(path)
+    path.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    with pytest.raises(DataError, match=r"the bytes that were written expected .*take sha256 out"):
         load_rectifier(path)
 
 

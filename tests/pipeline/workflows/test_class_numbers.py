@@ -28,15 +28,15 @@ def test_prior_counts_are_read_from_every_format(tmp_path, name):
         ("a.txt", "1 2", "3 numbers expected, one a class in class order, got an array"),
         ("a.json", "[1, 1, -4]", "numbers of at least 0, .* got -4.0"),
         ("a.json", "[0, 0, 0]", "not all of them 0, expected, got zeros alone"),
-        ("a.txt", "many few", "one number a class expected .* could not convert"),
-        ("a.json", "{", "one number a class expected as .npz"),
+        ("a.txt", "many few", "one number a class as .* expected, got could not convert"),
+        ("a.json", "{", "one number a class as .npz"),
         (
             "a.json",
             '{"shots": [1]}',
             "got none for 0, 1, 2 and one for shots",
         ),
         ("a.npz", "text", "an .npz archive"),
-        ("a.npy", "text", "one number a class expected"),
+        ("a.npy", "text", "an .npy file with one array of numbers expected"),
     ],
 )
 def test_what_is_no_count_of_every_class_is_refused(tmp_path, name, text, message):

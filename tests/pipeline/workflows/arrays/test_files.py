@@ -1,9 +1,13 @@
 """Files of arrays: what NumPy wrote is read, damage and objects are refused."""
 
+import io
+import zipfile
+
 import numpy as np
 import pytest
 
 from marr_pipeline.errors import DataError
+from marr_pipeline.workflows import arrays
 from marr_pipeline.workflows.arrays import map_npy, read_npz
 
 
@@ -41,16 +45,41 @@ def other_kind(path):
         np.savez(file, a=np.arange(3)) if path.suffix == ".npy" else np.save(file, np.arange(3))
 
 
+def npy(shape):
+    """An `.npy` of two numbers that claims another shape."""
+    made = io.BytesIO()
+    header = {"descr": "<f8", "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(made, header)
+    return made.getvalue() + bytes(16)
+
+
+def archive(content, *, kind=zipfile.ZIP_DEFLATED, **changed):
+    """A writer of an `.npz` of one such array; fields of its directory are changed."""
+
+    def write(path):
+        with zipfile.ZipFile(path, "w", kind) as file:
+            file.writestr("x.npy", content)
+            for name, value in changed.items():
+                setattr(file.infolist()[0], name, value)
+
+    return write
+
+
 @pytest.mark.parametrize(
     ("name", "write", "message"),
     [
         ("x.npy", cut_short, "an .npy file with one array of numbers expected, got"),
-        ("x.npy", other_kind, "an .npy file with one array expected, got an archive; name it .npz"),
-        ("x.npz", other_kind, "an .npz archive expected, got a single array"),
+        ("x.npy", other_kind, "an .npy file with one array of numbers expected, got an archive"),
+        ("x.npz", other_kind, "an .npz archive of plain arrays expected, got a single array"),
         ("x.npz", lambda path: path.write_bytes(b""), "an .npz archive of plain arrays expected"),
         ("x.npz", lambda path: path.write_bytes(b"PK\x03\x04 broken"), "an .npz archive of plain"),
         ("x.npz", damaged, "an .npz archive of plain arrays expected"),
         ("x.npz", lambda path: None, "got [Errno 2] No such file"),
+        ("x.npy", lambda path: path.write_bytes(npy((10**13,))), "an .npy file with one array of"),
+        ("x.npz", archive(npy((10**13,))), "an .npz archive of plain arrays expected, got"),
+        ("x.npz", archive(npy((1,))), "got x.npy, which is longer than its array"),
+        ("x.npz", archive(npy((2,)), flag_bits=1), "got x.npy, which is encrypted"),
+        ("x.npz", archive(npy((2,)), file_size=10**9), "x.npy, which claims 1,000,000,000 bytes"),
     ],
 )
 def test_what_is_no_file_of_its_kind(tmp_path, name, write, message):
@@ -60,3 +89,11 @@ def test_what_is_no_file_of_its_kind(tmp_path, name, write, message):
         (map_npy if path.suffix == ".npy" else read_npz)(path)
     assert str(caught.value).startswith(f"{path}: ")
     assert message in str(caught.value)
+
+
+def test_what_unpacks_to_more_than_memory_is_refused(tmp_path, monkeypatch):
+    np.savez_compressed(tmp_path / "x.npz", logits=np.zeros(10**6), other=np.zeros(10**6))
+    monkeypatch.setattr(arrays, "available_bytes", lambda device: 10**7)
+    assert read_npz(tmp_path / "x.npz", holds="logits").keys() == {"logits"}
+    with pytest.raises(DataError, match=r"x\.npz: .* got 0 GB in memory, where 0\.0 are free"):
+        read_npz(tmp_path / "x.npz")
