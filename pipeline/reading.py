@@ -15,8 +15,13 @@ from marr_pipeline.errors import DataError, PipelineError, first_line
 
 _INFLATED_AT_MOST = 1040
 """Bytes that DEFLATE, of all methods the one that NumPy and torch use, can make of one."""
-_MEMORY_WORDS = ("not enough memory", "allocate memory", "out of memory", "bad_alloc")
-"""Of torch's own errors, which are RuntimeErrors like its others."""
+_MEMORY_WORDS = (
+    *("not enough memory", "allocate memory", "out of memory", "bad_alloc"),
+    "failed to map segment",
+)
+"""Of torch's own errors, which are RuntimeErrors like its others, and of libraries being loaded."""
+_LEAST_ROOM = 256 << 20
+"""Bytes of address space; with less, torch does not get through its start."""
 
 
 @contextmanager
@@ -44,23 +49,34 @@ def reading(where: object, expected: str, remedy: str) -> Iterator[None]:
 
 
 def is_memory_short(error: Exception, where: object = None) -> bool:
-    """Whether an error of Python, NumPy, torch or the system says that memory has run out.
+    """Whether an error of Python, NumPy, torch or the system comes of want of memory.
 
-    Where there is room for a file several times over, it has not: the file asks for more than it
-    can hold.
+    Where there is room for a file several times over, none is wanting: the file asks for more than
+    it can hold.
+
+    Args:
+        error: any.
+        where: path of the file that was being read.
     """
-    is_short = isinstance(error, MemoryError) or (
-        error.errno == errno.ENOMEM
-        if isinstance(error, OSError)
-        else isinstance(error, RuntimeError) and any(each in str(error) for each in _MEMORY_WORDS)
-    )
-    if not is_short or where is None:
-        return is_short
+    if isinstance(error, OSError):
+        is_said = error.errno == errno.ENOMEM
+    else:
+        is_said = isinstance(error, MemoryError) or (
+            isinstance(error, RuntimeError | ImportError)
+            and any(words in str(error) for words in _MEMORY_WORDS)
+        )
+    if where is None:  # where there is none left, libraries fail with other words too
+        return is_said or not _has_room(_LEAST_ROOM)
+    return is_said and not _has_room(4 * Path(str(where)).stat().st_size)
+
+
+def _has_room(num_bytes: int) -> bool:
+    """Whether the address space has so much left; nothing of it is used."""
     try:
-        mmap.mmap(-1, 4 * Path(str(where)).stat().st_size + 1).close()
+        mmap.mmap(-1, num_bytes + 1).close()
     except (OSError, MemoryError):
-        return True
-    return False
+        return False
+    return True
 
 
 def check_archive(archive: zipfile.ZipFile, *, size: int) -> None:

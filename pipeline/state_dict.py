@@ -57,8 +57,8 @@ def named_tensors(content: object, *, where: str, weights: str | None = None) ->
     origin: dict[str, str] = {}
     for name, tensor in _walk(content, ""):
         short = _unwrapped(name)
-        if tensor.is_meta or tensor.layout != torch.strided:
-            kind = "meta" if tensor.is_meta else str(tensor.layout).removeprefix("torch.")
+        if tensor.is_meta or tensor.is_nested or tensor.layout != torch.strided:
+            kind = "meta" if tensor.is_meta else "nested" if tensor.is_nested else "sparse"
             raise DataError(
                 f"{where}: numbers for {short} expected, got a {kind} tensor; save it dense"
             )
