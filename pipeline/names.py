@@ -118,6 +118,10 @@ FIGURES = (
     "parameters",
     "forest",
 )
+EXPERIMENTS = (
+    *("table1", "table2", "table3", "table4", "table5", "table6", "table7"),
+    *("figure1", "figure2", "figure3", "figure4", "figure5", "figure6"),
+)
 FIGURE_WIDTHS = ("page", "column")
 TABLE_FORMATS = ("terminal", "markdown", "latex", "csv")
 TABLE_COLUMNS = (

@@ -33,7 +33,7 @@ SECTIONS = {
     "Begin": ("demo", "doctor"),
     "Phase one, from images to a cache": ("views", "train", "extract", "import"),
     "Phase two, from a cache to a rectifier": ("rectify", "sweep", "combine", "apply"),
-    "Results": ("evaluate", "compare", "plot", "report"),
+    "Results": ("evaluate", "compare", "plot", "report", "reproduce"),
     "Use elsewhere": ("export",),
     "Files": ("inspect", "verify"),
 }

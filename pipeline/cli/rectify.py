@@ -149,6 +149,12 @@ of_method, of_rows, of_objective, of_solver, of_tuning = map(
     default=None,
     help="tau-norm scales the bias, not drops it.",
 )
+@of_method(
+    "--scale-bias/--no-scale-bias",
+    expert=True,
+    default=None,
+    help="lws scales the bias with the rest, or W alone.  [default: with the rest; lws:paper: W]",
+)
 @of_solver(
     "--sampling",
     expert=True,
@@ -232,7 +238,7 @@ def cli_command(
     plugins: tuple[Path, ...],
     **overrides: Any,
 ) -> None:
-    """Fit a rectifier on CACHE; print its metrics beside the baselines'.
+    """Fit a rectifier on CACHE; print metrics beside the baselines'.
 
     Touches no image and no network. Exit code 4: the fit stopped at a limit or has no minimum.
     Under torchrun the processes share the rows, and the first of them prints and writes.

@@ -7,7 +7,8 @@ K classes, P parameters. A method's parameters theta (P,) give
 
 with constant A and B, so one objective, one gradient and one set of solvers serve all methods.
 In A each class has its own parameter, or all share one; B is diagonal, with a unit per class
-(the head's weight norm for MARR, 1 for vector scaling). With the data term L of
+(the head's weight norm for MARR, 1 for vector scaling). Where logits are scaled about a pivot, as
+by a scale on W that leaves the bias alone, B also has -pivot A. With the data term L of
 `objective` and the quadratic R of `ridge`, F(theta) = L(scale(theta), shift(theta)) + R(theta) is
 convex.
 """
@@ -40,12 +41,15 @@ class AffineFamily:
         shift_unit: (K,) float64, the shift that one unit of each shift parameter makes; None
             if the shift is fixed at 0. A class with unit 0 keeps its parameter at 0.
         shares_shift: whether one parameter makes the shifts of all classes.
+        pivot: (K,) float64, the logits that no scale moves: scale * (logits - pivot) + pivot; None
+            for 0.
     """
 
     num_classes: int
     scale: Literal["fixed", "shared", "per-class"]
     shift_unit: Tensor | None = None
     shares_shift: bool = False
+    pivot: Tensor | None = None
 
     @property
     def num_scales(self) -> int:
@@ -90,17 +94,21 @@ class AffineFamily:
     def affine(self, theta: Tensor) -> tuple[Tensor, Tensor]:
         """scale (K,) and shift (K,) of theta (P,)."""
         scale, shift = self.direction(theta)
-        return (torch.ones_like(scale) if self.num_scales == 0 else scale), shift
+        if self.num_scales == 0:
+            return torch.ones_like(scale), shift
+        return scale, shift if self.pivot is None else shift + self.pivot
 
     def direction(self, theta: Tensor) -> tuple[Tensor, Tensor]:
         """A theta (K,) and B theta (K,): what a step theta (P,) does to scale and shift."""
         zeros = theta.new_zeros(self.num_classes)
         scale = theta[: self.num_scales].expand(self.num_classes) if self.num_scales else zeros
         shift = zeros if self.shift_unit is None else theta[self.num_scales :] * self.shift_unit
-        return scale, shift
+        return scale, shift if self.pivot is None else shift - self.pivot * scale
 
     def pull_back(self, scale_gradient: Tensor, shift_gradient: Tensor) -> Tensor:
         """Gradient in theta (P,): A^T scale_gradient + B^T shift_gradient."""
+        if self.pivot is not None:
+            scale_gradient = scale_gradient - self.pivot * shift_gradient
         if self.scale == "shared":
             scale_gradient = scale_gradient.sum(0, keepdim=True)
         parts = [scale_gradient] if self.num_scales else []
@@ -111,6 +119,10 @@ class AffineFamily:
 
     def pull_back_hessian(self, scale: Tensor, mixed: Tensor, shift: Tensor) -> Tensor:
         """Hessian in theta (P, P) from its blocks (K, K); `mixed` has scales in its rows."""
+        if self.pivot is not None:
+            crossed = mixed * self.pivot
+            scale = scale - crossed - crossed.T + self.pivot[:, None] * shift * self.pivot
+            mixed = mixed - self.pivot[:, None] * shift
         if self.scale == "shared":
             scale, mixed = scale.sum().reshape(1, 1), mixed.sum(0, keepdim=True)
         if self.shift_unit is None:
@@ -186,7 +198,8 @@ class AffineProblem(CurvedProblem[WeightedCrossEntropy]):
         return self.family.pull_back_hessian(*self.loss.hessian(*self.family.affine(theta)))
 
     def _is_separated(self, theta: Tensor) -> bool:
-        return self.loss.is_separated(*self.family.affine(theta))
+        # Along theta, in which a pivot does not grow.
+        return self.loss.is_separated(*self.family.direction(theta))
 
 
 def build_problem(

@@ -85,6 +85,7 @@ class RectifySettings:
         shrinkage: of gda's covariance; None chooses it on samples held out.
         scale: of the logits of ncm and gda; None fits it on samples held out.
         keep_bias: whether tau-norm scales the head's bias with the rest or leaves it out.
+        scale_bias: whether lws scales the head's bias with the rest, or W alone.
         normalise: what is done to features before a whole head: nothing, every row brought to
             length 1, or every feature to mean 0 and deviation 1 / sqrt(D) over the rows fitted.
         sampling: how `sgd` draws its rows: every sample alike, or every class alike.
@@ -108,6 +109,7 @@ class RectifySettings:
     seed: int = 0
     tau: float | None = 1.0
     keep_bias: bool = False
+    scale_bias: bool = True
     free_bias: bool = False
     shrinkage: float | None = None
     scale: float | None = None

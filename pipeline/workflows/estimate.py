@@ -8,6 +8,7 @@ factor of two or so; what comes on top, such as decoding and augmentation, is no
 
 import time
 from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -159,8 +160,9 @@ def forward_operations(model: Backbone, image_shape: tuple[int, int, int]) -> in
     return counter.get_total_flops() or None
 
 
+@cache
 def operations_per_second(device: torch.device) -> float:
-    """What a forward pass reaches here, by a trial of `TRIAL_SECONDS` after a first pass."""
+    """What a forward pass reaches here, by a trial of `TRIAL_SECONDS` after a first pass; once."""
     images = torch.rand(TRIAL_SHAPE, device=device).to(memory_format=torch.channels_last)
     width = TRIAL_SHAPE[1]
     layers = nn.Sequential(nn.Conv2d(width, width, 3, padding=1), nn.BatchNorm2d(width), nn.ReLU())

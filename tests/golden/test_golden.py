@@ -55,6 +55,17 @@ CHANGES: dict[str, str] = {
         "compare takes rectifier files beside caches, and its argument says so.",
     ),
     "refuse.config.bad-top-key.toml/commands/0/said/0": "Options that came since are known.",
+    "*/scale_bias": "lws may scale W alone.",
+    **dict.fromkeys(
+        (
+            "rectify.*.lws-paper/*",
+            "sweep.digits.lws/*",
+            "compare.*/methods/lws:paper/*",
+            "compare.tail/*/p_holm",
+            "compare.tail/commands/0/out/checks",
+        ),
+        "lws:paper scales W alone, as the paper writes it.",
+    ),
     "refuse.plot/commands/1/said/0": "The argument of plot is called FIGURE.",
 }
 """Deliberate changes: a glob of `case` or `case/field`, and the reason in a sentence.

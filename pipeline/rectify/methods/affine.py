@@ -70,7 +70,9 @@ def _vector_scaling(weight_norm: Tensor) -> AffineFamily:
 
 
 def _lws(weight_norm: Tensor) -> AffineFamily:
-    """s * logits, the bias scaled with the rest (Kang et al. 2020, as its code has it)."""
+    """s * logits (Kang et al. 2020): the bias is scaled with the rest, as their code does, or left
+    alone with `scale_bias` off, as the MARR paper writes it.
+    """
     return AffineFamily(num_classes=len(weight_norm), scale="per-class")
 
 
@@ -91,6 +93,8 @@ def fit_affine(
         FitError: the loss ran out of finite numbers.
     """
     family = make_family(inputs.weight_norm)
+    if not settings.scale_bias and inputs.bias is not None:
+        family = replace(family, pivot=inputs.bias.double())
 
     def minimize(problem: AffineProblem) -> Solution:
         start = starting_point(problem, settings)
@@ -110,6 +114,8 @@ def fit_affine(
     rows = torch.bincount(inputs.labels, minlength=inputs.num_classes)
     unseen = ((rows == 0) & (inputs.prior_counts > 0)).nonzero()[:, 0].tolist()
     warnings = []
+    if not settings.scale_bias and inputs.bias is None:
+        warnings.append("no bias is known of this head, so all of a logit is scaled")
     if unseen and family.shift_unit is not None:
         warnings.append(
             f"{len(unseen)} of {inputs.num_classes} classes have no row to fit (first: "
@@ -198,12 +204,14 @@ def _own_numbers(family: AffineFamily, theta: Tensor, inputs: FitInputs) -> dict
 def _method(
     family: Family,
     settings: Mapping[str, Any] = MappingProxyType({}),
+    own_settings: tuple[str, ...] = (),
     **presets: Mapping[str, Any],
 ) -> Method:
     return Method(
         fit=partial(fit_affine, family),
         family=family,
         settings=settings,
+        own_settings=own_settings,
         presets={"default": {}, **presets},
     )
 
@@ -314,7 +322,13 @@ TEMPERATURE = _method(_temperature, default=CALIBRATION, tempered=ON_HELD_OUT_RO
 BIAS = _method(_bias, default=CALIBRATION)
 BCTS = _method(_bcts, default=CALIBRATION)
 VECTOR_SCALING = _method(_vector_scaling, default=CALIBRATION, tempered=ON_HELD_OUT_ROWS)
-LWS = _method(_lws, CLASS_BALANCED, official=CLASS_BALANCED_SAMPLING)
+LWS = _method(
+    _lws,
+    CLASS_BALANCED,
+    ("scale_bias",),
+    paper={"scale_bias": False},
+    official=CLASS_BALANCED_SAMPLING,
+)
 MARR = _method(_marr, default=ON_HELD_OUT_ROWS, paper={}, official={})
 SOFTMAX = _closed(_softmax)
 LOGIT_ADJUSTMENT = replace(_closed(_logit_adjustment, own_settings=("tau",)), fit=_fit_adjustment)

@@ -123,7 +123,7 @@ def completions(*words):
 
 
 def test_shells_complete_commands_options_and_names():
-    assert completions("re") == ["rectify", "report"]
+    assert completions("re") == ["rectify", "report", "reproduce"]
     assert completions("rectify", "c.h5", "--opt") == ["--optimizer"]
     assert completions("rectify", "c.h5", "--method", "ba") == ["balanced-softmax-head"]
     assert completions("train", "--dataset", "cifar") == ["cifar10-lt", "cifar100-lt"]

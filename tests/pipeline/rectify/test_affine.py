@@ -4,9 +4,14 @@ import torch
 from marr_pipeline.rectify.affine import AffineFamily
 
 NORM = torch.tensor([0.5, 2.0, 0.0], dtype=torch.float64)
+PIVOT = torch.tensor([0.3, -1.5, 4.0], dtype=torch.float64)
 FAMILIES = {
     "temperature": AffineFamily(num_classes=3, scale="shared"),
     "lws": AffineFamily(num_classes=3, scale="per-class"),
+    "lws:paper": AffineFamily(num_classes=3, scale="per-class", pivot=PIVOT),
+    "marr about a pivot": AffineFamily(
+        num_classes=3, scale="per-class", shift_unit=NORM, pivot=PIVOT
+    ),
     "marr": AffineFamily(num_classes=3, scale="per-class", shift_unit=NORM),
     "shifts": AffineFamily(num_classes=3, scale="fixed", shift_unit=NORM),
 }

@@ -1,0 +1,210 @@
+"""`pipeline reproduce`: runs that are made, gone on with and reused; tables beside the paper's."""
+
+import io
+import json
+import zipfile
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from trainings import step_of
+
+from marr_pipeline import names
+from marr_pipeline.cache import open_cache
+from marr_pipeline.protocols import protocol_of
+from marr_pipeline.rectify.fit import fit_rectifier, preset_settings
+from marr_pipeline.rectify.inputs import FitInputs
+from marr_pipeline.report.tables import csv_table
+from marr_pipeline.workflows.compare import compare
+from marr_pipeline.workflows.paper.published import (
+    CIFAR10_100,
+    CIFAR10_200,
+    FIGURES,
+    FORMULAS,
+    PARAMETERS,
+    ROWS,
+    TABLES,
+)
+from marr_pipeline.workflows.paper.runs import Run, Schedule, command_of, find_images, make
+from marr_pipeline.workflows.paper.tables import accuracy_table, num_parameters, table7
+from marr_pipeline.workflows.request import NOBODY
+
+QUICK = ["--scale", "1e-9", "--batch-size", 16, "--views", 0]
+SCHEDULE = Schedule(scale=1e-9, batch_size=16, views=0)
+
+
+@pytest.fixture(scope="module")
+def data_root(tmp_path_factory):
+    """An archive in CIFAR-10's layout, of ten classes that are ten colours."""
+    root = tmp_path_factory.mktemp("datasets")
+    with zipfile.ZipFile(root / "cifar10.zip", "w") as archive:
+        for label in range(10):
+            encoded = io.BytesIO()
+            Image.new("RGB", (32, 32), (25 * label, 255 - 25 * label, 90)).save(encoded, "PNG")
+            for split, count in (("train", 200), ("test", 3)):
+                for number in range(count):
+                    name = f"cifar10/{split}/class{label}/{number:03}.png"
+                    archive.writestr(name, encoded.getvalue())
+    return root
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("paper")
+
+
+def test_a_figure_is_made_once_from_an_archive(run, data_root, folder):
+    command = ["reproduce", "figure6", "--data-root", data_root, *QUICK, "-o", folder, "--json"]
+    first = run(*command)
+    assert first.code == 0, first.err
+    (one,) = first.document["runs"]
+    assert one["state"] == "done"
+    assert one["command"].startswith("pipeline extract --dataset cifar10")
+    assert first.document["schedule"]["is_rehearsal"]
+    written = {folder / f"figure6.{ending}" for ending in ("png", "csv", "json")}
+    assert {str(path) for path in written} == set(first.document["files"])
+    assert all(path.stat().st_size for path in written)
+    cache = folder / "cifar10-lt-200.softmax.seed0.h5"
+    before = cache.stat().st_mtime_ns
+    again = run(*command)
+    assert again.code == 0
+    assert "seed0: done" in again.err
+    assert cache.stat().st_mtime_ns == before
+
+    other = run(*command[:3], data_root, "--views", 1, *command[-3:])
+    assert other.code == 3
+    assert "choose another folder" in other.error
+
+
+def test_when_the_budget_ends_the_same_command_goes_on(run, data_root, tmp_path):
+    command = ["reproduce", "figure6", "--data-root", data_root, "--batch-size", 8]
+    steps = []
+    for _ in range(2):
+        stopped = run(*command, "--budget", "4s", "-o", tmp_path)
+        assert stopped.code == 0, stopped.err
+        assert "missing: cifar10-lt-200.softmax.seed0: begun, the budget ended" in stopped.out
+        steps.append(step_of(tmp_path / "cifar10-lt-200.softmax.seed0.pt"))
+    assert 0 < steps[0] < steps[1]
+
+
+def test_a_table_says_what_cannot_run(run, tmp_path):
+    table = run("reproduce", "table5", "-o", tmp_path)
+    assert table.code == 0, table.err
+    assert "inaturalist2018.hybrid-sc-psc.seed0: no --data-root was given" in table.out
+    assert "70.4" in table.out
+    assert json.loads((tmp_path / "table5.json").read_text())["rows"]["Softmax"] == {
+        "paper_inaturalist2018_overall": {"value": 0.65, "std": None}
+    }
+    dry = run("reproduce", "table5", "-o", tmp_path / "none", "--dry-run")
+    assert dry.code == 0
+    assert not dry.out
+    assert not (tmp_path / "none").exists()
+    wrong = run("reproduce", "table5", "-o", tmp_path, "--budget", "soon")
+    assert wrong.code == 2
+    assert "8m" in wrong.error
+
+
+def test_a_network_on_the_rows_of_rarer_images(data_root, folder):
+    images = find_images("cifar10-lt", data_root, folder / "images")
+    run = Run(images=CIFAR10_100, rows_of=CIFAR10_200)
+    record = make(run, ("marr:paper",), SCHEDULE, images, folder, NOBODY)
+    assert {"softmax", "logit-adjustment", "marr:paper"} <= set(record["methods"])
+    cut = open_cache(folder / f"{run.scored_stem}.h5")
+    rarer = open_cache(folder / "cifar10-lt-200.softmax.seed0.h5")
+    own = open_cache(folder / "cifar10-lt-100.softmax.seed0.h5")
+    np.testing.assert_array_equal(cut.class_counts, rarer.class_counts)
+    np.testing.assert_array_equal(cut.split("train").labels, rarer.split("train").labels)
+    np.testing.assert_array_equal(cut.head.prior_counts, own.class_counts)
+    np.testing.assert_array_equal(cut.head.weight, own.head.weight)
+
+
+def test_names_and_commands():
+    assert ("table1", *TABLES, "table6", "table7", *FIGURES) == names.EXPERIMENTS
+    asked = Run(images=CIFAR10_100, method="class-balanced", options=("form=focal",), seed=1)
+    request = asked.request(Schedule(scale=0.1, device="cpu"), data_root="my data")
+    assert command_of(request, views=4, output="c.h5") == (
+        "pipeline extract --dataset cifar10-lt --data-root 'my data' --imbalance-ratio 100 "
+        "--seed 1 --method class-balanced --method-option form=focal --iterations 1300 "
+        "--device cpu --views 4 -o c.h5"
+    )
+    epochs = Schedule().iterations(TABLES["table3"].images[0])
+    assert epochs == round(90 * 115_846 / 256)
+
+
+@pytest.mark.parametrize("name", ["table3", "table4"])
+def test_the_groups_that_the_paper_prints_give_its_overall(name):
+    """Its tests are balanced, so overall accuracy is the groups' mean by their classes."""
+    table = TABLES[name]
+    sizes = np.array(protocol_of(table.images[0].dataset).figures[None].groups)
+    for row, (*groups, overall) in table.printed.items():
+        expected = sizes @ groups / sizes.sum()
+        known = {"table3": 0.11, "table4": 1.7}[name] if row == "OLTR" else 0.1
+        assert abs(expected - overall) <= known, row
+
+
+def test_an_accuracy_table_sets_means_of_seeds_against_the_paper():
+    records = [{"methods": {"marr": {"overall": value}}} for value in (0.80, 0.82)]
+    rows = {name: ROWS[name] for name in ("Softmax", "MARR")}
+    table = accuracy_table(TABLES["table2"], rows, {(CIFAR10_100, ROWS["MARR"]): records})
+    key = "cifar10_lt_100_overall"
+    cells = table.rows["MARR (marr)"]
+    assert cells[key].value == pytest.approx(0.81)
+    assert cells[key].std == pytest.approx(0.01 * 2**0.5)
+    assert cells[f"paper_{key}"].value == 0.853
+    assert cells[f"difference_{key}"].value == pytest.approx(-0.043)
+    assert key not in table.rows["Softmax"]
+    assert key not in table.rows["MARR (marr:paper)"]
+    assert "MARR (marr),0.81" in csv_table(table)
+    assert table7({}).rows["network of cifar100-lt-50"] == {"paper": cells_of(0.545)}
+
+
+def cells_of(value):
+    from marr_pipeline.report.tables import Estimate
+
+    return Estimate(value=value)
+
+
+def test_the_formulas_are_what_the_methods_do(rng):
+    num_classes, num_samples = 5, 400
+    weight = torch.from_numpy(rng.normal(size=(num_classes, 3)))
+    bias = torch.from_numpy(rng.normal(size=num_classes))
+    labels = torch.from_numpy(rng.integers(0, num_classes, num_samples))
+    logits = torch.from_numpy(rng.normal(size=(num_samples, 3))) @ weight.T + bias
+    logits[torch.arange(num_samples), labels] += 1.0
+    counts = torch.bincount(labels, minlength=num_classes)
+    inputs = FitInputs(
+        logits=logits[None],
+        labels=labels,
+        weight_norm=weight.norm(dim=1),
+        class_counts=counts,
+        prior_counts=counts,
+        bias=bias,
+        weight=weight,
+    )
+    known = {
+        "eta": logits.numpy(),
+        "b": bias.numpy(),
+        "w": weight.norm(dim=1).numpy(),
+        "pi": (counts / counts.sum()).numpy(),
+        "tau": 1.0,
+        "log": np.log,
+    }
+    for key, (formula, _) in FORMULAS.items():
+        if key in ("crt", "disalign"):  # of features
+            continue
+        method, _, preset = key.partition(":")
+        settings = preset_settings(preset or "default", method=method, tolerance=1e-9)
+        rectifier = fit_rectifier(inputs, settings).rectifier
+        own = {name: values.numpy() for name, values in rectifier.own.items()}
+        value = eval(formula, {"s": rectifier.scale.numpy(), **known, **own})
+        np.testing.assert_allclose(rectifier.apply(logits).numpy(), value, atol=1e-6, err_msg=key)
+
+
+def test_the_parameters_are_what_the_fits_have(digits_cache):
+    cached = open_cache(digits_cache)
+    done = compare(digits_cache, methods=list(PARAMETERS))
+    for key in PARAMETERS:
+        counted = num_parameters(key, cached.num_features, cached.num_classes)
+        fitted = done.reports[key].record()["parameters"]
+        assert fitted == counted + (key == "disalign"), key  # whose c the paper leaves out
