@@ -78,8 +78,9 @@ def cli_command(
 ) -> None:
     """Make a table or figure of the paper again.
 
-    Every number stands beside the paper's. What it needs is trained, extracted, fitted and scored, as far as it is not in the folder;
-    stopped, the same command goes on. What cannot run here is left empty, and the reason said.
+    Every number stands beside the one it prints. What it needs is trained, extracted, fitted and
+    scored, as far as it is not in the folder; stopped, the same command goes on. What cannot run
+    here is left empty, and the reason said.
     """
     from marr_pipeline.workflows.paper.runs import Schedule
     from marr_pipeline.workflows.reproduce import reproduce
