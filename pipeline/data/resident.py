@@ -27,6 +27,10 @@ CROP_Y, CROP_X, FLIP, POLICY, CUT_Y, CUT_X = range(6)
 APPLY = slice(6, 8)
 SIGN = slice(8, 10)
 NUM_DRAWS = 10
+TOGETHER = {"cpu": 1, "cuda": 8}
+"""Batches whose views are drawn at once, by the kind of device. On a GPU AutoAugment and Cutout are
+330 kernels whatever the size of a batch, as many as ResNet-32's forward and backward pass are, and
+eight batches share them. A CPU has the pixels of one batch in its caches."""
 
 
 @dataclass(frozen=True)
@@ -64,13 +68,18 @@ class ResidentSplit(ImageSplit):
             rows = each.rows.to(device)
             draws = each.draw(self.source_indices, NUM_DRAWS)
             draws = None if draws is None else draws.to(device)
-            for start, stop in pairwise(each.bounds):
-                batch = images[rows[start:stop]]
+            together = TOGETHER[device.type]
+            for first in range(0, len(each.bounds) - 1, together):
+                bounds = each.bounds[first : first + together + 1]
+                own = slice(bounds[0], bounds[-1])
+                views = images[rows[own]]
                 if draws is not None:
-                    batch = augment_batch(batch, draws[start:stop], augmentation)
-                if self.framing is not None:
-                    batch = self.framing(batch)
-                yield batch, labels[rows[start:stop]]
+                    views = augment_batch(views, draws[own], augmentation)
+                for start, stop in pairwise(bounds):
+                    batch = views[start - bounds[0] : stop - bounds[0]]
+                    if self.framing is not None:
+                        batch = self.framing(batch)
+                    yield batch, labels[rows[start:stop]]
 
     def framed(self, framing: Framing) -> "ResidentSplit":
         """The same images, shown whole at another size."""

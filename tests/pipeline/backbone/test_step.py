@@ -5,6 +5,7 @@ import dataclasses
 import pytest
 import torch
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from marr_pipeline.backbone import BACKBONES
 from marr_pipeline.backbone.checkpoints.checkpoint import load_checkpoint
@@ -14,6 +15,7 @@ from marr_pipeline.backbone.training.plan import Execution
 from marr_pipeline.backbone.training.step import TrainingStep
 from marr_pipeline.backbone.training.train import train_backbone
 from marr_pipeline.errors import ConfigError
+from marr_pipeline.systems import training_method
 
 CPU = torch.device("cpu")
 
@@ -50,6 +52,35 @@ def test_uneven_micro_batches_have_the_gradient_of_the_whole(sizes, make_plan, m
     half, _ = take_step(plan, parts[:1], batch_size=sizes[0] * 2)
     alone, _ = take_step(plan, parts[:1], batch_size=sizes[0])
     torch.testing.assert_close(half, alone / 2)
+
+
+class NothingAsked(TorchDispatchMode):
+    """Within it an operation whose result the host waits for is an error."""
+
+    ASKS = ("_local_scalar_dense", "nonzero", "masked_select", "unique", "is_nonzero", "equal")
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        assert not function.__name__.startswith(self.ASKS), function
+        return function(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize(
+    "method", ["softmax", "seesaw", "balanced-softmax", "class-balanced", "focal", "equalization"]
+)
+def test_a_device_is_never_asked_for_a_value(make_plan, method):
+    """Forward, loss, backward, update: what a CPU is not asked for, a GPU need not wait for.
+
+    Of `lade` and the two `ldam` torch's `one_hot` asks, on a CPU alone, for the largest label.
+    """
+    plan = dataclasses.replace(make_plan(), method=training_method(method))
+    images, labels = plan.dataset.train.images[:20], plan.dataset.train.labels[:20]
+    model = plan.initial_model().train()
+    step = TrainingStep(model, plan, device=CPU, execution=Execution())
+    for number in range(2):
+        with NothingAsked():
+            step([(images, labels)], step=number, batch_size=20, learning_rate=0.1)
+    with pytest.raises(AssertionError), NothingAsked():
+        float(labels[0])
 
 
 def train(plan, path, *, iterations=12, **options):

@@ -12,9 +12,11 @@ from marr_pipeline.data.resident import (
     CUT_Y,
     FLIP,
     NUM_DRAWS,
+    TOGETHER,
+    ResidentSplit,
     augment_batch,
 )
-from marr_pipeline.data.views import Augmentation, RandomView
+from marr_pipeline.data.views import Augmentation, RandomView, ViewPass
 from marr_pipeline.names import SMALL_AUGMENTATIONS
 
 VIEW = RandomView(purpose="cache", seed=3, number=1)
@@ -89,3 +91,21 @@ def test_a_device_is_never_asked_for_a_value(images):
     for name in SMALL_AUGMENTATIONS:
         view = augment_batch(images.to("meta"), draws, AUGMENTATIONS[name])
         assert view.shape == images.shape
+
+
+@pytest.mark.parametrize("together", [2, 3, 100])
+def test_batches_whose_views_are_drawn_together_are_the_same(images, together, monkeypatch):
+    labels = torch.arange(len(images))
+    split = ResidentSplit(images, labels, labels)
+    rows = torch.randperm(len(images), generator=torch.Generator().manual_seed(0))
+    bounds = (*range(0, len(images), 3), len(images))
+    passes = [ViewPass(rows=rows, bounds=bounds, view=view) for view in (VIEW, None)]
+
+    def batches():
+        cpu, augmentation = torch.device("cpu"), AUGMENTATIONS["autoaugment-cutout"]
+        return list(split.batches(passes, augmentation=augmentation, device=cpu))
+
+    alone = batches()
+    monkeypatch.setitem(TOGETHER, "cpu", together)
+    for one, other in zip(alone, batches(), strict=True):
+        assert all(map(torch.equal, one, other))
