@@ -64,13 +64,11 @@ class NothingAsked(TorchDispatchMode):
         return function(*args, **(kwargs or {}))
 
 
-@pytest.mark.parametrize(
-    "method", ["softmax", "seesaw", "balanced-softmax", "class-balanced", "focal", "equalization"]
-)
+@pytest.mark.parametrize("method", ["softmax", "seesaw", "balanced-softmax", "class-balanced"])
 def test_a_device_is_never_asked_for_a_value(make_plan, method):
     """Forward, loss, backward, update: what a CPU is not asked for, a GPU need not wait for.
 
-    Of `lade` and the two `ldam` torch's `one_hot` asks, on a CPU alone, for the largest label.
+    In the other losses torch's `one_hot` asks, on a CPU alone, for the largest label.
     """
     plan = dataclasses.replace(make_plan(), method=training_method(method))
     images, labels = plan.dataset.train.images[:20], plan.dataset.train.labels[:20]
