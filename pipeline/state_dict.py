@@ -52,7 +52,7 @@ def named_tensors(content: object, *, where: str, weights: str | None = None) ->
         DataError: there is no tensor under a name, or there are two under one, or one is sparse.
     """
     if is_checkpoint(content):
-        content = {"model": content["model"]}
+        content = {"model": content.get("model")}
     found: dict[str, Tensor] = {}
     origin: dict[str, str] = {}
     for name, tensor in _walk(content, ""):

@@ -24,9 +24,11 @@ from safetensors import safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from marr_pipeline.errors import DataError
+from marr_pipeline.device import available_bytes
+from marr_pipeline.errors import DataError, first_line
 from marr_pipeline.reading import check_archive, is_memory_short
 
+_EXPECTED = "a dict of tensors as .safetensors or by torch.save expected"
 DIGEST = "sha256"
 """Key of a safetensors header. As a JSON string, like all of a rectifier's: SHA-256, 64 hex digits,
 of the file with 64 zeros in their place."""
@@ -134,7 +136,7 @@ def read_tensor_file(path: Path, *, mapped: bool = False) -> object:
                 + _python(code, "f(c)")
             )
         raise DataError(
-            f"{path}: a dict of tensors as .safetensors or by torch.save expected, got pickled "
+            f"{path}: {_EXPECTED}, got pickled "
             f"{f'objects ({found[1]})' if found else 'data of another kind'}; "
             f"save plain tensors, no objects{way}"
         ) from error
@@ -146,13 +148,12 @@ def read_tensor_file(path: Path, *, mapped: bool = False) -> object:
         if "TorchScript" in str(error):
             code = f"m = torch.jit.load({str(path)!r}, 'cpu')"
             raise DataError(
-                f"{path}: a dict of tensors as .safetensors or by torch.save expected, got a "
-                f"TorchScript program; save its tensors by {_python(code, 'm.state_dict()')}"
+                f"{path}: {_EXPECTED}, got a TorchScript program; save its tensors by "
+                f"{_python(code, 'm.state_dict()')}"
             ) from error
         raise DataError(
-            f"{path}: a dict of tensors as .safetensors or by torch.save expected, got no file, or "
-            f"one that is cut short or of another kind ({type(error).__name__}: "
-            f"{next(iter(str(error).splitlines()), 'no more is said')}); copy it again"
+            f"{path}: {_EXPECTED}, got no file, or one that is cut short or of another kind "
+            f"({type(error).__name__}: {first_line(error)}); copy it again"
         ) from error
     return content
 
@@ -234,6 +235,17 @@ def write_tensor_file(path: Path, content: Any, *, header: Mapping[str, str] | N
             raise known if isinstance(known, OSError) else OSError(str(error)) from None
 
 
+def check_fits(num_bytes: int) -> None:
+    """Refuse what a small file is unpacked to, if there is no memory for it.
+
+    Raises:
+        ValueError: as said.
+    """
+    room = available_bytes(torch.device("cpu"))
+    if room and num_bytes > room:
+        raise ValueError(f"{num_bytes / 1e9:,.0f} GB in memory, where {room / 1e9:,.1f} are free")
+
+
 def _check_zip(path: Path) -> None:
     """Compare the bytes of an archive of torch's with its CRC-32s, which torch itself does not.
 
@@ -245,9 +257,9 @@ def _check_zip(path: Path) -> None:
     """
     with zipfile.ZipFile(path) as archive:
         check_archive(archive, size=path.stat().st_size)
-        damaged = None
-        if any(entry.CRC for entry in archive.infolist()):
-            damaged = archive.testzip()
+        entries = archive.infolist()
+        check_fits(sum(each.file_size for each in entries if each.compress_type))
+        damaged = archive.testzip() if any(each.CRC for each in entries) else None
     if damaged is not None:
         raise ValueError(f"bytes of {damaged} that do not agree with their CRC-32")
 
@@ -276,10 +288,7 @@ def _check_kind(opening: bytes, path: Path) -> None:
     begun = opening.lstrip().lower()
     for first, got, remedy in _NOT_TENSORS:
         if begun.startswith(first):
-            raise DataError(
-                f"{path}: a dict of tensors as .safetensors or by torch.save expected, got {got}; "
-                f"{remedy}"
-            )
+            raise DataError(f"{path}: {_EXPECTED}, got {got}; {remedy}")
 
 
 def _python(code: str, value: str) -> str:

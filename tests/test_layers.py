@@ -47,7 +47,7 @@ ALLOWED = {
     "marr_pipeline.device": ours("names", "errors"),
     "marr_pipeline.distributed": ours("errors"),
     "marr_pipeline.reading": ours("errors"),
-    "marr_pipeline.tensor_file": ours("errors", "reading"),
+    "marr_pipeline.tensor_file": ours("device", "errors", "reading"),
     "marr_pipeline.state_dict": ours("errors"),
     "marr_pipeline.data": FOUNDATIONS,
     "marr_pipeline.losses": FOUNDATIONS | ours("data"),

@@ -130,7 +130,7 @@ def match_tensors(
         }
     if rest:
         groups = dict.fromkeys(_group(name, prefix) for name in rest)
-        parts = [f"{name}*" if name[-1] == "." else name for name in groups]
+        parts = [f"{name}*" if name.endswith(".") else name for name in groups]
         notes.append(f"left out, as no part of the {backbone}: {listed(parts)}")
     for place, name in origin.items():
         _check_finite(placed[place], name, where)

@@ -16,11 +16,10 @@ import torch
 from numpy.lib.format import MAGIC_PREFIX, read_array
 from torch import Tensor
 
-from marr_pipeline.device import available_bytes
 from marr_pipeline.errors import DataError
 from marr_pipeline.labels import shown
 from marr_pipeline.reading import check_archive, reading
-from marr_pipeline.tensor_file import read_tensor_file
+from marr_pipeline.tensor_file import check_fits, read_tensor_file
 from marr_pipeline.workflows.arrays.columns import Holds
 from marr_pipeline.workflows.arrays.table import TABLES, read_table
 
@@ -134,7 +133,7 @@ def map_npy(path: Path) -> npt.NDArray[Any]:
         if not isinstance(loaded, np.ndarray):
             loaded.close()
             raise ValueError("an archive, which is named .npz")
-        return _plain(loaded)
+        return _sound(loaded)
 
 
 def read_npz(path: Path, *, holds: Holds | None = None) -> dict[str, npt.NDArray[Any]]:
@@ -154,9 +153,10 @@ def read_npz(path: Path, *, holds: Holds | None = None) -> dict[str, npt.NDArray
             raise ValueError("a single array")
         with zipfile.ZipFile(raw) as archive:
             check_archive(archive, size=path.stat().st_size)
-            entries = {each.filename.removesuffix(".npy"): each for each in archive.infolist()}
+            arrays = [each for each in archive.infolist() if each.filename.endswith(".npy")]
+            entries = {each.filename.removesuffix(".npy"): each for each in arrays}
             known = [name for name in KNOWN if name in entries] if holds in entries else entries
-            _check_fits(sum(entries[name].file_size for name in known))
+            check_fits(sum(entries[name].file_size for name in known))
             return {name: _entry(archive, entries[name]) for name in known}
 
 
@@ -165,33 +165,20 @@ def _entry(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> npt.NDArray[Any]
         found = read_array(file, allow_pickle=False)
         if file.read(1):  # which compares the CRC-32 at the end
             raise ValueError(f"{entry.filename}, which is longer than its array")
-    return _plain(found)
+    return _sound(found)
 
 
-def _plain(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+def _sound(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
     """The same array.
 
     Raises:
-        ValueError: it is of records or dates, or its text is no Unicode.
+        ValueError: its text is no Unicode.
     """
-    if array.dtype.kind not in "biufcSU":
-        raise ValueError(f"{array.dtype}")
     if array.dtype.kind == "U" and array.size:
         codes = np.ascontiguousarray(array).reshape(-1).view(array.dtype.byteorder + "u4")
         if (codes > sys.maxunicode).any() or ((codes >= 0xD800) & (codes < 0xE000)).any():
             raise ValueError("text that is no Unicode")
     return array
-
-
-def _check_fits(num_bytes: int) -> None:
-    """Refuse what a small file is unpacked to, if there is no memory for it.
-
-    Raises:
-        ValueError: as said.
-    """
-    room = available_bytes(torch.device("cpu"))
-    if room and num_bytes > room:
-        raise ValueError(f"{num_bytes / 1e9:,.0f} GB in memory, where {room / 1e9:,.1f} are free")
 
 
 def read_tensors(path: Path) -> dict[str, npt.NDArray[Any]]:
@@ -258,7 +245,7 @@ def _array(value: object) -> npt.NDArray[Any] | None:
         value = value.dequantize() if value.is_quantized else value
         num_bytes = value.numel() * value.element_size()
         if value.layout != torch.strided:
-            _check_fits(num_bytes)
+            check_fits(num_bytes)
             value = value.to_dense()
         elif num_bytes > value.untyped_storage().nbytes():
             raise ValueError(f"a tensor {tuple(value.shape)} that repeats its numbers")

@@ -6,8 +6,8 @@ import zipfile
 import numpy as np
 import pytest
 
+from marr_pipeline import tensor_file
 from marr_pipeline.errors import DataError
-from marr_pipeline.workflows import arrays
 from marr_pipeline.workflows.arrays import map_npy, read_npz
 
 
@@ -93,7 +93,7 @@ def test_what_is_no_file_of_its_kind(tmp_path, name, write, message):
 
 def test_what_unpacks_to_more_than_memory_is_refused(tmp_path, monkeypatch):
     np.savez_compressed(tmp_path / "x.npz", logits=np.zeros(10**6), other=np.zeros(10**6))
-    monkeypatch.setattr(arrays, "available_bytes", lambda device: 10**7)
+    monkeypatch.setattr(tensor_file, "available_bytes", lambda device: 10**7)
     assert read_npz(tmp_path / "x.npz", holds="logits").keys() == {"logits"}
     with pytest.raises(DataError, match=r"x\.npz: .* got 0 GB in memory, where 0\.0 are free"):
         read_npz(tmp_path / "x.npz")
