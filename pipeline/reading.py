@@ -20,6 +20,8 @@ _MEMORY_WORDS = (
     "failed to map segment",
 )
 """Of torch's own errors, which are RuntimeErrors like its others, and of libraries being loaded."""
+_LONGEST = 300
+"""Characters of what a library says; it may quote a cell of a table."""
 _LEAST_ROOM = 256 << 20
 """Bytes of address space; with less, torch does not get through its start."""
 
@@ -43,9 +45,9 @@ def reading(where: object, expected: str, remedy: str) -> Iterator[None]:
     except Exception as error:
         if is_memory_short(error, where):
             raise
-        raise DataError(
-            f"{where}: {expected} expected, got {first_line(error)}; {remedy}"
-        ) from error
+        said = first_line(error)
+        said = said if len(said) <= _LONGEST else f"{said[:_LONGEST]} ..."
+        raise DataError(f"{where}: {expected} expected, got {said}; {remedy}") from error
 
 
 def is_memory_short(error: Exception, where: object = None) -> bool:

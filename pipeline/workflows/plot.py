@@ -11,6 +11,7 @@ from marr_pipeline.plots.gamma import GammaCurve
 from marr_pipeline.plots.save import save_drawing
 from marr_pipeline.plots.style import Width
 from marr_pipeline.progress import Progress, silent
+from marr_pipeline.reading import reading
 from marr_pipeline.rectify.fit import preset_settings
 from marr_pipeline.rectify.rectifier import Rectifier
 from marr_pipeline.rectify.settings import RectifySettings
@@ -123,13 +124,14 @@ def _swept(
                 f"--sweep: at most one rectifier, whose gamma is marked, expected beside a table, "
                 f"got {len(settings)}; leave the others out"
             )
-        rows = read_sweep(table)
-        _check_same(evaluation, rows)
         chosen = next(iter(settings.values())).gamma if settings else None
-        found = {
-            name: gamma_curve(points, chosen)
-            for name, points in alike_but_for("gamma", rows).items()
-        }
+        with reading(table, "a table of `pipeline sweep -o`", "sweep again with -o"):
+            rows = read_sweep(table)
+            _check_same(evaluation, rows)
+            found = {
+                name: gamma_curve(points, chosen)
+                for name, points in alike_but_for("gamma", rows).items()
+            }
         if not found or min(len(one.gamma) for one in found.values()) < 2:
             raise DataError(
                 f"{table}: at least two values of gamma in each curve expected, got fewer; sweep "
@@ -164,7 +166,8 @@ def _settings_of(name: str, rectifier: Rectifier) -> RectifySettings:
     found = {key: rectifier.metadata[key] for key in known}
     if found.get("optimizer") == "sgd":
         found |= {"optimizer": "lbfgs"}
-    return RectifySettings(**found)
+    with reading(name, "a rectifier with the settings of its fit", "fit again"):
+        return RectifySettings(**found)
 
 
 def _check_same(evaluation: Evaluation, rows: Iterable[Mapping[str, str]]) -> None:

@@ -154,6 +154,7 @@ def make_kinds(inputs: Path) -> dict[str, Kind]:
     run("import", "--train", "train.npz", *test, "--head", "head.npz", "-o", "c.h5")
     for method in ("marr", "head", "disalign"):
         run("rectify", "c.h5", "--method", method, "-o", f"{method}.safetensors")
+    run("sweep", "c.h5", "--gamma", "0:1:0.5", "-o", "sweep.csv")
     training = ("train", "--dataset", "digits-lt", "--iterations", "3", "--batch-size", "32")
     run(*training, "--seed", "1", "-o", "whole.pt")
     content = torch.load(inputs / "whole.pt", weights_only=True)
@@ -187,6 +188,13 @@ def make_kinds(inputs: Path) -> dict[str, Kind]:
             "out.safetensors",
         ),
         ("apply", cache, "x.safetensors", "--target-prior", "estimate", "-o", "out.csv"),
+    )
+
+    showing = (
+        ("compare", cache, "x.safetensors", "--methods", "softmax"),
+        ("report", cache, "x.safetensors", "-o", "out.html"),
+        ("plot", "gamma", cache, "x.safetensors", "-o", "out.png"),
+        ("plot", "parameters", cache, "x.safetensors", "-o", "out.png"),
     )
 
     def importing(*given: str) -> tuple[tuple[str, ...], ...]:
@@ -226,6 +234,13 @@ def make_kinds(inputs: Path) -> dict[str, Kind]:
             of("head.safetensors"),
             "x.safetensors",
             (*reading[:4], *importing(*from_npz, "--head", "x.safetensors")),
+        ),
+        "rectifier-shown": Kind("safetensors", of("marr.safetensors"), "x.safetensors", showing),
+        "sweep": Kind(
+            "csv",
+            of("sweep.csv"),
+            "x.csv",
+            (("plot", "gamma", cache, "--sweep", "x.csv", "-o", "out.png"),),
         ),
         "rectifier-confidence": Kind(
             "safetensors", of("disalign.safetensors"), "x.safetensors", reading[:3]

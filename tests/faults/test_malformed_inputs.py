@@ -16,7 +16,7 @@ SCRIPT = Path(__file__).with_name("malformed_inputs.py")
 def test_a_damaged_input_is_one_line_or_does_no_harm():
     pytest.importorskip("pyarrow")
     done = subprocess.run(
-        [sys.executable, SCRIPT, "--cases", "4"], capture_output=True, text=True, timeout=300
+        [sys.executable, SCRIPT, "--cases", "1"], capture_output=True, text=True, timeout=300
     )
     found = [json.loads(line) for line in done.stdout.splitlines()]
     assert [fault for kind in found for fault in kind["faults"]] == []

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 
-from marr_pipeline.errors import DataError
 from marr_pipeline.reading import reading
 from marr_pipeline.workflows.arrays.columns import (
     ADVICE,
@@ -29,11 +28,6 @@ def read_csv(path: Path, *, holds: Holds, is_labelled: bool) -> Cells:
     Raises:
         DataError: no such table, an empty cell, or one that is not of its column's kind.
     """
-
-    def unlike(found: str) -> DataError:
-        expected = "a table of comma-separated UTF-8 text expected"
-        return DataError(f"{path}: {expected}, got {found}; {ADVICE[holds]}")
-
     kept = _Kept()
     lines_of: dict[bool, int] = {}  # the first line whose label is a number, or is none
     with (
@@ -47,12 +41,12 @@ def read_csv(path: Path, *, holds: Holds, is_labelled: bool) -> Cells:
         for cells in filter(None, lines):
             if len(cells) != len(columns):
                 line = f"line {lines.line_num} under {len(columns)} names"
-                raise unlike(f"{len(cells)} columns in {line}")
+                raise ValueError(f"{len(cells)} columns in {line}")
             if label is not None:
                 kept.labels.append(cells[label].strip())
                 lines_of.setdefault(_is_number(kept.labels[-1]), lines.line_num)
                 if not kept.labels[-1]:
-                    raise unlike(f"'' in line {lines.line_num}, column {columns[label]!r}")
+                    raise ValueError(f"'' in line {lines.line_num}, column {columns[label]!r}")
             if sample is not None:
                 kept.ids.append(cells[sample].strip())
             try:
@@ -62,14 +56,14 @@ def read_csv(path: Path, *, holds: Holds, is_labelled: bool) -> Cells:
                 if is_other(columns[place]):
                     raise other_columns([columns[place]], holds=holds, where=str(path)) from None
                 line = f"line {lines.line_num}, column {columns[place]!r}"
-                raise unlike(f"{cells[place]!r} in {line}") from None
+                raise ValueError(f"{cells[place]!r} in {line}") from None
             kept.end_row()
-    if not kept.num_rows:
-        raise DataError(f"{path}: at least one row below the header expected, got none; add rows")
-    numbers, labels, ids = kept.arrays()
-    if len(lines_of) == 2 and not set(np.unique(labels).tolist()) <= set(columns):
-        got = next(each for each in labels.tolist() if not _is_number(each))
-        raise unlike(f"{got!r} beside labels that are numbers in line {lines_of[False]}")
+        if not kept.num_rows:
+            raise ValueError("no row below the header")
+        numbers, labels, ids = kept.arrays()
+        if len(lines_of) == 2 and not set(np.unique(labels).tolist()) <= set(columns):
+            got = next(each for each in labels.tolist() if not _is_number(each))
+            raise ValueError(f"{got!r} beside labels that are numbers in line {lines_of[False]}")
     return Cells(
         columns=found,
         numbers=numbers.reshape(kept.num_rows, len(places)),

@@ -112,7 +112,7 @@ def test_any_float32_comes_back(tmp_path, rows):
         ("id,target,a,b\nx,0,1,2\n", "got id, target, a, b"),
         ("label;a;b\n0;1;2\n", "got label;a;b"),
         ("label,a,a\n0,1,2\n", "a name of its own for each other column expected, got label, a, a"),
-        ("label,a,b\n", "at least one row below the header expected, got none"),
+        ("label,a,b\n", "UTF-8 text expected, got no row below the header"),
         ("label,a,b\n0,1,2\n1,x,2\n", "got 'x' in line 3, column 'a'"),
         ("label,a,b\n0,1,2\n1,,2\n", "got '' in line 3, column 'a'"),
         ("label,a,b\n0,1,2\ncat,1,2\n", "got 'cat' beside labels that are numbers in line 3"),
@@ -124,6 +124,8 @@ def test_any_float32_comes_back(tmp_path, rows):
         ("label,a,b\n0,1,2,3\n1,1,2,3\n", "got 4 columns in line 2 under 3 names"),
         ("label,a,b\n0,1;5,2\n", "got '1;5' in line 2, column 'a'"),
         ("label,logit_0,logit_1,logit_10,logit_2\n0,1,2,3,4\n", "got column 10 where 2 was due"),
+        (f"label,a,b\n0,{'9' * 200_000},1\n", "got field larger than field limit"),
+        (f"label,a,b\n0,{'x' * 100_000},1\n", "got 'x{299} [.]{3}; write a column"),
     ],
 )
 def test_what_is_no_such_table(table, text, message):
