@@ -82,7 +82,8 @@ class Journal:
         content = b"".join([first, *(block.line() for block in blocks)])
         fresh = path.with_name(path.name + ".new")
         try:
-            with fresh.open("wb") as file:
+            fresh.unlink(missing_ok=True)  # of a killed writer, or a link
+            with fresh.open("xb") as file:
                 file.write(content)
                 file.flush()
                 os.fsync(file.fileno())

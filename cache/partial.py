@@ -5,17 +5,21 @@ tells a writer at work from the remains of a killed one.
 """
 
 import errno
+import glob
 import os
 import shutil
+import stat
 from contextlib import suppress
 from pathlib import Path
 
 from filelock import BaseFileLock, FileLock, SoftFileLock, Timeout
 
 from marr_pipeline.cache.errors import CacheWriteError, write_errors
+from marr_pipeline.cache.schema import FORMAT
 
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 _STAT_BLOCK = 512  # the unit of st_blocks on every system
+_HEADER_BYTES = 2**16  # the root attributes stand in the first 400
 
 
 class WriterLock:
@@ -36,6 +40,11 @@ class WriterLock:
         self._file = path.with_name(f"{path.name}.lock")
         # A soft lock is a file that a killed owner leaves: it would keep every next writer out.
         self._lock: BaseFileLock = FileLock(self._file, thread_local=False, fallback_to_soft=False)
+
+    @property
+    def is_there(self) -> bool:
+        """Whether an owner, alive or killed, has left its file."""
+        return self._file.exists()
 
     def take(self) -> bool:
         """Take it now; False if the file system has no locks, as some network ones, or the system.
@@ -90,7 +99,7 @@ class PartialFile:
     """
 
     def __init__(self, path: Path, *, overwrite: bool) -> None:
-        self.final = path.resolve() if path.is_symlink() else path
+        self.final = Path(os.path.realpath(path)) if path.is_symlink() else path
         self.partial = self.final.with_name(self.final.name + ".partial")
         self.overwrite = overwrite
         self.descriptor = -1
@@ -110,15 +119,11 @@ class PartialFile:
             CacheWriteError: the name is taken, another writer is at work, or the folder refuses.
         """
         with write_errors(self.final):
-            if self.final.is_dir() or (self.final.exists() and not self.overwrite):
-                kind = "a folder" if self.final.is_dir() else "an existing file"
-                raise CacheWriteError(
-                    f"{self.final}: a free name expected, got {kind}; "
-                    "choose another name or --overwrite"
-                )
+            self._check_final()
+            is_taken_over = self._lock.is_there
             is_locked = self._lock.take()
             try:
-                self._open(is_locked=is_locked)
+                self._open(is_locked=is_locked, is_taken_over=is_taken_over)
             except BaseException:
                 self._lock.drop()
                 raise
@@ -151,8 +156,21 @@ class PartialFile:
             self.partial.unlink(missing_ok=True)
             self.leave()
 
-    def _open(self, *, is_locked: bool) -> None:
-        flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0)
+    def _check_final(self) -> None:
+        """Refuse what is no file, even to overwrite, and without that all that is there."""
+        is_free = not self.final.exists() or (self.final.is_file() and self.overwrite)
+        if is_free and not self.final.is_symlink():
+            return
+        kind = (
+            "an existing file" if self.final.is_file() else "a device, a pipe or a link to itself"
+        )
+        kind = "a folder" if self.final.is_dir() else kind
+        raise CacheWriteError(
+            f"{self.final}: a free name expected, got {kind}; choose another name or --overwrite"
+        )
+
+    def _open(self, *, is_locked: bool, is_taken_over: bool) -> None:
+        flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0) | getattr(os, "O_NOFOLLOW", 0)
         try:
             self.descriptor, self.is_new = os.open(self.partial, flags | os.O_EXCL, 0o666), True
         except FileExistsError:
@@ -161,7 +179,25 @@ class PartialFile:
                     f"{self.final}: no {self.partial.name} expected, as this file system has no "
                     "locks, got one; if no other writer is at work, delete it and start again"
                 ) from None
+            self._check_left_over(is_taken_over=is_taken_over)
             self.descriptor, self.is_new = os.open(self.partial, flags, 0o666), False
+
+    def _check_left_over(self, *, is_taken_over: bool) -> None:
+        """Refuse a file of the partial name that no writer has left: it is the user's.
+
+        A killed one leaves its lock, any other a journal or at least the format's name.
+        """
+        journals = self.final.parent.glob(f"{glob.escape(self.final.name)}.journal*")
+        status = self.partial.lstat()
+        is_alone = stat.S_ISREG(status.st_mode) and status.st_nlink == 1
+        if is_alone and not (is_taken_over or any(journals)):
+            with self.partial.open("rb") as file:
+                is_alone = FORMAT.encode() in file.read(_HEADER_BYTES)
+        if not is_alone:
+            raise CacheWriteError(
+                f"{self.final}: {self.partial.name} free or left by an unfinished cache expected, "
+                "got another file or a link; move it away or choose another name"
+            )
 
     def _close(self) -> None:
         if self.descriptor >= 0:

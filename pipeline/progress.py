@@ -17,6 +17,8 @@ QUIET_SECONDS = 1.0
 """Work shorter than this shows nothing."""
 TERMINAL_SECONDS = 0.2
 LOG_SECONDS = 30.0
+CLEAR_LINE = "\r\x1b[2K"
+"""To a terminal, before a line that takes the place of the last one."""
 
 
 class Volume(IntEnum):
@@ -46,16 +48,21 @@ def volume(level: Volume | None) -> Iterator[None]:
         _Loudness.level = before
 
 
+def one_line(text: str) -> str:
+    """The text, with the ends of lines that a name of a file or a class may have escaped."""
+    return text.replace("\n", r"\n")
+
+
 def say(message: str) -> None:
     """A line on stderr; when quiet, none but a warning or an error."""
     if _Loudness.level > Volume.QUIET or message.startswith(("warning:", "error:")):
-        print(message, file=sys.stderr, flush=True)
+        print(one_line(message), file=sys.stderr, flush=True)
 
 
 def detail(message: str) -> None:
     """A line on stderr for those who want to know all."""
     if _Loudness.level >= Volume.VERBOSE:
-        print(message, file=sys.stderr, flush=True)
+        print(one_line(message), file=sys.stderr, flush=True)
 
 
 class Progress(Protocol):
@@ -127,7 +134,7 @@ class ProgressLine:
             print(text, file=sys.stderr, flush=True)
             return
         width = shutil.get_terminal_size().columns - 1
-        line = "\r\x1b[2K" + text[:width]
+        line = CLEAR_LINE + text[:width]
         print(line, file=sys.stderr, end="\n" if ends else "", flush=True)
 
 

@@ -1,14 +1,11 @@
 """A figure and the numbers it shows, side by side: NAME.png and NAME.csv."""
 
 import csv
-import errno
 import io
-import os
 import re
-import secrets
 import textwrap
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import NamedTuple
 
@@ -39,11 +36,13 @@ class Drawing(NamedTuple):
 
 
 TITLE_GAP = 0.04  # inches, around a title
+MARK = "marr-pipeline"
+"""By which a figure is known as one of this program."""
 # Without a date in them, two runs write the same bytes.
 FORMATS: dict[str, dict[str, str | None]] = {
-    ".png": {},
-    ".pdf": {"CreationDate": None},
-    ".svg": {"Date": None},
+    ".png": {"Software": MARK},
+    ".pdf": {"Creator": MARK, "CreationDate": None},
+    ".svg": {"Creator": MARK, "Date": None},
 }
 
 ID = re.compile(r'(?<=\bid=")|(?<=url\(#)|(?<=href="#)')
@@ -55,12 +54,14 @@ PAGE_DPI = 130
 
 
 def save_drawing(
-    drawing: Drawing, path: Path, *, dpi: int | None = None, title: str = ""
+    drawing: Drawing,
+    path: Path,
+    *,
+    dpi: int | None = None,
+    title: str = "",
+    replacing: Callable[[Path], AbstractContextManager[Path]] = nullcontext,
 ) -> tuple[Path, Path]:
     """Write a figure and, under the same name with `.csv`, the numbers it shows.
-
-    Both are written in full beside their final names before either takes its name: a failed save
-    leaves what was there.
 
     Args:
         drawing: from one of this package's figures. In its numbers NaN becomes an empty cell, and
@@ -68,13 +69,15 @@ def save_drawing(
         path: the picture; its suffix says `.png`, `.pdf` or `.svg`.
         dpi: dots per inch of a `.png`; None for the look's.
         title: over the figure, whose paper grows by its lines.
+        replacing: gives the file to write in place of each of the two, which becomes it when both
+            are whole; without it they are written at their places.
 
     Returns:
         The two paths, picture first.
 
     Raises:
         PlotError: an unknown suffix, or columns that do not make a table.
-        OSError: the files cannot be written; nothing of them is left.
+        OSError: the files cannot be written.
     """
     suffix = path.suffix.lower()
     if suffix not in FORMATS:
@@ -84,10 +87,7 @@ def save_drawing(
         )
     rows = _rows(drawing.table)
     csv_path = path.with_suffix(".csv")
-    for target in (path, csv_path):
-        if target.is_dir():
-            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(target))
-    with _replacing(path) as picture, _replacing(csv_path) as numbers:
+    with replacing(path) as picture, replacing(csv_path) as numbers:
         with look(), _titled(drawing.figure, title) as paper:
             drawing.figure.savefig(
                 picture,
@@ -177,19 +177,3 @@ def _rows(table: Table) -> list[tuple[object, ...]]:
         )
     cells = [["" if x != x else x for x in column.tolist()] for column in columns.values()]
     return list(zip(*cells, strict=True))
-
-
-@contextmanager
-def _replacing(path: Path) -> Iterator[Path]:
-    """A new file of its own name beside `path`; it takes that name only if the block succeeds.
-
-    As `pipeline.files` does it, which this package may not import.
-    """
-    target = Path(os.path.realpath(path))  # a link goes on pointing where it points
-    partial = target.with_name(f".{target.name}.{secrets.token_hex(4)}.partial")
-    partial.open("xb").close()
-    try:
-        yield partial
-        partial.replace(target)
-    finally:
-        partial.unlink(missing_ok=True)

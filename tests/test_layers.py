@@ -43,7 +43,7 @@ ALLOWED = {
     "marr_pipeline.plugins": ours("errors"),
     "marr_pipeline.progress": set(),
     "marr_pipeline.protocols": ours("names"),
-    "marr_pipeline.files": ours("errors"),
+    "marr_pipeline.files": ours("names", "errors"),
     "marr_pipeline.device": ours("names", "errors"),
     "marr_pipeline.distributed": ours("errors"),
     "marr_pipeline.reading": ours("errors"),

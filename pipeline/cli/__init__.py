@@ -4,7 +4,6 @@ Exit codes: 0 done; 1 failed; 2 usage; 3 input or cache that is invalid, stale o
 4 fit stopped at a limit or unbounded; 5 refused, it would tune on test data; 130 interrupted.
 """
 
-import io
 import os
 import signal
 import sys
@@ -27,6 +26,7 @@ from marr_pipeline.cli.command import (
 )
 from marr_pipeline.cli.config import config_text
 from marr_pipeline.cli.help import write_table
+from marr_pipeline.cli.terminal import prepare_streams
 from marr_pipeline.reading import is_memory_short
 
 SECTIONS = {
@@ -131,7 +131,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, _interrupt)
     arguments = list(sys.argv[1:] if arguments is None else arguments)
-    _prepare_streams()
+    prepare_streams()
     try:
         code = cli.main(args=arguments, prog_name="pipeline", standalone_mode=False) or 0
         sys.stdout.flush()
@@ -149,19 +149,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
         code = exit_code(error)
         click.echo(f"error: {_one_line(error)}", err=True)
     sys.exit(code)
-
-
-def _prepare_streams() -> None:
-    """What a caller has closed, as `>&-` does, takes what is written and forgets it.
-
-    A character that stdout's encoding lacks, as that of a pipe on Windows may, is escaped.
-    """
-    for name in ("stdout", "stderr"):
-        stream = getattr(sys, name)
-        if stream is None:
-            setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_WRONLY), "w"))
-        elif isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
 
 
 def exit_code(error: Exception) -> int:

@@ -12,13 +12,15 @@ from marr_pipeline.cli.options import (
     FILE_OF_SHARES,
     WordOrFile,
     any_head_option,
-    check_output,
+    check_outputs,
     input_type,
     json_option,
     output_option,
+    overwrite_option,
     scale_option,
 )
 from marr_pipeline.cli.set_options import chosen_sets, set_options
+from marr_pipeline.files import ROWS
 
 of_rows, of_sets, of_prior = options_of("Rows"), options_of("Sets"), options_of("Prior")
 
@@ -58,7 +60,8 @@ of_rows, of_sets, of_prior = options_of("Rows"), options_of("Sets"), options_of(
     "known to have: where they do not, it ruins.",
 )
 @json_option
-@output_option(".npz", ".csv", ".parquet", required=True, help=".npz, .csv or .parquet.")
+@output_option(ROWS, ".npz", ".csv", ".parquet", required=True, help=".npz, .csv or .parquet.")
+@overwrite_option
 def cli_command(
     output: Path,
     sets: float | None,
@@ -75,7 +78,7 @@ def cli_command(
     joined by ;) and `set_size`. A prior that the rows told, or were matched to, is printed with the
     classes that it moves most.
     """
-    check_output(output)
+    check_outputs()
 
     from marr_pipeline.workflows.apply import apply
 

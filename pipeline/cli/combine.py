@@ -9,12 +9,13 @@ from marr_pipeline.cli.command import EXIT_UNSOLVED, command, note, print_json, 
 from marr_pipeline.cli.help import option
 from marr_pipeline.cli.options import (
     NumberList,
-    check_output,
+    check_outputs,
     input_type,
     json_option,
     output_option,
     overwrite_option,
 )
+from marr_pipeline.files import CACHE
 
 
 @command("combine", example="pipeline combine a.h5 b.h5 --weights 1,1 -o both.h5")
@@ -25,7 +26,7 @@ from marr_pipeline.cli.options import (
     metavar="A,A,...",
     help="One a cache, none negative; 1,1 adds them as they are.  [default: fitted on tune]",
 )
-@output_option(".h5", ".hdf5", required=True, help="Cache, .h5.")
+@output_option(CACHE, ".h5", ".hdf5", required=True, help="Cache, .h5.")
 @overwrite_option
 @json_option
 def cli_command(output: Path, as_json: bool, **options: Any) -> None:
@@ -35,7 +36,7 @@ def cli_command(output: Path, as_json: bool, **options: Any) -> None:
     stands for is taken from its logits before, so that the sum stands for the uniform prior. Rows,
     classes and their order must be the same in all; features are left out.
     """
-    check_output(output)
+    check_outputs()
 
     from marr_pipeline.workflows.combine import combine
 

@@ -138,7 +138,7 @@ def warn(warnings: Sequence[str]) -> None:
 def tell(findings: Sequence["Finding"]) -> None:
     """What numbered checks found, one line each."""
     for finding in findings:
-        click.echo(str(finding), err=True)
+        click.echo(progress.one_line(str(finding)), err=True)
 
 
 @contextmanager

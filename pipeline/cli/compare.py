@@ -12,7 +12,7 @@ from marr_pipeline.cli.help import option, options_of
 from marr_pipeline.cli.options import (
     ChoiceList,
     any_head_option,
-    check_output,
+    check_outputs,
     check_suffix,
     class_distribution_option,
     groups_option,
@@ -21,10 +21,12 @@ from marr_pipeline.cli.options import (
     mute_option,
     of_scoring,
     output_option,
+    overwrite_option,
     seed_type,
     split_option,
     target_prior_option,
 )
+from marr_pipeline.files import COMPARISON
 from marr_pipeline.progress import ProgressLine
 
 FORMAT_OF_SUFFIX = {".txt": "terminal", ".md": "markdown", ".tex": "latex", ".csv": "csv"}
@@ -107,7 +109,8 @@ of_methods, of_table = options_of("Methods"), options_of("Table")
 @of_table(
     "--label", expert=True, default="", show_default=False, help="Of a LaTeX table: tab:methods."
 )
-@output_option(help="Write the tables: .txt, .md, .tex or .csv.")
+@output_option(COMPARISON, help="Write the tables: .txt, .md, .tex or .csv.")
+@overwrite_option
 @json_option
 def cli_command(
     files: tuple[Path, ...],
@@ -119,6 +122,7 @@ def cli_command(
     caption: str,
     label: str,
     output: Path | None,
+    overwrite: bool,
     as_json: bool,
     **options: Any,
 ) -> None:
@@ -134,7 +138,7 @@ def cli_command(
     if output is not None:
         check_suffix(output, () if table_format else tuple(FORMAT_OF_SUFFIX))
         table_format = table_format or FORMAT_OF_SUFFIX[output.suffix]
-    check_output(output)
+    check_outputs()
     if label and table_format != "latex":
         raise click.UsageError(
             f"--label: --format latex expected beside it, got {table_format or 'terminal'}; leave "
@@ -166,7 +170,7 @@ def cli_command(
     for key, reason in comparison.skipped.items():
         note(f"without {key}: it {reason}, which {_these(caches)} lack")
     if output is not None:
-        comparison.save(output, table_format or "terminal", layout)
+        comparison.save(output, table_format or "terminal", layout, overwrite=overwrite)
         note(f"wrote {output}")
     if as_json:
         print_json(comparison.document())

@@ -11,6 +11,8 @@ import click
 
 from marr_pipeline.cli.help import SHOWS_ALL, grouped
 
+CONFIG = "marr_pipeline.cli.config.file"
+"""Key of the file in a context's `meta`."""
 WIDTH = 96
 HEADER = """\
 Options of `pipeline {name}`, for `pipeline {name} --config FILE`. Every setting stands at its
@@ -48,6 +50,7 @@ def read_config(context: click.Context, parameter: click.Parameter, path: Path |
         is_one = option.multiple and not isinstance(value, list)
         said = _as_typed([value] if is_one else value, option, where=f"{path}: {key}")
         defaults[str(option.name)] = said
+    context.meta[CONFIG] = path
     context.default_map = {**(context.default_map or {}), **defaults}
 
 

@@ -7,6 +7,7 @@ import click
 from marr_pipeline.cli.command import EXIT_FAILED, command, print_json
 from marr_pipeline.cli.help import option
 from marr_pipeline.cli.options import input_folder_type, json_option
+from marr_pipeline.progress import one_line
 from marr_pipeline.workflows.doctor import examine
 
 
@@ -30,6 +31,6 @@ def cli_command(folder: Path, as_json: bool) -> None:
         print_json({"command": "doctor", "lines": [vars(line) for line in lines]})
     else:
         for line in lines:
-            click.echo(str(line))
+            click.echo(one_line(str(line)))
     if any(line.state == "problem" for line in lines):
         raise click.exceptions.Exit(EXIT_FAILED)

@@ -8,7 +8,7 @@ import click
 from marr_pipeline.cli.command import command, note, print_json, tell, warn
 from marr_pipeline.cli.options import (
     any_head_option,
-    check_output,
+    check_outputs,
     class_distribution_option,
     groups_option,
     input_type,
@@ -16,10 +16,12 @@ from marr_pipeline.cli.options import (
     mute_option,
     of_scoring,
     output_option,
+    overwrite_option,
     split_option,
     target_prior_option,
 )
 from marr_pipeline.cli.set_options import chosen_sets, set_options
+from marr_pipeline.files import METRICS
 from marr_pipeline.progress import ProgressLine
 
 
@@ -35,12 +37,15 @@ from marr_pipeline.progress import ProgressLine
 @mute_option
 @of_scoring("--per-class", is_flag=True, help="Also the accuracy of each class, by training count.")
 @output_option(
+    METRICS,
     ".csv",
     help="Write the metrics, or with --per-class the classes: .csv.",
 )
+@overwrite_option
 @json_option
 def cli_command(
     output: Path | None,
+    overwrite: bool,
     sets: float | None,
     score: str | None,
     interpolate: float | None,
@@ -53,7 +58,7 @@ def cli_command(
     Of features alone these are a plain probe's, fitted for it. With --sets a second table says how
     often sets of classes hold the true one, and how large they are.
     """
-    check_output(output)
+    check_outputs()
 
     from marr_pipeline.workflows.evaluate import evaluate
 
@@ -64,7 +69,7 @@ def cli_command(
     )
     warn(evaluation.warnings)
     if output is not None:
-        evaluation.save(output, per_class=per_class)
+        evaluation.save(output, per_class=per_class, overwrite=overwrite)
         note(f"wrote {output}")
     if as_json:
         print_json(evaluation.document())

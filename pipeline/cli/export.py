@@ -11,13 +11,16 @@ from marr_pipeline.cli.options import (
     OutputPath,
     WordOrFile,
     any_head_option,
-    check_output,
+    check_outputs,
     input_type,
     json_option,
     of_output,
     output_option,
+    overwrite_option,
 )
+from marr_pipeline.files import GRAPH, MODEL
 from marr_pipeline.names import CLASS_DISTRIBUTIONS
+from marr_pipeline.progress import one_line
 
 of_model = options_of("Model")
 
@@ -57,11 +60,15 @@ of_model = options_of("Model")
 )
 @any_head_option
 @output_option(
+    MODEL,
     help="The checkpoint with its head rectified. It has its own format and its own names; of a "
-    "head alone it is a .safetensors of weight and bias."
+    "head alone it is a .safetensors of weight and bias.",
 )
-@of_output("--onnx", type=OutputPath(".onnx"), help="A graph for ONNX Runtime and its like.")
-@of_output("--torch-export", type=OutputPath(".pt2"), help="A program for torch.export.load.")
+@of_output("--onnx", type=OutputPath(GRAPH, ".onnx"), help="A graph for ONNX Runtime and its like.")
+@of_output(
+    "--torch-export", type=OutputPath(GRAPH, ".pt2"), help="A program for torch.export.load."
+)
+@overwrite_option
 @json_option
 def cli_command(
     rectifier: Path,
@@ -74,6 +81,7 @@ def cli_command(
     output: Path | None,
     onnx: Path | None,
     torch_export: Path | None,
+    overwrite: bool,
     as_json: bool,
 ) -> None:
     """Write a rectified model that runs without this program.
@@ -84,8 +92,7 @@ def cli_command(
     """
     from marr_pipeline.workflows.export import export
 
-    for path in (output, onnx, torch_export):
-        check_output(path)
+    check_outputs()
     done = export(
         rectifier,
         cache=cache,
@@ -93,6 +100,7 @@ def cli_command(
         output=output,
         onnx=onnx,
         torch_export=torch_export,
+        overwrite=overwrite,
         weights=weights,
         by_order=by_order,
         target_prior=target_prior,
@@ -105,4 +113,4 @@ def cli_command(
         print_json(done.record())
         return
     for each in done.compared:
-        click.echo(str(each))
+        click.echo(one_line(str(each)))

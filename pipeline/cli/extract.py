@@ -10,12 +10,13 @@ from marr_pipeline.cli.command import command, note, print_json, together
 from marr_pipeline.cli.help import options_of
 from marr_pipeline.cli.options import (
     WordOrFile,
-    check_output,
+    check_outputs,
     input_type,
     json_option,
     output_option,
 )
 from marr_pipeline.cli.phase_one_options import given_options, phase_one_options
+from marr_pipeline.files import CACHE
 from marr_pipeline.progress import ProgressLine
 from marr_pipeline.workflows.request import Listener, PhaseOneRequest
 
@@ -66,7 +67,7 @@ of_network, of_cache = options_of("Network"), options_of("Cache")
     default="float32",
     help="Of stored numbers.",
 )
-@output_option(".h5", ".hdf5", required=True, help="Cache, .h5.")
+@output_option(CACHE, ".h5", ".hdf5", required=True, help="Cache, .h5.")
 @json_option
 @click.pass_context
 def cli_command(
@@ -100,7 +101,7 @@ def cli_command(
     rows: dict[str, Any] = {"views": views, "store": store, "dtype": dtype}
     with together(resolve_device(request.device), sums=not request.has_trained_weights) as ranks:
         with ranks.in_turn():
-            check_output(output, is_dry=dry_run)
+            check_outputs()
         if dry_run:
             estimate = estimate_extraction(request, **rows, ranks=ranks, listener=listener)
         else:

@@ -11,13 +11,14 @@ from marr_pipeline.cli.command import command, note, print_json, warn
 from marr_pipeline.cli.help import options_of
 from marr_pipeline.cli.options import (
     InputFiles,
-    check_output,
+    check_outputs,
     input_type,
     json_option,
     output_option,
     overwrite_option,
     scale_option,
 )
+from marr_pipeline.files import CACHE
 
 _files_type = InputFiles(exists=True, dir_okay=False, path_type=Path)
 _BARE = (".npy", ".pt", ".pth")
@@ -78,7 +79,7 @@ of_rows, of_head = options_of("Rows"), options_of("Head")
     help="Whether the network was trained on the samples of --train, or its logits there are of "
     "networks that were not, by folds.  [default: taken as seen]",
 )
-@output_option(".h5", ".hdf5", required=True, help="Cache, .h5.")
+@output_option(CACHE, ".h5", ".hdf5", required=True, help="Cache, .h5.")
 @overwrite_option
 @json_option
 def cli_command(
@@ -99,7 +100,7 @@ def cli_command(
     What is larger than memory comes as .npy or .safetensors. Several views of the test split: the
     clean one is scored, or else the first.
     """
-    check_output(output)
+    check_outputs()
 
     from marr_pipeline.workflows.import_logits import SplitFiles, import_logits
 

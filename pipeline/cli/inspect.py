@@ -6,6 +6,7 @@ import click
 
 from marr_pipeline.cli.command import command, print_json
 from marr_pipeline.cli.options import input_type, json_option
+from marr_pipeline.progress import one_line
 
 
 @command("inspect", example="pipeline inspect digits.h5")
@@ -24,4 +25,4 @@ def cli_command(file: Path, as_json: bool) -> None:
         print_json(document)
         return
     for line in describe(document):
-        click.echo(line)
+        click.echo(one_line(line))

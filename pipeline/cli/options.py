@@ -8,7 +8,7 @@ import glob
 import math
 import os
 import re
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +16,10 @@ import click
 from click.shell_completion import CompletionItem
 
 from marr_pipeline import names
+from marr_pipeline.cli.config import CONFIG
 from marr_pipeline.cli.help import OUTPUT, options_of
-from marr_pipeline.files import check_writable
+from marr_pipeline.errors import ConfigError
+from marr_pipeline.files import FIGURE, NUMBERS, Product, check_replaceable, check_writable
 
 input_type = click.Path(exists=True, dir_okay=False, path_type=Path)
 input_folder_type = click.Path(exists=True, file_okay=False, path_type=Path)
@@ -45,15 +47,23 @@ class MethodName(click.Choice[str]):
 
 
 class OutputPath(click.Path):
-    """A path to write to, which has a name; the rest is `check_output`'s matter.
+    """A path to write to, which has a name; the rest is `check_outputs`' matter.
 
     Args:
+        product: what is written there; None for a folder of several.
         suffixes: of its format; without any all are taken.
     """
 
-    def __init__(self, *suffixes: str) -> None:
+    def __init__(self, product: Product | None, *suffixes: str) -> None:
         super().__init__(path_type=Path)
+        self._product = product
         self._suffixes = suffixes
+
+    def files(self, path: Path) -> dict[Path, Product]:
+        """All that is written where `path` is given."""
+        if self._product is FIGURE:
+            return {path: FIGURE, path.with_suffix(".csv"): NUMBERS}
+        return {} if self._product is None else {path: self._product}
 
     def convert(
         self,
@@ -86,18 +96,50 @@ def check_suffix(path: Path, suffixes: Sequence[str]) -> None:
         )
 
 
-def check_output(path: Path | None, *, is_dry: bool = False) -> None:
-    """Refuse an output before any work is done for it.
+def check_outputs() -> None:
+    """Refuse the outputs of the command that runs, before any work is done for them.
 
-    Args:
-        path: of the output; None asks for none.
-        is_dry: nothing will be written, so the folder is asked and not tried.
+    An option of `OutputPath` is one; every other value that is a path is an input. A dry run writes
+    nothing, so the folder is asked and not tried.
 
     Raises:
-        PipelineError: the folder is missing or not writable, or the name is a folder's.
+        ConfigError: an output is an input, the same file under another name counted.
+        PipelineError: something else is there, or the folder is missing or not writable.
     """
-    if path is not None:
-        check_writable(path, touches=not is_dry)
+    context = click.get_current_context()
+    inputs = list(_paths(context.meta.get(CONFIG)))
+    outputs: dict[Path, Product] = {}
+    for parameter in context.command.params:
+        value, kind = context.params.get(str(parameter.name)), parameter.type
+        if isinstance(kind, OutputPath) and value is not None:
+            outputs |= kind.files(value)
+        else:
+            is_file = isinstance(kind, WordOrFile) and value not in (None, *kind.words)
+            inputs += _paths(Path(str(value)) if is_file else value)
+    for path, product in outputs.items():
+        _check_no_input(path, product, inputs)
+        check_replaceable(path, product, overwrite=bool(context.params.get("overwrite")))
+        check_writable(path, touches=not context.params.get("dry_run"))
+
+
+def _paths(value: object) -> Iterator[Path]:
+    """The paths among the values of an option."""
+    if isinstance(value, list | tuple):
+        for each in value:
+            yield from _paths(each)
+    elif isinstance(value, Path):
+        yield value
+
+
+def _check_no_input(output: Path, product: Product, inputs: Iterable[Path]) -> None:
+    """Refuse an input, and of what lies in a folder of inputs all but the command's own kind."""
+    for path in inputs if output.exists() else ():
+        is_inside = path.is_dir() and path.resolve() in output.resolve().parents
+        if (is_inside and not product.matches(output)) or output.samefile(path):
+            raise ConfigError(
+                f"{output}: a file of its own for each output expected, got an input again, "
+                f"{path}{' and what lies in it' if is_inside else ''}; choose another name"
+            )
 
 
 class InputFiles(click.Path):
@@ -245,12 +287,12 @@ class WordOrFile(click.ParamType[str]):
     name = "word or file"
 
     def __init__(self, words: Sequence[str]) -> None:
-        self._words = tuple(words)
+        self.words = tuple(words)
 
     def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
         """The word or the path itself."""
-        if value not in self._words and not Path(value).is_file():
-            words = ", ".join(self._words)
+        if value not in self.words and not Path(value).is_file():
+            words = ", ".join(self.words)
             what = "which is no file" if Path(value).exists() else "which does not exist"
             what = names.NEEDS_ROWS if value == names.ESTIMATE else what
             self.fail(f"{words} or a file expected, got {value}, {what}", param, ctx)
@@ -258,13 +300,13 @@ class WordOrFile(click.ParamType[str]):
 
     def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str:
         """What help shows."""
-        return f"[{'|'.join(self._words)}|FILE]"
+        return f"[{'|'.join(self.words)}|FILE]"
 
     def shell_complete(
         self, ctx: click.Context, param: click.Parameter, incomplete: str
     ) -> list[CompletionItem]:
         """The words that it may be, or else files."""
-        fitting = [CompletionItem(word) for word in self._words if word.startswith(incomplete)]
+        fitting = [CompletionItem(word) for word in self.words if word.startswith(incomplete)]
         return fitting or [CompletionItem(incomplete, type="file")]
 
 
@@ -276,13 +318,17 @@ of_output, of_scoring = options_of(OUTPUT), options_of("Scoring")
 
 
 def output_option(
-    *suffixes: str, **attributes: Any
+    product: Product | None, *suffixes: str, **attributes: Any
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Decorator: `-o`, a name that ends in one of the suffixes."""
-    return of_output("-o", "--output", type=OutputPath(*suffixes), **attributes)
+    """Decorator: `-o`, a product's name that ends in one of the suffixes."""
+    return of_output("-o", "--output", type=OutputPath(product, *suffixes), **attributes)
 
 
-overwrite_option = of_output("--overwrite", is_flag=True, help="Replace what is there.")
+overwrite_option = of_output(
+    "--overwrite",
+    is_flag=True,
+    help="Replace whatever file is there. Without it the same command's own results alone are.",
+)
 json_option = of_output(
     "--json", "as_json", is_flag=True, help="A JSON document on stdout, not a table."
 )

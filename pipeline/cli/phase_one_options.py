@@ -46,6 +46,11 @@ DATA_OPTIONS = [
         help="Folder of the images. It has class folders in train/ and test/, or torchvision's "
         "layout, or is where the relative paths of lists begin.",
     ),
+    of_data(
+        "--download",
+        is_flag=True,
+        help="Fetch CIFAR into --data-root where it is not there. It is torchvision's layout.",
+    ),
     *(
         of_data(
             f"--list-{split}",

@@ -11,12 +11,14 @@ from marr_pipeline.cli.help import options_of
 from marr_pipeline.cli.options import (
     FIGURE_SUFFIXES,
     any_head_option,
-    check_output,
+    check_outputs,
     groups_option,
     input_type,
     output_option,
+    overwrite_option,
     split_option,
 )
+from marr_pipeline.files import FIGURE
 from marr_pipeline.progress import ProgressLine
 
 of_figure = options_of("Figure")
@@ -60,13 +62,14 @@ of_figure = options_of("Figure")
     show_default=False,
     help="Of classes along the axis, as many as can be read.  [default: up to 40 classes]",
 )
-@output_option(*FIGURE_SUFFIXES, required=True, help="Figure: .png, .pdf, .svg.")
+@output_option(FIGURE, *FIGURE_SUFFIXES, required=True, help="Figure: .png, .pdf, .svg.")
+@overwrite_option
 def cli_command(output: Path, **options: Any) -> None:
     """Draw FIGURE of CACHE before and after RECTIFIERS.
 
     The numbers that it shows go beside it as .csv.
     """
-    check_output(output)
+    check_outputs()
 
     from marr_pipeline.workflows.plot import plot
 

@@ -12,18 +12,20 @@ from marr_pipeline.cli.options import (
     FiniteRange,
     MethodName,
     WordOrFile,
-    check_output,
+    check_outputs,
     eval_split_option,
     groups_option,
     input_type,
     json_option,
     mute_option,
     output_option,
+    overwrite_option,
     seed_type,
     size,
     source_option,
     target_prior_option,
 )
+from marr_pipeline.files import RECTIFIER
 from marr_pipeline.plugins import installed_methods
 from marr_pipeline.progress import ProgressLine, silent
 
@@ -219,7 +221,8 @@ of_method, of_rows, of_objective, of_solver, of_tuning = map(
 )
 @of_solver("--device", expert=True, type=click.Choice(names.DEVICES), default="cpu")
 @mute_option
-@output_option(".safetensors", help="Rectifier, .safetensors.")
+@output_option(RECTIFIER, ".safetensors", help="Rectifier, .safetensors.")
+@overwrite_option
 @json_option
 def cli_command(
     cache: Path,
@@ -234,6 +237,7 @@ def cli_command(
     device: str,
     mute: list[str],
     output: Path | None,
+    overwrite: bool,
     as_json: bool,
     plugins: tuple[Path, ...],
     **overrides: Any,
@@ -243,7 +247,7 @@ def cli_command(
     Touches no image and no network. Exit code 4: the fit stopped at a limit or has no minimum.
     Under torchrun the processes share the rows, and the first of them prints and writes.
     """
-    check_output(output)
+    check_outputs()
 
     from marr_pipeline.device import resolve_device
     from marr_pipeline.distributed import joined_ranks
@@ -274,6 +278,7 @@ def cli_command(
             groups=groups,
             target_prior=target_prior,
             output=output,
+            overwrite=overwrite,
             device=device,
             memory=memory,
             ranks=ranks,

@@ -8,15 +8,17 @@ import click
 from marr_pipeline.cli.command import command, note, print_json, tell
 from marr_pipeline.cli.options import (
     any_head_option,
-    check_output,
+    check_outputs,
     groups_option,
     input_type,
     json_option,
     mute_option,
     of_scoring,
     output_option,
+    overwrite_option,
     split_option,
 )
+from marr_pipeline.files import REPORT
 from marr_pipeline.progress import ProgressLine
 
 
@@ -39,7 +41,8 @@ from marr_pipeline.progress import ProgressLine
     help="Of the intervals.",
 )
 @mute_option
-@output_option(".html", ".htm", required=True, help="The page, .html.")
+@output_option(REPORT, ".html", ".htm", required=True, help="The page, .html.")
+@overwrite_option
 @json_option
 def cli_command(methods: str | None, output: Path, as_json: bool, **options: Any) -> None:
     """Write a page about CACHE before and after RECTIFIERS.
@@ -47,7 +50,7 @@ def cli_command(methods: str | None, output: Path, as_json: bool, **options: Any
     It has words, tables, figures and checks, and is one file that loads nothing from outside.
     Without RECTIFIERS, MARR's default is fitted.
     """
-    check_output(output)
+    check_outputs()
 
     from marr_pipeline.workflows.report import write_report
 

@@ -12,14 +12,16 @@ from marr_pipeline.cli.help import options_of
 from marr_pipeline.cli.options import (
     ChoiceList,
     NumberList,
-    check_output,
+    check_outputs,
     eval_split_option,
     groups_option,
     input_type,
     json_option,
     output_option,
+    overwrite_option,
     source_option,
 )
+from marr_pipeline.files import SWEEP
 from marr_pipeline.progress import ProgressLine
 
 numbers = NumberList()
@@ -43,7 +45,8 @@ of_method, of_grid, of_rows = options_of("Method"), options_of("Grid"), options_
 @source_option
 @eval_split_option
 @groups_option
-@output_option(".csv", help="Write every point with its intervals: .csv.")
+@output_option(SWEEP, ".csv", help="Write every point with its intervals: .csv.")
+@overwrite_option
 @json_option
 def cli_command(
     cache: Path,
@@ -54,6 +57,7 @@ def cli_command(
     eval_split: str,
     groups: str | None,
     output: Path | None,
+    overwrite: bool,
     as_json: bool,
     **tried: Any,
 ) -> None:
@@ -62,7 +66,7 @@ def cli_command(
     Lists are written 0.5,1,2 or 0:1.6:0.2; what is not given stays at the preset's value. A sweep
     scored on the test split shows what a setting does; to choose one, see `rectify --tune`.
     """
-    check_output(output)
+    check_outputs()
 
     from marr_pipeline.workflows.rectify import resolve_settings
     from marr_pipeline.workflows.sweep import sweep
@@ -81,7 +85,7 @@ def cli_command(
     )
     warn(found.warnings)
     if output is not None:
-        found.save(output)
+        found.save(output, overwrite=overwrite)
         note(f"wrote {output}")
     if as_json:
         print_json(found.document())

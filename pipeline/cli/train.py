@@ -7,8 +7,9 @@ import click
 
 from marr_pipeline.cli.command import command, note, print_json, together
 from marr_pipeline.cli.help import options_of
-from marr_pipeline.cli.options import check_output, input_type, json_option, output_option
+from marr_pipeline.cli.options import check_outputs, input_type, json_option, output_option
 from marr_pipeline.cli.phase_one_options import given_options, phase_one_options
+from marr_pipeline.files import CHECKPOINT
 from marr_pipeline.progress import ProgressLine
 from marr_pipeline.workflows.request import Listener, PhaseOneRequest
 
@@ -22,7 +23,7 @@ of_network = options_of("Network")
     type=input_type,
     help="Weights to start from, of this program or another.",
 )
-@output_option(required=True, help="Checkpoint, .pt.")
+@output_option(CHECKPOINT, required=True, help="Checkpoint, .pt.")
 @json_option
 @click.pass_context
 def cli_command(
@@ -44,7 +45,7 @@ def cli_command(
     listener = Listener(say=note, progress=ProgressLine)
     with together(resolve_device(request.device), sums=True) as ranks:
         with ranks.in_turn():
-            check_output(output, is_dry=dry_run)
+            check_outputs()
         if dry_run:
             estimate = estimate_training(request, output=output, ranks=ranks, listener=listener)
         else:

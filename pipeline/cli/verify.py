@@ -6,7 +6,7 @@ import click
 
 from marr_pipeline.cli.command import EXIT_INVALID, command, note, print_json
 from marr_pipeline.cli.options import input_type, json_option
-from marr_pipeline.progress import ProgressLine
+from marr_pipeline.progress import ProgressLine, one_line
 
 
 @command("verify", example="pipeline verify digits.h5")
@@ -27,4 +27,4 @@ def cli_command(cache: Path, as_json: bool) -> None:
     if as_json:
         print_json({"command": "verify", "cache": cache, "damaged": []})
     else:
-        click.echo(f"{cache}: every checksum holds")
+        click.echo(one_line(f"{cache}: every checksum holds"))

@@ -7,8 +7,14 @@ import click
 
 from marr_pipeline.cli.command import command, note
 from marr_pipeline.cli.help import option
-from marr_pipeline.cli.options import FIGURE_SUFFIXES, check_output, output_option
+from marr_pipeline.cli.options import (
+    FIGURE_SUFFIXES,
+    check_outputs,
+    output_option,
+    overwrite_option,
+)
 from marr_pipeline.cli.phase_one_options import augmentation_option, data_options
+from marr_pipeline.files import FIGURE
 from marr_pipeline.progress import ProgressLine
 from marr_pipeline.workflows.request import Listener, PhaseOneRequest
 
@@ -18,9 +24,10 @@ from marr_pipeline.workflows.request import Listener, PhaseOneRequest
 @augmentation_option()
 @option("--rows", type=click.IntRange(min=1, max=40), default=8, help="Images, of one class.")
 @option("--columns", type=click.IntRange(min=1, max=20), default=8, help="Views of each.")
-@output_option(*FIGURE_SUFFIXES, required=True, help="Figure: .png, .pdf, .svg.")
+@output_option(FIGURE, *FIGURE_SUFFIXES, required=True, help="Figure: .png, .pdf, .svg.")
+@overwrite_option
 def cli_command(
-    augmentation: str | None, rows: int, columns: int, output: Path, **request: Any
+    augmentation: str | None, rows: int, columns: int, output: Path, overwrite: bool, **request: Any
 ) -> None:
     """Draw training images and their augmented views.
 
@@ -28,7 +35,7 @@ def cli_command(
     the largest class to the smallest; the first column is the clean image.
     """
     asked = PhaseOneRequest(**request)
-    check_output(output)
+    check_outputs()
 
     from marr_pipeline.workflows.views import views
 
@@ -37,6 +44,7 @@ def cli_command(
         rows=rows,
         columns=columns,
         output=output,
+        overwrite=overwrite,
         augmentation=augmentation,
         listener=Listener(note, ProgressLine),
     )

@@ -25,7 +25,7 @@ from marr_pipeline.data.normalise import (
     Normalisation,
     channel_statistics,
 )
-from marr_pipeline.data.packaged import cifar_source, digits_source
+from marr_pipeline.data.packaged import CIFAR_ORIGINALS, cifar_source, digits_source
 from marr_pipeline.data.picture import AS_STORED, Decoding
 from marr_pipeline.data.resident import ResidentSplit
 from marr_pipeline.data.source import DatasetSource, SourceRequest, without_unreadable
@@ -90,6 +90,7 @@ def load_dataset(
     class_order: tuple[str, ...] | None = None,
     decoding: Decoding = AS_STORED,
     decodes: bool = True,
+    download: bool = False,
     progress: Progress = silent,
 ) -> LongTailedDataset:
     """A dataset's splits, its training images cut to a long tail; small images are decoded.
@@ -120,6 +121,7 @@ def load_dataset(
         decoding: how pictures in files become pixels.
         decodes: false leaves all images in their files: those of small ones have shapes alone,
             none is looked for that cannot be read, and their own statistics are `UNMEASURED`.
+        download: fetch a dataset of `CIFAR_ORIGINALS` that is not there.
         progress: told how far decoding is.
 
     Raises:
@@ -134,6 +136,10 @@ def load_dataset(
         raise ConfigError(
             f"--list-train, --list-tune, --list-test, --path-prefix: none expected for {name}, "
             f"got some; they are for {', '.join(LISTED)}"
+        )
+    if download and name not in CIFAR_ORIGINALS:
+        raise ConfigError(
+            f"--download: none expected for {name}, got one; it is for {', '.join(CIFAR_ORIGINALS)}"
         )
     reading: dict[str, object] = {
         "val_is": None if val_is == NO_SPLIT else val_is,
@@ -162,6 +168,7 @@ def load_dataset(
         class_order=class_order,
         decoding=decoding,
         decodes=decodes,
+        download=download,
     )
     source = DATASETS[name](request)
     if stored_rows is not None:

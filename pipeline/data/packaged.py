@@ -8,8 +8,8 @@ steeper ratio would leave fewer than two classes above 100 images.
 
 `cifar10-lt` and `cifar100-lt` are read as folders where the data root has a folder `train`; the
 images in it may already be long-tailed, as long as the ratio asked for is at least as steep. Any
-other root is handed to torchvision, which reads `cifar-10-batches-py` or `cifar-100-python` and
-downloads it if absent.
+other root is handed to torchvision, which reads `cifar-10-batches-py` or `cifar-100-python`, and
+where that is absent downloads it if it is asked to.
 """
 
 import contextlib
@@ -27,7 +27,6 @@ from marr_pipeline.data.longtail import select_rows
 from marr_pipeline.data.picture import AS_STORED
 from marr_pipeline.data.source import ArraySource, DatasetSource, SourceRequest
 from marr_pipeline.errors import ConfigError, DataError
-from marr_pipeline.progress import Progress
 from marr_pipeline.protocols import PROTOCOLS
 
 CIFAR_ORIGINALS = {"cifar10-lt": CIFAR10, "cifar100-lt": CIFAR100}
@@ -63,13 +62,13 @@ def cifar_source(name: str, request: SourceRequest) -> DatasetSource:
 
     Args:
         name: `cifar10-lt` or `cifar100-lt`.
-        request: root with `train/ [tune/] test/`, or torchvision's (made and filled if absent);
-            CIFAR is 32 pixels wide, any other size is refused.
+        request: root with `train/ [tune/] test/`, or torchvision's, filled with `download`. CIFAR
+            is 32 pixels wide, any other size is refused.
 
     Raises:
         ConfigError: no root was given, or another image size.
         DataError: the number of class folders is not the dataset's, or neither layout is there
-            and the download failed.
+            whole and no download was asked for, or it failed.
     """
     data_root, protocol = request.root(f"the folder of {name}"), PROTOCOLS[name]
     if request.image_size not in (None, protocol.image_size):
@@ -91,23 +90,27 @@ def cifar_source(name: str, request: SourceRequest) -> DatasetSource:
             f"--val-is, --class-order, --exif, --pixel-range: image folders in {data_root} "
             f"expected beside them, got torchvision's {name}; leave them out"
         )
-    return _original_source(name, data_root, request.progress)
+    return _original_source(name, data_root, request)
 
 
-def _original_source(name: str, data_root: Path, progress: Progress) -> DatasetSource:
+def _original_source(name: str, data_root: Path, request: SourceRequest) -> DatasetSource:
     original = CIFAR_ORIGINALS[name]
     try:
         # torchvision talks on stdout, which is kept for results.
         with contextlib.redirect_stdout(sys.stderr):
-            train = original(str(data_root), train=True, download=True)
-            test = original(str(data_root), train=False, download=True)
+            train = original(str(data_root), train=True, download=request.download)
+            test = original(str(data_root), train=False, download=request.download)
     except (OSError, RuntimeError) as error:
+        remedy = "is it this folder? --download fetches the second one to there"
+        if request.download:
+            remedy = f"the download failed ({error}); put one of the two there"
         raise DataError(
             f"{data_root}: image folders train/<class>/*.png and test/<class>/*.png or "
-            f"torchvision's {original.base_folder}/ expected, got neither, and the download "
-            f"failed ({error}); put one of the two there"
+            f"torchvision's {original.base_folder}/ expected, got neither whole; {remedy}"
         ) from error
-    progress(len(train.data) + len(test.data), len(train.data) + len(test.data), f"{name} read")
+    request.progress(
+        len(train.data) + len(test.data), len(train.data) + len(test.data), f"{name} read"
+    )
     return DatasetSource(
         name=name,
         class_names=tuple(train.classes),

@@ -52,6 +52,7 @@ class SourceRequest:
     class_order: tuple[str, ...] | None = None
     decoding: Decoding = AS_STORED
     decodes: bool = True
+    download: bool = False
 
     def root(self, expected: str) -> Path:
         """The data root, without which a ConfigError says what was `expected` there."""

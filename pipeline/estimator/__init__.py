@@ -322,10 +322,13 @@ class MarginRectifier(Calibrator, SetPredictor, ClassifierMixin, TransformerMixi
         check_is_fitted(self)
         return fold_(linear, self.rectifier_)
 
-    def save(self, path: str | Path) -> None:
-        """Write the rectifier as `pipeline rectify -o` does, with the labels of its columns."""
+    def save(self, path: str | Path, *, overwrite: bool = False) -> None:
+        """Write the rectifier as `pipeline rectify -o` does, with the labels of its columns.
+
+        A file that is no rectifier is replaced with `overwrite` alone.
+        """
         check_is_fitted(self)
-        save_rectifier(self.rectifier_, Path(path))
+        save_rectifier(self.rectifier_, Path(path), overwrite=overwrite)
 
     @classmethod
     def load(cls, path: str | Path) -> Self:

@@ -14,7 +14,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from marr_pipeline.errors import ConfigError, DataError
-from marr_pipeline.files import FileName, replacing
+from marr_pipeline.files import RECTIFIER, FileName, replacing
 from marr_pipeline.names import FEATURE_NORMALISATIONS
 from marr_pipeline.reading import check_form, reading
 from marr_pipeline.rectify.rectifier import (
@@ -66,11 +66,17 @@ METADATA = {
 _OF_CLASSES = ("class_names", "class_counts", "classes")
 
 
-def save_rectifier(rectifier: Rectifier, path: Path) -> None:
+def save_rectifier(rectifier: Rectifier, path: Path, *, overwrite: bool = False) -> None:
     """Write a `.safetensors` file, complete or not at all.
+
+    Args:
+        rectifier: to be written.
+        path: of the file.
+        overwrite: replace whatever file is there, not a rectifier alone.
 
     Raises:
         ConfigError: a rectifier that is a function.
+        PipelineError: something else is there, or it cannot be written.
     """
     if type(rectifier) not in KINDS:
         raise ConfigError(
@@ -89,7 +95,7 @@ def save_rectifier(rectifier: Rectifier, path: Path) -> None:
             "seen": known.is_seen,
         }
     header |= {key: json.dumps(value) for key, value in stored.items()}
-    with replacing(path) as partial:
+    with replacing(path, RECTIFIER, overwrite=overwrite) as partial:
         write_tensor_file(partial, rectifier.tensors(), header=header)
 
 

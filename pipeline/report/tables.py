@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from marr_pipeline.notebook import html_table
+from marr_pipeline.progress import one_line
 from marr_pipeline.report.metrics import Metrics
 
 Notation = Literal["percent", "difference", "decimal", "correlation", "seconds", "count", "text"]
@@ -223,8 +224,9 @@ def terminal_table(table: Table, *, min_width: int = 0) -> str:
         table: to be written.
         min_width: of every column but the first, its gap included.
     """
-    width = max(map(len, table.rows))
-    lines = [" " * width, *(name.ljust(width) for name in table.rows)]
+    names = ["", *map(one_line, table.rows)]
+    width = max(map(len, names))
+    lines = [name.ljust(width) for name in names]
     rows = [table.texts(name) for name in table.rows]
     for column, texts in zip(table.columns, zip(*rows, strict=True), strict=True):
         cells = _aligned(column.heading, texts, min_width)

@@ -91,6 +91,7 @@ def apply(
     target_prior: Said | None = None,
     match_prior: Said | None = None,
     output: FileName | None = None,
+    overwrite: bool = False,
 ) -> Applied:
     """Rectified rows of a cache's split, or of a file that `import` reads, labelled or not.
 
@@ -113,6 +114,7 @@ def apply(
         output: where the arrays go, some rows at a time: `.npz`, or a table, `.csv` or `.parquet`,
             with a column of logits and one of probabilities for each class, and of sets `set` and
             `set_size`.
+        overwrite: replace whatever file is at `output`, not such rows alone.
 
     Raises:
         CacheError: the source is invalid or lacks the split, or a split `tune` for sets.
@@ -121,7 +123,7 @@ def apply(
             is not installed.
         DataError: the rectifier is invalid, of another head, or of other classes, or cannot be
             moved; the rows are unfit, or several views would go into a table.
-        PipelineError: `output` cannot be written.
+        PipelineError: `output` cannot be written, or something else is there.
     """
     source, rectifier = Path(source), Path(rectifier)
     check_choice("scale", scale, (*SCALES, None))
@@ -169,7 +171,7 @@ def apply(
     blocks = _blocks(found, applied, made, where=str(source))
     arrays: Arrays = {}
     if output is not None:
-        _write(Path(output), blocks, found)
+        _write(Path(output), blocks, found, overwrite=overwrite)
     else:
         whole = list(blocks)
         arrays = {name: np.concatenate([block[name] for block in whole]) for name in whole[0]}
@@ -221,13 +223,14 @@ def _blocks(
         found.cached[0].require_unchanged()
 
 
-def _write(output: Path, blocks: Iterator[Arrays], found: GivenRows) -> None:
+def _write(output: Path, blocks: Iterator[Arrays], found: GivenRows, *, overwrite: bool) -> None:
     if is_table(output) and found.logits.ndim != 2:
         raise DataError(
             f"{output}: rows of one view expected in a table, got {len(found.logits)} views; "
             "write .npz, or give one view"
         )
-    write_rows(output, blocks, found.class_names, names_labels=found.has_class_labels)
+    named = found.has_class_labels
+    write_rows(output, blocks, found.class_names, names_labels=named, overwrite=overwrite)
 
 
 def _check_calibration(

@@ -19,6 +19,7 @@ from marr_pipeline.cache import Cache, CacheError
 from marr_pipeline.errors import ConfigError, FitError, LeakError
 from marr_pipeline.files import FileName
 from marr_pipeline.optim.solvable import FitStatus, Solution
+from marr_pipeline.progress import one_line
 from marr_pipeline.rectify.combination import (
     BLOCK_NUMBERS,
     CombinationLoss,
@@ -101,7 +102,7 @@ class Combination:
             lines.append(
                 f"{'together':>9s}{self.fit.loss:10.4f}  on {FITTED_ON}, {self.fit.status}"
             )
-        return "\n".join(lines)
+        return "\n".join(map(one_line, lines))
 
 
 def combine(

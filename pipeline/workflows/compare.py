@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from marr_pipeline.files import FileName, listed, replacing
+from marr_pipeline.files import COMPARISON, FileName, listed, replacing
 from marr_pipeline.findings import Finding, Mute, heard, muted_codes
 from marr_pipeline.names import REFERENCES
 from marr_pipeline.notebook import short_repr
@@ -135,9 +135,16 @@ class Comparison:
         cells = {key: report.cells() for key, report in self.reports.items()}
         return marked(named(cells) if any(self.probes) else cells, self.unmoved)
 
-    def save(self, path: Path, table_format: str, layout: Layout = EVERYTHING) -> None:
-        """Write the tables, complete or not at all."""
-        with replacing(path) as partial:
+    def save(
+        self,
+        path: Path,
+        table_format: str,
+        layout: Layout = EVERYTHING,
+        *,
+        overwrite: bool = False,
+    ) -> None:
+        """Write the tables, complete or not at all; `overwrite` replaces whatever file is there."""
+        with replacing(path, COMPARISON, overwrite=overwrite) as partial:
             partial.write_text(self.text(table_format, layout) + "\n", encoding="utf-8")
 
     def document(self) -> dict[str, Any]:

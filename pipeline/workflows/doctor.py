@@ -199,7 +199,7 @@ def _folder(name: str, folder: Path) -> Iterator[Line]:
     probe = folder / f".marr-doctor-{os.getpid()}.h5"
     try:
         check_writable(probe)
-        with held_lock(probe, waits=False) as has_lock:
+        with held_lock(probe) as has_lock:
             pass
         _write_and_read(probe)
         hdf5_refusal = _hdf5_refusal(probe)

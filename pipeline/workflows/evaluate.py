@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from marr_pipeline.cache import Cache
-from marr_pipeline.files import FileName, listed, replacing
+from marr_pipeline.files import METRICS, FileName, listed, replacing
 from marr_pipeline.findings import Finding, Mute, muted_codes
 from marr_pipeline.names import REFERENCES
 from marr_pipeline.notebook import short_repr
@@ -145,10 +145,13 @@ class Evaluation:
         counts, labels = self.cached.class_counts, self.rows.labels.numpy()
         return Classes.of(self.cached.class_names, counts, labels, self.rows.cuts)
 
-    def save(self, path: Path, *, per_class: bool = False) -> None:
-        """Write the metrics, or those of each class, as CSV, complete or not at all."""
+    def save(self, path: Path, *, per_class: bool = False, overwrite: bool = False) -> None:
+        """Write the metrics, or those of each class, as CSV, complete or not at all.
+
+        Another file than such a table is replaced with `overwrite` alone.
+        """
         table = self.class_table() if per_class else table_of_metrics(self._named(self.metrics()))
-        with replacing(path) as partial:
+        with replacing(path, METRICS, overwrite=overwrite) as partial:
             partial.write_text(csv_table(table) + "\n", encoding="utf-8")
 
     def _repr_html_(self) -> str:

@@ -18,7 +18,7 @@ from marr_pipeline.cache import Cache
 from marr_pipeline.data.framing import Framing
 from marr_pipeline.data.normalise import Normalisation
 from marr_pipeline.errors import ConfigError, DataError
-from marr_pipeline.files import FileName, replacing
+from marr_pipeline.files import GRAPH, MODEL, FileName, Product, replacing
 from marr_pipeline.rectify.prior.target import describe_prior
 from marr_pipeline.rectify.rectifier import HeadRectifier, Rectifier
 from marr_pipeline.rectify.rectifier_file import load_rectifier
@@ -82,6 +82,7 @@ def export(
     output: FileName | None = None,
     onnx: FileName | None = None,
     torch_export: FileName | None = None,
+    overwrite: bool = False,
     weights: str | None = None,
     by_order: bool = False,
     target_prior: Said | None = None,
@@ -97,6 +98,7 @@ def export(
             has; or the head alone, `weight` (K, D) and `bias` (K,) in `.safetensors`.
         onnx: the graph of images (N, C, H, W), or of features (N, D), to logits (N, K).
         torch_export: the same as a program of torch.export.
+        overwrite: replace whatever files are there, not those of an export alone.
         weights: which network of the checkpoint, see `PhaseOneRequest`.
         by_order: take the checkpoint's tensors by their order.
         target_prior: class shares of the place where the model is used, which its logits are moved
@@ -156,11 +158,11 @@ def export(
     notes = []
     with ExitStack() as files:
 
-        def partial(path: FileName) -> Path:
-            return files.enter_context(replacing(Path(path)))
+        def partial(path: FileName, product: Product) -> Path:
+            return files.enter_context(replacing(Path(path), product, overwrite=overwrite))
 
         if output is not None:
-            file = partial(output)
+            file = partial(output, MODEL)
             notes += model.write_weights(file, document)
             compared += model.compare_weights(file, where=Path(output))
         if onnx is not None or torch_export is not None:
@@ -168,10 +170,10 @@ def export(
             module, rows = model.graph(), model.rows()
             program = trace(module, rows.given, where=str(onnx or torch_export))
             if onnx is not None:
-                write_onnx(file := partial(onnx), program, document, takes=takes["of"])
+                write_onnx(file := partial(onnx, GRAPH), program, document, takes=takes["of"])
                 compared.append(rows.compare(read_onnx(file), where=Path(onnx)))
             if torch_export is not None:
-                write_torch_export(file := partial(torch_export), program, document)
+                write_torch_export(file := partial(torch_export, GRAPH), program, document)
                 compared.append(rows.compare(read_torch_export(file), where=Path(torch_export)))
     notes.append(f"probabilities: for {describe_prior(found)}")
     return Exported(

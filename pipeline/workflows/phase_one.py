@@ -153,6 +153,7 @@ def requested_dataset(
         class_order=class_order,
         decoding=Decoding(exif=request.exif, pixel_range=request.pixel_range),
         decodes=not is_dry,
+        download=request.download and not is_dry,
         progress=listener.progress("reading images"),
     )
     if is_dry and trained_on is not None:

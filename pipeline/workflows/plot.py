@@ -8,7 +8,6 @@ from typing import Any
 from marr_pipeline.errors import ConfigError, DataError
 from marr_pipeline.names import REFERENCES
 from marr_pipeline.plots.gamma import GammaCurve
-from marr_pipeline.plots.save import save_drawing
 from marr_pipeline.plots.style import Width
 from marr_pipeline.progress import Progress, silent
 from marr_pipeline.reading import reading
@@ -17,7 +16,7 @@ from marr_pipeline.rectify.rectifier import Rectifier
 from marr_pipeline.rectify.settings import RectifySettings
 from marr_pipeline.workflows.cached import CacheLike, dataset_name
 from marr_pipeline.workflows.evaluate import Evaluation, evaluate
-from marr_pipeline.workflows.figures import FIGURES, OF_CLASSES, draw, labelled
+from marr_pipeline.workflows.figures import FIGURES, OF_CLASSES, draw, labelled, save_figure
 from marr_pipeline.workflows.figures.gamma import gamma_curve
 from marr_pipeline.workflows.sweep import alike_but_for, parse_rows, read_sweep, sweep
 
@@ -33,6 +32,7 @@ def plot(
     rectifiers: Iterable[Path] = (),
     *,
     output: Path,
+    overwrite: bool = False,
     split: str = "test",
     groups: str | None = None,
     any_head: bool = False,
@@ -52,6 +52,7 @@ def plot(
         cache: the cache.
         rectifiers: files that `rectify` wrote.
         output: `.png`, `.pdf` or `.svg`; the numbers go beside it as `.csv`.
+        overwrite: replace whatever files are there, not a figure and its numbers alone.
         split: whose samples are shown.
         groups: cuts between the shot groups, as `parse_cuts` takes them.
         any_head: accept rectifiers that were fitted on another head.
@@ -96,7 +97,7 @@ def plot(
     elif figure == "geometry":
         own = {"classes": classes}
     drawing = draw(figure, evaluation, width=width, is_named=is_named, **own)
-    return list(save_drawing(drawing, output, dpi=dpi, title=title))
+    return save_figure(drawing, output, dpi=dpi, title=title, overwrite=overwrite)
 
 
 def _swept(

@@ -77,6 +77,7 @@ def rectify_cache(
     groups: str | None = None,
     target_prior: Said | None = None,
     output: FileName | None = None,
+    overwrite: bool = False,
     device: str = "cpu",
     memory: int | None = None,
     ranks: Ranks = ALONE,
@@ -99,6 +100,7 @@ def rectify_cache(
             Its logits and those of the baselines are moved to them, and scored under them; None
             for the prior that the method stands for.
         output: where the rectifier goes, `.safetensors`.
+        overwrite: replace whatever file is there, not a rectifier alone.
         device: where the fit runs.
         memory: bytes that the fit's buffers may take; None for no bound.
         ranks: the processes that share the rows, each of which calls this; only the first scores
@@ -200,7 +202,7 @@ def rectify_cache(
     path = None if output is None else Path(output)
     cached.require_unchanged()
     if path is not None and ranks.is_first:
-        save_rectifier(fit.rectifier, path)
+        save_rectifier(fit.rectifier, path, overwrite=overwrite)
     checks: tuple[Finding, ...] = ()
     if ranks.is_first:
         named = {"before": "softmax", "after": settings.method}

@@ -11,7 +11,7 @@ import numpy as np
 
 from marr_pipeline.cache import Cache, CacheError
 from marr_pipeline.errors import ConfigError, PipelineError
-from marr_pipeline.files import FileName, listed, replacing
+from marr_pipeline.files import REPORT, FileName, listed, replacing
 from marr_pipeline.findings import Finding, Mute, muted_codes
 from marr_pipeline.names import COMPARED, REFERENCES
 from marr_pipeline.notebook import short_repr
@@ -93,6 +93,7 @@ def write_report(
     rectifiers: FileName | Iterable[FileName] = (),
     *,
     output: FileName,
+    overwrite: bool = False,
     split: str = "test",
     groups: str | None = None,
     any_head: bool = False,
@@ -107,6 +108,7 @@ def write_report(
         cache: the cache.
         rectifiers: files that `rectify` wrote; the first one is what the words are about.
         output: the page, `.html`.
+        overwrite: replace whatever file is there, not a report alone.
         split: split that is scored.
         groups: cuts between the shot groups, as `parse_cuts` takes them.
         any_head: accept rectifiers that were fitted on another head.
@@ -200,7 +202,7 @@ def write_report(
         passed_over={**passed_over, **missing},
     )
     html = render(page)
-    with replacing(output) as partial:
+    with replacing(output, REPORT, overwrite=overwrite) as partial:
         partial.write_text(html, encoding="utf-8")
     progress(len(parts), len(parts))
     return Report(

@@ -12,7 +12,7 @@ from typing import Any
 
 from marr_pipeline.device import resolve_device
 from marr_pipeline.errors import ConfigError, DataError
-from marr_pipeline.files import FileName, replacing
+from marr_pipeline.files import REPRODUCTION, FileName, check_replaceable, replacing
 from marr_pipeline.names import EXPERIMENTS
 from marr_pipeline.progress import duration
 from marr_pipeline.rectify.fit import parse_method_key
@@ -237,6 +237,8 @@ def reproduce(
     if is_dry:
         return found
     folder.mkdir(parents=True, exist_ok=True)
+    for suffix in (".json", ".md"):
+        check_replaceable(folder / f"{experiment}{suffix}", REPRODUCTION)
     deadline = None if budget is None else time.monotonic() + budget
     _run_all(planned, schedule, folder, deadline, listener)
     if experiment in FIGURES:
@@ -436,6 +438,6 @@ def _saved(found: Reproduction, folder: Path, texts: dict[str, str]) -> Reproduc
     found = replace(found, files=(*found.files, *paths))
     document = json.dumps(found.document(), indent=1, default=str)
     for path, text in zip(paths, [*texts.values(), document], strict=True):
-        with replacing(path) as partial:
+        with replacing(path, REPRODUCTION) as partial:
             partial.write_text(text + "\n", encoding="utf-8")
     return found

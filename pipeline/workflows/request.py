@@ -35,6 +35,7 @@ class PhaseOneRequest:
 
     dataset: str
     data_root: Path | None = None
+    download: bool = False
     imbalance_ratio: float | None = None
     data_seed: int = 0
     tune_fraction: float = 0.0

@@ -10,7 +10,7 @@ from typing import Any
 
 from marr_pipeline.cache import ViewKind
 from marr_pipeline.errors import ConfigError, DataError
-from marr_pipeline.files import replacing
+from marr_pipeline.files import SWEEP, replacing
 from marr_pipeline.names import MAX_POINTS, REFERENCES
 from marr_pipeline.notebook import short_repr
 from marr_pipeline.progress import Progress, silent
@@ -139,9 +139,9 @@ class Sweep:
         }
         return csv_table(Table(columns=COLUMNS, rows=rows)) + "\n"
 
-    def save(self, path: Path) -> None:
-        """Write `csv`, complete or not at all."""
-        with replacing(path) as partial:
+    def save(self, path: Path, *, overwrite: bool = False) -> None:
+        """Write `csv`, complete or not at all; `overwrite` replaces whatever file is there."""
+        with replacing(path, SWEEP, overwrite=overwrite) as partial:
             partial.write_text(self.csv(), encoding="utf-8")
 
     def document(self) -> dict[str, Any]:

@@ -16,12 +16,13 @@ from marr_pipeline.backbone.checkpoints.foreign import (
 from marr_pipeline.backbone.networks.classifier import Backbone, check_images
 from marr_pipeline.backbone.training.method import LossMethod
 from marr_pipeline.backbone.training.plan import Execution, TrainingPlan, plan_recipe
+from marr_pipeline.backbone.training.reports import metrics_path
 from marr_pipeline.backbone.training.train import TrainedBackbone, train_backbone
 from marr_pipeline.data.dataset import LongTailedDataset
 from marr_pipeline.device import dtype_name, resolve_device, resolve_precision
 from marr_pipeline.distributed import ALONE, LostRankError, Ranks
 from marr_pipeline.errors import DataError, PipelineError
-from marr_pipeline.files import FileName
+from marr_pipeline.files import CHECKPOINT, METRICS_LOG, FileName, check_replaceable
 from marr_pipeline.groups import shot_groups
 from marr_pipeline.losses import add_loss
 from marr_pipeline.plugins import read_plugin
@@ -166,7 +167,7 @@ def train_or_resume(
     Args:
         plan: of the training.
         checkpoint: where it is kept.
-        request: `overwrite` replaces a checkpoint of another plan, `resume=False` any.
+        request: `overwrite` replaces any file, `resume=False` any checkpoint.
         ranks: the processes that train, each of which calls this.
         listener: told of it.
 
@@ -174,6 +175,8 @@ def train_or_resume(
         PipelineError: as `train_backbone`; what is kept has been said then.
     """
     with ranks.in_turn():
+        for path, product in ((checkpoint, CHECKPOINT), (metrics_path(checkpoint), METRICS_LOG)):
+            check_replaceable(path, product, overwrite=request.overwrite)
         resume = request.resume and not (
             request.overwrite and checkpoint.exists() and _is_of_another(checkpoint, plan)
         )

@@ -10,7 +10,7 @@ from marr_pipeline.data import AUGMENTATIONS
 from marr_pipeline.data.dataset import LongTailedDataset
 from marr_pipeline.data.views import RandomView, ViewPass
 from marr_pipeline.plots.contact_sheet import draw_contact_sheet
-from marr_pipeline.plots.save import save_drawing
+from marr_pipeline.workflows.figures import save_figure
 from marr_pipeline.workflows.phase_one import requested_dataset
 from marr_pipeline.workflows.request import NOBODY, Listener, PhaseOneRequest
 
@@ -21,6 +21,7 @@ def views(
     rows: int,
     columns: int,
     output: Path,
+    overwrite: bool = False,
     augmentation: str | None = None,
     listener: Listener = NOBODY,
 ) -> list[Path]:
@@ -31,6 +32,7 @@ def views(
         rows: images, one of each class, from the largest class to the smallest.
         columns: views of each, beside the clean image.
         output: `.png`, `.pdf` or `.svg`; what is shown where goes beside it as `.csv`.
+        overwrite: replace whatever files are there, not a figure and its numbers alone.
         augmentation: its name; None for the dataset's own.
         listener: told how far the reading is, and what was written.
 
@@ -51,7 +53,7 @@ def views(
         "rows": [dataset.class_names[label] for label in dataset.train.labels[shown].tolist()],
         "columns": ["clean", *map(str, range(1, columns + 1))],
     }
-    written = list(save_drawing(draw_contact_sheet(images, **names), output))
+    written = save_figure(draw_contact_sheet(images, **names), output, overwrite=overwrite)
     listener.say(
         f"{chosen}, seed {request.seed}: wrote {' and '.join(map(str, written))}; an image each "
         f"of {len(shown)} of {dataset.num_classes} classes"

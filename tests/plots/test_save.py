@@ -10,9 +10,11 @@ from hypothesis import strategies as st
 from matplotlib.figure import Figure
 from matplotlib.image import imread
 
+from marr_pipeline.errors import PipelineError
 from marr_pipeline.plots import PlotError
 from marr_pipeline.plots.save import Drawing, save_drawing
 from marr_pipeline.plots.style import legend_figure, look, series_mark
+from marr_pipeline.workflows.figures import save_figure
 
 SIGNATURES = {".png": b"\x89PNG", ".pdf": b"%PDF", ".svg": b"<?xml"}
 
@@ -108,14 +110,6 @@ def test_what_is_no_table_is_refused(table, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("blocked", ["a.png", "a.csv"])
-def test_a_folder_in_the_way_leaves_nothing_behind(blocked, tmp_path):
-    (tmp_path / blocked).mkdir()
-    with pytest.raises(IsADirectoryError, match=blocked):
-        save_drawing(Drawing(small_figure(), {"x": [1]}), tmp_path / "a.png")
-    assert [entry.name for entry in tmp_path.iterdir()] == [blocked]
-
-
 def test_a_missing_folder_is_an_oserror(tmp_path):
     with pytest.raises(FileNotFoundError):
         save_drawing(Drawing(small_figure(), {"x": [1]}), tmp_path / "missing" / "a.png")
@@ -130,28 +124,24 @@ class FullDisk(Figure):
         raise OSError(28, os.strerror(28))
 
 
-def test_a_disk_that_fills_up_keeps_the_old_pair(tmp_path):
-    path, numbers = save_drawing(Drawing(small_figure(), {"x": [1]}), tmp_path / "a.png")
-    before = path.read_bytes(), numbers.read_bytes()
-    with pytest.raises(OSError, match="No space left"):
-        save_drawing(Drawing(FullDisk(), {"x": [2]}), path)
-    assert (path.read_bytes(), numbers.read_bytes()) == before
+@pytest.mark.parametrize("suffix", [".png", ".pdf", ".svg"])
+def test_a_pair_is_replaced_as_a_whole_and_by_its_own_kind_alone(tmp_path, suffix):
+    path, table = tmp_path / f"a{suffix}", tmp_path / "a.csv"
+    drawing = Drawing(small_figure(), {"exponent": [1.0], "ratio": [2.0], "gain": [0.0]})
+    save_figure(drawing, path, overwrite=False)
+    before = path.read_bytes(), table.read_bytes()
+    with pytest.raises(PipelineError, match="No space left"):
+        save_figure(Drawing(FullDisk(), {"exponent": [3.0]}), path, overwrite=False)
+    save_figure(drawing, path, overwrite=False)
+    assert (path.read_bytes(), table.read_bytes()) == before
+    small_figure().savefig(path)  # as an older version did, beside whose numbers it is known
+    save_figure(drawing, path, overwrite=False)
+    table.write_text("age,height\n")
+    with pytest.raises(PipelineError, match=r"a\.csv: a free name or the numbers of a figure"):
+        save_figure(drawing, path, overwrite=False)
+    small_figure().savefig(path)
+    with pytest.raises(PipelineError, match="a free name or a figure of this program"):
+        save_figure(drawing, path, overwrite=False)
+    save_figure(drawing, path, overwrite=True)
+    assert (path.read_bytes(), table.read_bytes()) == before
     assert len(list(tmp_path.iterdir())) == 2
-
-
-class SecondWriter(Figure):
-    """Saved while another process saves under the same name."""
-
-    def savefig(self, fname: Path, **options: object) -> None:
-        folder = fname.parent
-        save_drawing(Drawing(small_figure(), {"x": [2]}), folder / "a.png")
-        small_figure().savefig(fname, **options)
-
-
-def test_two_writers_do_not_share_a_file_and_links_stay_links(tmp_path):
-    (tmp_path / "a.png").symlink_to(tmp_path / "real.png")
-    path, numbers = save_drawing(Drawing(SecondWriter(), {"x": [1]}), tmp_path / "a.png")
-    assert path.is_symlink()
-    assert (tmp_path / "real.png").read_bytes().startswith(SIGNATURES[".png"])
-    assert read_rows(numbers) == [["x"], ["1"]]
-    assert {entry.name for entry in tmp_path.iterdir()} == {"a.png", "real.png", "a.csv"}

@@ -38,7 +38,7 @@ from marr_pipeline.backbone.checkpoints.matching import match_tensors
 from marr_pipeline.backbone.networks.classifier import Backbone
 from marr_pipeline.data.dataset import LongTailedDataset
 from marr_pipeline.errors import ConfigError, DataError, first_line
-from marr_pipeline.files import replacing
+from marr_pipeline.files import CHECKPOINT, replacing
 from marr_pipeline.names import canonical_backbone
 from marr_pipeline.reading import check_form, reading
 from marr_pipeline.state_dict import FORMAT, is_checkpoint, named_tensors
@@ -172,7 +172,8 @@ def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
         "rows": {name: torch.from_numpy(rows) for name, rows in checkpoint.record.rows.items()},
         "provenance": checkpoint.provenance,
     }
-    with replacing(path) as partial:
+    # What may be replaced was settled before the training, which resumes or overwrites.
+    with replacing(path, CHECKPOINT, overwrite=True) as partial:
         write_tensor_file(partial, content)
 
 

@@ -230,7 +230,7 @@ def open_metrics(checkpoint: Path) -> Iterator[MetricsLog]:
     with ExitStack() as stack:
         stack.callback(os.close, descriptor)
         try:
-            has_lock = stack.enter_context(held_lock(path, waits=False))
+            has_lock = stack.enter_context(held_lock(path))
         except OSError as error:
             raise unwritable(checkpoint, error) from error
         if has_lock is False:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from marr_pipeline.files import replacing
+from marr_pipeline.files import ROWS, replacing
 from marr_pipeline.workflows.arrays.spool import Spool
 from marr_pipeline.workflows.arrays.table import TABLES, write_table
 
@@ -30,6 +30,7 @@ def write_rows(
     class_names: Sequence[str] | None,
     *,
     names_labels: bool,
+    overwrite: bool = False,
 ) -> None:
     """Write rows as `.npz`, or as a table with a column of each class's numbers.
 
@@ -38,12 +39,13 @@ def write_rows(
         blocks: at least one.
         class_names: K of them, if they are known.
         names_labels: whether each label is a class, by place or name, so that a table names it.
+        overwrite: replace whatever file is there, not such rows alone.
 
     Raises:
         ConfigError: the library that writes it is not installed.
-        PipelineError: it cannot be written.
+        PipelineError: it cannot be written, or something else is there.
     """
-    with replacing(output) as partial:
+    with replacing(output, ROWS, overwrite=overwrite) as partial:
         if is_table(output):
             columns = (_columns(block, class_names, names_labels=names_labels) for block in blocks)
             write_table(partial, columns, suffix=output.suffix.lower())

@@ -2,13 +2,16 @@
 
 from collections import Counter
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from marr_pipeline.files import FIGURE, NUMBERS, replacing
 from marr_pipeline.groups import shot_groups
 from marr_pipeline.names import REFERENCES
 from marr_pipeline.plots.class_axis import ClassAxis
-from marr_pipeline.plots.save import Drawing
+from marr_pipeline.plots.save import Drawing, save_drawing
 from marr_pipeline.plots.style import Width
 from marr_pipeline.rectify.rectifier import Rectifier
 from marr_pipeline.workflows.cached import is_imported
@@ -85,6 +88,20 @@ def draw(
         unit="samples" if is_imported(cached) else "images",
     )
     return FIGURES[figure](axis, evaluation, width, **own)
+
+
+def save_figure(
+    drawing: Drawing, output: Path, *, dpi: int | None = None, title: str = "", overwrite: bool
+) -> list[Path]:
+    """Write a figure and its numbers, both of them or none, in place of their own kind alone.
+
+    Arguments as for `save_drawing`; with `overwrite` whatever files are there are replaced.
+    """
+
+    def own(path: Path) -> AbstractContextManager[Path]:
+        return replacing(path, FIGURE if path == output else NUMBERS, overwrite=overwrite)
+
+    return list(save_drawing(drawing, output, dpi=dpi, title=title, replacing=own))
 
 
 def labelled(rectifiers: Mapping[str, Rectifier]) -> dict[str, Rectifier]:

@@ -4,6 +4,8 @@ Everything but the head stays as it came: container, names, prefixes, and what i
 classes, D features.
 """
 
+import os
+import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +25,7 @@ from marr_pipeline.backbone.checkpoints.order import named_by_order
 from marr_pipeline.backbone.networks.classifier import Backbone
 from marr_pipeline.cache import Cache, Head, digest
 from marr_pipeline.errors import DataError
+from marr_pipeline.files import EXPORT_MARK
 from marr_pipeline.rectify.rectifier import Rectifier
 from marr_pipeline.state_dict import heads, is_checkpoint, listed, named_tensors, with_tensors
 from marr_pipeline.systems import recorded_method
@@ -130,6 +133,10 @@ class Trained:
         is_plain = is_safetensors(self.path)
         known = {**safetensors_header(self.path), **header} if is_plain else None
         write_tensor_file(path, content, header=known)
+        if not is_plain and zipfile.is_zipfile(path):
+            with path.open("rb+") as file:  # the archive's comment, whose length comes last
+                file.seek(-2, os.SEEK_END)
+                file.write(len(EXPORT_MARK).to_bytes(2, "little") + EXPORT_MARK)
         return notes
 
     def read_again(self, path: Path) -> tuple[list[tuple[Tensor, Tensor | None]], Backbone | None]:

@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from marr_pipeline import cache
 from marr_pipeline.errors import DataError
-from marr_pipeline.files import replacing
+from marr_pipeline.files import REPRODUCTION, replacing
 from marr_pipeline.protocols import protocol_of
 from marr_pipeline.workflows import CREATOR, library_versions
 from marr_pipeline.workflows.compare import compare
@@ -239,7 +239,7 @@ def make(
         "seed": run.seed,
         **{name: document[name] for name in ("samples", "methods", "failed", "warnings")},
     }
-    with replacing(record_path(run, folder)) as partial:
+    with replacing(record_path(run, folder), REPRODUCTION) as partial:
         text = json.dumps(record, indent=1, default=str)
         partial.write_text(text + "\n", encoding="utf-8")
     found: dict[str, Any] = json.loads(text)

@@ -84,11 +84,19 @@ def test_cifar_keeps_its_size(tmp_path):
 )
 def test_a_failed_download_names_root_cause_and_both_layouts(name, layout, tmp_path, monkeypatch):
     monkeypatch.setattr(CIFAR_ORIGINALS[name], "url", (tmp_path / "absent.tar.gz").as_uri())
-    with pytest.raises(DataError) as caught:
+    with pytest.raises(DataError, match=f"{layout}/ expected, got neither whole; .* --download"):
         load_dataset(name, data_root=tmp_path / "root")
+    assert not list(tmp_path.iterdir())  # nothing is fetched, or made, unless it is asked for
+    with pytest.raises(DataError) as caught:
+        load_dataset(name, data_root=tmp_path / "root", download=True)
     message = str(caught.value)
     assert all(part in message for part in (str(tmp_path / "root"), "train/<class>/*.png", layout))
     assert "absent.tar.gz" in message
+
+
+def test_what_cannot_be_fetched_takes_no_download(tmp_path):
+    with pytest.raises(ConfigError, match="--download: none expected for folder, got one"):
+        load_dataset("folder", data_root=tmp_path, download=True)
 
 
 class FakeOriginal:
