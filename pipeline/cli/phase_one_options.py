@@ -48,6 +48,7 @@ DATA_OPTIONS = [
     ),
     of_data(
         "--download",
+        expert=True,
         is_flag=True,
         help="Fetch CIFAR into --data-root where it is not there. It is torchvision's layout.",
     ),

@@ -176,7 +176,7 @@ def test_an_input_is_never_replaced_and_never_added_twice(run, caches, tmp_path)
     before = caches[0].read_bytes()
     done = run("combine", *caches, "--weights", "1,1", "-o", caches[0], "--overwrite")
     assert done.code == 2
-    assert "a file other than the caches that are added expected" in done.error
+    assert "a file of its own for each output expected, got an input again" in done.error
     assert caches[0].read_bytes() == before
     done = run("combine", caches[0], caches[0], "-o", tmp_path / "c.h5")
     assert done.code == 2

@@ -46,7 +46,7 @@ def test_gamma_refuses_what_it_cannot_draw(run, digits_cache, digits_rectifier, 
     done = run(*drawn, "--sweep", table)
     assert done.code == 3
     assert "a table of `pipeline sweep -o` expected, got one without method, preset" in done.error
-    assert run("sweep", digits_cache, "--l2", "1", "-o", table).code == 0
+    assert run("sweep", digits_cache, "--l2", "1", "-o", table, "--overwrite").code == 0
     done = run(*drawn, "--sweep", table)
     assert (done.code, "at least two values of gamma" in done.error) == (3, True)
     options = ("--gamma", "1,1.2", "--eval-split", "train")
