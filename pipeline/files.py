@@ -108,12 +108,7 @@ NUMBERS = Product(
     rb"(?:class_id,class_name,class_count,|series,(?:true_class|gamma|part),|exponent,ratio,"
     rb"|kind,method,class_id,|metric,method,reference,|row,column,mean,deviation)",
 )
-_UNMARKED_REPRODUCTION = Product(
-    "a record of reproduce",
-    rb'\{\n "(?:command": "reproduce|creator": "marr-pipeline)|(?:table|figure)\d\w*: '
-    rb"|name,(?:(?:\w+,){1,3}paper_|formula|paper)",
-)
-FIGURE = Product("", rb"(?:\x89PNG|%PDF|<\?xml).*?Matplotlib")
+_UNMARKED_FIGURE = Product("", rb"(?:\x89PNG|%PDF|<\?xml).*?Matplotlib")
 """Of an older version, which is told from others' by the numbers beside it."""
 
 

@@ -13,12 +13,14 @@ and `kill_everywhere.py`.
 """
 
 import argparse
+import importlib
 import json
 import os
 import re
 import shutil
 import sys
 import tempfile
+import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +28,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from marr_pipeline.cli import COMMANDS as ALL_COMMANDS
+from marr_pipeline.cli import MODULES
 from marr_pipeline.cli import main as run_product
+
+for _name in ALL_COMMANDS:  # loaded before the forks
+    for _room in ("cli", "workflows"):
+        importlib.import_module(f"marr_pipeline.{_room}.{MODULES.get(_name, _name)}")
 
 NOTES = b"notes of the user\n"
 EVIL = "cat\x1b]0;owned\x07\x1b[2J\x9b1A\nerror: a line\u202e"
@@ -62,7 +70,10 @@ COMMANDS = {
         ("export", "--rectifier", "m.safetensors", "--cache", "c.h5"), "x.safetensors"
     ),
     "export --torch-export": Command(
-        ("export", "--rectifier", "m.safetensors", "--cache", "c.h5"), "x.pt2", "c.h5", "--torch-export"
+        ("export", "--rectifier", "m.safetensors", "--cache", "c.h5"),
+        "x.pt2",
+        "c.h5",
+        "--torch-export",
     ),
     "import": Command(IMPORT, "x.h5", "rows.npz"),
     "combine": Command(("combine", "c.h5", "o.h5", "--weights", "1,1"), "x.h5", "o.h5"),
@@ -114,6 +125,8 @@ def run_command(
             run_product(arguments)
         except SystemExit as stop:
             code = int(stop.code or 0)
+        except BaseException:
+            traceback.print_exc()
         finally:
             for stream in (sys.stdout, sys.stderr):
                 stream.flush()
@@ -169,12 +182,16 @@ def replaces_files_alone(trial: Trial) -> Iterator[bool]:
     """A pipe, a folder, a link to a pipe, a link to itself: even if it is to be overwritten."""
     pipe = trial.folder / "pipe"
     os.mkfifo(pipe)
-    for make in (os.mkfifo, os.mkdir, lambda path: os.symlink(pipe, path), _loop):
+    for make in (os.mkfifo, os.mkdir, _pipe, _loop):
         make(trial.output)
         kind = trial.output.lstat().st_mode
         yield trial.run("--overwrite").code == 1 and trial.output.lstat().st_mode == kind
         yield pipe.is_fifo()
         (os.rmdir if trial.output.is_dir() else os.unlink)(trial.output)
+
+
+def _pipe(path: Path) -> None:
+    path.symlink_to("pipe")
 
 
 def _loop(path: Path) -> None:
@@ -210,7 +227,10 @@ def escapes_names(trial: Trial) -> Iterator[bool]:
     for name in INPUTS:
         shutil.copy(trial.folder / "evil" / name, folder / name)
     shutil.copy(trial.folder / "c.toml", folder / "c.toml")
-    inner = [f"{folder / each}" if each in (*INPUTS, "c.toml") else each for each in trial.command.arguments]
+    inner = [
+        f"{folder / each}" if each in (*INPUTS, "c.toml") else each
+        for each in trial.command.arguments
+    ]
     output = folder / trial.command.output
     for more in ([], ["-v"], ["--no-such-option"]):
         code, said = run_command([*inner, trial.command.option, str(output), *more], trial.folder)
@@ -250,8 +270,10 @@ def make_inputs(folder: Path, *, names: list[str] | None = None) -> None:
     for name, noise in (("o.h5", 1.0), ("c.h5", 0.0)):
         moved = features + noise * rng.standard_normal((90, 6)).astype(np.float32)
         np.savez(folder / "rows.npz", logits=moved @ weight.T, features=moved, labels=labels)
-        assert run_command([*IMPORT, "-o", name], folder)[0] == 0
-    assert run_command(["rectify", "c.h5", "-o", "m.safetensors"], folder)[0] == 0
+        code, said = run_command([*IMPORT, "-o", name], folder)
+        assert code == 0, said
+    code, said = run_command(["rectify", "c.h5", "-o", "m.safetensors"], folder)
+    assert code == 0, said
 
 
 def main() -> int:
@@ -274,7 +296,9 @@ def main() -> int:
                 for place, holds in enumerate(KINDS[kind](trial)):
                     tried += 1
                     if not holds:
-                        failed.append(f"{name}, {place}: exit code {trial.code}: {trial.said[-200:]}")
+                        failed.append(
+                            f"{name}, {place}: exit code {trial.code}: {trial.said[-200:]}"
+                        )
                 shutil.rmtree(folder)
             found[kind] = {"tried": tried, "failed": failed}
             print(json.dumps({kind: found[kind]}), flush=True)
