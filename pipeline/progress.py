@@ -5,6 +5,7 @@ A library function takes a `Progress` and shows nothing by itself; a command giv
 its `volume`, is decided here alone.
 """
 
+import re
 import shutil
 import sys
 import time
@@ -19,6 +20,8 @@ TERMINAL_SECONDS = 0.2
 LOG_SECONDS = 30.0
 CLEAR_LINE = "\r\x1b[2K"
 """To a terminal, before a line that takes the place of the last one."""
+ORDERS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+"""Control characters but the tab and the end of a line, and what turns text round."""
 
 
 class Volume(IntEnum):
@@ -46,6 +49,11 @@ def volume(level: Volume | None) -> Iterator[None]:
         yield
     finally:
         _Loudness.level = before
+
+
+def printable(text: str) -> str:
+    """The text, every order in it escaped."""
+    return ORDERS.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
 
 
 def one_line(text: str) -> str:

@@ -6,19 +6,10 @@ move the cursor, set the title or hide what is printed, is written as `\x1b`, li
 
 import io
 import os
-import re
 import sys
 from typing import Any
 
-from marr_pipeline.progress import CLEAR_LINE
-
-ORDERS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]")
-"""Control characters but the tab and the end of a line, and what turns text round."""
-
-
-def printable(text: str) -> str:
-    """The text, every order in it escaped."""
-    return ORDERS.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+from marr_pipeline.progress import CLEAR_LINE, printable
 
 
 class PrintableStream:

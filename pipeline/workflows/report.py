@@ -17,7 +17,7 @@ from marr_pipeline.names import COMPARED, REFERENCES
 from marr_pipeline.notebook import short_repr
 from marr_pipeline.plots import PlotError
 from marr_pipeline.plots.save import svg_text
-from marr_pipeline.progress import Progress, silent
+from marr_pipeline.progress import Progress, printable, silent
 from marr_pipeline.rectify.fit import canonical_key
 from marr_pipeline.rectify.rectifier import Rectifier
 from marr_pipeline.report.bootstrap import Bootstrap
@@ -201,7 +201,7 @@ def write_report(
         ),
         passed_over={**passed_over, **missing},
     )
-    html = render(page)
+    html = printable(render(page))
     with replacing(output, REPORT, overwrite=overwrite) as partial:
         partial.write_text(html, encoding="utf-8")
     progress(len(parts), len(parts))
