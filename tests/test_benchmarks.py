@@ -21,6 +21,7 @@ SCRIPTS = {
     "scaling": [*ROWS, "--repeat", "1"],
     "precision": ROWS,
     "files": [*ROWS, "--repeat", "1", "--memory", "64M", "--batches", "1"],
+    "commands": [*ROWS, "--repeat", "1", "--commands", "rectify,evaluate"],
     "extraction": ["--repeat", "1"],
     "training": [
         *("--images", "40", "--backbone", "resnet8", "--batch-size", "8"),

@@ -7,9 +7,9 @@ float64, which measures the certificate: usually one pass, more where float32 co
 descent any further.
 """
 
-from collections import deque
 from typing import Protocol
 
+import torch
 from torch import Tensor
 
 from marr_pipeline.optim.search import ROUNDING, search_step
@@ -95,7 +95,7 @@ def descend(
         return problem.evaluate(theta, precise=precise)
 
     point = evaluate(start)
-    pairs: deque[tuple[Tensor, Tensor]] = deque(maxlen=num_pairs(len(start)))
+    pairs = Pairs(len(start))
     shortest, idle = point.gradient_norm, 0  # gradient, and steps since it was reached
     age, is_stuck = 0, False  # steps since the preconditioner was taken; whether it led nowhere
     for step in range(MAX_STEPS):
@@ -107,19 +107,17 @@ def descend(
         if renewal is not None and (is_stuck or age >= renewal.refresh):
             preconditioner, age, is_stuck = renewal.finer(point), 0, False
             pairs.clear()
-        direction = -_inverse_hessian_product(pairs, point.gradient, preconditioner)
-        is_scaled = preconditioner is not None or bool(pairs)
+        direction = -pairs.inverse_hessian_product(point.gradient, preconditioner)
+        is_scaled = preconditioner is not None or len(pairs) > 0
         length = 1.0 if is_scaled else min(1.0, 1.0 / float(point.gradient.abs().sum()))
         reached = search_step(evaluate, point, direction, length=length, rounding=ROUNDING[precise])
-        if reached is None and (not precise or (not pairs and (age == 0 or renewal is None))):
+        if reached is None and (not precise or (len(pairs) == 0 and (age == 0 or renewal is None))):
             return point, step
         if reached is None:
             is_stuck = True
             pairs.clear()
             continue
-        change, gradient_change = reached.theta - point.theta, reached.gradient - point.gradient
-        if float(change @ gradient_change) > 0:
-            pairs.append((change, gradient_change))
+        pairs.add(reached.theta - point.theta, reached.gradient - point.gradient)
         point, age, idle = reached, age + 1, idle + 1
         if point.gradient_norm < shortest:
             shortest, idle = point.gradient_norm, 0
@@ -131,25 +129,62 @@ def num_pairs(num_parameters: int) -> int:
     return min(MEMORY, max(LEAST_MEMORY, MEMORY_BYTES // (16 * num_parameters)))
 
 
-def _inverse_hessian_product(
-    pairs: deque[tuple[Tensor, Tensor]], gradient: Tensor, preconditioner: Preconditioner | None
-) -> Tensor:
-    """The two-loop recursion: the inverse Hessian that both describe, times a vector.
+class Pairs:
+    """The last steps s and what they changed of the gradient y, and the inverse Hessian they tell.
 
-    Without a preconditioner the last pair's curvature scales the identity.
+    With the pairs in the rows of S and Y, (M, P) both, from old to new, R the upper triangle of
+    S Y^T and D its diagonal, the two-loop recursion is, all pairs at once,
+
+        R a = S g,   r = H0 (g - Y^T a),   R^T c = D a - Y r,   H g = r + S^T c:
+
+    four products with matrices, where pair by pair every one of 4 M vectors costs a call.
+
+    Args:
+        num_parameters: P.
     """
-    product = gradient.clone()
-    weights: list[Tensor] = []
-    for change, gradient_change in reversed(pairs):
-        weight = (change @ product) / (change @ gradient_change)
-        product.sub_(weight * gradient_change)
-        weights.append(weight)
-    if preconditioner is not None:
-        product = preconditioner(product)
-    elif pairs:
-        change, gradient_change = pairs[-1]
-        product.mul_((change @ gradient_change) / (gradient_change @ gradient_change))
-    for (change, gradient_change), weight in zip(pairs, reversed(weights), strict=True):
-        correction = (gradient_change @ product) / (change @ gradient_change)
-        product.add_((weight - correction) * change)
-    return product
+
+    def __init__(self, num_parameters: int) -> None:
+        most = num_pairs(num_parameters)
+        self._steps, self._changes = torch.empty((2, most, num_parameters), dtype=torch.float64)
+        self._products = torch.zeros((most, most), dtype=torch.float64)  # S Y^T
+        self._count = 0
+
+    def __len__(self) -> int:
+        return self._count
+
+    def clear(self) -> None:
+        """Forget all."""
+        self._count = 0
+
+    def add(self, step: Tensor, change: Tensor) -> None:
+        """Add a pair s and y (P,), in place of the oldest where as many as can be are kept.
+
+        One that shows no curvature is left out.
+        """
+        if not float(step @ change) > 0:
+            return
+        if self._count == len(self._steps):
+            for kept in (self._steps, self._changes, self._products, self._products.T):
+                kept[:-1] = kept[1:].clone()
+            self._count -= 1
+        last, self._count = self._count, self._count + 1
+        self._steps[last], self._changes[last] = step, change
+        self._products[: self._count, last] = self._steps[: self._count] @ change
+
+    def inverse_hessian_product(
+        self, gradient: Tensor, preconditioner: Preconditioner | None
+    ) -> Tensor:
+        """H g (P,), H0 the preconditioner; without one the last pair's curvature scales 1."""
+        if not self._count:
+            return gradient.clone() if preconditioner is None else preconditioner(gradient)
+        steps, changes = self._steps[: self._count], self._changes[: self._count]
+        products = self._products[: self._count, : self._count]
+        weights = torch.linalg.solve_triangular(products, (steps @ gradient)[:, None], upper=True)
+        rest = torch.addmv(gradient, changes.T, weights[:, 0], alpha=-1)
+        if preconditioner is not None:
+            rest = preconditioner(rest)
+        else:
+            rest.mul_(products[-1, -1] / (changes[-1] @ changes[-1]))
+        right = products.diagonal()[:, None] * weights - (changes @ rest)[:, None]
+        weights = torch.linalg.solve_triangular(products.T, right, upper=False)
+        return torch.addmv(rest, steps.T, weights[:, 0])

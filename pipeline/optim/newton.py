@@ -106,16 +106,17 @@ def cholesky_factor(hessian: Tensor) -> Tensor:
     Raises:
         FitError: the Hessian overflows the float32 that it was computed in.
     """
-    if not bool(torch.isfinite(hessian).all()):
+    if not bool(hessian.sum().isfinite()):
         raise FitError(
             "fit: a finite Hessian expected, got an overflow in float32; "
             "scale these logits down, or give l2 a larger value"
         )
-    identity = torch.eye(len(hessian), dtype=hessian.dtype)
+    damped = hessian.clone()
     damping = FLATNESS * float(hessian.diagonal().mean())
     while True:
         factor: Tensor
-        factor, failed = torch.linalg.cholesky_ex(hessian + damping * identity)
+        torch.add(hessian.diagonal(), damping, out=damped.diagonal())
+        factor, failed = torch.linalg.cholesky_ex(damped)
         if not int(failed):
             return factor
         damping = max(10 * damping, 1e-300)

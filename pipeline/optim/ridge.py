@@ -86,15 +86,14 @@ class Ridge:
         along = self._scale(step) / self._length_squared() * self.center
         return self.l2 * self.across(step) + self.scale_l2 * along
 
-    def hessian(self) -> Tensor:
-        """M (P, P)."""
+    def add_hessian(self, hessian: Tensor) -> None:
+        """Add M to a Hessian (P, P)."""
         assert self.held is None
-        matrix = self.l2 * torch.eye(len(self.center), dtype=torch.float64)
-        if self.scale_l2 is None:
-            return matrix
-        length = self._length_squared()
-        extra = (self.scale_l2 / length - self.l2) / length
-        return matrix + extra * torch.outer(self.center, self.center)
+        hessian.diagonal().add_(self.l2)
+        if self.scale_l2 is not None:
+            length = float(self._length_squared())
+            extra = (self.scale_l2 / length - self.l2) / length
+            hessian.addr_(self.center, self.center, alpha=extra)
 
     def gap_bound(self, gradient: Tensor) -> float:
         """Upper bound on F - F* where F has this gradient (P,); infinite where there is none."""

@@ -8,6 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cached_property
 from typing import Self
 
 import torch
@@ -47,7 +48,7 @@ class Point(Evaluation):
 
     theta: Tensor
 
-    @property
+    @cached_property
     def gradient_norm(self) -> float:
         """2-norm of the gradient."""
         return float(torch.linalg.vector_norm(self.gradient))
@@ -179,16 +180,21 @@ class Curved(Solvable):
 
     @abstractmethod
     def _data_hessian(self, theta: Tensor) -> Tensor:
-        """(P, P) float64 of L at theta (P,), or what stands for it and is positive semidefinite."""
+        """(P, P) float64 of L at theta (P,), or what stands for it and is positive semidefinite.
+
+        In memory that may be written to.
+        """
 
     def hessian(self, theta: Tensor) -> Tensor:
         """(P, P) float64 at theta: one pass. A parameter not free gets a row of the identity."""
         self.count_pass()
-        hessian = self._data_hessian(theta) + self.ridge.hessian()
+        hessian = self._data_hessian(theta)
+        self.ridge.add_hessian(hessian)
         held = ~self.free.expand(len(hessian))
-        hessian[held, :] = 0.0
-        hessian[:, held] = 0.0
-        hessian.diagonal()[held] = 1.0
+        if bool(held.any()):
+            hessian[held, :] = 0.0
+            hessian[:, held] = 0.0
+            hessian.diagonal()[held] = 1.0
         return hessian
 
     def hessian_product(self, theta: Tensor, step: Tensor) -> Tensor:
@@ -219,7 +225,8 @@ class Solution:
 
     Attributes:
         theta: (P,) float64, the fitted numbers; empty where there was nothing to fit, and then the
-            next three are None.
+            gradient and the next three are None.
+        gradient: (P,) float64, F's in theta.
         status: why the fit ended.
         loss: F with its ridge.
         gradient_norm: 2-norm of F's gradient in theta.
@@ -231,6 +238,7 @@ class Solution:
     theta: Tensor
     status: FitStatus
     loss: float | None = None
+    gradient: Tensor | None = None
     gradient_norm: float | None = None
     gap_bound: float | None = None
     passes: float = 0.0
@@ -267,6 +275,7 @@ def conclude(
         theta=point.theta,
         status=status,
         loss=point.value,
+        gradient=point.gradient,
         gradient_norm=point.gradient_norm,
         gap_bound=problem.gap_bound(point),
         passes=problem.passes,

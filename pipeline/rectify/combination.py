@@ -156,6 +156,7 @@ def fit_weights(loss: CombinationLoss) -> Solution:
         theta=weights,
         status=FitStatus.CONVERGED,
         loss=every.value,
+        gradient=every.gradient,
         gradient_norm=float(torch.linalg.vector_norm(every.gradient[free])),
         passes=passes + loss.passes,
     )

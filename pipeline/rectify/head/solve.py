@@ -22,6 +22,8 @@ from marr_pipeline.rectify.head import HeadProblem
 from marr_pipeline.rectify.rows.resources import one_thread_an_operation
 from marr_pipeline.rectify.rows.thinning import is_worth_it, least_rows_per_class
 
+ROWS_PER_CLASS = 8
+"""In the smallest thinned problem."""
 GROWTH = 8
 """Rows of a class in a thinned problem over those in the one before."""
 DROP = 0.05
@@ -178,7 +180,7 @@ def class_preconditioner(
 def _thinned(problem: HeadProblem) -> Iterator[HeadProblem]:
     """The problem on few rows of each class, then on more, as long as that saves much."""
     most = _most_rows_per_class(problem)
-    rows_per_class = min(least_rows_per_class(problem.num_classes), most)
+    rows_per_class = min(least_rows_per_class(problem.num_classes, ROWS_PER_CLASS), most)
     while rows_per_class <= most:
         few = problem.thin(rows_per_class)
         if not is_worth_it(few.num_rows, problem.num_rows):

@@ -169,8 +169,7 @@ def _log_prior(
     is_seen = (settings.rows or inputs.rows) == "seen"
     if is_seen and settings.center in ("logit-adjustment", "tempered"):
         return torch.zeros_like(of_rows).log_softmax(0)
-    surplus = problem.loss.evaluate(*family.affine(solution.theta), precise=True).gradient[1]
-    problem.count_pass()
+    surplus = _shift_gradient(problem, solution)
     weighted = rows * weights
     unit = weighted.sum() / (rows.sum() if settings.reduction == "plain" else weighted.sum())
     mean = of_rows.exp() + torch.where(weighted > 0, surplus / unit, 0.0)
@@ -180,6 +179,19 @@ def _log_prior(
         share = float(present.sum()) / len(mean)
         mean = torch.where(present, share * mean / mean[present].sum(), 1 / len(mean))
     return mean.clamp(min=torch.finfo(mean.dtype).tiny).log().log_softmax(0)
+
+
+def _shift_gradient(problem: AffineProblem, solution: Solution) -> Tensor:
+    """The gradient of L in each class's shift (K,); all shifts are free.
+
+    The solution's own tells it, but where one parameter makes all shifts: that takes a pass.
+    """
+    family, theta = problem.family, solution.theta
+    if family.shares_shift or family.shift_unit is None or solution.gradient is None:
+        problem.count_pass()
+        return problem.loss.evaluate(*family.affine(theta), precise=True).gradient[1]
+    gradient = solution.gradient - problem.ridge.gradient(theta)
+    return gradient[family.num_scales :] / family.shift_unit
 
 
 SAME_PRIOR = 0.05

@@ -94,7 +94,7 @@ class StoredLogits(Rows):
 
     def take(self, indices: Tensor) -> Tensor:
         """See `Rows.take`."""
-        return self.logits[indices.to(self.device)]
+        return self.logits.index_select(0, indices.to(self.device))
 
     def ahead(self, rows: slice) -> None:
         """See `Rows.ahead`."""

@@ -9,15 +9,15 @@ random sample would miss most of what matters.
 import torch
 from torch import Tensor
 
-LEAST_ROWS_PER_CLASS, LEAST_ROWS = 8, 2000
+LEAST_ROWS = 2000
 """Of a thinned problem: few classes can afford more rows of each."""
 WORTH_FROM = 3
 """Thin only to a third of the rows or less."""
 
 
-def least_rows_per_class(num_classes: int) -> int:
-    """Rows of each of K classes that a thinned problem has where it is smallest."""
-    return max(LEAST_ROWS_PER_CLASS, -(-LEAST_ROWS // num_classes))
+def least_rows_per_class(num_classes: int, least: int) -> int:
+    """Rows of each of K classes, at least so many, of the smallest thinned problem."""
+    return max(least, -(-LEAST_ROWS // num_classes))
 
 
 def is_worth_it(num_kept: int, num_rows: int) -> bool:
