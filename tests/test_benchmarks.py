@@ -1,5 +1,6 @@
 """Every script of benchmarks/ runs at a tiny size and keeps its record."""
 
+import importlib
 import json
 import os
 import subprocess
@@ -21,7 +22,7 @@ SCRIPTS = {
     "scaling": [*ROWS, "--repeat", "1"],
     "precision": ROWS,
     "files": [*ROWS, "--repeat", "1", "--memory", "64M", "--batches", "1"],
-    "commands": [*ROWS, "--repeat", "1", "--commands", "rectify,evaluate"],
+    "commands": [*ROWS, "--repeat", "1", "--commands", "rectify"],
     "extraction": ["--repeat", "1"],
     "training": [
         *("--images", "40", "--backbone", "resnet8", "--batch-size", "8"),
@@ -131,12 +132,20 @@ def test_a_cache_is_cut_to_its_logits(digits_cache, tmp_path):
         np.testing.assert_array_equal(cut.split(name).logits, split.logits.astype(np.float16))
 
 
+def test_what_makes_the_records_of_a_quiet_machine_knows_its_scripts(monkeypatch):
+    monkeypatch.syspath_prepend(FOLDER)
+    for name, line in importlib.import_module("records").RECORDS.items():
+        script, *arguments = line.split()
+        command = importlib.import_module(script).main
+        assert command.make_context(script, arguments), name
+
+
 def test_every_script_with_a_command_is_tried_and_listed():
     scripts = {path.stem for path in FOLDER.glob("*.py") if "__main__" in path.read_text()}
     assert scripts == {
         *SCRIPTS,
         *("methods", "head_choices", "set_coverage", "strengths", "embedded_cache"),
-        "unknown_prior",
+        *("unknown_prior", "records"),
     }
     readme = (FOLDER / "README.md").read_text()
     assert all(f"python benchmarks/{name}.py" in readme for name in scripts)

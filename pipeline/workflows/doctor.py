@@ -134,7 +134,7 @@ def _processors() -> Iterator[Line]:
     import torch
 
     from marr_pipeline.data.source import num_cores
-    from marr_pipeline.rectify.rows.kernel import kernel_name
+    from marr_pipeline.rectify.rows.kernel import VARIABLE, kernel_name
 
     allowed, quota = num_cores(), _cgroup_cores()
     usable = allowed if quota is None else min(allowed, quota)
@@ -155,7 +155,12 @@ def _processors() -> Iterator[Line]:
     if load > usable:
         remedy = "times will be longer, and not comparable"
         yield Line("load", f"{load:.1f} processes at work on {usable:g} cores", "note", remedy)
-    yield Line("passes over logits", kernel_name())
+    way = kernel_name()
+    if way == "torch" and not os.environ.get(VARIABLE):
+        remedy = "install a C compiler (GCC or Clang), then this again: compiled they are quicker"
+        yield Line("passes over logits", f"{way}; none was compiled", "note", remedy)
+    else:
+        yield Line("passes over logits", way)
 
 
 def _cgroup_cores(root: Path = Path("/sys/fs/cgroup")) -> float | None:

@@ -5,6 +5,7 @@ import filelock
 import pytest
 import torch
 
+from marr_pipeline.rectify.rows import kernel
 from marr_pipeline.workflows import doctor
 
 
@@ -67,6 +68,15 @@ def test_a_folder_that_takes_no_file_is_a_problem(run, here):
     assert found["output folder"]["state"] == "problem"
     assert "choose another output" in found["output folder"]["text"]
     assert found["current folder"]["state"] == "ok"
+
+
+def test_passes_that_were_not_compiled_are_a_note(run, here, monkeypatch):
+    monkeypatch.setattr(kernel, "_library", lambda: None)
+    monkeypatch.delenv(kernel.VARIABLE, raising=False)
+    found = lines(run, code=0)["passes over logits"]
+    assert (found["state"], found["text"]) == ("note", "torch; none was compiled")
+    monkeypatch.setenv(kernel.VARIABLE, "torch")
+    assert lines(run, code=0)["passes over logits"]["state"] == "ok"
 
 
 def test_a_file_system_without_locks_is_a_note(run, here, monkeypatch):
