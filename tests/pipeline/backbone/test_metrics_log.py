@@ -37,7 +37,11 @@ def test_it_stands_beside_the_checkpoint(checkpoint):
 
 
 @pytest.mark.parametrize(
-    "torn", [b'{"step": 3, "lo', b'{"step": 3, "loss": 0.3}', b"\x00\x00\x00", b"[3]\n", b'"step"']
+    "torn",
+    [
+        *(b'{"step": 3, "lo', b'{"step": 3, "loss": 0.3}', b"\x00\x00\x00", b"[3]\n", b'"step"'),
+        *(b"[" * 10**5 + b"\n", b'{"step": 3, "seconds": "x"}\n'),
+    ],
 )
 def test_what_a_crash_has_torn_is_cut_off(checkpoint, torn):
     add(checkpoint, [1, 2])

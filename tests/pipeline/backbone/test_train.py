@@ -97,6 +97,40 @@ def test_a_run_with_the_former_draws_is_not_resumed(make_plan, train, tmp_path):
         train(make_plan(iterations=2), path)
 
 
+def other_momentum(content):
+    content["optimizer"]["state"][0]["momentum_buffer"] = torch.ones(3)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda content: content.update(step=99), "got step 99 of 2"),
+        (lambda content: content["model"].popitem(), r"got Error\(s\) in loading state_dict"),
+        (other_momentum, r"got a momentum \(3,\)"),
+        (lambda content: content["optimizer"].update(param_groups=[]), "got loaded state dict has"),
+        (
+            lambda content: content["optimizer"]["param_groups"][0].update(momentum="0.9"),
+            "got an optimiser of other options",
+        ),
+        (
+            lambda content: content.update(
+                selected={"step": 1, "balanced_accuracy": 0.5, "model": {"a": torch.ones(2)}}
+            ),
+            r"got Error\(s\) in loading state_dict",
+        ),
+    ],
+)
+def test_a_state_of_another_training_is_refused(make_plan, train, tmp_path, change, message):
+    path = tmp_path / "a.pt"
+    train(make_plan(iterations=2), path)
+    content = torch.load(path, weights_only=True)
+    change(content)
+    torch.save(content, path)
+    expected = r"a\.pt: the state of this very training expected, "
+    with pytest.raises(DataError, match=f"{expected}{message}.*; train anew by --no-resume"):
+        train(make_plan(iterations=2), path)
+
+
 def test_a_diverged_run_names_the_step_and_keeps_the_last_good_state(make_plan, train, tmp_path):
     plan = make_plan(iterations=6)
     steep = dataclasses.replace(plan.recipe, initial_learning_rate=1e-3, warmup=2)

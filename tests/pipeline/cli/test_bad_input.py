@@ -58,6 +58,14 @@ def test_what_cannot_be_asked_for_is_usage(run, digits_cache, command, message):
     assert message in done.error
 
 
+@pytest.mark.parametrize("text", ["gamma = " + "[" * 10**5, "gamma = " + "9" * 5000, "l2 = \x00"])
+def test_a_config_that_toml_cannot_read_is_usage(run, digits_cache, tmp_path, text):
+    (tmp_path / "a.toml").write_text(text)
+    done = run("rectify", digits_cache, "--config", tmp_path / "a.toml")
+    assert (done.code, done.out) == (2, "")
+    assert "a.toml: a TOML file expected, got " in done.error
+
+
 def test_the_largest_seed_is_one(run, digits_cache):
     largest = ("--seed", 2**64 - 1)
     quick = ("--methods", "marr:official", "--resamples", 100)
