@@ -86,7 +86,7 @@ def _as_typed(value: Any, option: click.Option, *, where: str) -> Any:
     for each in values:
         is_bool = isinstance(each, bool)
         if option.is_bool_flag or is_bool or not isinstance(each, str | int | float):
-            raise click.UsageError(f"{where}: {expected} expected, got {each}")
+            raise click.UsageError(f"{where}: {expected} expected, got {each!r}")
     return list(map(str, values)) if takes_several else str(value)
 
 
@@ -104,4 +104,4 @@ def _check_known(path: Path, name: str, known: list[str], kind: str) -> None:
     if name not in known:
         close = get_close_matches(name, known, n=1)
         hint = f"did you mean '{close[0]}'?" if close else f"known: {', '.join(known)}"
-        raise click.UsageError(f"{path}: '{name}' is no {kind} here; {hint}")
+        raise click.UsageError(f"{path}: {name!r} is no {kind} here; {hint}")
