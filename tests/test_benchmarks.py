@@ -23,6 +23,7 @@ SCRIPTS = {
     "precision": ROWS,
     "files": [*ROWS, "--repeat", "1", "--memory", "64M", "--batches", "1"],
     "commands": [*ROWS, "--repeat", "1", "--commands", "rectify"],
+    "opening": [*ROWS, "--repeat", "1"],
     "extraction": ["--repeat", "1"],
     "training": [
         *("--images", "40", "--backbone", "resnet8", "--batch-size", "8"),

@@ -3,13 +3,16 @@
 Those of more than 64 MiB are mapped and not looked at beforehand; here the bound is 0 for them.
 """
 
+import faulthandler
 import os
+import signal
 import time
 
 import h5py
 import numpy as np
 import pytest
 from caches import sum_anew, write_splits
+from resumable import forked
 
 from marr_pipeline.cache import CacheError, Head, SplitArrays, contents
 from marr_pipeline.workflows.rectify import rectify_cache
@@ -97,6 +100,19 @@ def test_large_rows_that_are_written_to_during_a_fit(cache, tmp_path, monkeypatc
         rectify_cache(cache, eval_split=eval_split, output=output, progress=copy_over)
     assert not output.exists()
     rectify_cache(cache, output=output)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="ends a process")
+def test_large_rows_that_are_cut_off_end_the_process_and_leave_no_file(cache, tmp_path):
+    output = tmp_path / "r.safetensors"
+
+    def fit():
+        faulthandler.disable()  # which pytest has enabled
+        contents.READ_UP_TO = 0
+        rectify_cache(cache, output=output, progress=lambda *told: os.truncate(cache, 0))
+
+    assert forked(fit) == -signal.SIGBUS
+    assert not output.exists()
 
 
 def test_verify_is_recommended_for_large_rows_that_have_lain_for_long(run, cache, monkeypatch):
