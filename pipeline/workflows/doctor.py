@@ -158,7 +158,7 @@ def _processors() -> Iterator[Line]:
     way = kernel_name()
     if way == "torch" and not os.environ.get(VARIABLE):
         remedy = "install a C compiler (GCC or Clang), then this again: compiled they are quicker"
-        yield Line("passes over logits", f"{way}; none was compiled", "note", remedy)
+        yield Line("passes over logits", f"{way}; nothing of this state was built", "note", remedy)
     else:
         yield Line("passes over logits", way)
 

@@ -39,6 +39,9 @@ enum { SCALE, SHIFT, SCALE_STEP, SHIFT_STEP, BY_SCALE, BY_SHIFT, ROWS };
 
 INLINE int64_t size_of(int64_t kind) { return kind == FLOAT64 ? 8 : kind == FLOAT32 ? 4 : 2; }
 
+/* CRC-32 of this file when it was built. */
+unsigned source(void) { return SOURCE; }
+
 /* The widest level that this processor has: 0 plain, 1 v3, 2 v4. */
 int level(void)
 {

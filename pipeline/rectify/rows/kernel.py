@@ -15,6 +15,7 @@ from functools import cache
 from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
 from typing import Protocol
+from zlib import crc32
 
 import torch
 from torch import Tensor
@@ -178,12 +179,24 @@ def _on_gpu(device: torch.device) -> Kernel | None:
 
 @cache
 def _library() -> "ctypes.CDLL | None":
-    """What was built beside this file, if it was and can be loaded."""
+    """What was built beside this file, if it was and can be loaded.
+
+    In a clone that has moved on since, a build is of another `kernel.c`, whose calls may differ.
+    """
     for suffix in EXTENSION_SUFFIXES:
         path = Path(__file__).with_name(f"_kernel{suffix}")
         if path.exists():
             try:
-                return ctypes.CDLL(str(path))
+                library = ctypes.CDLL(str(path))
             except OSError:  # built for another system
                 return None
+            return library if _is_current(library) else None
     return None
+
+
+def _is_current(library: "ctypes.CDLL") -> bool:
+    source = Path(__file__).with_name("kernel.c")
+    if not source.exists():  # installed, and built with all the rest
+        return True
+    built = getattr(library, "source", None)
+    return built is not None and ctypes.c_uint(built()).value == crc32(source.read_bytes())

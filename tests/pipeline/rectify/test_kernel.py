@@ -288,3 +288,15 @@ def test_where_nothing_was_compiled_torch_serves(monkeypatch):
     monkeypatch.setenv(VARIABLE, "v4")
     with pytest.raises(ConfigError, match="MARR_KERNEL: one of torch expected here, got v4; unset"):
         kernel_for(CPU)
+
+
+@pytest.mark.skipif(LIBRARY is None, reason="nothing was compiled")
+def test_a_build_of_another_source_is_not_called(monkeypatch):
+    """Its arguments may be others, and it would end the process."""
+    monkeypatch.delenv(VARIABLE, raising=False)
+    kernel._library.cache_clear()
+    monkeypatch.setattr(kernel, "crc32", lambda content: 0)
+    assert kernel.kernel_name() == "torch"
+    kernel._library.cache_clear()
+    monkeypatch.undo()
+    assert kernel.kernel_name().startswith("compiled")

@@ -74,7 +74,7 @@ def test_passes_that_were_not_compiled_are_a_note(run, here, monkeypatch):
     monkeypatch.setattr(kernel, "_library", lambda: None)
     monkeypatch.delenv(kernel.VARIABLE, raising=False)
     found = lines(run, code=0)["passes over logits"]
-    assert (found["state"], found["text"]) == ("note", "torch; none was compiled")
+    assert (found["state"], found["text"]) == ("note", "torch; nothing of this state was built")
     monkeypatch.setenv(kernel.VARIABLE, "torch")
     assert lines(run, code=0)["passes over logits"]["state"] == "ok"
 
