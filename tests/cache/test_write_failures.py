@@ -322,6 +322,29 @@ def test_without_locks_only_what_is_new_is_written(tmp_path, splits, settings, m
     assert (tmp_path / "y.h5.partial").read_text() == "of another writer"
 
 
+@pytest.mark.parametrize("make", [Path.touch, Path.write_text, os.link, os.symlink, os.mkfifo])
+def test_a_partial_file_of_the_users_own_is_left_alone(tmp_path, splits, settings, make):
+    victim, partial = tmp_path / "victim", tmp_path / "x.h5.partial"
+    victim.write_text("of the user")
+    given = {Path.touch: (partial,), Path.write_text: (partial, "of the user")}
+    make(*given.get(make, (partial,) if make is os.mkfifo else (victim, partial)))
+    before = partial.lstat()
+    with pytest.raises(CacheWriteError, match="got another file or a link; move it away"):
+        write_splits(tmp_path / "x.h5", splits, **settings, overwrite=True)
+    assert (partial.lstat().st_ino, partial.lstat().st_size) == (before.st_ino, before.st_size)
+    assert victim.read_text() == "of the user"
+    assert {path.name for path in tmp_path.iterdir()} == {"victim", "x.h5.partial"}
+
+
+def test_what_is_no_file_is_never_replaced(tmp_path, splits, settings):
+    os.mkfifo(tmp_path / "pipe.h5")
+    (tmp_path / "loop.h5").symlink_to("loop.h5")
+    for name in ("pipe.h5", "loop.h5"):
+        with pytest.raises(CacheWriteError, match="got a device, a pipe or a link to itself"):
+            write_splits(tmp_path / name, splits, **settings, overwrite=True)
+    assert (tmp_path / "pipe.h5").is_fifo()
+
+
 def no_locks(descriptor: int, operation: int) -> None:
     raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
 
