@@ -13,6 +13,7 @@ from golden.cases import CASES, HEADS
 from golden.record import RECORD, arithmetic, record_case
 
 CHANGES: dict[str, str] = {
+    "refuse.extract.stale/commands/2/*": "No command replaces another file than its own result.",
     "*/header/sha256": "A rectifier that is written carries the digest of its bytes.",
     **dict.fromkeys(
         (
