@@ -49,7 +49,7 @@ def named_tensors(content: object, *, where: str, weights: str | None = None) ->
 
     Raises:
         ConfigError: nothing stands under `weights`.
-        DataError: there is no tensor under a name, or there are two under one, or one is sparse.
+        DataError: there is no tensor under a name, or there are two under one, or one is nested.
     """
     if is_checkpoint(content):
         content = {"model": content.get("model")}
@@ -57,10 +57,10 @@ def named_tensors(content: object, *, where: str, weights: str | None = None) ->
     origin: dict[str, str] = {}
     for name, tensor in _walk(content, ""):
         short = _unwrapped(name)
-        if tensor.is_meta or tensor.is_nested or tensor.layout != torch.strided:
-            kind = "meta" if tensor.is_meta else "nested" if tensor.is_nested else "sparse"
+        if tensor.is_meta or tensor.is_nested:
             raise DataError(
-                f"{where}: numbers for {short} expected, got a {kind} tensor; save it dense"
+                f"{where}: plain tensors expected, got {short} nested or without numbers; "
+                "save it dense"
             )
         if short in found:
             raise DataError(

@@ -15,6 +15,7 @@ import torch
 
 from marr_pipeline import cache
 from marr_pipeline.errors import DataError
+from marr_pipeline.reading import reading
 from marr_pipeline.rectify.rectifier import HeadRectifier
 from marr_pipeline.rectify.rectifier_file import is_rectifier, load_rectifier
 from marr_pipeline.state_dict import heads, listed, named_tensors, preferred
@@ -124,14 +125,15 @@ def network_head(
         )
     taken, *left = found
     bias = tensors.get(taken.removesuffix("weight") + "bias")
-    arrays = {"weight": tensors[taken].flatten(1), **({} if bias is None else {"bias": bias})}
     notes = (
         [f"{where}: {taken} is taken and {listed(left)} left; --weights chooses"] if left else []
     )
-    return {
-        name: (value.float() if value.dtype is torch.bfloat16 else value).detach().numpy()
-        for name, value in arrays.items()
-    }, notes
+    with reading(path, "a head of plain tensors", "save it dense"):
+        arrays = {"weight": tensors[taken].flatten(1), **({} if bias is None else {"bias": bias})}
+        return {
+            name: (value.float() if value.dtype is torch.bfloat16 else value).detach().numpy()
+            for name, value in arrays.items()
+        }, notes
 
 
 def build_head(
