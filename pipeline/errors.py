@@ -35,3 +35,9 @@ class PluginError(PipelineError):
 def first_line(error: BaseException) -> str:
     """What an error of a library says, on one line; its kind if it says nothing."""
     return (str(error).splitlines() or [type(error).__name__])[0]
+
+
+def described(error: BaseException) -> str:
+    """Kind and first line of an error of a library; the kind alone if it says nothing."""
+    kind, line = type(error).__name__, first_line(error)
+    return kind if line == kind else f"{kind}: {line}"

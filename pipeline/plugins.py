@@ -16,7 +16,7 @@ from importlib.util import module_from_spec, spec_from_loader
 from pathlib import Path
 from typing import Any
 
-from marr_pipeline.errors import ConfigError, PipelineError, PluginError, first_line
+from marr_pipeline.errors import ConfigError, PipelineError, PluginError, described
 
 Function = Callable[..., Any]
 _WRONG = (Exception, SystemExit)
@@ -119,4 +119,4 @@ def _told(error: BaseException, file: str | None) -> str:
         lines.append(error.lineno)
     if not lines:
         file, lines = frames[-1].filename, [frames[-1].lineno]
-    return f"{file}:{lines[-1]}: {type(error).__name__}: {first_line(error)}"
+    return f"{file}:{lines[-1]}: {described(error)}"

@@ -25,7 +25,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from marr_pipeline.device import available_bytes
-from marr_pipeline.errors import DataError, first_line
+from marr_pipeline.errors import DataError, described
 from marr_pipeline.reading import check_archive, is_memory_short
 
 _EXPECTED = "a dict of tensors as .safetensors or by torch.save expected"
@@ -153,7 +153,7 @@ def read_tensor_file(path: Path, *, mapped: bool = False) -> object:
             ) from error
         raise DataError(
             f"{path}: {_EXPECTED}, got no file, or one that is cut short or of another kind "
-            f"({type(error).__name__}: {first_line(error)}); copy it again"
+            f"({described(error)}); copy it again"
         ) from error
     return content
 

@@ -56,6 +56,10 @@ CHANGES: dict[str, str] = {
         "compare takes rectifier files beside caches, and its argument says so.",
     ),
     "refuse.config.bad-top-key.toml/commands/0/said/0": "Options that came since are known.",
+    **dict.fromkeys(
+        ("refuse.rows.bad-empty.pt/commands/*/said/0", "refuse.extract.options/commands/12/said/0"),
+        "An error of a library that says nothing is named by its kind.",
+    ),
     "*/scale_bias": "lws may scale W alone.",
     **dict.fromkeys(
         (

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn.functional import linear
 
 from marr_pipeline.backbone.networks.heads import NormalisedHead
-from marr_pipeline.errors import ConfigError, first_line
+from marr_pipeline.errors import ConfigError, described, first_line
 
 PROBE_SIZE = 224
 """Side in pixels; every classifier of torchvision takes it, those of one fixed size included."""
@@ -156,7 +156,7 @@ def _last_linear(network: nn.Module, image_shape: tuple[int, int, int], name: st
     except Exception as error:  # a library's network fails in its own ways
         raise ConfigError(
             f"{name}: a network that takes an image {image_shape} expected, got one that fails on "
-            f"it ({type(error).__name__}: {first_line(error)}); choose another backbone"
+            f"it ({described(error)}); choose another backbone"
         ) from error
     wanted, last = output, ""
     for path, given, result in reversed(calls):

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
-from marr_pipeline.errors import ConfigError, PipelineError, first_line
+from marr_pipeline.errors import ConfigError, PipelineError, described
 
 ONNX_PACKAGES = ("onnx", "onnxruntime", "onnxscript")
 KEY = "marr"
@@ -62,7 +62,7 @@ def trace(module: nn.Module, rows: Tensor, *, where: str) -> ExportedProgram:
     except Exception as error:  # a network's own code may fail in any way
         raise PipelineError(
             f"{where}: a network that torch.export follows expected, got one that fails "
-            f"({type(error).__name__}: {first_line(error)}); give -o, and build the network in "
+            f"({described(error)}); give -o, and build the network in "
             "your own code"
         ) from error
 
@@ -113,7 +113,7 @@ def write_onnx(
     except Exception as error:  # as above
         raise PipelineError(
             f"--onnx: a network that ONNX has operators for expected, got one without "
-            f"({type(error).__name__}: {first_line(error)}); give --torch-export"
+            f"({described(error)}); give --torch-export"
         ) from error
     assert made is not None
     made.model.metadata_props[KEY] = json.dumps(document)
