@@ -5,9 +5,10 @@ import json
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from marr_pipeline.device import resolve_device
@@ -19,6 +20,7 @@ from marr_pipeline.rectify.fit import parse_method_key
 from marr_pipeline.report.tables import Table, csv_table, markdown_table, terminal_table
 from marr_pipeline.workflows import CREATOR, library_versions
 from marr_pipeline.workflows.estimate import estimate_extraction
+from marr_pipeline.workflows.paper.images import find_images
 from marr_pipeline.workflows.paper.published import (
     CIFAR100_200,
     FIGURES,
@@ -37,7 +39,6 @@ from marr_pipeline.workflows.paper.runs import (
     SPLIT,
     Run,
     Schedule,
-    find_images,
     make,
     read_record,
 )
@@ -78,11 +79,10 @@ class Planned:
 
     @property
     def text(self) -> str:
-        """A line of the plan."""
-        time = ""
-        if self.state == "missing":
-            time = "" if self.seconds is None else f", about {duration(self.seconds)}"
-        return f"{self.run.scored_stem}: {self.state}{time}"
+        """How far it is, and what it would take."""
+        if self.state != "missing" or self.seconds is None:
+            return self.state
+        return f"{self.state}, about {duration(self.seconds)}"
 
     def describe(self) -> dict[str, Any]:
         """For JSON."""
@@ -125,6 +125,13 @@ class Reproduction:
     files: tuple[Path, ...] = ()
 
     @property
+    def devices(self) -> str:
+        """Those that its finished runs were on, or where it would run."""
+        records = [each.record for each in self.runs if each.record is not None]
+        found = {str(record.get("device", self.device)) for record in records}
+        return ", ".join(sorted(found)) or self.device
+
+    @property
     def missing(self) -> list[Planned]:
         """Runs without which it is not whole."""
         return [each for each in self.runs if each.state != "done"]
@@ -144,8 +151,8 @@ class Reproduction:
             lines.append(f"the paper: {self.finding}")
         if self.runs:
             seeds = "one seed" if self.seeds == 1 else f"mean ± deviation over {self.seeds} seeds"
-            lines.append(f"{seeds}, on {self.device}; {CREATOR}")
-        lines += [f"missing: {each.text}" for each in self.missing]
+            lines.append(f"{seeds}, on {self.devices}; {CREATOR}")
+        lines += [f"missing: {line}" for line in _lines(self.missing)]
         return "\n".join(lines)
 
     def document(self) -> dict[str, Any]:
@@ -156,7 +163,7 @@ class Reproduction:
             "title": self.title,
             "schedule": {**vars(self.schedule), "is_rehearsal": self.schedule.scale != 1},
             "seeds": self.seeds,
-            "device": self.device,
+            "device": self.devices,
             "creator": CREATOR,
             "versions": library_versions(),
             "rows": {} if self.table is None else _rows(self.table),
@@ -164,6 +171,19 @@ class Reproduction:
             "runs": [each.describe() for each in self.runs],
             "files": list(self.files),
         }
+
+
+def _lines(planned: Sequence[Planned]) -> list[str]:
+    """A line for each run that can be begun, and one for all that share another state."""
+    groups: dict[str, list[str]] = {}
+    for each in planned:
+        stem = each.run.scored_stem
+        groups.setdefault(stem if each.state == "missing" else each.state, []).append(stem)
+    said = {each.run.scored_stem: each.text for each in planned}
+    return [
+        f"{first}{f' and {len(others)} more' if others else ''}: {said[first]}"
+        for first, *others in groups.values()
+    ]
 
 
 def _rows(table: Table) -> dict[str, dict[str, Any]]:
@@ -219,9 +239,12 @@ def reproduce(
         for seed in range(seeds)
         for each in _needed(experiment)
     ]
-    for each in planned:
-        _look(each, schedule, data_root, folder, device, unpacks=not is_dry)
-        listener.say(each.text)
+    with TemporaryDirectory(prefix="marr-") if is_dry else nullcontext() as listing:
+        for each in planned:
+            _look(each, schedule, data_root, folder, device, listing, listener)
+    planned.sort(key=_order)
+    for line in _lines(planned):
+        listener.say(line)
     total = sum(each.seconds or 0.0 for each in planned if each.state == "missing")
     if total:
         listener.say(f"about {duration(total)} in all on {device}")
@@ -297,21 +320,37 @@ def _rows_shown(experiment: str) -> dict[str, Row]:
     }
 
 
+def _order(planned: Planned) -> tuple[int, float]:
+    """Seed by seed, those first that fill most of the table for their time."""
+    return planned.run.seed, (planned.seconds or 0.0) / (1 + len(planned.keys))
+
+
 def _look(
     planned: Planned,
     schedule: Schedule,
     data_root: Path | None,
     folder: Path,
     device: str,
-    *,
-    unpacks: bool,
+    listing: str | None,
+    listener: Listener,
 ) -> None:
     """Whether it is done, and else what it would take or why it cannot run."""
     run = planned.run
     if data_root is None:
         planned.state = "no --data-root was given"
         return
-    root = find_images(run.images.dataset, data_root, folder / "images", unpacks=unpacks)
+    verb = "unpacking" if listing is None else "listing"
+    try:
+        root = find_images(
+            run.images.dataset,
+            data_root,
+            folder / "images",
+            listing=None if listing is None else Path(listing),
+            progress=listener.progress(f"{verb} {run.images.dataset}"),
+        )
+    except DataError as error:
+        planned.state = f"no images: {error}"
+        return
     planned.data_root = root
     planned.record = read_record(run, planned.keys, schedule, root, folder)
     if planned.record is not None:
@@ -335,9 +374,8 @@ def _run_all(
     deadline: float | None,
     listener: Listener,
 ) -> None:
-    """Run those that can, seed by seed, those first that fill most of the table for their time."""
+    """Run those that can, in the order of the plan."""
     missing = [each for each in planned if each.state == "missing"]
-    missing.sort(key=lambda each: (each.run.seed, (each.seconds or 0.0) / (1 + len(each.keys))))
     for number, each in enumerate(missing):
         left = None if deadline is None else deadline - time.monotonic()
         is_first = number == 0

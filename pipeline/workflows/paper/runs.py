@@ -8,16 +8,16 @@ there is done.
 
 import json
 import shlex
-import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from marr_pipeline import cache
+from marr_pipeline.device import resolve_device
 from marr_pipeline.errors import DataError
 from marr_pipeline.files import REPRODUCTION, replacing
 from marr_pipeline.protocols import protocol_of
@@ -27,14 +27,6 @@ from marr_pipeline.workflows.extract import extract
 from marr_pipeline.workflows.paper.published import Images
 from marr_pipeline.workflows.request import Listener, PhaseOneRequest
 
-FOLDERS: Mapping[str, tuple[str, ...]] = {
-    "cifar10-lt": ("cifar10", "cifar10lt"),
-    "cifar100-lt": ("cifar100", "cifar100lt"),
-    "imagenet-lt": ("imagenet", "imagenetlt", "imagenet1k"),
-    "places-lt": ("places", "placeslt", "places365"),
-    "inaturalist2018": ("inaturalist", "inaturalist2018", "inaturalist18", "inat", "inat2018"),
-}
-"""What a dataset's folder may be called, in small letters and without `-`, `_` and spaces."""
 SPLIT = "test"
 
 
@@ -139,43 +131,6 @@ def command_of(request: PhaseOneRequest, *, views: int, output: Path) -> str:
     return shlex.join([*words, "--views", str(views), "-o", str(output)])
 
 
-def find_images(dataset: str, data_root: Path, unpacked: Path, *, unpacks: bool = True) -> Path:
-    """The folder of a dataset under a root, or the root itself; a .zip of it is unpacked once.
-
-    Args:
-        dataset: one of `names.DATASETS`.
-        data_root: a folder of datasets, or one dataset's.
-        unpacked: folder that archives are unpacked into.
-        unpacks: whether they are; else the archive is the answer.
-
-    Raises:
-        DataError: an archive that is none.
-        PipelineError: it cannot be unpacked.
-    """
-    for path in sorted(data_root.iterdir()):
-        called = path.name.removesuffix(".zip").lower().translate(str.maketrans("", "", "-_ "))
-        if called in FOLDERS[dataset] and path.is_dir():
-            return path
-        if called in FOLDERS[dataset] and path.suffix == ".zip":
-            return _unpacked(path, unpacked) if unpacks else path
-    return data_root
-
-
-def _unpacked(archive: Path, folder: Path) -> Path:
-    """The content of an archive; the folder that is all of it, if there is one."""
-    target, done = folder / archive.stem, folder / f"{archive.stem}.unpacked"
-    if not done.exists():
-        target.mkdir(parents=True, exist_ok=True)
-        try:
-            with zipfile.ZipFile(archive) as opened:
-                opened.extractall(target)
-        except (zipfile.BadZipFile, NotImplementedError, RuntimeError) as error:
-            raise DataError(f"{archive}: a zip archive expected, got: {error}") from error
-        done.touch()
-    inside = [path for path in target.iterdir() if not PurePosixPath(path).name.startswith("__")]
-    return inside[0] if len(inside) == 1 and inside[0].is_dir() else target
-
-
 def record_path(run: Run, folder: Path) -> Path:
     """Where its record is."""
     return folder / f"{run.scored_stem}.json"
@@ -198,7 +153,7 @@ def read_record(
     except (ValueError, KeyError, TypeError) as error:
         raise DataError(f"{path}: a record of a run expected, got another file") from error
     asked = _command(run, schedule, data_root, folder)
-    if command != asked:
+    if _essence(command) != _essence(asked):
         raise DataError(
             f"{path}: a run by {asked!r} expected, got one by {command!r}; choose another folder"
         )
@@ -208,6 +163,16 @@ def read_record(
 def _command(run: Run, schedule: Schedule, data_root: Path, folder: Path) -> str:
     output = folder / f"{run.stem}.h5"
     return command_of(run.request(schedule, data_root), views=schedule.views, output=output)
+
+
+def _essence(command: str) -> list[str]:
+    """Its words but for where images, files and networks are, which changes no number."""
+    words = shlex.split(command)
+    return [
+        word
+        for before, word in zip(["", *words], words, strict=False)
+        if before not in ("--data-root", "-o", "--device") and word != "--device"
+    ]
 
 
 def make(
@@ -236,6 +201,7 @@ def make(
         "command": _command(run, schedule, data_root, folder),
         "rows_of": None if run.rows_of is None else run.rows_of.name,
         "fingerprint": cache.open_cache(path).fingerprint,
+        "device": str(resolve_device(schedule.device)),
         "seed": run.seed,
         **{name: document[name] for name in ("samples", "methods", "failed", "warnings")},
     }

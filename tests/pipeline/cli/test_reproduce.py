@@ -17,6 +17,7 @@ from marr_pipeline.rectify.fit import fit_rectifier, preset_settings
 from marr_pipeline.rectify.inputs import FitInputs
 from marr_pipeline.report.tables import csv_table
 from marr_pipeline.workflows.compare import compare
+from marr_pipeline.workflows.paper.images import find_images
 from marr_pipeline.workflows.paper.published import (
     CIFAR10_100,
     CIFAR10_200,
@@ -26,7 +27,7 @@ from marr_pipeline.workflows.paper.published import (
     ROWS,
     TABLES,
 )
-from marr_pipeline.workflows.paper.runs import Run, Schedule, command_of, find_images, make
+from marr_pipeline.workflows.paper.runs import Run, Schedule, command_of, make
 from marr_pipeline.workflows.paper.tables import accuracy_table, num_parameters, table7
 from marr_pipeline.workflows.request import NOBODY
 
@@ -54,8 +55,12 @@ def folder(tmp_path_factory):
     return tmp_path_factory.mktemp("paper")
 
 
-def test_a_figure_is_made_once_from_an_archive(run, data_root, folder):
+def test_a_figure_is_made_once_from_an_archive(run, data_root, folder, tmp_path):
     command = ["reproduce", "figure6", "--data-root", data_root, *QUICK, "-o", folder, "--json"]
+    planned = run(*command[:-1], "--dry-run")
+    assert planned.code == 0, planned.err
+    assert "seed0: missing, about" in planned.err
+    assert not [*folder.iterdir()]
     first = run(*command)
     assert first.code == 0, first.err
     (one,) = first.document["runs"]
@@ -71,6 +76,12 @@ def test_a_figure_is_made_once_from_an_archive(run, data_root, folder):
     assert again.code == 0
     assert "seed0: done" in again.err
     assert cache.stat().st_mtime_ns == before
+
+    moved = tmp_path / "moved"
+    moved.symlink_to(data_root)
+    again = run(*command[:3], moved, *command[4:-1], "--device", "cpu", "--dry-run")
+    assert again.code == 0, again.err
+    assert "seed0: done" in again.err
 
     other = run(*command[:3], data_root, "--views", 1, *command[-3:])
     assert other.code == 3
@@ -91,9 +102,12 @@ def test_when_the_budget_ends_the_same_command_goes_on(run, data_root, tmp_path)
 def test_a_table_says_what_cannot_run(run, tmp_path):
     table = run("reproduce", "table5", "-o", tmp_path)
     assert table.code == 0, table.err
-    assert "inaturalist2018.hybrid-sc-psc.seed0: no --data-root was given" in table.out
+    assert table.out.count("no --data-root was given") == 1
+    assert "inaturalist2018.softmax.seed0 and 6 more: no --data-root" in table.out
     assert "70.4" in table.out
-    assert json.loads((tmp_path / "table5.json").read_text())["rows"]["Softmax"] == {
+    record = json.loads((tmp_path / "table5.json").read_text())
+    assert "inaturalist2018.hybrid-sc-psc.seed0" in [each["run"] for each in record["runs"]]
+    assert record["rows"]["Softmax"] == {
         "paper_inaturalist2018_overall": {"value": 0.65, "std": None}
     }
     dry = run("reproduce", "table5", "-o", tmp_path / "none", "--dry-run")
@@ -103,6 +117,19 @@ def test_a_table_says_what_cannot_run(run, tmp_path):
     wrong = run("reproduce", "table5", "-o", tmp_path, "--budget", "soon")
     assert wrong.code == 2
     assert "8m" in wrong.error
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "reason"),
+    [("cifar100.zip", b"", "named cifar10 expected"), ("cifar10.zip", b"PK", "a whole zip")],
+)
+def test_images_that_are_not_there_are_named(run, tmp_path, name, content, reason):
+    (tmp_path / name).write_bytes(content)
+    figure = run("reproduce", "figure6", "-o", tmp_path / "paper", "--data-root", tmp_path)
+    assert figure.code == 0, figure.err
+    assert "missing: cifar10-lt-200.softmax.seed0: no images" in figure.out
+    assert reason in figure.out
+    assert not (tmp_path / "paper" / "figure6.png").exists()
 
 
 def test_a_network_on_the_rows_of_rarer_images(data_root, folder):
