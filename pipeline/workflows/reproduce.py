@@ -13,7 +13,14 @@ from typing import Any
 
 from marr_pipeline.device import resolve_device
 from marr_pipeline.errors import ConfigError, DataError
-from marr_pipeline.files import REPRODUCTION, FileName, check_replaceable, replacing
+from marr_pipeline.files import (
+    FIGURE,
+    NUMBERS,
+    REPRODUCTION,
+    FileName,
+    check_replaceable,
+    replacing,
+)
 from marr_pipeline.names import EXPERIMENTS
 from marr_pipeline.progress import duration
 from marr_pipeline.rectify.fit import parse_method_key
@@ -260,8 +267,11 @@ def reproduce(
     if is_dry:
         return found
     folder.mkdir(parents=True, exist_ok=True)
-    for suffix in (".json", ".md"):
-        check_replaceable(folder / f"{experiment}{suffix}", REPRODUCTION)
+    of_figure = {".png": FIGURE, ".csv": NUMBERS}
+    of_table = dict.fromkeys((".md", ".csv"), REPRODUCTION)
+    products = of_figure if experiment in FIGURES else of_table
+    for suffix, product in {**products, ".json": REPRODUCTION}.items():
+        check_replaceable(folder / f"{experiment}{suffix}", product)
     deadline = None if budget is None else time.monotonic() + budget
     _run_all(planned, schedule, folder, deadline, listener)
     if experiment in FIGURES:

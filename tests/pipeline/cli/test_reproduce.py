@@ -88,6 +88,24 @@ def test_a_figure_is_made_once_from_an_archive(run, data_root, folder, tmp_path)
     assert "choose another folder" in other.error
 
 
+@pytest.mark.parametrize(
+    ("experiment", "suffixes"),
+    [("figure6", (".png", ".csv", ".json")), ("table1", (".md", ".csv", ".json"))],
+)
+def test_notes_under_the_name_of_any_output_are_told_before_a_run(
+    run, data_root, tmp_path, experiment, suffixes
+):
+    command = ["reproduce", experiment, "--data-root", data_root, *QUICK, "-o", tmp_path]
+    for suffix in suffixes:
+        notes = tmp_path / f"{experiment}{suffix}"
+        notes.write_text("notes")
+        done = run(*command)
+        assert (done.code, notes.read_text()) == (1, "notes")
+        assert "got another file" in done.err
+        assert not [*tmp_path.glob("*.h5")]
+        notes.unlink()
+
+
 def test_when_the_budget_ends_the_same_command_goes_on(run, data_root, tmp_path):
     command = ["reproduce", "figure6", "--data-root", data_root, "--batch-size", 8]
     steps = []
