@@ -56,6 +56,8 @@ class Schedule:
             said.append(f"REHEARSAL: {100 * self.scale:g} % of the schedule's steps")
         if self.batch_size is not None:
             said.append(f"{self.batch_size} images a step")
+        if self.views != Schedule.views:
+            said.append(f"views: {self.views}")
         return ", ".join(said)
 
     def iterations(self, images: Images) -> int:

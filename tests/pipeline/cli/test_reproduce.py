@@ -173,6 +173,8 @@ def test_names_and_commands():
         "--seed 1 --method class-balanced --method-option form=focal --iterations 1300 "
         "--device cpu --views 4 -o c.h5"
     )
+    assert not Schedule().text
+    assert SCHEDULE.text.endswith("16 images a step, views: 0")
     epochs = Schedule().iterations(TABLES["table3"].images[0])
     assert epochs == round(90 * 115_846 / 256)
 
