@@ -12,7 +12,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from marr_pipeline.device import resolve_device
-from marr_pipeline.errors import ConfigError, DataError
+from marr_pipeline.errors import ConfigError
 from marr_pipeline.files import (
     FIGURE,
     NUMBERS,
@@ -26,83 +26,22 @@ from marr_pipeline.progress import duration
 from marr_pipeline.rectify.fit import parse_method_key
 from marr_pipeline.report.tables import Table, csv_table, markdown_table, terminal_table
 from marr_pipeline.workflows import CREATOR, library_versions
-from marr_pipeline.workflows.estimate import estimate_extraction
-from marr_pipeline.workflows.paper.images import find_images
-from marr_pipeline.workflows.paper.published import (
-    CIFAR100_200,
-    FIGURES,
-    OF_INATURALIST,
-    PARAMETERS,
-    ROWS,
-    TABLE6_IMAGES,
-    TABLE7,
-    TABLE7_KEYS,
-    TABLES,
-    Figure,
-    Images,
-    Row,
+from marr_pipeline.workflows.paper.plan import (
+    Planned,
+    lines_of,
+    look,
+    needed,
+    order,
+    rows_shown,
+    run_of,
+    title_of,
 )
-from marr_pipeline.workflows.paper.runs import (
-    SPLIT,
-    Run,
-    Schedule,
-    make,
-    read_record,
-)
-from marr_pipeline.workflows.paper.tables import (
-    Record,
-    accuracy_table,
-    table1,
-    table6,
-    table7,
-)
+from marr_pipeline.workflows.paper.published import FIGURES, TABLES, Figure
+from marr_pipeline.workflows.paper.runs import SPLIT, Run, Schedule, make
+from marr_pipeline.workflows.paper.tables import Record, accuracy_table, table1, table6, table7
 from marr_pipeline.workflows.plot import plot
 from marr_pipeline.workflows.rectify import rectify_cache, resolve_settings
 from marr_pipeline.workflows.request import NOBODY, Listener
-
-TOO_LONG = 14 * 86_400.0
-"""Seconds that no run on a CPU is begun for."""
-
-
-@dataclass(kw_only=True)
-class Planned:
-    """A run, what is scored on it, and how far it is.
-
-    Attributes:
-        run: its network.
-        keys: methods of phase two that are scored.
-        data_root: of its images; None where none was given.
-        state: `done`, `missing`, or why it cannot run or did not.
-        seconds: that it would take, as far as that can be said.
-        record: what it has scored.
-    """
-
-    run: Run
-    keys: tuple[str, ...]
-    data_root: Path | None = None
-    state: str = "missing"
-    seconds: float | None = None
-    record: Record | None = None
-
-    @property
-    def text(self) -> str:
-        """How far it is, and what it would take."""
-        if self.state != "missing" or self.seconds is None:
-            return self.state
-        return f"{self.state}, about {duration(self.seconds)}"
-
-    def describe(self) -> dict[str, Any]:
-        """For JSON."""
-        record = self.record or {}
-        return {
-            "run": self.run.scored_stem,
-            "state": self.state,
-            "seconds": self.seconds,
-            "methods": list(self.keys),
-            "command": record.get("command"),
-            "fingerprint": record.get("fingerprint"),
-            "failed": record.get("failed", {}),
-        }
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -159,7 +98,7 @@ class Reproduction:
         if self.runs:
             seeds = "one seed" if self.seeds == 1 else f"mean ± deviation over {self.seeds} seeds"
             lines.append(f"{seeds}, on {self.devices}; {CREATOR}")
-        lines += [f"missing: {line}" for line in _lines(self.missing)]
+        lines += [f"- missing: {line}" for line in lines_of(self.missing)]
         return "\n".join(lines)
 
     def document(self) -> dict[str, Any]:
@@ -178,19 +117,6 @@ class Reproduction:
             "runs": [each.describe() for each in self.runs],
             "files": list(self.files),
         }
-
-
-def _lines(planned: Sequence[Planned]) -> list[str]:
-    """A line for each run that can be begun, and one for all that share another state."""
-    groups: dict[str, list[str]] = {}
-    for each in planned:
-        stem = each.run.scored_stem
-        groups.setdefault(stem if each.state == "missing" else each.state, []).append(stem)
-    said = {each.run.scored_stem: each.text for each in planned}
-    return [
-        f"{first}{f' and {len(others)} more' if others else ''}: {said[first]}"
-        for first, *others in groups.values()
-    ]
 
 
 def _rows(table: Table) -> dict[str, dict[str, Any]]:
@@ -244,20 +170,20 @@ def reproduce(
     planned = [
         replace(each, run=replace(each.run, seed=seed))
         for seed in range(seeds)
-        for each in _needed(experiment)
+        for each in needed(experiment)
     ]
     with TemporaryDirectory(prefix="marr-") if is_dry else nullcontext() as listing:
         for each in planned:
-            _look(each, schedule, data_root, folder, device, listing, listener)
-    planned.sort(key=_order)
-    for line in _lines(planned):
+            look(each, schedule, data_root, folder, device, listing, listener)
+    planned.sort(key=order)
+    for line in lines_of(planned):
         listener.say(line)
     total = sum(each.seconds or 0.0 for each in planned if each.state == "missing")
     if total:
         listener.say(f"about {duration(total)} in all on {device}")
     found = Reproduction(
         experiment=experiment,
-        title=_title(experiment),
+        title=title_of(experiment),
         schedule=schedule,
         seeds=seeds,
         device=device,
@@ -277,104 +203,6 @@ def reproduce(
     if experiment in FIGURES:
         return _with_figure(found, FIGURES[experiment], folder, listener)
     return _with_table(found, folder)
-
-
-def _title(experiment: str) -> str:
-    own = {
-        "table1": "rectified logits",
-        "table6": "parameters of phase two, and its time",
-        "table7": f"other networks for the images of {CIFAR100_200.name}, overall accuracy",
-    }
-    if experiment in FIGURES:
-        return FIGURES[experiment].title
-    return own.get(experiment) or TABLES[experiment].title
-
-
-def _needed(experiment: str) -> list[Planned]:
-    """The runs of an experiment, each once, with all that is scored on it."""
-    if experiment == "table1":
-        return []
-    if experiment in FIGURES:
-        return [Planned(run=Run(images=FIGURES[experiment].images), keys=FIGURES[experiment].keys)]
-    if experiment == "table6":
-        return [Planned(run=Run(images=each), keys=tuple(PARAMETERS)) for each in TABLE6_IMAGES]
-    if experiment == "table7":
-        runs = [Run(images=each, rows_of=_rows_of(each)) for each in TABLE7]
-        return [Planned(run=run, keys=TABLE7_KEYS) for run in runs]
-    table, keys = TABLES[experiment], dict[Run, list[str]]()
-    for name, row in _rows_shown(experiment).items():
-        printed = table.printed.get(name)
-        for place, images in enumerate(table.images):
-            numbers = printed and printed[place * len(table.metrics) :][: len(table.metrics)]
-            if numbers is None or None not in numbers:
-                keys.setdefault(_run_of(images, row), []).extend(row.keys)
-    return [Planned(run=run, keys=tuple(own)) for run, own in keys.items()]
-
-
-def _rows_of(images: Images) -> Images | None:
-    return None if images == CIFAR100_200 else CIFAR100_200
-
-
-def _run_of(images: Images, row: Row) -> Run:
-    return Run(images=images, method=row.trained_by, options=row.options)
-
-
-def _rows_shown(experiment: str) -> dict[str, Row]:
-    """Those that the paper prints, and logit adjustment."""
-    table = TABLES[experiment]
-    rows = ROWS if experiment != "table5" else {**ROWS, **OF_INATURALIST}
-    return {
-        name: row
-        for name, row in rows.items()
-        if name in table.printed or name == "logit adjustment"
-    }
-
-
-def _order(planned: Planned) -> tuple[int, float]:
-    """Seed by seed, those first that fill most of the table for their time."""
-    return planned.run.seed, (planned.seconds or 0.0) / (1 + len(planned.keys))
-
-
-def _look(
-    planned: Planned,
-    schedule: Schedule,
-    data_root: Path | None,
-    folder: Path,
-    device: str,
-    listing: str | None,
-    listener: Listener,
-) -> None:
-    """Whether it is done, and else what it would take or why it cannot run."""
-    run = planned.run
-    if data_root is None:
-        planned.state = "no --data-root was given"
-        return
-    verb = "unpacking" if listing is None else "listing"
-    try:
-        root = find_images(
-            run.images.dataset,
-            data_root,
-            folder / "images",
-            listing=None if listing is None else Path(listing),
-            progress=listener.progress(f"{verb} {run.images.dataset}"),
-        )
-    except DataError as error:
-        planned.state = f"no images: {error}"
-        return
-    planned.data_root = root
-    planned.record = read_record(run, planned.keys, schedule, root, folder)
-    if planned.record is not None:
-        planned.state = "done"
-        return
-    try:
-        request = run.request(schedule, root)
-        planned.seconds = estimate_extraction(request, views=schedule.views).seconds
-    except (DataError, ConfigError) as error:
-        planned.state = f"no images: {error}"
-        return
-    if device == "cpu" and (planned.seconds or 0) > TOO_LONG:
-        days = (planned.seconds or 0) / 86_400
-        planned.state = f"would take about {days:,.0f} days on cpu; it wants a GPU, or --scale"
 
 
 def _run_all(
@@ -433,15 +261,15 @@ def _with_table(found: Reproduction, folder: Path) -> Reproduction:
     elif experiment == "table7":
         table = table7({run.images: records for run, records in by_run.items()})
     else:
-        own, rows = TABLES[experiment], _rows_shown(experiment)
+        own, rows = TABLES[experiment], rows_shown(experiment)
         table = accuracy_table(
             own,
             rows,
             {
-                (images, row): by_run[_run_of(images, row)]
+                (images, row): by_run[run_of(images, row)]
                 for images in own.images
                 for row in rows.values()
-                if _run_of(images, row) in by_run
+                if run_of(images, row) in by_run
             },
         )
     found = replace(found, table=table)

@@ -5,6 +5,7 @@ into a folder of its own that need not outlive it: images without content then, 
 be listed and counted.
 """
 
+import shutil
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping
@@ -55,7 +56,7 @@ def find_images(
     path = found[dataset]
     if path.is_dir():
         return path
-    if listing is not None and not _mark(path, folder).exists():
+    if listing is not None and not _is_unpacked(path, folder):
         return _unpacked(path, listing, are_empty=True, progress=progress)
     return _unpacked(path, folder, are_empty=False, progress=progress)
 
@@ -69,15 +70,25 @@ def _datasets_in(data_root: Path) -> Iterator[tuple[str, Path]]:
                 yield dataset, path
 
 
-def _mark(archive: Path, folder: Path) -> Path:
-    """What says that an archive has been unpacked there whole."""
-    return folder / f"{archive.stem}.unpacked"
+def _mark(archive: Path, folder: Path) -> tuple[Path, str]:
+    """The file that says that an archive has been unpacked there whole, and what it says."""
+    found = archive.stat()
+    return folder / f"{archive.stem}.unpacked", f"{found.st_size} {found.st_mtime_ns}"
+
+
+def _is_unpacked(archive: Path, folder: Path) -> bool:
+    """Whether that archive has been, and not another of its name."""
+    mark, text = _mark(archive, folder)
+    return mark.exists() and mark.read_text(encoding="utf-8") == text
 
 
 def _unpacked(archive: Path, folder: Path, *, are_empty: bool, progress: Progress) -> Path:
     """The content of an archive; the folder that is all of it, if there is one."""
-    target, mark = folder / archive.stem, _mark(archive, folder)
-    if not mark.exists():
+    target = folder / archive.stem
+    if not _is_unpacked(archive, folder):
+        mark, text = _mark(archive, folder)
+        if target.exists():
+            shutil.rmtree(target)
         try:
             with zipfile.ZipFile(archive) as opened:
                 _unpack(opened, target, are_empty=are_empty, progress=progress)
@@ -85,7 +96,7 @@ def _unpacked(archive: Path, folder: Path, *, are_empty: bool, progress: Progres
             raise DataError(
                 f"{archive}: a whole zip archive expected, got: {bad}; copy it there again"
             ) from bad
-        mark.touch()
+        mark.write_text(text, encoding="utf-8")
     inside = [path for path in target.iterdir() if not path.name.startswith("__")]
     return inside[0] if len(inside) == 1 and inside[0].is_dir() else target
 

@@ -255,3 +255,12 @@ def test_the_parameters_are_what_the_fits_have(digits_cache):
         counted = num_parameters(key, cached.num_features, cached.num_classes)
         fitted = done.reports[key].record()["parameters"]
         assert fitted == counted + (key == "disalign"), key  # whose c the paper leaves out
+
+
+def test_another_archive_of_the_same_name_is_unpacked_anew(tmp_path):
+    (tmp_path / "data").mkdir()
+    for content in (b"first", b"second"):
+        with zipfile.ZipFile(tmp_path / "data" / "cifar10.zip", "w") as archive:
+            archive.writestr("cifar10/train/a/0.png", content)
+        found = find_images("cifar10-lt", tmp_path / "data", tmp_path / "images")
+        assert (found / "train/a/0.png").read_bytes() == content
