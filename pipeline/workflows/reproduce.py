@@ -26,6 +26,7 @@ from marr_pipeline.progress import duration
 from marr_pipeline.rectify.fit import parse_method_key
 from marr_pipeline.report.tables import Table, csv_table, markdown_table, terminal_table
 from marr_pipeline.workflows import CREATOR, library_versions
+from marr_pipeline.workflows.paper.make import SPLIT, make
 from marr_pipeline.workflows.paper.plan import (
     Planned,
     lines_of,
@@ -37,7 +38,7 @@ from marr_pipeline.workflows.paper.plan import (
     title_of,
 )
 from marr_pipeline.workflows.paper.published import FIGURES, TABLES, Figure
-from marr_pipeline.workflows.paper.runs import SPLIT, Run, Schedule, make
+from marr_pipeline.workflows.paper.runs import Run, Schedule
 from marr_pipeline.workflows.paper.tables import Record, accuracy_table, table1, table6, table7
 from marr_pipeline.workflows.plot import plot
 from marr_pipeline.workflows.rectify import rectify_cache, resolve_settings

@@ -18,6 +18,7 @@ from marr_pipeline.rectify.inputs import FitInputs
 from marr_pipeline.report.tables import csv_table
 from marr_pipeline.workflows.compare import compare
 from marr_pipeline.workflows.paper.images import find_images
+from marr_pipeline.workflows.paper.make import make
 from marr_pipeline.workflows.paper.published import (
     CIFAR10_100,
     CIFAR10_200,
@@ -27,7 +28,7 @@ from marr_pipeline.workflows.paper.published import (
     ROWS,
     TABLES,
 )
-from marr_pipeline.workflows.paper.runs import Run, Schedule, command_of, make
+from marr_pipeline.workflows.paper.runs import Run, Schedule, command_of
 from marr_pipeline.workflows.paper.tables import accuracy_table, num_parameters, table7
 from marr_pipeline.workflows.request import NOBODY
 
