@@ -254,15 +254,17 @@ def _remove_abandoned(target: Path) -> None:
 
 def _sync_folder(folder: Path) -> None:
     """Put a new name on the disk as well; some network file systems do so by themselves."""
-    if hasattr(os, "O_DIRECTORY"):  # Windows opens no folder
+    try:
         descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        except OSError as error:
-            if error.errno not in (errno.EINVAL, errno.EOPNOTSUPP):
-                raise
-        finally:
-            os.close(descriptor)
+    except OSError:  # Windows opens no folder, others none that may only be written to
+        return
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.EOPNOTSUPP):
+            raise
+    finally:
+        os.close(descriptor)
 
 
 def check_writable(path: Path, *, touches: bool = True) -> None:

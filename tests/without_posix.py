@@ -15,6 +15,7 @@ import os
 import shlex
 import signal
 import sys
+import tempfile
 
 for name in (
     "torch",
@@ -67,7 +68,8 @@ def as_elsewhere(call):
 
     def opened(path, *arguments, **options):
         if isinstance(path, str | os.PathLike):
-            if os.path.isdir(path):  # noqa: PTH112
+            # With an opener of its own, as tempfile has, the path is a word alone.
+            if os.path.isdir(path) and "opener" not in options:  # noqa: PTH112
                 raise PermissionError(errno.EACCES, "it is a folder", os.fspath(path))
             if os.fspath(path).startswith(SYSTEM) and os.fspath(path) != os.devnull:
                 raise FileNotFoundError(errno.ENOENT, "no such file", os.fspath(path))
@@ -87,6 +89,7 @@ def only_named(library):
 
 plain_open, listdir, readlink = io.open, os.listdir, os.readlink
 multiprocessing.get_all_start_methods = lambda: ["spawn"]
+tempfile.TemporaryFile = tempfile.NamedTemporaryFile  # as it is there
 for module, names in ABSENT.items():
     for name in names.split():
         if hasattr(module, name):

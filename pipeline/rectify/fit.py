@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, replace
 from typing import Any
 
+from torch import Tensor
+
 from marr_pipeline.errors import ConfigError, FitError
 from marr_pipeline.names import PRESETS as PRESET_NAMES
 from marr_pipeline.plugins import installed_methods
@@ -94,7 +96,8 @@ def _fitted(
         result = method.fit(inputs, settings, context)
         note = "the rows bear no ranking but logit adjustment's: its temperature alone was fitted"
         result = replace(result, warnings=(*result.warnings, note))
-    tensors = result.rectifier.tensors()
+    # A method of a user's own may hold a function too.
+    tensors = {k: v for k, v in result.rectifier.tensors().items() if isinstance(v, Tensor)}
     broken = [name for name, each in tensors.items() if not bool(each.isfinite().all())]
     if broken:
         raise FitError(

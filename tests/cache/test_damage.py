@@ -203,7 +203,7 @@ def test_what_hdf5_opens_for_ever_can_be_stopped(endless, number):
     command = [sys.executable, "-m", "marr_pipeline", "inspect", str(endless)]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
         with pytest.raises(subprocess.TimeoutExpired):
-            process.wait(2)
+            process.wait(6)  # loaded, and at it
         process.send_signal(number)
         _, said = process.communicate(timeout=20)
     assert process.returncode == 130
