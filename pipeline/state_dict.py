@@ -39,6 +39,15 @@ def is_checkpoint(content: object) -> TypeGuard[Mapping[str, Any]]:
     return isinstance(content, Mapping) and content.get("format") == FORMAT
 
 
+def not_finite(tensors: Mapping[str, object]) -> list[str]:
+    """Names of the tensors in which a number is infinite or none; other things are passed over."""
+    return [
+        name
+        for name, each in tensors.items()
+        if isinstance(each, Tensor) and not bool(each.isfinite().all())
+    ]
+
+
 def named_tensors(content: object, *, where: str, weights: str | None = None) -> dict[str, Tensor]:
     """Every tensor under keys of text, by dotted name; weight normalisation is multiplied out.
 

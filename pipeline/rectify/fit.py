@@ -10,8 +10,6 @@ from collections.abc import Mapping
 from dataclasses import asdict, replace
 from typing import Any
 
-from torch import Tensor
-
 from marr_pipeline.errors import ConfigError, FitError
 from marr_pipeline.names import PRESETS as PRESET_NAMES
 from marr_pipeline.plugins import installed_methods
@@ -24,6 +22,7 @@ from marr_pipeline.rectify.rows.kernel import kernel_name
 from marr_pipeline.rectify.rows.resources import UNLIMITED, Resources
 from marr_pipeline.rectify.settings import PRESETS, RectifySettings, check_choice
 from marr_pipeline.rectify.strengths import LINE_L2, ranks_worse, with_strengths
+from marr_pipeline.state_dict import not_finite
 
 
 def preset_settings(
@@ -96,9 +95,7 @@ def _fitted(
         result = method.fit(inputs, settings, context)
         note = "the rows bear no ranking but logit adjustment's: its temperature alone was fitted"
         result = replace(result, warnings=(*result.warnings, note))
-    # A method of a user's own may hold a function too.
-    tensors = {k: v for k, v in result.rectifier.tensors().items() if isinstance(v, Tensor)}
-    broken = [name for name, each in tensors.items() if not bool(each.isfinite().all())]
+    broken = not_finite(result.rectifier.tensors())
     if broken:
         raise FitError(
             f"{settings.method}: finite numbers expected, got others in {', '.join(broken)}; "

@@ -24,6 +24,7 @@ from marr_pipeline.rectify.rectifier import (
     HeadRectifier,
     Rectifier,
 )
+from marr_pipeline.state_dict import not_finite
 from marr_pipeline.tensor_file import read_safetensors, safetensors_header, write_tensor_file
 
 FORMAT = "marr-rectifier"
@@ -210,7 +211,7 @@ def _check_tensors(tensors: Mapping[str, Tensor], names: tuple[str, ...], path: 
     other = [name for name, tensor in tensors.items() if tensor.dtype != torch.float64]
     if other:
         raise DataError(f"{path}: float64 expected, got others in {', '.join(other)}; fit again")
-    broken = [name for name, tensor in tensors.items() if not bool(tensor.isfinite().all())]
+    broken = not_finite(tensors)
     if broken:
         raise DataError(
             f"{path}: finite numbers expected, got others in {', '.join(broken)}; fit again"

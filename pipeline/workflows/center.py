@@ -7,6 +7,7 @@ import torch
 
 from marr_pipeline.errors import DataError
 from marr_pipeline.rectify.inputs import GivenHead
+from marr_pipeline.state_dict import not_finite
 from marr_pipeline.workflows.arrays import map_npy
 from marr_pipeline.workflows.arrays.head import read_head
 
@@ -39,12 +40,12 @@ def read_center(path: Path, num_classes: int, num_features: int | None) -> Given
             f"{path}: a matrix of {num_features} columns, one a feature, expected as centre, got "
             f"{weight.shape[1]}; is it of the backbone that made the features?"
         )
-    numbers = {
+    numbers: dict[str, torch.Tensor] = {
         name: torch.from_numpy(arrays[name].astype(np.float64))
         for name in ("weight", "bias", "log_prior")
         if name in arrays
     }
-    broken = [name for name, tensor in numbers.items() if not bool(tensor.isfinite().all())]
+    broken = not_finite(numbers)
     if broken:
         raise DataError(f"{path}: finite numbers expected in {broken[0]}, got others")
     return GivenHead(**numbers, normalise=str(arrays.get("normalise", "none")))

@@ -42,15 +42,15 @@ def make(
     path = make_cache(run, schedule, data_root, folder, listener)
     if run.rows_of is not None:
         path = _with_rows_of(path, run, schedule, data_root, folder, listener)
-    progress = listener.progress("comparing")
-    done = compare(path, methods=[*keys], split=SPLIT, progress=progress, say=listener.say)
+    cached, progress = cache.open_cache(path), listener.progress("comparing")
+    done = compare(cached, methods=[*keys], split=SPLIT, progress=progress, say=listener.say)
     document = done.document()
     record = {
         "creator": CREATOR,
         "versions": library_versions(),
         "command": extraction_command(run, schedule, data_root, folder),
         "rows_of": None if run.rows_of is None else run.rows_of.name,
-        "fingerprint": cache.open_cache(path).fingerprint,
+        "fingerprint": cached.fingerprint,
         "device": str(resolve_device(schedule.device)),
         "seed": run.seed,
         **{name: document[name] for name in ("samples", "methods", "failed", "warnings")},

@@ -7,6 +7,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from marr_pipeline.data.source import RESIDENT_UP_TO
 from marr_pipeline.protocols import protocol_of
 from marr_pipeline.report.tables import Cell, Column, Estimate, Table
 from marr_pipeline.workflows.paper.published import (
@@ -125,7 +126,7 @@ def table6(found: Mapping[Images, Records]) -> Table:
     }
     for images in TABLE6_IMAGES:
         protocol = protocol_of(images.dataset)
-        in_memory = protocol.image_size <= 64
+        in_memory = protocol.image_size <= RESIDENT_UP_TO
         backbone = (protocol.small if in_memory else protocol.large).backbone
         num_features, num_classes = FEATURES[backbone], protocol.num_classes
         assert num_classes is not None
