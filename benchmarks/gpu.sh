@@ -6,8 +6,8 @@
 #
 # DATA_ROOT has cifar10 and cifar100, each a folder or a .zip. Parts in the order of their worth, each
 # within its own time: the tests that want a GPU, one pass and whole fits at the sizes of ImageNet-LT and
-# iNaturalist 2018, a whole head, 200 steps of the CIFAR recipe beside bare steps, and with the rest of
-# the time the paper's Table 2, network by network. Results go to $OUT (gpu-out) after each part:
+# iNaturalist 2018, a whole head, 200 steps of the CIFAR recipe beside bare steps, the same compiled, and
+# with the rest of the time the paper's Table 2, network by network. Results go to $OUT (gpu-out) after each part:
 # summary.txt, and results.tgz with a log and a record of each part and the records of Table 2; at the end
 # also checkpoints that are no caches yet, from which `pipeline reproduce table2` goes on. Needs what
 # setup.cfg needs (Python 3.11, torch 2.6 or newer), no network, and installs nothing but this program,
@@ -67,6 +67,9 @@ np.savez("features.npz", features=z, labels=y)
 P
 part features 60 bash -c "'$python' features.py $samples $classes 768 && '$python' -m marr_pipeline import --train features.npz -o head.h5"
 part head 60 "${pipeline[@]}" rectify head.h5 --method head --l2 1e-4 --device "$device" --json
+# On a CPU the compiler alone takes minutes.
+[ "$device" = cpu ] || part compiled 90 "$python" "$bench/training.py" --dataset cifar10-lt --data-root "${cifar10:-$data/cifar10}" --batch-size 512 \
+  --steps "$(scaled 200 2)" --compile --device "$device" --repeat 2 -o "$results/compiled.json"
 rest=$(left)
 part table2 "$rest" "${pipeline[@]}" reproduce table2 --data-root "$data" --scale "$scale" --device "$device" \
   --budget "$((rest > 75 ? rest - 45 : 30))s" -o "$work/paper"
