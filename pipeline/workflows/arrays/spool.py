@@ -21,30 +21,26 @@ class Spool:
     """Blocks (B, ...) of one kind, one below the other; text may be longer in one than another."""
 
     def __init__(self) -> None:
-        self._blocks: list[Array] = []
-        self._num_bytes = 0
-        self._file: IO[bytes] | None = None
-        self._written: list[tuple[np.dtype[Any], tuple[int, ...]]] = []
+        self._file = tempfile.SpooledTemporaryFile(IN_MEMORY)  # noqa: SIM115 - goes with the spool
+        self._blocks: list[tuple[np.dtype[Any], tuple[int, ...]]] = []
 
     def __del__(self) -> None:
         """Close the file; an array goes on being mapped from it."""
-        if self._file is not None:
-            self._file.close()
+        self._file.close()
 
     def add(self, block: Array) -> None:
         """One more block, a copy of which is kept."""
-        self._blocks.append(block.copy())
-        self._num_bytes += block.nbytes
-        if self._num_bytes > IN_MEMORY:
-            self._spill()
+        self._file.write(block.tobytes())
+        self._blocks.append((block.dtype, block.shape))
 
     def array(self) -> Array:
         """All blocks (N, ...), which are at least one; mapped where they are in a file."""
-        if self._file is None:
-            return np.concatenate(self._blocks)
         dtype, shape = self._whole()
-        if all(each == dtype for each, _ in self._written):
+        is_small = self._file.tell() <= IN_MEMORY
+        if not is_small and all(each == dtype for each, _ in self._blocks):
             return np.memmap(self._file, dtype, mode="c", shape=shape)
+        if is_small:
+            return np.concatenate([*self._again()])
         with tempfile.TemporaryFile() as file:  # what is mapped stays
             found: Array = np.memmap(file, dtype, mode="w+", shape=shape)
         start = 0
@@ -62,29 +58,15 @@ class Spool:
         for block in self._again():
             file.write(block.astype(dtype, copy=False).tobytes())
 
-    def _spill(self) -> None:
-        if self._file is None:
-            self._file = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the spool
-        for block in self._blocks:
-            self._file.write(block.tobytes())
-            self._written.append((block.dtype, block.shape))
-        self._blocks.clear()
-        self._file.flush()
-
     def _whole(self) -> tuple[np.dtype[Any], tuple[int, ...]]:
         """The type that holds all blocks, and the shape of their rows."""
-        if self._file is not None:
-            self._spill()
-        kinds = self._written or [(block.dtype, block.shape) for block in self._blocks]
-        num_rows = sum(shape[0] for _, shape in kinds)
-        return np.result_type(*(dtype for dtype, _ in kinds)), (num_rows, *kinds[0][1][1:])
+        num_rows = sum(shape[0] for _, shape in self._blocks)
+        rest = self._blocks[0][1][1:]
+        return np.result_type(*(dtype for dtype, _ in self._blocks)), (num_rows, *rest)
 
     def _again(self) -> Iterator[Array]:
         """The blocks as they came."""
-        if self._file is None:
-            yield from self._blocks
-            return
         self._file.seek(0)
-        for dtype, shape in self._written:
+        for dtype, shape in self._blocks:
             content = self._file.read(math.prod(shape) * dtype.itemsize)
             yield np.frombuffer(content, dtype).reshape(shape)
