@@ -83,11 +83,7 @@ def open_cache(path: str | PathLike[str]) -> Cache:
 
 
 def _compare_records(found: OpenedCache) -> None:
-    """Compare what a seal would have been taken over.
-
-    Raises:
-        CacheError: a text or an attribute is not the one that was written.
-    """
+    """Compare what a seal would have been taken over."""
     texts = [name for name, one in found.summed().items() if is_variable_text(one.dtype)]
     damage = [each for name in texts for _, some in check_blocks(found, name) for each in some]
     for each in (*damage, *check_attributes(found)):
@@ -101,11 +97,7 @@ def _stored(
     types: Sequence[type[np.generic]],
     ndims: Sequence[int] = (1,),
 ) -> StoredArray | None:
-    """A dataset's numbers as they lie in the file; None if there is none of that name.
-
-    Raises:
-        CacheError: it is of another type, or has another number of axes.
-    """
+    """A dataset's numbers as they lie in the file; None if there is none of that name."""
     dataset = found.datasets.get(name)
     if dataset is None:
         return None

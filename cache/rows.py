@@ -122,11 +122,7 @@ class RowWriter:
         self._journal, self._places, self._descriptor = None, {}, -1
 
     def _check_free(self, split: str, view: int, start: int, stop: int) -> None:
-        """Refuse rows that do not exist or are written.
-
-        Raises:
-            CacheError: it names the first of them.
-        """
+        """Refuse rows that do not exist or are written."""
         where, rows = f"{self.path}: {split}, view {view}", self._is_written[split, view]
         if not 0 <= start < stop <= len(rows):
             raise CacheError(
@@ -140,11 +136,7 @@ class RowWriter:
             )
 
     def _take(self, block: Block) -> None:
-        """Take a block for written.
-
-        Raises:
-            CacheError: one of its rows is in another block already.
-        """
+        """Take a block for written."""
         self._check_free(block.split, block.view, block.start, block.stop)
         self._is_written[block.split, block.view][block.start : block.stop] = True
         self._blocks.append(block)
@@ -168,12 +160,7 @@ class RowWriter:
         return crc
 
     def _checked_sums(self) -> dict[str, list[int]]:
-        """CRC-32 of every 4 MiB of each dataset of rows, read once, and compared block by block.
-
-        Raises:
-            CacheError: the bytes of a block are no longer those that were written.
-            CacheWriteError: the disk cannot read them.
-        """
+        """CRC-32 of every 4 MiB of each dataset of rows, read once, and compared block by block."""
         sums: dict[str, list[int]] = {}
         for split in self.plan.splits:
             # Complete: one lies behind the other.

@@ -219,11 +219,7 @@ class CacheWriter(RowWriter):
         self._file.publish()
 
     def _check_complete(self) -> None:
-        """Refuse gaps.
-
-        Raises:
-            CacheError: rows, labels or ids are missing; it names the first.
-        """
+        """Refuse rows, labels or ids that are missing."""
         for (name, view), is_written in self._is_written.items():
             missing = np.flatnonzero(~is_written)
             if len(missing) > 0:

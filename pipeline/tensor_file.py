@@ -251,9 +251,6 @@ def _check_zip(path: Path) -> None:
 
     Measured on 100 MB of weights: 40 ms, beside 22 ms to load them. An archive that was written
     without checksums has zeros in their place.
-
-    Raises:
-        ValueError: entries are damaged, encrypted, or claim more than the file holds.
     """
     with zipfile.ZipFile(path) as archive:
         check_archive(archive, size=path.stat().st_size)
@@ -265,11 +262,7 @@ def _check_zip(path: Path) -> None:
 
 
 def _check_tree(content: object) -> None:
-    """Refuse what is nested without an end, or nearly so.
-
-    Raises:
-        ValueError: as said.
-    """
+    """Refuse what is nested without an end, or nearly so."""
     kinds = (Mapping, list, tuple, Namespace)
     found: list[tuple[Any, int]] = [(content, 0)] if isinstance(content, kinds) else []
     for rest in itertools.count(_MOST_CONTAINERS, -1):

@@ -73,11 +73,7 @@ def config_text(command: click.Command, root: click.Context) -> str:
 
 
 def _as_typed(value: Any, option: click.Option, *, where: str) -> Any:
-    """A value of TOML as a command line would have it, on which the option's type can judge.
-
-    Raises:
-        click.UsageError: no value that an option may have.
-    """
+    """A value of TOML as a command line would have it, on which the option's type can judge."""
     if option.is_bool_flag and isinstance(value, bool):
         return value
     takes_several = option.multiple or option.nargs != 1

@@ -130,11 +130,7 @@ def cli_command(
 def _check_labels_option(
     name: str, rows: Sequence[Path], labels: Sequence[Path], *, features: bool
 ) -> None:
-    """Labels stand in a file of their own exactly beside logits alone, and may beside features.
-
-    Raises:
-        click.UsageError: they do not.
-    """
+    """Labels stand in a file of their own exactly beside logits alone, and may beside features."""
     kind = "features" if features else "logits"
     if rows and not labels and all(path.suffix == ".npy" for path in rows):
         raise click.UsageError(

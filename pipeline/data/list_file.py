@@ -123,11 +123,7 @@ def class_names_of(
 
 
 def _label_names(train: ListLines, class_order: Sequence[str] | None) -> tuple[str, ...] | None:
-    """Names of the labels 0..K-1, sorted or as given; None where labels are numbers.
-
-    Raises:
-        DataError: some are numbers and some are not, or the order is of other classes.
-    """
+    """Names of the labels 0..K-1, sorted or as given; None where labels are numbers."""
     written = {entry.label for entry in train.entries}
     if class_order is not None:
         found = {label if label in class_order else _whole(label) for label in written}

@@ -121,11 +121,7 @@ def _read_lines(path: Path, on_disk: Callable[[str], str], text: str) -> ListLin
 
 
 def _delimiter(path: Path, first: str) -> str | None:
-    """What divides the columns of a table by its header; None for lines `path label`.
-
-    Raises:
-        DataError: it is a table without a header.
-    """
+    """What divides the columns of a table by its header; None for lines `path label`."""
     for delimiter in DELIMITERS:
         columns = _columns(first, delimiter)
         if len(columns) > 1 and {*columns} & {*PATH_COLUMNS, *LABEL_COLUMNS}:

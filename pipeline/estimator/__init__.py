@@ -439,11 +439,7 @@ def _keys_of(rows: Any) -> Array:
 def _num_columns(
     y: Any, features: Tensor | None, classes: Sequence[Hashable] | None, class_counts: Any
 ) -> int:
-    """K where there are no logits to say it.
-
-    Raises:
-        DataError: there are no features either.
-    """
+    """K where there are no logits to say it."""
     if features is None:
         raise DataError("X: logits expected, or None with features, got neither; give one of them")
     for known in (classes, class_counts):

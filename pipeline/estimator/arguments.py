@@ -62,11 +62,7 @@ def plain(values: Any, name: str) -> Any:
 
 
 def _array(values: Tensor, name: str) -> Array:
-    """A tensor as an array; precisions that NumPy lacks, as bfloat16, become float32.
-
-    Raises:
-        DataError: it holds no numbers, as one on the meta device.
-    """
+    """A tensor as an array; precisions that NumPy lacks, as bfloat16, become float32."""
     try:
         dense = values.to_dense()
         is_other_float = dense.is_floating_point() and dense.dtype not in _NUMPY_FLOATS

@@ -78,11 +78,7 @@ def canonical_key(key: str) -> str:
 def _fitted(
     inputs: FitInputs, settings: RectifySettings, context: FitContext
 ) -> tuple[FitResult, RectifySettings]:
-    """The fit, and its settings with the strengths that the rows have decided.
-
-    Raises:
-        FitError: the loss or the result ran out of finite numbers.
-    """
+    """The fit, and its settings with the strengths that the rows have decided."""
     method, resources, is_open = METHODS[settings.method], context.resources, settings.l2 is None
     if method.family is not None:
         settings = with_strengths(inputs, settings, resources)

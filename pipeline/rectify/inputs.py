@@ -177,11 +177,7 @@ class FitInputs(HeadFacts):
 
     @property
     def _rows(self) -> Tensor | FeatureLogits:
-        """Those that there are of logits and features.
-
-        Raises:
-            DataError: there are neither.
-        """
+        """Those that there are of logits and features."""
         rows = self.features if self.logits is None else self.logits
         if rows is None:
             raise DataError("fit: logits, features or both expected, got neither; give them")

@@ -226,11 +226,7 @@ def mixed_logits(logits: Tensor, new: Tensor, raw_confidence: Tensor) -> Tensor:
 
 
 def _known_logits(logits: Tensor | None) -> Tensor:
-    """`logits` (..., K) in float64.
-
-    Raises:
-        DataError: there are none.
-    """
+    """`logits` (..., K) in float64."""
     if logits is None:
         raise DataError(
             "logits: those of every sample expected, which this rectifier is made for, got none; "
@@ -240,11 +236,7 @@ def _known_logits(logits: Tensor | None) -> Tensor:
 
 
 def _known_features(features: Tensor | None, num_features: int) -> Tensor:
-    """`features` (..., D) in float64.
-
-    Raises:
-        DataError: there are none, or of another width.
-    """
+    """`features` (..., D) in float64."""
     if features is None:
         raise DataError(
             "features: those of every sample expected, since this rectifier is made of more than "

@@ -190,12 +190,7 @@ def apply(
 def _blocks(
     found: GivenRows, rectifier: Rectifier, sets: LabelSets | None, *, where: str
 ) -> Iterator[Arrays]:
-    """What is made of the rows and passed on of them, some rows at a time; of views all at once.
-
-    Raises:
-        DataError: the rectifier needs what the rows lack, or a number of theirs is none.
-        CacheError: likewise, of a cache; or it was written to meanwhile.
-    """
+    """What is made of the rows and passed on of them, some rows at a time; of views all at once."""
     step = max(1, _BLOCK_LOGITS // rectifier.num_classes)
     if found.logits.ndim == 3:
         step = found.num_rows

@@ -273,11 +273,7 @@ def _check_splits(
     *,
     num_classes: int,
 ) -> None:
-    """Refuse splits that are not of one model, or whose logits nothing makes.
-
-    Raises:
-        DataError: it names the split's files.
-    """
+    """Refuse splits that are not of one model, or whose logits nothing makes."""
     train = checked["train"]
     for name, found in checked.items():
         where, logits = str(files[name]), found.arrays.logits
@@ -315,11 +311,7 @@ def _check_splits(
 def _class_names(
     stated: Mapping[str, Sequence[str] | None], *, num_classes: int
 ) -> Sequence[str] | None:
-    """The one list of K class names that the files give, or None.
-
-    Raises:
-        DataError: another number of them, or two files disagree.
-    """
+    """The one list of K class names that the files give, or None."""
     found = [(where, each) for where, each in stated.items() if each is not None]
     for where, each in found:
         first, expected = found[0]

@@ -107,10 +107,6 @@ def _swept(
 
     One for each rectifier, swept at its own settings and marked at its own gamma; without one for
     the default preset. From a table of `sweep` one for each combination of the other settings.
-
-    Raises:
-        ConfigError: a rectifier with nothing to fit, several or groups beside a table.
-        DataError: no table of a sweep of this split over gamma.
     """
     fitted = labelled({k: v for k, v in evaluation.rectifiers.items() if k not in REFERENCES})
     settings = {name: _settings_of(name, one) for name, one in fitted.items()}

@@ -131,9 +131,6 @@ def _check_features(rectifier: Rectifier, cached: "Cache", *, where: str) -> Non
         rectifier: that takes features, or none.
         cached: that has some, or none.
         where: how the error names the rectifier.
-
-    Raises:
-        DataError: their networks or columns differ.
     """
     if rectifier.num_features is None:
         return

@@ -81,11 +81,7 @@ def read_part(
 def _with_features(
     arrays: dict[str, npt.NDArray[Any]], *, where: Path
 ) -> dict[str, npt.NDArray[Any]]:
-    """The arrays with the one matrix among them as `features`, whatever its name.
-
-    Raises:
-        DataError: none or several.
-    """
+    """The arrays with the one matrix among them as `features`, whatever its name."""
     found = [key for key, each in arrays.items() if each.dtype.kind == "f" and each.ndim > 1]
     if "features" in arrays or found == ["logits"]:
         return arrays
@@ -169,11 +165,7 @@ def _entry(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> npt.NDArray[Any]
 
 
 def _sound(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """The same array.
-
-    Raises:
-        ValueError: its text is no Unicode.
-    """
+    """The same array."""
     if array.dtype.kind == "U" and array.size:
         codes = np.ascontiguousarray(array).reshape(-1).view(array.dtype.byteorder + "u4")
         if (codes > sys.maxunicode).any() or ((codes >= 0xD800) & (codes < 0xE000)).any():
@@ -206,9 +198,6 @@ def _arrays(content: object, *, where: Path) -> dict[str, npt.NDArray[Any]]:
 
     That is a tensor of logits, a list of batches, a pair (logits, labels), or a list of such pairs;
     batches are joined.
-
-    Raises:
-        DataError: anything else.
     """
     if isinstance(content, Mapping):
         found = {str(name): _array(value) for name, value in content.items()}
@@ -236,10 +225,6 @@ def _array(value: object) -> npt.NDArray[Any] | None:
     """A tensor, a list of strings or integers, or batches joined; None of anything else.
 
     Scores (K,) in a list are rows where all of them are of one length.
-
-    Raises:
-        ValueError: a tensor claims more numbers than there are.
-        Exception: whatever torch raises of one that NumPy has no equal of.
     """
     if isinstance(value, Tensor):
         value = value.dequantize() if value.is_quantized else value
@@ -277,11 +262,7 @@ def _is_pair(value: object) -> bool:
 
 
 def _read_single(path: Path) -> npt.NDArray[Any]:
-    """The one array of an `.npy` or torch file; batches in a list are joined.
-
-    Raises:
-        DataError: anything else.
-    """
+    """The one array of an `.npy` or torch file; batches in a list are joined."""
     if path.suffix.lower() == ".npy":
         return map_npy(path)
     content, found = read_tensor_file(path, mapped=True), None

@@ -79,11 +79,7 @@ def _read(arrow: Any, file: Any, path: Path, *, holds: Holds, is_labelled: bool)
 def _side_by_side(
     columns: Mapping[str, Array], num_rows: int, *, holds: Holds, where: str
 ) -> Array:
-    """Columns (B,) of numbers as rows (B, M) float32.
-
-    Raises:
-        DataError: one is of no numbers.
-    """
+    """Columns (B,) of numbers as rows (B, M) float32."""
     rows = np.empty((num_rows, len(columns)), np.float32)
     for place, (name, each) in enumerate(columns.items()):
         if each.dtype.kind not in "fiu":
@@ -110,11 +106,7 @@ def load_pyarrow(path: Path) -> tuple[Any, Any]:
 
 
 def _column(arrow: Any, whole: Any, *, first: int, where: str) -> Array:
-    """Cells (B,) of numbers or text of a column, or (B, W) where it is of lists, from row `first`.
-
-    Raises:
-        DataError: a cell is empty, or lists differ in length.
-    """
+    """Cells (B,) of numbers or text, or (B, W) of lists, of a column from row `first`."""
     if whole.null_count:
         row = first + whole.is_null().to_pylist().index(True)
         raise DataError(

@@ -106,11 +106,7 @@ def _unchecked_order(parts: Mapping[str, Arrays]) -> list[str]:
 
 
 def _joined(parts: Mapping[str, Arrays], joint: Joint) -> Arrays:
-    """The arrays of several files as those of one.
-
-    Raises:
-        DataError: they do not belong together; it names the file and the row.
-    """
+    """The arrays of several files as those of one."""
     if len(parts) == 1:
         return next(iter(parts.values()))
     return _side_by_side(parts) if joint == "columns" else _below(parts)
@@ -196,11 +192,7 @@ def _check_alike(found: Mapping[str, tuple[object, ...]], key: str) -> None:
 
 
 def _shared(key: str, owners: Mapping[str, Array]) -> Array:
-    """What every file has of a key, if it is the same.
-
-    Raises:
-        DataError: it is not; it names the first row.
-    """
+    """What every file has of a key, if it is the same."""
     (first, expected), *others = owners.items()
     for where, each in others:
         if each.shape != expected.shape:

@@ -165,11 +165,7 @@ def split_arrays(
 
 
 def _check_features(features: npt.NDArray[np.floating], *, where: str) -> list[str]:
-    """Warnings of features (V, N, D) whose spread is lost as they are stored.
-
-    Raises:
-        DataError: a number is not finite, or not in float32.
-    """
+    """Warnings of features (V, N, D) whose spread is lost as they are stored."""
     notes: list[str] = []
     for source, part in sources(features, where=where):
         for _ in finite_blocks(part, where=f"{source}: features"):
@@ -179,11 +175,7 @@ def _check_features(features: npt.NDArray[np.floating], *, where: str) -> list[s
 
 
 def _counted(labels: npt.NDArray[Any], *, where: str) -> int:
-    """K of labels (N,) that nothing else tells: they are 0..K-1, the last among them.
-
-    Raises:
-        DataError: they count from another number, or there are more classes than rows.
-    """
+    """K of labels (N,) that nothing else tells: they are 0..K-1, the last among them."""
     low, high = int(labels.min()), int(labels.max())
     if low != 0 or high >= len(labels):
         advice = "name the classes in class_names if some have no rows"

@@ -149,11 +149,7 @@ def _kinds(rows: Scores) -> Counter[str]:
 
 
 def _judged(seen: Counter[str], scores: Scores, *, where: str) -> list[str]:
-    """A warning of rows that are no logits, if they are many.
-
-    Raises:
-        DataError: they are most.
-    """
+    """A warning of rows that are no logits, if they are many."""
     num_rows = scores.shape[0] * scores.shape[1]
     # Probabilities that were rounded have one-hot rows among them, and the other way round.
     count = seen["one-hot"] + seen["probabilities"]
@@ -173,11 +169,7 @@ def _judged(seen: Counter[str], scores: Scores, *, where: str) -> list[str]:
 
 
 def _both_classes(scores: Scores, *, scale: str | None, where: str) -> Scores:
-    """Scores (V, N, 2) of both classes, in the same scale.
-
-    Raises:
-        DataError: predicted classes, or probabilities where logits are expected.
-    """
+    """Scores (V, N, 2) of both classes, in the same scale."""
     if bool((scores == np.round(scores)).all()):
         raise DataError(
             f"{where}: a number for each class, or the score of a binary classifier, expected, got "
@@ -209,9 +201,6 @@ def _logarithms(
 ) -> tuple[Scores, list[str]]:
     """log p (V, N, K) float32 of (log-)probabilities; an exact 0 becomes half the least of others,
     or where there is a floor that, as whatever lies below it.
-
-    Raises:
-        DataError: a row is no distribution.
     """
     smallest, num_zeros, num_rows, num_certain = math.inf, 0, 0, 0
     tolerance = _ROUNDED if is_log else max(_ROUNDED, _rounding(scores[0, :_SEEN_ROWS]))

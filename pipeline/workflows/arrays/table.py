@@ -109,11 +109,7 @@ def write_table(path: Path, blocks: Iterable[Mapping[str, Array]], *, suffix: st
 
 
 def _features(cells: Cells, *, where: str) -> dict[str, Array]:
-    """`features` (N, D) and `feature_names` (D,).
-
-    Raises:
-        DataError: no column of features, several of lists, or one of something else beside them.
-    """
+    """`features` (N, D) and `feature_names` (D,)."""
     names = list(cells.lists) or cells.columns.number_names
     if cells.lists and len(names) != 1:
         raise DataError(
@@ -131,12 +127,7 @@ def _features(cells: Cells, *, where: str) -> dict[str, Array]:
 
 
 def _of_classes(cells: Cells, own: Mapping[str, Array], *, where: str) -> dict[str, Array]:
-    """The arrays of a table of scores, with labels and ids, `own`.
-
-    Raises:
-        DataError: a column that is no class's, columns that are numbered in another order, or
-            labels that do not count as the columns do.
-    """
+    """The arrays of a table of scores, with labels and ids, `own`."""
     columns, scores, labels = cells.columns.number_names, cells.numbers, own.get("labels")
     arrays = {"logits": scores, **own}
     texts = labels is not None and labels.dtype.kind == "U"
