@@ -1,4 +1,4 @@
-"""Every record of a quiet machine's speed in one go, in some six minutes on two cores.
+"""Every record of a quiet machine's speed in one go, in some eight minutes on two cores.
 
     python benchmarks/records.py -o results
 
@@ -31,6 +31,7 @@ RECORDS = {
         f"fits {LARGE} --l2 0.01 --center zero --rivals torch-float32 --repeat 1"
     ),
     "files-437513x8142": f"files {STREAMED} --l2 0.01 --memory 0 --repeat 1 --batches 5",
+    "training": "training --batch-size 128 --steps 20 --augmentation autoaugment-cutout --repeat 3",
     "commands": "commands --commands rectify,evaluate,compare,sweep --repeat 3",
     "tune": "commands --commands tune --repeat 1",
 }

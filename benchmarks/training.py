@@ -8,13 +8,17 @@ training  as `pipeline train`: from a fresh network to its checkpoint, all views
 batches   its views alone, drawn, augmented and on the device
 forward   of the bare steps, with the loss
 
-`bare / training` is images a second of the one over the other; the bar is 0.9.
+`bare / training` is images a second of the one over the other; the bar is 0.9. `operations` is how
+many operations of torch one step runs that make a tensor (not counted with --compile): on a GPU
+a step of a small network takes as long as the host needs to launch them.
 """
 
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import click
 import torch
@@ -22,9 +26,11 @@ from harness import as_written, output_option, ratio, repeat_option, report, sid
 from images import request_options
 from torch import Tensor
 from torch.nn.functional import cross_entropy
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from marr_pipeline.backbone.training.batches import plan_epochs, share_epochs
 from marr_pipeline.backbone.training.plan import Execution, TrainingPlan
+from marr_pipeline.backbone.training.step import TrainingStep
 from marr_pipeline.data import AUGMENTATIONS
 from marr_pipeline.data.normalise import normalise
 from marr_pipeline.device import resolve_device
@@ -32,6 +38,28 @@ from marr_pipeline.distributed import ALONE
 from marr_pipeline.workflows.phase_one import threads_for
 from marr_pipeline.workflows.request import PhaseOneRequest
 from marr_pipeline.workflows.train import plan_training, train_or_resume
+
+
+class Operations(TorchDispatchMode):
+    """Within it operations are counted, those that look at a tensor otherwise left out."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.number = 0
+
+    def __torch_dispatch__(
+        self, function: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        self.number += not function.is_view
+        return function(*args, **(kwargs or {}))
+
+
+def operations(work: Callable[[], object]) -> int:
+    """How many `work` runs, the second time."""
+    work()
+    with Operations() as counted:
+        work()
+    return counted.number
 
 
 class BareStep:
@@ -90,7 +118,8 @@ def main(request: PhaseOneRequest, repeat: int, output: Path | None) -> None:
         augmentation = AUGMENTATIONS[recipe.augmentation]
         return deque(train.batches(passes, augmentation=augmentation, device=device), maxlen=1)
 
-    step = BareStep(plan, request, *batches()[0])
+    batch = batches()[0]
+    step = BareStep(plan, request, *batch)
 
     def times(work: Callable[[], object]) -> None:
         for _ in range(recipe.iterations):
@@ -121,11 +150,24 @@ def main(request: PhaseOneRequest, repeat: int, output: Path | None) -> None:
             steps={"number": recipe.iterations, "batch_size": recipe.batch_size},
             augmentation=recipe.augmentation,
             precision=str(plan.precision),
+            operations=None if request.compile else _operations(plan, request, step, batch),
             images_per_second={
                 name: recipe.iterations * recipe.batch_size / measured[name].median
                 for name in ("bare", "training")
             },
         )
+
+
+def _operations(
+    plan: TrainingPlan, request: PhaseOneRequest, bare: BareStep, batch: tuple[Tensor, Tensor]
+) -> dict[str, int]:
+    """Of a bare step and of one of `pipeline train` on the same batch."""
+    views, labels = batch
+    execution = Execution(channels_last=request.channels_last)
+    model = plan.initial_model().to(views.device).to(memory_format=execution.memory_format).train()
+    step = TrainingStep(model, plan, device=views.device, execution=execution)
+    whole = partial(step, [batch], step=0, batch_size=len(labels), learning_rate=0.0)
+    return {"bare": operations(bare), "training": operations(whole)}
 
 
 if __name__ == "__main__":
