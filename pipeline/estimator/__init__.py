@@ -7,7 +7,7 @@ classifier's `decision_function` or the last layer of a network gives.
 import json
 import warnings
 from collections.abc import Hashable, Sequence
-from dataclasses import replace
+from dataclasses import KW_ONLY, dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -72,6 +72,7 @@ _MOST = 0.5
 """Share of samples that make all of them so."""
 
 
+@dataclass(eq=False, repr=False)  # whose fields scikit-learn takes for parameters
 class MarginRectifier(Calibrator, SetPredictor, ClassifierMixin, TransformerMixin, BaseEstimator):  # type: ignore[misc]
     """Logits of a classifier trained on imbalanced data to logits for balanced classes.
 
@@ -107,40 +108,22 @@ class MarginRectifier(Calibrator, SetPredictor, ClassifierMixin, TransformerMixi
         sets_: what `calibrate_sets` has found; `save` leaves it out.
     """
 
-    def __init__(
-        self,
-        method: str = "marr",
-        preset: str = "default",
-        *,
-        gamma: float | None = None,
-        l2: float | None = None,
-        center: Center | None = None,
-        optimizer: Optimizer | None = None,
-        tolerance: float = 1e-6,
-        seed: int = 0,
-        tau: float | None = None,
-        normalise: Normalise | None = None,
-        shrinkage: float | None = None,
-        scale: float | None = None,
-        rows: FittedRows = "seen",
-        scores: str = "logits",
-        mute: Mute = (),
-    ) -> None:
-        self.method = method
-        self.preset = preset
-        self.gamma = gamma
-        self.l2 = l2
-        self.center = center
-        self.optimizer = optimizer
-        self.tolerance = tolerance
-        self.seed = seed
-        self.tau = tau
-        self.normalise = normalise
-        self.shrinkage = shrinkage
-        self.scale = scale
-        self.rows = rows
-        self.scores = scores
-        self.mute = mute
+    method: str = "marr"
+    preset: str = "default"
+    _: KW_ONLY
+    gamma: float | None = None
+    l2: float | None = None
+    center: Center | None = None
+    optimizer: Optimizer | None = None
+    tolerance: float = 1e-6
+    seed: int = 0
+    tau: float | None = None
+    normalise: Normalise | None = None
+    shrinkage: float | None = None
+    scale: float | None = None
+    rows: FittedRows = "seen"
+    scores: str = "logits"
+    mute: Mute = ()
 
     def fit(
         self,
@@ -194,17 +177,14 @@ class MarginRectifier(Calibrator, SetPredictor, ClassifierMixin, TransformerMixi
         labels, self.classes_ = labels_of(y, num_classes, columns, classes)
         in_class_order(X, self.classes_)
         known = (self.classes_.tolist(), columns)
-        counts = np.bincount(labels, minlength=num_classes)
-        if class_counts is not None:
-            counts = whole_counts(
-                numbers_of_classes(class_counts, "class_counts", known), "class_counts"
-            )
-        prior = counts.astype(np.float64)
-        if prior_counts is not None:
-            prior = numbers_of_classes(prior_counts, "prior_counts", known)
-        norm = np.ones(num_classes)
-        if weight_norm is not None:
-            norm = numbers_of_classes(weight_norm, "weight_norm", known)
+
+        def given(values: Any, name: str, otherwise: Array) -> Array:
+            return otherwise if values is None else numbers_of_classes(values, name, known)
+
+        of_y = np.bincount(labels, minlength=num_classes)
+        counts = whole_counts(given(class_counts, "class_counts", of_y))
+        prior = given(prior_counts, "prior_counts", counts.astype(np.float64))
+        norm = given(weight_norm, "weight_norm", np.ones(num_classes))
         inputs = FitInputs(
             logits=logits if logits is None or logits.ndim == 3 else logits[None],
             labels=torch.from_numpy(labels),

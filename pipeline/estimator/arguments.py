@@ -161,8 +161,8 @@ def shares_of(
     )
 
 
-def whole_counts(counts: Array, name: str) -> npt.NDArray[np.int64]:
-    """The counts themselves.
+def whole_counts(counts: Array) -> npt.NDArray[np.int64]:
+    """The `class_counts` themselves.
 
     Raises:
         DataError: one of them has a fraction, or is beyond what int64 and float64 both have.
@@ -170,7 +170,7 @@ def whole_counts(counts: Array, name: str) -> npt.NDArray[np.int64]:
     is_whole = (counts == np.floor(counts)) & (np.abs(counts) <= 2**53)
     if not is_whole.all():
         raise DataError(
-            f"{name}: whole numbers of samples expected, got {counts[~is_whole][0]:g}; shares may "
+            f"class_counts: whole numbers of samples expected, got {counts[~is_whole][0]:g}; shares may "
             "be given as prior_counts"
         )
     return counts.astype(np.int64)
