@@ -22,7 +22,7 @@ from torch import Tensor
 from marr_pipeline.errors import DataError
 from marr_pipeline.labels import columns_of_labels, shown
 from marr_pipeline.rectify.rectifier import Rectifier
-from marr_pipeline.workflows.distribution import rectifier_shares
+from marr_pipeline.workflows.distribution import class_shares
 
 Array = npt.NDArray[Any]
 
@@ -152,12 +152,12 @@ def shares_of(
     if not isinstance(target_prior, str | Path):
         target_prior = numbers_of_classes(target_prior, "target_prior", known)
     counts = rectifier.metadata.get("class_counts")
-    return rectifier_shares(
+    return class_shares(
         target_prior,
-        rectifier,
         None if counts is None else np.asarray(counts),
         [str(label) for label in known[0]],
         option="target_prior",
+        num_classes=rectifier.num_classes,
     )
 
 
@@ -170,8 +170,8 @@ def whole_counts(counts: Array) -> npt.NDArray[np.int64]:
     is_whole = (counts == np.floor(counts)) & (np.abs(counts) <= 2**53)
     if not is_whole.all():
         raise DataError(
-            f"class_counts: whole numbers of samples expected, got {counts[~is_whole][0]:g}; shares may "
-            "be given as prior_counts"
+            f"class_counts: whole numbers of samples expected, got {counts[~is_whole][0]:g}; shares "
+            "may be given as prior_counts"
         )
     return counts.astype(np.int64)
 

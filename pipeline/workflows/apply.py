@@ -23,9 +23,9 @@ from marr_pipeline.workflows.distribution import (
     TARGET_PRIOR,
     Said,
     check_exchangeable,
+    class_shares,
     moved,
     recorded_prior,
-    rectifier_shares,
     say_moved,
 )
 from marr_pipeline.workflows.given_rows import Arrays, GivenRows, cached_rows, file_rows
@@ -247,7 +247,11 @@ def _moved(found: GivenRows, target_prior: Said | None) -> Rectifier:
     """The rectifier for the prior of the place where the rows are from."""
     if target_prior is None:
         return found.rectifier
-    shares = rectifier_shares(
-        target_prior, found.rectifier, found.class_counts, found.class_names, option=TARGET_PRIOR
+    shares = class_shares(
+        target_prior,
+        found.class_counts,
+        found.class_names,
+        option=TARGET_PRIOR,
+        num_classes=found.rectifier.num_classes,
     )
     return moved(found.rectifier, shares)

@@ -47,23 +47,32 @@ REMEDY = "give every class a weight"
 
 def class_shares(
     said: Said,
-    class_counts: Counts,
+    class_counts: Counts | None,
     class_names: Sequence[str] | None = None,
     *,
     option: str = CLASS_DISTRIBUTION,
+    num_classes: int = 0,
 ) -> Floats:
     """What an option names: the share (K,) of each class, at least 0, 1 in all.
 
     Args:
         said: the distribution.
-        class_counts: (K,) of the training list.
+        class_counts: (K,) of the training list; None where an old rectifier has none.
         class_names: (K,), where the classes have names.
         option: how errors name numbers that come from no file.
+        num_classes: K, where there are no counts.
 
     Raises:
         ConfigError: they are asked of rows, which only `apply` has.
-        DataError: there are no such numbers.
+        DataError: there are no such numbers, or they are made of counts that are not known.
     """
+    if class_counts is None and isinstance(said, str) and said in OF_TRAINING:
+        raise DataError(
+            f"{option} {said}: a rectifier that knows the class counts of training expected, got "
+            "one of an older version; fit it again, or give FILE with the shares"
+        )
+    if class_counts is None:
+        class_counts = np.ones(num_classes, dtype=np.int64)
     num_classes = len(class_counts)
     if isinstance(said, str) and said == ESTIMATE:
         raise ConfigError(
@@ -81,29 +90,6 @@ def class_shares(
         )
     weights = weights / weights.max()  # the sum of very large ones would be infinite
     return np.asarray(weights / weights.sum())
-
-
-def rectifier_shares(
-    said: Said,
-    rectifier: Rectifier,
-    class_counts: Counts | None,
-    class_names: Sequence[str] | None,
-    *,
-    option: str,
-) -> Floats:
-    """`class_shares` for a rectifier, of an older one without the counts of training.
-
-    Raises:
-        DataError: there are no such numbers, or they are made of counts that are not known.
-    """
-    if class_counts is None and isinstance(said, str) and said in OF_TRAINING:
-        raise DataError(
-            f"{option} {said}: a rectifier that knows the class counts of training expected, got "
-            "one of an older version; fit it again, or give FILE with the shares"
-        )
-    if class_counts is None:
-        class_counts = np.ones(rectifier.num_classes, dtype=np.int64)
-    return class_shares(said, class_counts, class_names, option=option)
 
 
 def target_shares(

@@ -27,9 +27,9 @@ from marr_pipeline.workflows.cached import CacheLike, opened
 from marr_pipeline.workflows.distribution import (
     TARGET_PRIOR,
     Said,
+    class_shares,
     moved,
     recorded_prior,
-    rectifier_shares,
     say_moved,
 )
 from marr_pipeline.workflows.models.graph import (
@@ -124,7 +124,9 @@ def export(
         counts = found.metadata.get("class_counts")
         counts = cached.class_counts if cached is not None else counts and np.array(counts)
         warnings = say_moved([str(path)] * (found.log_prior is None))
-        shares = rectifier_shares(target_prior, found, counts, names, option=TARGET_PRIOR)
+        shares = class_shares(
+            target_prior, counts, names, option=TARGET_PRIOR, num_classes=found.num_classes
+        )
         found = moved(found, shares)
     trained = None
     if checkpoint is not None and cached is not None:

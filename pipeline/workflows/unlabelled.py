@@ -27,8 +27,8 @@ from marr_pipeline.workflows.distribution import (
     MATCH_PRIOR,
     TARGET_PRIOR,
     Said,
+    class_shares,
     recorded,
-    rectifier_shares,
 )
 
 SHOWN = 10
@@ -213,7 +213,13 @@ def row_shares(
     if match_prior is None:
         return None
     check_shiftable(rectifier)
-    given = rectifier_shares(match_prior, rectifier, class_counts, class_names, option=MATCH_PRIOR)
+    given = class_shares(
+        match_prior,
+        class_counts,
+        class_names,
+        option=MATCH_PRIOR,
+        num_classes=rectifier.num_classes,
+    )
     shares = torch.from_numpy(given)
     shift = matching_shift(rows, shares)
     return RowShares(

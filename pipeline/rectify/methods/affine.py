@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -43,44 +43,18 @@ SOLVERS: dict[str, Callable[[AffineProblem, Tensor, float], Solution]] = {
 schedule instead of a tolerance."""
 
 
-def _temperature(weight_norm: Tensor) -> AffineFamily:
-    """logits / T; the parameter is 1/T, in which the loss is convex (Guo et al. 2017)."""
-    return AffineFamily(num_classes=len(weight_norm), scale="shared")
+def _family(
+    scale: Literal["fixed", "shared", "per-class"], shift: Literal["one", "norm"] | None = None
+) -> Family:
+    """Scales of a kind; shifts in units of 1 or of the norm of a class's row, or none."""
 
+    def of(weight_norm: Tensor) -> AffineFamily:
+        unit = None if shift is None else weight_norm.double()
+        if shift == "one":
+            unit = torch.ones_like(weight_norm)
+        return AffineFamily(num_classes=len(weight_norm), scale=scale, shift_unit=unit)
 
-def _bias(weight_norm: Tensor) -> AffineFamily:
-    """logits + c: one shift a class."""
-    return AffineFamily(
-        num_classes=len(weight_norm), scale="fixed", shift_unit=torch.ones_like(weight_norm)
-    )
-
-
-def _bcts(weight_norm: Tensor) -> AffineFamily:
-    """logits / T + c: bias-corrected temperature scaling (Alexandari et al. 2020)."""
-    return AffineFamily(
-        num_classes=len(weight_norm), scale="shared", shift_unit=torch.ones_like(weight_norm)
-    )
-
-
-def _vector_scaling(weight_norm: Tensor) -> AffineFamily:
-    """a * logits + c (Guo et al. 2017): MARR with every norm 1."""
-    return AffineFamily(
-        num_classes=len(weight_norm), scale="per-class", shift_unit=torch.ones_like(weight_norm)
-    )
-
-
-def _lws(weight_norm: Tensor) -> AffineFamily:
-    """s * logits (Kang et al. 2020): the bias is scaled with the rest, as their code does, or left
-    alone with `scale_bias` off, as the MARR paper writes it.
-    """
-    return AffineFamily(num_classes=len(weight_norm), scale="per-class")
-
-
-def _marr(weight_norm: Tensor) -> AffineFamily:
-    """omega * logits + beta * weight_norm (paper, equations 8 to 10)."""
-    return AffineFamily(
-        num_classes=len(weight_norm), scale="per-class", shift_unit=weight_norm.double()
-    )
+    return of
 
 
 def fit_affine(
@@ -330,18 +304,27 @@ def _closed(
     return Method(fit=fit, is_fitted=False, closed_form=rule, own_settings=own_settings)
 
 
-TEMPERATURE = _method(_temperature, default=CALIBRATION, tempered=ON_HELD_OUT_ROWS)
-BIAS = _method(_bias, default=CALIBRATION)
-BCTS = _method(_bcts, default=CALIBRATION)
-VECTOR_SCALING = _method(_vector_scaling, default=CALIBRATION, tempered=ON_HELD_OUT_ROWS)
+# logits / T (Guo et al. 2017); the parameter is 1/T, in which the loss is convex.
+TEMPERATURE = _method(_family("shared"), default=CALIBRATION, tempered=ON_HELD_OUT_ROWS)
+# logits + c.
+BIAS = _method(_family("fixed", "one"), default=CALIBRATION)
+# logits / T + c: bias-corrected temperature scaling (Alexandari et al. 2020).
+BCTS = _method(_family("shared", "one"), default=CALIBRATION)
+# a * logits + c (Guo et al. 2017): MARR with every norm 1.
+VECTOR_SCALING = _method(
+    _family("per-class", "one"), default=CALIBRATION, tempered=ON_HELD_OUT_ROWS
+)
+# s * logits (Kang et al. 2020): the bias is scaled with the rest, as their code does, or left alone
+# with `scale_bias` off, as the MARR paper writes it.
 LWS = _method(
-    _lws,
+    _family("per-class"),
     CLASS_BALANCED,
     ("scale_bias",),
     paper={"scale_bias": False},
     official=CLASS_BALANCED_SAMPLING,
 )
-MARR = _method(_marr, default=ON_HELD_OUT_ROWS, paper={}, official={})
+# omega * logits + beta * weight_norm (paper, equations 8 to 10).
+MARR = _method(_family("per-class", "norm"), default=ON_HELD_OUT_ROWS, paper={}, official={})
 SOFTMAX = _closed(_softmax)
 LOGIT_ADJUSTMENT = replace(_closed(_logit_adjustment, own_settings=("tau",)), fit=_fit_adjustment)
 TAU_NORM = _closed(_tau_norm, own_settings=("tau", "keep_bias"), warnings=_tau_norm_warnings)
