@@ -22,8 +22,14 @@ import numpy as np
 import numpy.typing as npt
 
 from marr_pipeline.cache import schema
-from marr_pipeline.cache.checksums import attributes_checksum, dataset_blocks, is_variable_text
-from marr_pipeline.cache.extent import Extent, read_at, write_at
+from marr_pipeline.cache.extent import (
+    Extent,
+    attributes_checksum,
+    dataset_blocks,
+    is_variable_text,
+    read_at,
+    write_at,
+)
 from marr_pipeline.cache.fingerprint import fingerprint
 from marr_pipeline.cache.head import Head
 from marr_pipeline.cache.plan import CachePlan

@@ -13,9 +13,9 @@ import numpy as np
 import numpy.typing as npt
 
 from marr_pipeline.cache import schema
-from marr_pipeline.cache.checksums import is_variable_text
 from marr_pipeline.cache.contents import Cache, CachedSplit, parsed
 from marr_pipeline.cache.errors import CacheError
+from marr_pipeline.cache.extent import is_variable_text
 from marr_pipeline.cache.fingerprint import fingerprint
 from marr_pipeline.cache.head import Head, Normalisation
 from marr_pipeline.cache.plan import check_class_counts, check_labels, check_views, check_widths

@@ -30,9 +30,8 @@ from typing import cast
 
 import h5py
 
-from marr_pipeline.cache.checksums import is_variable_text
 from marr_pipeline.cache.errors import CacheError
-from marr_pipeline.cache.extent import Extent, read_at, write_at
+from marr_pipeline.cache.extent import Extent, is_variable_text, read_at, write_at
 from marr_pipeline.cache.schema import CHECKSUM_BYTES, CHECKSUMS, check_header
 from marr_pipeline.cache.stored import DAMAGED, HeldFile, StoredArray
 from marr_pipeline.cache.tree import open_datasets

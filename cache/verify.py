@@ -5,8 +5,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from marr_pipeline.cache.checksums import attributes_checksum, dataset_blocks
 from marr_pipeline.cache.errors import CacheError
+from marr_pipeline.cache.extent import attributes_checksum, dataset_blocks
 from marr_pipeline.cache.schema import CHECKSUM_OF_ATTRIBUTES, CHECKSUMS
 from marr_pipeline.cache.sealed import OpenedCache, opened
 

@@ -6,8 +6,7 @@ import h5py
 import numpy as np
 
 from marr_pipeline.cache import CachePlan, Head, write_arrays
-from marr_pipeline.cache.checksums import attributes_checksum, dataset_blocks, is_variable_text
-from marr_pipeline.cache.extent import Extent
+from marr_pipeline.cache.extent import Extent, attributes_checksum, dataset_blocks, is_variable_text
 from marr_pipeline.cache.sealed import write_seal
 from marr_pipeline.cache.tree import open_datasets
 

@@ -39,8 +39,7 @@ from marr_pipeline.estimator.arguments import (
     tensor_of,
     whole_counts,
 )
-from marr_pipeline.estimator.calibrator import Calibrator
-from marr_pipeline.estimator.sets import SetPredictor
+from marr_pipeline.estimator.held_out import HeldOut
 from marr_pipeline.findings import Mute, heard, muted_codes
 from marr_pipeline.names import ESTIMATE, SCALES
 from marr_pipeline.rectify.fit import fit_rectifier, preset_settings
@@ -73,7 +72,7 @@ _MOST = 0.5
 
 
 @dataclass(eq=False, repr=False)  # whose fields scikit-learn takes for parameters
-class MarginRectifier(Calibrator, SetPredictor, ClassifierMixin, TransformerMixin, BaseEstimator):  # type: ignore[misc]
+class MarginRectifier(HeldOut, ClassifierMixin, TransformerMixin, BaseEstimator):  # type: ignore[misc]
     """Logits of a classifier trained on imbalanced data to logits for balanced classes.
 
     `MarginRectifier()` fits what `pipeline rectify` without options fits. Parameters that are None
@@ -340,11 +339,6 @@ class MarginRectifier(Calibrator, SetPredictor, ClassifierMixin, TransformerMixi
             for name, value in own.items()
             if value is not None and name not in ("method", "preset", "scores", "mute")
         }
-
-    def _rectified(self, X: Any, features: Any, rectifier: Rectifier | None = None) -> Tensor:
-        """(N, K) float64, by the rectifier fitted or another of its kind."""
-        rows = self._rows(X, features)
-        return rows.by(rectifier or self.rectifier_).block(slice(0, rows.num_rows))
 
     def _rows(self, X: Any, features: Any) -> RectifiedRows:
         """The samples and what rectifies them."""

@@ -170,8 +170,8 @@ def whole_counts(counts: Array) -> npt.NDArray[np.int64]:
     is_whole = (counts == np.floor(counts)) & (np.abs(counts) <= 2**53)
     if not is_whole.all():
         raise DataError(
-            f"class_counts: whole numbers of samples expected, got {counts[~is_whole][0]:g}; shares "
-            "may be given as prior_counts"
+            f"class_counts: whole numbers of samples expected, got {counts[~is_whole][0]:g}; "
+            "shares may be given as prior_counts"
         )
     return counts.astype(np.int64)
 

@@ -23,7 +23,7 @@ from marr_pipeline.rectify.inputs import FitInputs, HeadFacts
 from marr_pipeline.rectify.methods import METHODS
 from marr_pipeline.rectify.rows.source import FeatureLogits
 from marr_pipeline.rectify.settings import FittedRows, RectifySettings
-from marr_pipeline.workflows.same_rows import refuse_test
+from marr_pipeline.workflows.alike import refuse_test
 
 OLD_DAYS = 90
 """Since a file was last written or copied, from when on `verify` is recommended for large rows."""

@@ -35,7 +35,7 @@ from marr_pipeline.rectify.rectifier import (
 from marr_pipeline.rectify.rows.folds import stratified_folds
 from marr_pipeline.rectify.settings import RectifySettings
 from marr_pipeline.rectify.strengths import MEMORISED_FROM
-from marr_pipeline.workflows.same_rows import tune_is_test
+from marr_pipeline.workflows.alike import tune_is_test
 from marr_pipeline.workflows.tuning import scored_inputs
 
 NUM_FOLDS = 3

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from marr_pipeline.cache import Cache, CachedSplit, ViewKind
+from marr_pipeline.cache import Cache, CachedSplit, ViewKind, differences
 from marr_pipeline.checks import classes, fits
 from marr_pipeline.checks import rows as of_rows
 from marr_pipeline.checks.own_rows import OwnRows
@@ -26,6 +26,9 @@ MOST_BYTES = 2**30
 """Of a split whose rows are compared: of 7 GB on a disk a pass over all would take a minute."""
 COPIED_ROWS = 100
 """Of each view, to see whether views are copies."""
+DOCUMENTS = ("config", "transforms")
+"""Of a cache's records, those that say what was trained and how its views were made."""
+SEEDS = ("seed", "data_seed")
 
 
 def find(
@@ -165,3 +168,23 @@ def over_caches(
         told = f"{path}: {first.sentence} So in {len(each)} of {len(found)} caches."
         lines.append(replace(first, sentence=told))
     return tuple(lines)
+
+
+def differing_runs(caches: Sequence[Cache]) -> Finding | None:
+    """R12: by their records, caches differ in more than their seeds."""
+    first = caches[0]
+    told = []
+    for cached in caches[1:]:
+        shared = [name for name in DOCUMENTS if {name} <= first.documents.keys() & cached.documents]
+        lines = differences(*({name: one.meta(name) for name in shared} for one in (first, cached)))
+        lines = [line for line in lines if line.split(":")[0].split(".")[-1] not in SEEDS]
+        if lines:
+            told.append(f"{cached.path} from {first.path} ({'; '.join(lines)})")
+    if not told:
+        return None
+    return Finding(
+        "R12",
+        f"A cache differs in more than its seed: {'; '.join(told)}.",
+        "Means and deviations are of runs that differ in their seeds alone: compare these one by "
+        "one.",
+    )

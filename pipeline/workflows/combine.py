@@ -28,18 +28,18 @@ from marr_pipeline.rectify.combination import (
 )
 from marr_pipeline.rectify.rows.source import Rows
 from marr_pipeline.workflows import CREATOR, library_versions
+from marr_pipeline.workflows.alike import (
+    check_each_once,
+    check_same_rows,
+    common_views,
+    refuse_test,
+)
 from marr_pipeline.workflows.cached import (
     CacheLike,
     dataset_name,
     head_facts,
     opened,
     split_inputs,
-)
-from marr_pipeline.workflows.same_rows import (
-    check_each_once,
-    check_same_rows,
-    common_views,
-    refuse_test,
 )
 
 FITTED_ON = "tune"

@@ -28,8 +28,9 @@ from marr_pipeline.report.tables import (
     Table,
     against,
 )
+from marr_pipeline.workflows.alike import check_seeds
 from marr_pipeline.workflows.cached import CacheLike, opened
-from marr_pipeline.workflows.checks import find, gains, over_caches
+from marr_pipeline.workflows.checks import differing_runs, find, gains, over_caches
 from marr_pipeline.workflows.distribution import (
     Said,
     describe_scope,
@@ -41,7 +42,6 @@ from marr_pipeline.workflows.distribution import (
 from marr_pipeline.workflows.fits import add_methods, asked_keys, fit_and_score
 from marr_pipeline.workflows.probe import named, probe_record, with_probe
 from marr_pipeline.workflows.scored_rows import evaluation_rows
-from marr_pipeline.workflows.seeds import check_seeds, differing_runs
 from marr_pipeline.workflows.suited import rectifiers_for
 
 

@@ -9,12 +9,12 @@ from dataclasses import replace
 from marr_pipeline.backbone import build_backbone, network_input
 from marr_pipeline.backbone.checkpoints.foreign import (
     detect_backbone,
+    named_by_order,
     published_weights,
     tensors_digest,
     trained_image_size,
 )
 from marr_pipeline.backbone.checkpoints.matching import HeadError, MatchedTensors, match_tensors
-from marr_pipeline.backbone.checkpoints.order import named_by_order
 from marr_pipeline.backbone.networks.classifier import Backbone, check_images
 from marr_pipeline.data.dataset import LongTailedDataset
 from marr_pipeline.device import resolve_device

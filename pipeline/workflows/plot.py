@@ -17,7 +17,7 @@ from marr_pipeline.rectify.settings import RectifySettings
 from marr_pipeline.workflows.cached import CacheLike, dataset_name
 from marr_pipeline.workflows.evaluate import Evaluation, evaluate
 from marr_pipeline.workflows.figures import FIGURES, OF_CLASSES, draw, labelled, save_figure
-from marr_pipeline.workflows.figures.gamma import gamma_curve
+from marr_pipeline.workflows.figures.methods import gamma_curve
 from marr_pipeline.workflows.sweep import alike_but_for, parse_rows, read_sweep, sweep
 
 GAMMAS = tuple(round(0.2 * step, 1) for step in range(9))

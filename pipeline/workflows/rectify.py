@@ -23,6 +23,7 @@ from marr_pipeline.rectify.rows.resources import Resources
 from marr_pipeline.rectify.settings import RectifySettings
 from marr_pipeline.rectify.tuning import TuningOptions
 from marr_pipeline.report.metrics import Metrics
+from marr_pipeline.workflows.arrays.head import read_center
 from marr_pipeline.workflows.cached import (
     CacheLike,
     dataset_name,
@@ -32,7 +33,6 @@ from marr_pipeline.workflows.cached import (
     with_fit_split,
 )
 from marr_pipeline.workflows.calibration import with_calibration
-from marr_pipeline.workflows.center import read_center
 from marr_pipeline.workflows.checks import find, gains
 from marr_pipeline.workflows.distribution import (
     TARGET_PRIOR,

@@ -25,8 +25,7 @@ from marr_pipeline.report.classes import Classes
 from marr_pipeline.report.comparison import Scored, Standing, compare_methods
 from marr_pipeline.report.metrics import confusion_counts
 from marr_pipeline.report.page import Page, render
-from marr_pipeline.report.population import as_sampled
-from marr_pipeline.report.priors import under_priors
+from marr_pipeline.report.population import as_sampled, under_priors
 from marr_pipeline.report.scores import SampleScores
 from marr_pipeline.report.words import Subject, words
 from marr_pipeline.workflows.cached import (

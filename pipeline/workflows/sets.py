@@ -13,7 +13,7 @@ from marr_pipeline.rectify.sets import CALIBRATES, LabelSets, fit_sets
 from marr_pipeline.rectify.sets import SetSettings as SetSettings
 from marr_pipeline.report.scores import BLOCK_LOGITS
 from marr_pipeline.report.sets import SetMetrics, have_other_shares, measure_sets
-from marr_pipeline.workflows.same_rows import refuse_test
+from marr_pipeline.workflows.alike import refuse_test
 from marr_pipeline.workflows.scored_rows import EvaluationRows, evaluation_rows
 
 

@@ -15,8 +15,8 @@ from marr_pipeline.rectify.settings import RectifySettings
 from marr_pipeline.rectify.tuning import TuningOptions, tune
 from marr_pipeline.rectify.tuning.choice import TUNED, Tuning
 from marr_pipeline.rectify.tuning.held_out import Score
+from marr_pipeline.workflows.alike import refuse_test
 from marr_pipeline.workflows.cached import split_inputs
-from marr_pipeline.workflows.same_rows import refuse_test
 
 PROBE = "probe"
 """Key of the record of a plain probe among the documents of a cache whose head it stands for."""

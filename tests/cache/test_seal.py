@@ -16,8 +16,7 @@ from marr_pipeline.cache import (
     open_cache,
     verify_cache,
 )
-from marr_pipeline.cache.checksums import is_variable_text
-from marr_pipeline.cache.extent import Extent
+from marr_pipeline.cache.extent import Extent, is_variable_text
 from marr_pipeline.cache.sealed import opened, read_seal
 
 NUM_BITS, SECONDS = 12_000, 120

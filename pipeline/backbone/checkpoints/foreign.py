@@ -1,4 +1,8 @@
-"""Weights that others trained: a checkpoint's, whatever it is packed in, and published ones."""
+"""Weights that others trained: a checkpoint's, whatever it is packed in, and published ones.
+
+Where the names of a file are another program's, its tensors may be told by the order they stand in:
+the same network written twice registers its layers in the order in which it uses them, as a rule.
+"""
 
 import hashlib
 from argparse import Namespace
@@ -16,6 +20,7 @@ from marr_pipeline.backbone.checkpoints.matching import (
     find_networks,
     match_tensors,
 )
+from marr_pipeline.backbone.networks.classifier import Backbone, Classifier
 from marr_pipeline.backbone.networks.libraries import (
     classifier_names,
     timm_weights,
@@ -176,3 +181,53 @@ def trained_image_size(content: object) -> int | None:
             return side
     inner = (trained_image_size(options.get(key)) for key in _OPTIONS)
     return next((side for side in inner if side is not None), None)
+
+
+_COUNTER = "num_batches_tracked"
+
+
+def named_by_order(
+    found: Mapping[str, Tensor], model: Backbone, *, where: str, backbone: str
+) -> dict[str, Tensor]:
+    """The tensors under the network's own names; the last are the head's, of whatever classes.
+
+    Args:
+        found: the checkpoint's, in the order of the file.
+        model: the network.
+        where: how errors name the file.
+        backbone: how errors name the network.
+
+    Raises:
+        DataError: they are not the network's in this order; the first that differs is named.
+    """
+    is_cut = isinstance(model, Classifier)
+    head = next(iter(model.head_aliases), "head")
+    body = {
+        name.removeprefix("body.") if is_cut else name: tensor
+        for name, tensor in model.state_dict().items()
+        if not name.startswith("head.")
+    }
+    own = {name: tensor for name, tensor in body.items() if not name.endswith(_COUNTER)}
+    own |= {f"{head}.weight": model.head.weight, f"{head}.bias": model.head.bias}
+    theirs = [(name, tensor) for name, tensor in found.items() if not name.endswith(_COUNTER)]
+    if len(theirs) == len(own) - 1:
+        del own[f"{head}.bias"]  # a head without one
+    if len(theirs) != len(own):
+        raise DataError(
+            f"{where}: the {len(own)} tensors of a {backbone} expected with --by-order, got "
+            f"{len(theirs)}; is it another --backbone?"
+        )
+    layers: dict[str, str] = {}
+    for place, ((name, tensor), (expected, shape)) in enumerate(
+        zip(theirs, ((name, tensor.shape) for name, tensor in own.items()), strict=True)
+    ):
+        layer, _, kind = name.rpartition(".")
+        own_layer, _, own_kind = expected.rpartition(".")
+        skipped = 1 if own_layer == head else 0  # the number of classes
+        is_alike = kind == own_kind and tensor.shape[skipped:] == shape[skipped:]
+        if not is_alike or layers.setdefault(own_layer, layer) != layer:
+            raise DataError(
+                f"{where}: {expected} {tuple(shape)} of a {backbone} expected at place {place} "
+                f"with --by-order, got {name} {tuple(tensor.shape)}; is it another --backbone?"
+            )
+    return dict(zip(own, (tensor for _, tensor in theirs), strict=True))

@@ -14,7 +14,6 @@ import torch
 
 from marr_pipeline.backbone.checkpoints.checkpoint import Selected
 from marr_pipeline.backbone.networks.classifier import Backbone
-from marr_pipeline.backbone.training.averaging import AveragedWeights
 from marr_pipeline.backbone.training.batches import (
     StepBatches,
     batch_size_of,
@@ -24,7 +23,12 @@ from marr_pipeline.backbone.training.batches import (
 )
 from marr_pipeline.backbone.training.plan import Execution, TrainingPlan, check_batches
 from marr_pipeline.backbone.training.reports import Reports, metrics_path, open_metrics
-from marr_pipeline.backbone.training.saved_state import SavedState, balanced_accuracy, better
+from marr_pipeline.backbone.training.saved_state import (
+    AveragedWeights,
+    SavedState,
+    balanced_accuracy,
+    better,
+)
 from marr_pipeline.backbone.training.step import (
     TrainingStep,
     borrowed_generators,

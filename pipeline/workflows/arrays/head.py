@@ -16,11 +16,12 @@ import torch
 from marr_pipeline import cache
 from marr_pipeline.errors import DataError
 from marr_pipeline.reading import reading
+from marr_pipeline.rectify.inputs import GivenHead
 from marr_pipeline.rectify.rectifier import HeadRectifier
 from marr_pipeline.rectify.rectifier_file import is_rectifier, load_rectifier
-from marr_pipeline.state_dict import heads, listed, named_tensors, preferred
+from marr_pipeline.state_dict import heads, listed, named_tensors, not_finite, preferred
 from marr_pipeline.tensor_file import read_tensor_file
-from marr_pipeline.workflows.arrays import read_npz, read_tensors
+from marr_pipeline.workflows.arrays import map_npy, read_npz, read_tensors
 
 HEAD_ARRAYS = (
     "weight",
@@ -303,3 +304,42 @@ def _class_order(given: _Matrix, made: _Matrix, tolerance: float) -> npt.NDArray
 
 def _rms(values: _Matrix) -> float:
     return float(np.sqrt(np.mean(values * values)))
+
+
+def read_center(path: Path, num_classes: int, num_features: int | None) -> GivenHead:
+    """A matrix (K, D), such as text embeddings of class names, or a head with its bias.
+
+    An `.npy` file is a matrix. Others hold `weight` and perhaps `bias`, `log_prior` and
+    `normalise`; the rectifier of a whole head holds all of them.
+
+    Raises:
+        DataError: unreadable, no such matrix, or one of other classes or features.
+    """
+    arrays = {"weight": map_npy(path)} if path.suffix == ".npy" else read_head(path)[0]
+    weight = arrays.get("weight")
+    if weight is None or weight.ndim != 2 or len(weight) != num_classes:
+        found = "none" if weight is None else f"shape {weight.shape}"
+        raise DataError(
+            f"{path}: a matrix `weight` of {num_classes} rows, one a class, expected as centre, "
+            f"got {found}; give class embeddings as .npy, or a head"
+        )
+    for name in {"weight", "bias", "log_prior"} & arrays.keys():
+        if arrays[name].dtype.kind not in "biuf":
+            raise DataError(
+                f"{path}: numbers expected in {name}, got {arrays[name].dtype}; give class "
+                "embeddings as a matrix of floating-point numbers"
+            )
+    if num_features not in (None, weight.shape[1]):
+        raise DataError(
+            f"{path}: a matrix of {num_features} columns, one a feature, expected as centre, got "
+            f"{weight.shape[1]}; is it of the backbone that made the features?"
+        )
+    numbers: dict[str, torch.Tensor] = {
+        name: torch.from_numpy(arrays[name].astype(np.float64))
+        for name in ("weight", "bias", "log_prior")
+        if name in arrays
+    }
+    broken = not_finite(numbers)
+    if broken:
+        raise DataError(f"{path}: finite numbers expected in {broken[0]}, got others")
+    return GivenHead(**numbers, normalise=str(arrays.get("normalise", "none")))

@@ -22,9 +22,8 @@ from marr_pipeline.workflows.figures.classes import (
     parameters,
     reliability,
 )
-from marr_pipeline.workflows.figures.gamma import gamma
 from marr_pipeline.workflows.figures.geometry import geometry
-from marr_pipeline.workflows.figures.methods import forest, priors
+from marr_pipeline.workflows.figures.methods import forest, gamma, priors
 
 if TYPE_CHECKING:
     from marr_pipeline.workflows.evaluate import Evaluation

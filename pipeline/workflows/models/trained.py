@@ -20,8 +20,8 @@ from marr_pipeline.backbone.checkpoints.checkpoint import (
     restore_backbone,
     without_training,
 )
+from marr_pipeline.backbone.checkpoints.foreign import named_by_order
 from marr_pipeline.backbone.checkpoints.matching import match_tensors
-from marr_pipeline.backbone.checkpoints.order import named_by_order
 from marr_pipeline.backbone.networks.classifier import Backbone
 from marr_pipeline.cache import Cache, Head, digest
 from marr_pipeline.errors import DataError

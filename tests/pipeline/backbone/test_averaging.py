@@ -8,7 +8,7 @@ import torch
 
 from marr_pipeline.backbone import build_backbone
 from marr_pipeline.backbone.checkpoints.checkpoint import load_checkpoint
-from marr_pipeline.backbone.training.averaging import AveragedWeights
+from marr_pipeline.backbone.training.saved_state import AveragedWeights
 from marr_pipeline.backbone.training.step import mixed
 
 

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from marr_pipeline.backbone import build_backbone
+from marr_pipeline.backbone.checkpoints.foreign import named_by_order
 from marr_pipeline.backbone.checkpoints.matching import match_tensors
-from marr_pipeline.backbone.checkpoints.order import named_by_order
 from marr_pipeline.errors import DataError
 
 BACKBONES = ("resnet8", "torchvision:shufflenet_v2_x0_5", "timm:test_efficientnet")

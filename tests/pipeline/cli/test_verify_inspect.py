@@ -6,8 +6,7 @@ import pytest
 from caches import write_splits
 
 from marr_pipeline.cache import Head, SplitArrays, open_cache
-from marr_pipeline.cache.checksums import is_variable_text
-from marr_pipeline.cache.extent import Extent
+from marr_pipeline.cache.extent import Extent, is_variable_text
 from marr_pipeline.cache.sealed import opened, write_seal
 
 

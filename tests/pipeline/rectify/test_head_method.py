@@ -19,7 +19,7 @@ from marr_pipeline.rectify.head.solve import minimize_head
 from marr_pipeline.rectify.inputs import GivenHead
 from marr_pipeline.rectify.methods.centroids import SHRINKAGES
 from marr_pipeline.rectify.tuning import TuningOptions, tune
-from marr_pipeline.workflows.center import read_center
+from marr_pipeline.workflows.arrays.head import read_center
 
 K = 5
 

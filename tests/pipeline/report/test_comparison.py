@@ -10,10 +10,10 @@ from marr_pipeline.report.comparison import (
     compare_methods,
     difference_key,
     over_seeds,
+    paired_p_value,
 )
 from marr_pipeline.report.metrics import SUMMARIES, measure
 from marr_pipeline.report.population import as_sampled
-from marr_pipeline.report.significance import paired_p_value
 
 COUNTS = np.array([500, 200, 60, 10, 5])
 LABELS = np.repeat(np.arange(5), 60)

@@ -4,8 +4,12 @@ from simulated_scores import simulate_scores
 
 from marr_pipeline.report.bootstrap import Bootstrap, bootstrap_summaries
 from marr_pipeline.report.metrics import SUMMARIES, measure
-from marr_pipeline.report.population import reversed_distribution, under_distribution
-from marr_pipeline.report.priors import tilted, under_priors
+from marr_pipeline.report.population import (
+    reversed_distribution,
+    tilted,
+    under_distribution,
+    under_priors,
+)
 
 COUNTS = np.array([400, 200, 100, 50, 25])
 LABELS = np.repeat(np.arange(5), (60, 40, 80, 50, 30))

@@ -7,9 +7,9 @@ from hypothesis import strategies as st
 from scipy.stats import norm
 from simulated_scores import simulate_scores
 
+from marr_pipeline.report.comparison import exact_mcnemar, holm, paired_p_value
 from marr_pipeline.report.population import as_sampled, under_distribution
 from marr_pipeline.report.scores import SampleScores
-from marr_pipeline.report.significance import exact_mcnemar, holm, paired_p_value
 
 
 def scores_of(is_right, labels=None):

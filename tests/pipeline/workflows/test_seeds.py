@@ -8,8 +8,9 @@ from caches import write_splits
 
 from marr_pipeline.cache import Head, SplitArrays, open_cache
 from marr_pipeline.errors import ConfigError, DataError
+from marr_pipeline.workflows.alike import check_seeds
+from marr_pipeline.workflows.checks import differing_runs
 from marr_pipeline.workflows.compare import compare
-from marr_pipeline.workflows.seeds import check_seeds, differing_runs
 
 CONFIG = {"seed": 0, "dataset": {"data_seed": 0}, "recipe": {"weight_decay": 5e-4}}
 
