@@ -50,7 +50,8 @@ of_network, of_cache = options_of("Network"), options_of("Cache")
     expert=True,
     type=click.Choice(names.BATCH_NORMS),
     default="eval",
-    help="Normalise by the statistics of training, or by each block's own as the released code.",
+    help="Normalise training images by the statistics of training, or by those of each batch of "
+    "images drawn at random, as the released code does while it fits.",
 )
 @of_cache(
     "--extract-batch-size",

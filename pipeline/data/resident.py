@@ -85,6 +85,16 @@ class ResidentSplit(ImageSplit):
         """The same images, shown whole at another size."""
         return replace(self, framing=framing.whole())
 
+    def ordered(self, rows: Tensor) -> "ResidentSplit":
+        """The same images in another order, copied."""
+        return replace(
+            self,
+            images=self.images[rows],
+            labels=self.labels[rows],
+            source_indices=self.source_indices[rows],
+            ids=None if self.ids is None else tuple(self.ids[row] for row in rows.tolist()),
+        )
+
     def content(self) -> npt.NDArray[np.uint8]:
         """The pixels (N, C, H, W)."""
         pixels: npt.NDArray[np.uint8] = self.images.numpy()

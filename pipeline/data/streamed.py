@@ -102,6 +102,10 @@ class StreamedSplit(ImageSplit):
         """The same files, read at another size."""
         return replace(self, image_size=framing.size, framing=framing)
 
+    def ordered(self, rows: Tensor) -> "StreamedSplit":
+        """The same files in another order."""
+        return replace(self, labels=self.labels[rows], source_indices=self.source_indices[rows])
+
     def content(self) -> npt.NDArray[np.uint8]:
         """How files are read, and their names and lengths: to read them all would take an epoch."""
         decoding = self.files.decoding

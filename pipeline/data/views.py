@@ -175,6 +175,10 @@ class ImageSplit(ABC):
         """The same images, brought to another size."""
 
     @abstractmethod
+    def ordered(self, rows: Tensor) -> "ImageSplit":
+        """The same images in another order, (N,) int64 of rows."""
+
+    @abstractmethod
     def content(self) -> npt.NDArray[np.uint8]:
         """Bytes that stand for the images, for a fingerprint."""
 

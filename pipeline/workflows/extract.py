@@ -5,7 +5,7 @@ out and seals it.
 """
 
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -94,7 +94,7 @@ def extract(
         views: augmented views beside the clean one.
         store: which of logits and features.
         dtype: of what is stored.
-        batch_norm: whose statistics normalise.
+        batch_norm: whose statistics normalise the images of `train`; see `for_extraction`.
         batch_size: images that the network takes at once.
         ranks: the processes that share the rows; each calls this with the same arguments.
         listener: told what is made, how far it is and what is left of a stopped run.
@@ -114,7 +114,7 @@ def extract(
         )
     else:
         network = _trained_network(request, output, ranks, listener)
-    network = replace(network, batch_norm=batch_norm, batch_size=batch_size)
+    network = network.for_extraction(batch_norm, batch_size)
     writer = cache.CacheWriter(
         output,
         _cache_plan(network, num_views=views, store=store, dtype=dtype),
@@ -187,7 +187,7 @@ def _cache_plan(network: Network, *, num_views: int, store: Store, dtype: Dtype)
             augmentation=network.augmentation,
             normalisation=dataset.normalisation,
             seed=network.seed,
-            batch_norm=network.batch_norm,
+            batch_norm=network.batch_norm_of(name),
             batch_size=network.batch_size,
             framing=dataset.train.framing,
         )
@@ -315,7 +315,7 @@ def _write_blocks(
                 normalisation=network.dataset.normalisation,
                 seed=network.seed,
                 device=network.device,
-                batch_norm=network.batch_norm,
+                batch_norm=network.batch_norm_of(name),
                 batch_size=network.batch_size,
                 blocks=[block for _, block in group],
             ):

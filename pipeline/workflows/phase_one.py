@@ -51,7 +51,8 @@ class Network:
         augmentation: a name in `AUGMENTATIONS`, of the cached views.
         seed: of that.
         device: where it runs.
-        batch_norm: whose statistics normalise.
+        batch_norm: whose statistics normalise the images of `train`; others are always taken by
+            those of training.
         batch_size: images that extraction runs at once.
         warnings: what the user should look at.
         has_head: whether the head is the data's; if not, it is drawn and means nothing.
@@ -68,6 +69,22 @@ class Network:
     batch_size: int = DEFAULT_BATCH_SIZE
     warnings: tuple[str, ...] = ()
     has_head: bool = True
+
+    def batch_norm_of(self, split: str) -> BatchNorm:
+        """Whose statistics normalise a split: the released code scores in eval mode."""
+        return self.batch_norm if split == "train" else "eval"
+
+    def for_extraction(self, batch_norm: BatchNorm, batch_size: int) -> "Network":
+        """With batches of that size; where each has statistics of its own, of images at random.
+
+        A folder's images come class by class, and a batch of one class has the statistics of that.
+        """
+        found = replace(self, batch_norm=batch_norm, batch_size=batch_size)
+        if batch_norm == "eval":
+            return found
+        images = self.dataset.train
+        order = torch.randperm(len(images), generator=torch.Generator().manual_seed(self.seed))
+        return replace(found, dataset=replace(self.dataset, train=images.ordered(order)))
 
 
 def method_prior(

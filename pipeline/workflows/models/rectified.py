@@ -157,7 +157,7 @@ class RectifiedModel:
             "framing": known.get("framing", framing.record()),
             "pixels": "in [0, 1], less mean, over std",
             **known["normalisation"],
-            "batch_norm": known["batch_norm"],
+            "batch_norm": transforms["train"]["batch_norm"],
         }
 
     def rows(self) -> Rows:

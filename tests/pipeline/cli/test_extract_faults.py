@@ -141,7 +141,7 @@ def retrained(warm, folder, *options):
         (None, ["--seed", 1], "transforms.train.seed: 0 -> 1"),
         (None, ["--store", "logits"], 'store: "both" -> "logits"'),
         (None, ["--dtype", "float16"], 'dtype: "float32" -> "float16"'),
-        (None, ["--bn", "train"], 'transforms.test.batch_norm: "eval" -> "train"'),
+        (None, ["--bn", "train"], 'transforms.train.batch_norm: "eval" -> "train"'),
         (None, ["--views", VIEWS + 1], "transforms.train.views"),
     ],
 )

@@ -84,6 +84,15 @@ def test_a_view_is_clean_or_drawn_from_seed_number_and_source_index(purpose, spl
         assert torch.equal(image, large_view(file, draws, JITTERED, size=SIZE))
 
 
+def test_files_in_another_order_give_the_same_images(split):
+    order = torch.arange(len(split)).flip(0)
+    view = RandomView(purpose="cache", seed=5, number=1)
+    ((images, labels),) = batches(split.ordered(order), one_pass([0, 3], view))
+    ((same, same_labels),) = batches(split, one_pass([9, 6], view))
+    assert torch.equal(images, same)
+    assert torch.equal(labels, same_labels)
+
+
 def test_neither_batches_nor_workers_change_an_image(split):
     passes = [
         ViewPass(
