@@ -99,7 +99,7 @@ class Standing:
             "per_class": self.per_class.tolist(),
             "interval": found["overall"].interval,
             "intervals": {name: found[name].interval for name in SUMMARIES},
-            **{f"vs_{_word(reference)}": self._difference(reference) for reference in REFERENCES},
+            **{f"vs_{_word(reference)}": self.difference(reference) for reference in REFERENCES},
             **{name: found[name].value for name in FACTS},
             "status": self.status,
             "fit_split": self.fit_split,
@@ -109,8 +109,11 @@ class Standing:
             record["runs"] = [run.record() for run in self.runs]
         return record
 
-    def _difference(self, reference: str) -> dict[str, Any] | None:
-        """Overall accuracy first, as everywhere; None for the reference itself."""
+    def difference(self, reference: str) -> dict[str, Any] | None:
+        """To a reference of `compare_methods`, for JSON, overall accuracy first, as everywhere.
+
+        None for the reference itself.
+        """
         if difference_key("overall", reference) not in self.estimates:
             return None
         found = {name: self.estimates[difference_key(name, reference)] for name in SUMMARIES}
@@ -142,19 +145,21 @@ def compare_methods(
     population: Population,
     bootstrap: Bootstrap | None = None,
     cuts: Cuts = PAPER_CUTS,
+    references: Sequence[str] = REFERENCES,
 ) -> dict[str, Standing]:
-    """Measure methods and set each against softmax and logit adjustment.
+    """Measure methods and set each against some of them, as softmax and logit adjustment.
 
     Intervals are of 95 %, for every number that exists but those of `WITHOUT_INTERVAL`. p is that
     of equal overall accuracy (`paired_p_value`); p_holm is corrected over all methods that are set
     against the same reference.
 
     Args:
-        scored: each method on the same N samples, `REFERENCES` among them.
+        scored: each method on the same N samples, the references among them.
         class_counts: (K,) of the training list.
         population: what a sample of each class counts.
         bootstrap: resamples, the same for all; None for no intervals.
         cuts: between the shot groups.
+        references: keys of those that each is set against.
     """
     scores = {key: one.scores for key, one in scored.items()}
     metrics = {
@@ -174,7 +179,7 @@ def compare_methods(
             name: Estimate(value=value[name], interval=_within_range(name, intervals.get(name)))
             for name in SUMMARIES
         }
-    for reference in REFERENCES:
+    for reference in references:
         others = [key for key in scored if key != reference]
         p_values = [paired_p_value(scores[key], scores[reference], population) for key in others]
         for key, p, p_holm in zip(others, p_values, holm(p_values), strict=True):

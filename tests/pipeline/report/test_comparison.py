@@ -31,7 +31,9 @@ def make_scores(seed=0):
     }
 
 
-def compared(scores=None, *, counts=COUNTS, resamples=500, seconds=0.5, status="converged"):
+def compared(
+    scores=None, *, counts=COUNTS, resamples=500, seconds=0.5, status="converged", **options
+):
     facts = {
         "margin_correlation": float("nan"),
         "logit_correlation": 0.25,
@@ -46,6 +48,7 @@ def compared(scores=None, *, counts=COUNTS, resamples=500, seconds=0.5, status="
         counts,
         population=POPULATION,
         bootstrap=Bootstrap(resamples=resamples) if resamples else None,
+        **options,
     )
 
 
@@ -63,6 +66,14 @@ def test_every_method_is_set_against_both_references_but_itself(standings):
         record = standing.record()
         compared_to = {name for name in REFERENCES if record[difference_key("overall", name)]}
         assert compared_to == set(REFERENCES) - {key}
+
+
+def test_any_method_may_be_the_reference(standings):
+    found = compared(references=("logit-adjustment", "marr"))
+    assert found["softmax"].difference("softmax") is None
+    there, back = found["softmax"].difference("marr"), standings["marr"].difference("softmax")
+    assert there["difference"] == -back["difference"]
+    assert (there["p"], there["interval"]) == (back["p"], tuple(-x for x in back["interval"][::-1]))
 
 
 @pytest.mark.parametrize("name", SUMMARIES)
