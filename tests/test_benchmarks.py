@@ -70,6 +70,56 @@ def test_methods_are_compared_on_the_same_images(digits_cache, tmp_path):
     assert methods["softmax + marr"]["vs_softmax"]["p_holm"] <= 1
 
 
+def test_an_ablation_sets_each_row_against_its_base(digits_cache, tmp_path):
+    record = tmp_path / "record.json"
+    options = ["--resamples", 100, "-o", record]
+    done = run_script("ablations", "views", digits_cache, *options)
+    assert done.returncode == 0, done.stderr
+    (found,) = json.loads(record.read_text())["caches"].values()
+    rows = found["rows"]
+    assert all(f"| {name} |" in done.stdout for name in rows)
+    assert [row["views"] for name, row in rows.items() if name.startswith("paper, gamma")] == [
+        *(2, 1, 1, 2)
+    ]
+    base, clean = rows["paper, all views"], rows["paper, clean"]
+    assert base["vs_base"] is None
+    assert clean["vs_base"]["difference"] == clean["overall"] - base["overall"]
+    assert clean["settings"] == {**base["settings"], "fit_views": "clean"}
+    assert rows["paper, 2 augmented"]["nll"] == base["nll"] != rows["paper, 1 augmented"]["nll"]
+
+
+def test_the_best_epoch_on_test_is_a_leak_that_says_so(digits_cache, tmp_path):
+    record = tmp_path / "record.json"
+    row = "gamma 1.2, seed 0, best on test"
+    options = ["--row", row, "--resamples", 100, "-o", record]
+    done = run_script("ablations", "selection", digits_cache, *options)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("chosen on test") == 1
+    document = json.loads(record.read_text())
+    (found,) = document["caches"].values()
+    leak, last = found["rows"][row], found["rows"]["gamma 1.2, seed 0, last"]
+    assert leak["last"] == last["overall"] <= leak["overall"]
+    assert leak["status"] == "chosen on test"
+    assert 1 <= leak["epoch"] <= leak["epochs"]
+    assert "the best epoch" in document["scored"]
+
+
+def test_batch_statistics_are_set_beside_those_of_training(digits_cache, run, tmp_path):
+    other, record = tmp_path / "train.h5", tmp_path / "record.json"
+    made = ["--checkpoint", digits_cache.with_suffix(".pt"), "--views", 2, "--bn", "train"]
+    assert run("extract", "--dataset", "digits-lt", *made, "-o", other).code == 0
+    refused = run_script("ablations", "batch-norm", other, digits_cache)
+    assert "by --bn eval and --bn train, got train and eval" in refused.stderr
+
+    options = ["--row", "paper, train", "--resamples", 100, "-o", record]
+    done = run_script("ablations", "batch-norm", digits_cache, other, *options)
+
+    assert done.returncode == 0, done.stderr
+    (found,) = json.loads(record.read_text())["caches"].values()
+    assert found["other_fingerprint"] == open_cache(other).fingerprint
+    assert found["rows"]["paper, train"]["loss"] != found["rows"]["paper, eval"]["loss"]
+
+
 def test_choices_of_a_head_are_compared_on_the_same_rows(tmp_path):
     generator = np.random.default_rng(0)
     means = 2 * generator.normal(size=(4, 6))
@@ -146,7 +196,7 @@ def test_every_script_with_a_command_is_tried_and_listed():
     assert scripts == {
         *SCRIPTS,
         *("methods", "head_choices", "set_coverage", "strengths", "embedded_cache"),
-        *("unknown_prior", "records"),
+        *("unknown_prior", "records", "ablations"),
     }
     readme = (FOLDER / "README.md").read_text()
     assert all(f"python benchmarks/{name}.py" in readme for name in scripts)
