@@ -13,14 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from marr_pipeline.data.class_order import in_order
-from marr_pipeline.data.list_lines import (
-    Entry,
-    Faults,
-    ListLines,
-    is_numeric,
-    read_lines,
-    short,
-)
+from marr_pipeline.data.list_lines import Entry, Faults, ListLines, is_numeric, read_lines, short
 from marr_pipeline.errors import DataError
 
 _NUMBER = re.compile(r"([0-9]+)(?:\.0+)?")

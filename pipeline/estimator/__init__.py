@@ -51,13 +51,7 @@ from marr_pipeline.rectify.prior.target import with_prior
 from marr_pipeline.rectify.prior.unlabelled import RectifiedRows, with_estimated_prior
 from marr_pipeline.rectify.rectifier import HeadRectifier, Rectifier
 from marr_pipeline.rectify.rectifier_file import load_rectifier, save_rectifier
-from marr_pipeline.rectify.settings import (
-    Center,
-    FittedRows,
-    Normalise,
-    Optimizer,
-    check_choice,
-)
+from marr_pipeline.rectify.settings import Center, FittedRows, Normalise, Optimizer, check_choice
 from marr_pipeline.rectify.tuning import TuningOptions, tune
 from marr_pipeline.rectify.tuning.choice import Tuning
 from marr_pipeline.workflows.arrays.scale import as_logits, of_both_classes

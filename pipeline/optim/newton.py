@@ -13,14 +13,7 @@ from torch import Tensor
 
 from marr_pipeline.errors import FitError
 from marr_pipeline.optim.search import ROUNDING, search_step
-from marr_pipeline.optim.solvable import (
-    Curved,
-    Point,
-    Preconditioner,
-    Solution,
-    Solvable,
-    conclude,
-)
+from marr_pipeline.optim.solvable import Curved, Point, Preconditioner, Solution, Solvable, conclude
 
 FULL_UP_TO = 600
 """Width of the Hessian, two for each of K classes. At 10,847 x 100 it takes as long as 3 passes, at

@@ -18,14 +18,7 @@ from markupsafe import Markup
 from marr_pipeline.findings import Finding
 from marr_pipeline.report.compared import PRESETS
 from marr_pipeline.report.comparison import Standing
-from marr_pipeline.report.tables import (
-    COMPARED_METRICS,
-    FACTS,
-    GAINS,
-    Estimate,
-    Table,
-    against,
-)
+from marr_pipeline.report.tables import COMPARED_METRICS, FACTS, GAINS, Estimate, Table, against
 from marr_pipeline.report.words import Subject, percent
 
 COLUMNS = (*COMPARED_METRICS, *GAINS, *FACTS)

@@ -20,11 +20,7 @@ from marr_pipeline.errors import DataError, FitError
 from marr_pipeline.rectify.inputs import FitContext, FitInputs
 from marr_pipeline.rectify.method import FitResult
 from marr_pipeline.rectify.methods import METHODS
-from marr_pipeline.rectify.prior.calibration import (
-    calibration_rows,
-    fit_calibration,
-    shares_right,
-)
+from marr_pipeline.rectify.prior.calibration import calibration_rows, fit_calibration, shares_right
 from marr_pipeline.rectify.rectifier import (
     Calibration,
     ConfidenceRectifier,

@@ -34,13 +34,7 @@ from marr_pipeline.workflows.alike import (
     common_views,
     refuse_test,
 )
-from marr_pipeline.workflows.cached import (
-    CacheLike,
-    dataset_name,
-    head_facts,
-    opened,
-    split_inputs,
-)
+from marr_pipeline.workflows.cached import CacheLike, dataset_name, head_facts, opened, split_inputs
 
 FITTED_ON = "tune"
 LEAST = 1e-6

@@ -20,12 +20,7 @@ from marr_pipeline.rectify.rectifier import HeadRectifier, Rectifier
 from marr_pipeline.rectify.rectifier_file import load_rectifier
 from marr_pipeline.workflows.arrays.columns import Holds
 from marr_pipeline.workflows.arrays.parts import SplitFiles, read_split
-from marr_pipeline.workflows.arrays.rows import (
-    as_strings,
-    named_scores,
-    passed_on,
-    unlabelled_rows,
-)
+from marr_pipeline.workflows.arrays.rows import as_strings, named_scores, passed_on, unlabelled_rows
 from marr_pipeline.workflows.scored_rows import evaluation_rows
 from marr_pipeline.workflows.suited import columns_for, rectifier_for
 

@@ -46,11 +46,7 @@ from marr_pipeline.workflows.distribution import (
 from marr_pipeline.workflows.rectification import SCORED, Rectification
 from marr_pipeline.workflows.scored_rows import closed_form, evaluation_rows
 from marr_pipeline.workflows.suited import FEATURES, features_of
-from marr_pipeline.workflows.tuning import (
-    default_tuning,
-    held_out_inputs,
-    tune_on_cache,
-)
+from marr_pipeline.workflows.tuning import default_tuning, held_out_inputs, tune_on_cache
 
 
 def resolve_settings(

@@ -28,12 +28,7 @@ from marr_pipeline.report.page import Page, render
 from marr_pipeline.report.population import as_sampled, under_priors
 from marr_pipeline.report.scores import SampleScores
 from marr_pipeline.report.words import Subject, words
-from marr_pipeline.workflows.cached import (
-    CacheLike,
-    dataset_name,
-    is_imported,
-    opened,
-)
+from marr_pipeline.workflows.cached import CacheLike, dataset_name, is_imported, opened
 from marr_pipeline.workflows.evaluate import Evaluation, evaluate
 from marr_pipeline.workflows.figures import FIGURES, draw
 from marr_pipeline.workflows.fits import carried_keys, fit_and_score

@@ -21,12 +21,7 @@ from marr_pipeline.rectify.rectifier import Rectifier
 from marr_pipeline.rectify.settings import RectifySettings
 from marr_pipeline.report.metrics import Metrics, measure
 from marr_pipeline.report.population import Population
-from marr_pipeline.report.scores import (
-    ClassAverages,
-    SampleScores,
-    class_averages,
-    score_samples,
-)
+from marr_pipeline.report.scores import ClassAverages, SampleScores, class_averages, score_samples
 from marr_pipeline.workflows.cached import head_facts, logits_of
 
 if TYPE_CHECKING:

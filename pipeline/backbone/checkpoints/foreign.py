@@ -15,11 +15,7 @@ import torch
 from torch import Tensor
 
 from marr_pipeline.backbone import BACKBONES, build_backbone
-from marr_pipeline.backbone.checkpoints.matching import (
-    MatchedTensors,
-    find_networks,
-    match_tensors,
-)
+from marr_pipeline.backbone.checkpoints.matching import MatchedTensors, find_networks, match_tensors
 from marr_pipeline.backbone.networks.classifier import Backbone, Classifier
 from marr_pipeline.backbone.networks.libraries import (
     classifier_names,

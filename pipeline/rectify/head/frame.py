@@ -26,13 +26,7 @@ from marr_pipeline.progress import Progress, silent
 from marr_pipeline.rectify.head import HeadCrossEntropy, HeadProblem
 from marr_pipeline.rectify.head.centroids import ClassMeans, Discriminant, class_sums, scatter
 from marr_pipeline.rectify.head.coordinates import Coordinates, coordinates_of
-from marr_pipeline.rectify.inputs import (
-    LEFT_OUT,
-    FitInputs,
-    GivenHead,
-    fitted_log_prior,
-    log_prior,
-)
+from marr_pipeline.rectify.inputs import LEFT_OUT, FitInputs, GivenHead, fitted_log_prior, log_prior
 from marr_pipeline.rectify.rectifier import HeadRectifier
 from marr_pipeline.rectify.rows.resources import UNLIMITED, Resources
 from marr_pipeline.rectify.settings import RectifySettings, Sampling
