@@ -30,7 +30,7 @@ NORMALISATIONS = {
 """Per-channel means and deviations of pixels in [0, 1]; single ones stand for every channel."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Figures:
     """What a benchmark's paper says of its images.
 
@@ -210,12 +210,7 @@ def _cifar(figures: Mapping[float, tuple[int, int, int, tuple[int, int, int]]]) 
     return Protocol(
         imbalance_ratio=100.0,
         figures={
-            ratio: Figures(
-                images={"train": train, "test": 10_000},
-                largest=largest,
-                smallest=smallest,
-                groups=groups,
-            )
+            ratio: Figures({"train": train, "test": 10_000}, largest, smallest, groups)
             for ratio, (train, largest, smallest, groups) in figures.items()
         },
         small=replace(OTHER.small, normalisation="cifar", augmentation="autoaugment-cutout"),
@@ -293,10 +288,7 @@ PROTOCOLS: dict[str, Protocol] = {
         image_size=224,
         figures={
             None: Figures(
-                images={"train": 115_846, "tune": 20_000, "test": 50_000},
-                largest=1280,
-                smallest=5,
-                groups=(385, 479, 136),
+                {"train": 115_846, "tune": 20_000, "test": 50_000}, 1280, 5, (385, 479, 136)
             )
         },
         list_names=_lists("ImageNet_LT"),
@@ -314,12 +306,7 @@ PROTOCOLS: dict[str, Protocol] = {
     "places-lt": Protocol(
         image_size=224,
         figures={
-            None: Figures(
-                images={"train": 62_500, "tune": 7_300, "test": 36_500},
-                largest=4980,
-                smallest=5,
-                groups=(131, 163, 71),
-            )
+            None: Figures({"train": 62_500, "tune": 7_300, "test": 36_500}, 4980, 5, (131, 163, 71))
         },
         list_names=_lists("Places_LT"),
         large=replace(OTHER.large, backbone="resnet152"),
@@ -334,14 +321,7 @@ PROTOCOLS: dict[str, Protocol] = {
     ),
     "inaturalist2018": Protocol(
         image_size=224,
-        figures={
-            None: Figures(
-                images={"train": 437_513, "test": 24_426},
-                largest=1000,
-                smallest=2,
-                groups=(842, 4076, 3224),
-            )
-        },
+        figures={None: Figures({"train": 437_513, "test": 24_426}, 1000, 2, (842, 4076, 3224))},
         # There are no public test labels: its val is `test` for everybody.
         list_names={"train": "iNaturalist18_train.txt", "test": "iNaturalist18_val.txt"},
         large=replace(OTHER.large, augmentation="resized-crop-flip", normalisation="inaturalist"),

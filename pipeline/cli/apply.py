@@ -12,14 +12,14 @@ from marr_pipeline.cli.options import (
     FILE_OF_SHARES,
     WordOrFile,
     any_head_option,
-    check_outputs,
+    chosen_sets,
     input_type,
     json_option,
-    output_option,
     overwrite_option,
     scale_option,
+    set_options,
 )
-from marr_pipeline.cli.set_options import chosen_sets, set_options
+from marr_pipeline.cli.outputs import check_outputs, output_option
 from marr_pipeline.files import ROWS
 
 of_rows, of_sets, of_prior = options_of("Rows"), options_of("Sets"), options_of("Prior")

@@ -7,14 +7,8 @@ import click
 
 from marr_pipeline.cli.command import EXIT_UNSOLVED, command, note, print_json, warn
 from marr_pipeline.cli.help import option
-from marr_pipeline.cli.options import (
-    NumberList,
-    check_outputs,
-    input_type,
-    json_option,
-    output_option,
-    overwrite_option,
-)
+from marr_pipeline.cli.options import NumberList, input_type, json_option, overwrite_option
+from marr_pipeline.cli.outputs import check_outputs, output_option
 from marr_pipeline.files import CACHE
 
 

@@ -12,20 +12,18 @@ from marr_pipeline.cli.help import option, options_of
 from marr_pipeline.cli.options import (
     ChoiceList,
     any_head_option,
-    check_outputs,
-    check_suffix,
     class_distribution_option,
     groups_option,
     input_type,
     json_option,
     mute_option,
     of_scoring,
-    output_option,
     overwrite_option,
     seed_type,
     split_option,
     target_prior_option,
 )
+from marr_pipeline.cli.outputs import check_outputs, check_suffix, output_option
 from marr_pipeline.files import COMPARISON
 from marr_pipeline.progress import ProgressLine
 

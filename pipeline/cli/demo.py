@@ -6,7 +6,8 @@ import click
 
 from marr_pipeline.cli.command import command, note
 from marr_pipeline.cli.help import option
-from marr_pipeline.cli.options import output_option, overwrite_option, seed_type
+from marr_pipeline.cli.options import overwrite_option, seed_type
+from marr_pipeline.cli.outputs import output_option
 from marr_pipeline.cli.phase_one_options import given_options
 from marr_pipeline.files import CACHE, CHECKPOINT, check_replaceable
 

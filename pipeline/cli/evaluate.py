@@ -8,19 +8,19 @@ import click
 from marr_pipeline.cli.command import command, note, print_json, tell, warn
 from marr_pipeline.cli.options import (
     any_head_option,
-    check_outputs,
+    chosen_sets,
     class_distribution_option,
     groups_option,
     input_type,
     json_option,
     mute_option,
     of_scoring,
-    output_option,
     overwrite_option,
+    set_options,
     split_option,
     target_prior_option,
 )
-from marr_pipeline.cli.set_options import chosen_sets, set_options
+from marr_pipeline.cli.outputs import check_outputs, output_option
 from marr_pipeline.files import METRICS
 from marr_pipeline.progress import ProgressLine
 

@@ -8,16 +8,14 @@ from marr_pipeline.cli.command import command, note, print_json, warn
 from marr_pipeline.cli.help import options_of
 from marr_pipeline.cli.options import (
     FILE_OF_SHARES,
-    OutputPath,
     WordOrFile,
     any_head_option,
-    check_outputs,
     input_type,
     json_option,
     of_output,
-    output_option,
     overwrite_option,
 )
+from marr_pipeline.cli.outputs import OutputPath, check_outputs, output_option
 from marr_pipeline.files import GRAPH, MODEL
 from marr_pipeline.names import CLASS_DISTRIBUTIONS
 from marr_pipeline.progress import one_line

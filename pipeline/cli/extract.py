@@ -8,13 +8,8 @@ import click
 from marr_pipeline import names
 from marr_pipeline.cli.command import command, note, print_json, together
 from marr_pipeline.cli.help import options_of
-from marr_pipeline.cli.options import (
-    WordOrFile,
-    check_outputs,
-    input_type,
-    json_option,
-    output_option,
-)
+from marr_pipeline.cli.options import WordOrFile, input_type, json_option
+from marr_pipeline.cli.outputs import check_outputs, output_option
 from marr_pipeline.cli.phase_one_options import given_options, phase_one_options
 from marr_pipeline.files import CACHE
 from marr_pipeline.progress import ProgressLine

@@ -6,7 +6,7 @@ Of an option `--help` shows the first sentence and the usual default, `--help-al
 import re
 import shlex
 from collections.abc import Callable
-from functools import partial
+from functools import partial, reduce
 from typing import Any
 
 import click
@@ -81,6 +81,17 @@ option: Callable[..., Callable[[Callable[..., Any]], Callable[..., Any]]] = part
 def options_of(group: str) -> Callable[..., Callable[[Callable[..., Any]], Callable[..., Any]]]:
     """`option` for those under one heading."""
     return partial(option, group=group)
+
+
+def added(
+    *options: Callable[[Callable[..., Any]], Callable[..., Any]],
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Decorator: several options, in the order of help."""
+
+    def add(function: Callable[..., Any]) -> Callable[..., Any]:
+        return reduce(lambda inner, option: option(inner), reversed(options), function)
+
+    return add
 
 
 def summary(text: str) -> str:

@@ -11,13 +11,12 @@ from marr_pipeline.cli.command import command, note, print_json, warn
 from marr_pipeline.cli.help import options_of
 from marr_pipeline.cli.options import (
     InputFiles,
-    check_outputs,
     input_type,
     json_option,
-    output_option,
     overwrite_option,
     scale_option,
 )
+from marr_pipeline.cli.outputs import check_outputs, output_option
 from marr_pipeline.files import CACHE
 
 _files_type = InputFiles(exists=True, dir_okay=False, path_type=Path)

@@ -1,25 +1,24 @@
 """Types and options that several commands share: paths, sizes, lists, and words or files.
 
-A path that a command reads and that does not exist is a usage error (exit code 2); one that it
-cannot write is a failure (exit code 1), said before any work is done for it.
+A path that a command reads and that does not exist is a usage error (exit code 2).
 """
 
 import glob
 import math
 import os
 import re
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from click.shell_completion import CompletionItem
 
 from marr_pipeline import names
-from marr_pipeline.cli.config import CONFIG
-from marr_pipeline.cli.help import OUTPUT, options_of
-from marr_pipeline.errors import ConfigError
-from marr_pipeline.files import FIGURE, NUMBERS, Product, check_replaceable, check_writable
+from marr_pipeline.cli.help import OUTPUT, added, options_of
+
+if TYPE_CHECKING:
+    from marr_pipeline.workflows.sets import SetSettings
 
 input_type = click.Path(exists=True, dir_okay=False, path_type=Path)
 input_folder_type = click.Path(exists=True, file_okay=False, path_type=Path)
@@ -46,100 +45,8 @@ class MethodName(click.Choice[str]):
         return super().convert(value, param, ctx)
 
 
-class OutputPath(click.Path):
-    """A path to write to, which has a name; the rest is `check_outputs`' matter.
-
-    Args:
-        product: what is written there; None for a folder of several.
-        suffixes: of its format; without any all are taken.
-    """
-
-    def __init__(self, product: Product | None, *suffixes: str) -> None:
-        super().__init__(path_type=Path)
-        self._product = product
-        self._suffixes = suffixes
-
-    def files(self, path: Path) -> dict[Path, Product]:
-        """All that is written where `path` is given."""
-        if self._product is FIGURE:
-            return {path: FIGURE, path.with_suffix(".csv"): NUMBERS}
-        return {} if self._product is None else {path: self._product}
-
-    def convert(
-        self,
-        value: str | os.PathLike[str],
-        param: click.Parameter | None,
-        ctx: click.Context | None,
-    ) -> Any:
-        """The path."""
-        if not os.fspath(value):
-            self.fail("a file name expected, got an empty one; is a variable unset?", param, ctx)
-        path = super().convert(value, param, ctx)
-        check_suffix(Path(os.fsdecode(path)), self._suffixes)
-        return path
-
-
-FIGURE_SUFFIXES = (".png", ".pdf", ".svg")
 UNITS = {"": 1, "K": 1024, "M": 1024**2, "G": 1024**3, "T": 1024**4}
 """Of sizes of memory."""
-
-
-def check_suffix(path: Path, suffixes: Sequence[str]) -> None:
-    """Refuse a name whose suffix is none of a format's; without any all are taken.
-
-    Raises:
-        click.UsageError: it is none of them.
-    """
-    if suffixes and path.suffix not in suffixes:
-        raise click.UsageError(
-            f"-o {path}: a name ending in {' or '.join(suffixes)} expected, got '{path.suffix}'"
-        )
-
-
-def check_outputs() -> None:
-    """Refuse the outputs of the command that runs, before any work is done for them.
-
-    An option of `OutputPath` is one; every other value that is a path is an input. A dry run writes
-    nothing, so the folder is asked and not tried.
-
-    Raises:
-        ConfigError: an output is an input, the same file under another name counted.
-        PipelineError: something else is there, or the folder is missing or not writable.
-    """
-    context = click.get_current_context()
-    inputs = list(_paths(context.meta.get(CONFIG)))
-    outputs: dict[Path, Product] = {}
-    for parameter in context.command.params:
-        value, kind = context.params.get(str(parameter.name)), parameter.type
-        if isinstance(kind, OutputPath) and value is not None:
-            outputs |= kind.files(value)
-        else:
-            is_file = isinstance(kind, WordOrFile) and value not in (None, *kind.words)
-            inputs += _paths(Path(str(value)) if is_file else value)
-    for path, product in outputs.items():
-        _check_no_input(path, product, inputs)
-        check_replaceable(path, product, overwrite=bool(context.params.get("overwrite")))
-        check_writable(path, touches=not context.params.get("dry_run"))
-
-
-def _paths(value: object) -> Iterator[Path]:
-    """The paths among the values of an option."""
-    if isinstance(value, list | tuple):
-        for each in value:
-            yield from _paths(each)
-    elif isinstance(value, Path):
-        yield value
-
-
-def _check_no_input(output: Path, product: Product, inputs: Iterable[Path]) -> None:
-    """Refuse an input, and of what lies in a folder of inputs all but the command's own kind."""
-    for path in inputs if output.exists() else ():
-        is_inside = path.is_dir() and path.resolve() in output.resolve().parents
-        if (is_inside and not product.matches(output)) or output.samefile(path):
-            raise ConfigError(
-                f"{output}: a file of its own for each output expected, got an input again, "
-                f"{path}{' and what lies in it' if is_inside else ''}; choose another name"
-            )
 
 
 class InputFiles(click.Path):
@@ -317,13 +224,6 @@ FILE_OF_SHARES = (
 of_output, of_scoring = options_of(OUTPUT), options_of("Scoring")
 
 
-def output_option(
-    product: Product | None, *suffixes: str, **attributes: Any
-) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Decorator: `-o`, a product's name that ends in one of the suffixes."""
-    return of_output("-o", "--output", type=OutputPath(product, *suffixes), **attributes)
-
-
 overwrite_option = of_output(
     "--overwrite",
     is_flag=True,
@@ -383,3 +283,45 @@ scale_option = options_of("Rows")(
     help="What the scores in files are; of probabilities the logarithm is taken.  [default: "
     "logits, and what looks like another is refused]",
 )
+of_sets = options_of("Sets")
+set_options = added(
+    of_sets(
+        "--sets",
+        type=click.FloatRange(0, 1, min_open=True, max_open=True),
+        metavar="COVERAGE",
+        help="Sets that hold the true class that often, such as 0.9, calibrated on the split tune.",
+    ),
+    of_sets(
+        "--score",
+        type=click.Choice(names.SET_SCORES),
+        help="Of sets: prevalence minds rare classes, softmax makes the smallest sets.  "
+        "[default: prevalence]",
+    ),
+    of_sets(
+        "--interpolate",
+        expert=True,
+        type=click.FloatRange(0, 1),
+        metavar="W",
+        help="Of sets: 0 is one threshold for all, 1 one for each class.  [default: 0]",
+    ),
+)
+"""Decorator: options of what sets of labels are to hold; `chosen_sets` takes their values."""
+
+
+def chosen_sets(
+    coverage: float | None, score: str | None, interpolate: float | None
+) -> "SetSettings | None":
+    """The settings of sets, if they were asked for.
+
+    Raises:
+        click.UsageError: settings of sets that were not.
+    """
+    from marr_pipeline.workflows.sets import SetSettings
+
+    given = {"score": score, "interpolate": interpolate}
+    own = {name: value for name, value in given.items() if value is not None}
+    if coverage is not None:
+        return SetSettings(coverage=coverage, **own)  # type: ignore[arg-type]
+    if own:
+        raise click.UsageError(f"--{next(iter(own))}: --sets expected with it; give a coverage")
+    return None

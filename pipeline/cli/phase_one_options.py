@@ -1,13 +1,11 @@
 """The options that `train` and `extract` share, under the names of `phase_one.PhaseOneRequest`."""
 
-from collections.abc import Callable, Sequence
-from functools import partial, reduce
-from typing import Any, TypeVar
+from functools import partial
 
 import click
 
 from marr_pipeline import names
-from marr_pipeline.cli.help import options_of
+from marr_pipeline.cli.help import added, options_of
 from marr_pipeline.cli.options import (
     FiniteRange,
     MethodName,
@@ -16,9 +14,6 @@ from marr_pipeline.cli.options import (
     of_output,
     seed_type,
 )
-
-Function = TypeVar("Function", bound=Callable[..., Any])
-
 
 of_data, of_network, of_training = map(options_of, ("Data", "Network", "Training"))
 
@@ -304,14 +299,7 @@ def given_options(context: click.Context) -> frozenset[str]:
     return frozenset(name for name, source in sources.items() if source is not default)
 
 
-def _added(options: Sequence[Callable[[Function], Function]]) -> Callable[[Function], Function]:
-    def add(function: Function) -> Function:
-        return reduce(lambda inner, option: option(inner), reversed(options), function)
-
-    return add
-
-
-data_options = _added(DATA_OPTIONS)
+data_options = added(*DATA_OPTIONS)
 """Decorator: those that say which images and which seed."""
-phase_one_options = _added(OPTIONS)
+phase_one_options = added(*OPTIONS)
 """Decorator: all of them."""

@@ -9,15 +9,13 @@ from marr_pipeline import names
 from marr_pipeline.cli.command import command, note, warn
 from marr_pipeline.cli.help import options_of
 from marr_pipeline.cli.options import (
-    FIGURE_SUFFIXES,
     any_head_option,
-    check_outputs,
     groups_option,
     input_type,
-    output_option,
     overwrite_option,
     split_option,
 )
+from marr_pipeline.cli.outputs import FIGURE_SUFFIXES, check_outputs, output_option
 from marr_pipeline.files import FIGURE
 from marr_pipeline.progress import ProgressLine
 

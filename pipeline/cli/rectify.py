@@ -12,19 +12,18 @@ from marr_pipeline.cli.options import (
     FiniteRange,
     MethodName,
     WordOrFile,
-    check_outputs,
     eval_split_option,
     groups_option,
     input_type,
     json_option,
     mute_option,
-    output_option,
     overwrite_option,
     seed_type,
     size,
     source_option,
     target_prior_option,
 )
+from marr_pipeline.cli.outputs import check_outputs, output_option
 from marr_pipeline.files import RECTIFIER
 from marr_pipeline.plugins import installed_methods
 from marr_pipeline.progress import ProgressLine, silent

@@ -8,16 +8,15 @@ import click
 from marr_pipeline.cli.command import command, note, print_json, tell
 from marr_pipeline.cli.options import (
     any_head_option,
-    check_outputs,
     groups_option,
     input_type,
     json_option,
     mute_option,
     of_scoring,
-    output_option,
     overwrite_option,
     split_option,
 )
+from marr_pipeline.cli.outputs import check_outputs, output_option
 from marr_pipeline.files import REPORT
 from marr_pipeline.progress import ProgressLine
 

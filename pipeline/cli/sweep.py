@@ -12,15 +12,14 @@ from marr_pipeline.cli.help import options_of
 from marr_pipeline.cli.options import (
     ChoiceList,
     NumberList,
-    check_outputs,
     eval_split_option,
     groups_option,
     input_type,
     json_option,
-    output_option,
     overwrite_option,
     source_option,
 )
+from marr_pipeline.cli.outputs import check_outputs, output_option
 from marr_pipeline.files import SWEEP
 from marr_pipeline.progress import ProgressLine
 

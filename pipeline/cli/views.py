@@ -7,12 +7,8 @@ import click
 
 from marr_pipeline.cli.command import command, note
 from marr_pipeline.cli.help import option
-from marr_pipeline.cli.options import (
-    FIGURE_SUFFIXES,
-    check_outputs,
-    output_option,
-    overwrite_option,
-)
+from marr_pipeline.cli.options import overwrite_option
+from marr_pipeline.cli.outputs import FIGURE_SUFFIXES, check_outputs, output_option
 from marr_pipeline.cli.phase_one_options import augmentation_option, data_options
 from marr_pipeline.files import FIGURE
 from marr_pipeline.progress import ProgressLine

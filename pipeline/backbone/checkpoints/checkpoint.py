@@ -215,26 +215,16 @@ def parse_checkpoint(content: Mapping[str, Any], *, where: str) -> Checkpoint:
         for name, each in rows.items():
             if each.dtype != np.int64 or each.ndim != 1 or (each < 0).any():
                 raise ValueError(f"{name}: {each.dtype} of shape {each.shape}, or some below 0")
+    backbone = canonical_backbone(config["backbone"])
+    as_stored = ("model", "optimizer", "step", "finished", "provenance")
+    later: dict[str, Any] = {key: content.get(key) for key in ("scaler", "averaged", "rectified")}
     return Checkpoint(
-        model=content["model"],
-        optimizer=content["optimizer"],
-        step=content["step"],
-        finished=content["finished"],
+        **{key: content[key] for key in as_stored},
+        **later,
         selected=None
         if selected is None
         else Selected(selected["step"], selected["balanced_accuracy"], selected["model"]),
-        record=TrainingRecord(
-            {
-                "draws": FORMER_DRAWS,
-                **config,
-                "backbone": canonical_backbone(config["backbone"]),
-            },
-            rows,
-        ),
-        provenance=content["provenance"],
-        scaler=content.get("scaler"),
-        averaged=content.get("averaged"),
-        rectified=content.get("rectified"),
+        record=TrainingRecord({"draws": FORMER_DRAWS, **config, "backbone": backbone}, rows),
     )
 
 

@@ -28,7 +28,7 @@ import os
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import torch
@@ -58,38 +58,31 @@ class Reading:
     skipped_steps: int
 
 
+@dataclass(kw_only=True, eq=False)
 class Reports:
     """Collects what the steps give and tells it; rank 0's clock decides when, for all.
 
-    Args:
+    Attributes:
         recipe: of the training.
         ranks: the processes that share every batch; rank 0 speaks.
         num_skipped: steps left out for an overflow, a number on the device.
         metrics: the file; None in ranks other than 0.
         progress: told of every report in rank 0.
         save_seconds: least time between two saved states.
+        num_images: of all steps so far, all processes together.
     """
 
-    def __init__(
-        self,
-        recipe: Recipe,
-        *,
-        ranks: Ranks,
-        num_skipped: Tensor,
-        metrics: "MetricsLog | None",
-        progress: Progress,
-        save_seconds: float,
-    ) -> None:
-        self._recipe = recipe
-        self._ranks = ranks
-        self._num_skipped = num_skipped
-        self._metrics = metrics
-        self._progress = progress
-        self._save_seconds = save_seconds
+    recipe: Recipe
+    ranks: Ranks
+    num_skipped: Tensor
+    metrics: "MetricsLog | None"
+    progress: Progress
+    save_seconds: float
+    num_images: int = field(default=0, init=False)
+
+    def __post_init__(self) -> None:
         self._waiting: list[Tensor] = []
         self._begin = self._reported = self._saved = time.monotonic()
-        self.num_images = 0
-        """Of all steps so far, all processes together."""
 
     @property
     def seconds(self) -> float:
@@ -98,12 +91,12 @@ class Reports:
 
     def is_due(self) -> bool:
         """Whether it is time to report or to save."""
-        is_late = self._ranks.is_first and time.monotonic() >= self._reported + REPORT_SECONDS
+        is_late = self.ranks.is_first and time.monotonic() >= self._reported + REPORT_SECONDS
         return is_late or self.save_is_due()
 
     def save_is_due(self) -> bool:
         """Whether it is time to save."""
-        return self._ranks.is_first and time.monotonic() >= self._saved + self._save_seconds
+        return self.ranks.is_first and time.monotonic() >= self._saved + self.save_seconds
 
     def saved(self) -> None:
         """To be called after saving."""
@@ -130,32 +123,32 @@ class Reports:
             LostRankError: another rank has ended.
             PipelineError: the metrics cannot be written.
         """
-        steps = self._ranks.gather(torch.stack(self._waiting).double().cpu()).sum(0)
+        steps = self.ranks.gather(torch.stack(self._waiting).double().cpu()).sum(0)
         self._waiting.clear()
-        if self._ranks.is_first:
+        if self.ranks.is_first:
             _check_losses(steps[:, 0], done, kept)
         loss, accuracy = steps.mean(0).tolist()
-        reading = Reading(loss=loss, accuracy=accuracy, skipped_steps=int(self._num_skipped))
-        learning_rate = self._recipe.learning_rate(done - 1)
+        reading = Reading(loss=loss, accuracy=accuracy, skipped_steps=int(self.num_skipped))
+        learning_rate = self.recipe.learning_rate(done - 1)
         rate = self.num_images / self.seconds
         entry = {
             **asdict(reading),
             "learning_rate": learning_rate,
             "images_per_second": round(rate, 1),
         }
-        if self._num_skipped.is_cuda:
-            entry["memory_bytes"] = torch.cuda.max_memory_allocated(self._num_skipped.device)
-        self._write(done, {**entry, "finished": done == self._recipe.iterations})
-        if self._ranks.is_first:
+        if self.num_skipped.is_cuda:
+            entry["memory_bytes"] = torch.cuda.max_memory_allocated(self.num_skipped.device)
+        self._write(done, {**entry, "finished": done == self.recipe.iterations})
+        if self.ranks.is_first:
             note = f"loss {loss:.3f}  lr {learning_rate:.4f}  {rate:.0f} img/s"
-            self._progress(done, self._recipe.iterations, note)
+            self.progress(done, self.recipe.iterations, note)
         self._reported = time.monotonic()
         return reading
 
     def _write(self, done: int, entry: dict[str, object]) -> None:
-        if self._metrics is not None:
-            place = {"step": done, "epoch": round(done / self._recipe.steps_per_epoch, 4)}
-            self._metrics.add({**place, **entry}, seconds=self.seconds)
+        if self.metrics is not None:
+            place = {"step": done, "epoch": round(done / self.recipe.steps_per_epoch, 4)}
+            self.metrics.add({**place, **entry}, seconds=self.seconds)
 
 
 def _check_losses(losses: Tensor, done: int, kept: str) -> None:

@@ -8,6 +8,7 @@ epoch; of equals the first is kept. The test split is never looked at.
 import copy
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import KW_ONLY, dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -74,49 +75,40 @@ class AveragedWeights:
         return averaged
 
 
+@dataclass(eq=False)
 class SavedState:
     """What `path` holds of the training of `model` by `plan`.
 
-    Args:
+    Attributes:
         path: of the checkpoint; rank 0 writes it, all ranks read it.
         plan: of the training.
         model: the network, without wrappers.
         training: its optimiser and scaler.
         device: where it is trained.
         execution: how, and by which processes.
+        step: that is saved; None before the first one.
     """
 
-    def __init__(
-        self,
-        path: Path,
-        plan: TrainingPlan,
-        *,
-        model: Backbone,
-        training: TrainingStep,
-        device: torch.device,
-        execution: Execution,
-    ) -> None:
-        self._path = path
-        self._record = plan.record()
-        self._iterations = plan.recipe.iterations
-        self._model = model
-        self._training = training
-        self._device = device
-        self._execution = execution
-        self._ranks = execution.ranks
-        self._step: int | None = None
+    path: Path
+    plan: TrainingPlan
+    _: KW_ONLY
+    model: Backbone
+    training: TrainingStep
+    device: torch.device
+    execution: Execution
+    step: int | None = field(default=None, init=False)
 
     @property
     def text(self) -> str:
         """What is saved, for the user."""
-        if self._step is None:
-            return f"no step is saved in {self._path} yet"
-        return f"{self._path} holds step {self._step:,} of {self._iterations:,}"
+        if self.step is None:
+            return f"no step is saved in {self.path} yet"
+        return f"{self.path} holds step {self.step:,} of {self.plan.recipe.iterations:,}"
 
     @property
     def _next(self) -> str:
         """The same, and what the same command would do."""
-        is_begun = self._step is not None
+        is_begun = self.step is not None
         does = "goes on from there" if is_begun else "begins anew"
         return f"{self.text}, the same command {does}"
 
@@ -153,26 +145,26 @@ class SavedState:
             PipelineError: the processes do not see the same file.
         """
         selected = None
-        with self._ranks.in_turn():
-            if resume and self._path.exists():
+        with self.execution.ranks.in_turn():
+            if resume and self.path.exists():
                 selected = self._restore(averaged)
-        first = self._step or 0
-        if len(set(self._ranks.gather(torch.tensor([first])).flatten().tolist())) > 1:
+        first = self.step or 0
+        if len(set(self.execution.ranks.gather(torch.tensor([first])).flatten().tolist())) > 1:
             raise PipelineError(
-                f"{self._path}: the same file for every process expected, got several; put it on a "
+                f"{self.path}: the same file for every process expected, got several; put it on a "
                 "file system that all of them share"
             )
         return first, selected
 
     def _restore(self, averaged: AveragedWeights | None) -> Selected | None:
-        stored = load_checkpoint_of(self._path, self._record)
-        optimizer = self._training.optimizer
-        with reading(self._path, "the state of this very training", "train anew by --no-resume"):
-            if not 0 <= stored.step <= self._iterations:
-                raise ValueError(f"step {stored.step} of {self._iterations}")
+        stored = load_checkpoint_of(self.path, self.plan.record())
+        optimizer = self.training.optimizer
+        with reading(self.path, "the state of this very training", "train anew by --no-resume"):
+            if not 0 <= stored.step <= self.plan.recipe.iterations:
+                raise ValueError(f"step {stored.step} of {self.plan.recipe.iterations}")
             if stored.selected is not None:  # tried now, since it is put in at the end
-                self._model.load_state_dict(stored.selected.model)
-            self._model.load_state_dict(stored.model)
+                self.model.load_state_dict(stored.selected.model)
+            self.model.load_state_dict(stored.model)
             known = [_options(group) for group in optimizer.param_groups]
             optimizer.load_state_dict(stored.optimizer)
             if [_options(group) for group in optimizer.param_groups] != known:
@@ -182,10 +174,10 @@ class SavedState:
                 if momentum is not None and momentum.shape != parameter.shape:
                     raise ValueError(f"a momentum {tuple(momentum.shape)}")
             if stored.scaler is not None:
-                self._training.scaler.load_state_dict(stored.scaler)
+                self.training.scaler.load_state_dict(stored.scaler)
             if averaged is not None and stored.averaged is not None:
                 averaged.load(stored.averaged)
-        self._step = stored.step
+        self.step = stored.step
         return stored.selected
 
     def save(self, step: int, selected: Selected | None, averaged: AveragedWeights | None) -> None:
@@ -195,26 +187,26 @@ class SavedState:
             TrainingError: weights are not finite; the file is left as it was.
             PipelineError: the file cannot be written; it is left as it was.
         """
-        if not self._ranks.is_first:
+        if not self.execution.ranks.is_first:
             return
         self._check_weights(step)
         state = Checkpoint(
-            model=self._model.state_dict(),
+            model=self.model.state_dict(),
             selected=selected,
-            optimizer=self._training.optimizer.state_dict(),
-            scaler=self._training.scaler.state_dict() or None,
+            optimizer=self.training.optimizer.state_dict(),
+            scaler=self.training.scaler.state_dict() or None,
             averaged=None if averaged is None else averaged.state,
             step=step,
-            finished=step == self._iterations,
-            record=self._record,
-            provenance={**provenance(self._device), **self._execution.record()},
+            finished=step == self.plan.recipe.iterations,
+            record=self.plan.record(),
+            provenance={**provenance(self.device), **self.execution.record()},
         )
-        write_checkpoint(self._path, state)
-        self._step = step
+        write_checkpoint(self.path, state)
+        self.step = step
 
     def _check_weights(self, step: int) -> None:
         """A finite loss can be followed by an infinite update; such a state is never saved."""
-        if not all(bool(parameter.isfinite().all()) for parameter in self._model.parameters()):
+        if not all(bool(parameter.isfinite().all()) for parameter in self.model.parameters()):
             raise TrainingError(
                 f"training, step {step - 1}: finite weights expected, got overflow; {self.text}; "
                 "try a smaller learning rate or another seed"

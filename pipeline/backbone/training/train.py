@@ -165,7 +165,7 @@ def train_backbone(
             )
         batches = _step_batches(plan, first, device=device, ranks=ranks)
         reports = Reports(
-            recipe,
+            recipe=recipe,
             ranks=ranks,
             num_skipped=take_step.num_skipped,
             metrics=metrics,
