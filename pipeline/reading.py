@@ -104,6 +104,15 @@ def check_archive(archive: zipfile.ZipFile, *, size: int) -> None:
         raise ValueError("entries that overlap or are longer than the file")
 
 
+def is_number(text: str) -> bool:
+    """Whether Python takes it for a number, as it does `1.5`, `-1`, `1_0` and `nan`."""
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
 Form = Any
 """Of a plain value: a type; a tuple of forms, any of which will do; a list of the one form that all
 items have; or forms by key, where a key that ends in ? may be missing and others may be there."""

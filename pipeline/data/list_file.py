@@ -13,8 +13,9 @@ import numpy as np
 import numpy.typing as npt
 
 from marr_pipeline.data.class_order import in_order
-from marr_pipeline.data.list_lines import Entry, Faults, ListLines, is_numeric, read_lines, short
+from marr_pipeline.data.list_lines import Entry, Faults, ListLines, read_lines, short
 from marr_pipeline.errors import DataError
+from marr_pipeline.reading import is_number
 
 _NUMBER = re.compile(r"([0-9]+)(?:\.0+)?")
 
@@ -121,7 +122,7 @@ def _label_names(train: ListLines, class_order: Sequence[str] | None) -> tuple[s
     if class_order is not None:
         found = {label if label in class_order else _whole(label) for label in written}
         return in_order(found, class_order, where=str(train.path))
-    if not any(map(is_numeric, written)):
+    if not any(map(is_number, written)):
         return tuple(sorted(written))
     faults = Faults(train.path)
     for entry in train.entries:

@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath
 
 from marr_pipeline.data.image_files import MOST_SHOWN, SUFFIXES
 from marr_pipeline.errors import DataError
-from marr_pipeline.reading import reading
+from marr_pipeline.reading import is_number, reading
 
 PATH_COLUMNS = (
     *("path", "filepath", "file_path", "image_path", "img_path", "filename", "file_name"),
@@ -133,7 +133,7 @@ def _delimiter(path: Path, first: str) -> str | None:
         ends = (fields[0], fields[-1])
         has_image = any(PurePosixPath(end).suffix.lower() in SUFFIXES for end in ends)
         is_path = "/" in fields[0] and not is_pair
-        if len(fields) > 1 and (has_image or is_path or any(map(is_numeric, ends))):
+        if len(fields) > 1 and (has_image or is_path or any(map(is_number, ends))):
             raise DataError(
                 f"{path}, line 1: a header such as path{delimiter}label expected, got "
                 f"'{short(first)}', which looks like an image; put a line with the names of the "
@@ -158,7 +158,7 @@ def _path_and_label(path: Path, columns: Sequence[str]) -> tuple[str, str]:
 def _text_entries(lines: list[str], faults: Faults) -> Iterator[Entry]:
     for number, line in enumerate(lines, start=1):
         fields = line.split()
-        if len(fields) == 2 and is_numeric(fields[0]) and not is_numeric(fields[1]):
+        if len(fields) == 2 and is_number(fields[0]) and not is_number(fields[1]):
             faults.add(
                 number, "a path and then a label", f"'{short(line)}'", "write the path first"
             )
@@ -202,15 +202,6 @@ def _table_entries(
 def _columns(header: str, delimiter: str) -> list[str]:
     names = next(csv.reader([header], delimiter=delimiter))
     return [re.sub(r"[ -]", "_", name.strip().lower()) for name in names]
-
-
-def is_numeric(text: str) -> bool:
-    """Whether Python takes it for a number, as it does `1.5`, `-1`, `1_0` and `nan`."""
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
 
 
 def _posix(path: str) -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from marr_pipeline.reading import reading
+from marr_pipeline.reading import is_number, reading
 from marr_pipeline.workflows.arrays.columns import (
     ADVICE,
     Array,
@@ -28,7 +28,14 @@ def read_csv(path: Path, *, holds: Holds, is_labelled: bool) -> Cells:
     Raises:
         DataError: no such table, an empty cell, or one that is not of its column's kind.
     """
-    kept = _Kept()
+    values, labels, ids = array("f"), list[str](), list[str]()  # of the last rows
+    spools, num_rows = (Spool(), Spool(), Spool()), 0  # of those before; of all
+
+    def put_away() -> None:
+        for spool, block in zip(spools, _as_arrays(values, labels, ids), strict=True):
+            spool.add(block)
+        del values[:], labels[:], ids[:]
+
     lines_of: dict[bool, int] = {}  # the first line whose label is a number, or is none
     with (
         reading(path, "a table of comma-separated UTF-8 text", ADVICE[holds]),
@@ -43,82 +50,45 @@ def read_csv(path: Path, *, holds: Holds, is_labelled: bool) -> Cells:
                 line = f"line {lines.line_num} under {len(columns)} names"
                 raise ValueError(f"{len(cells)} columns in {line}")
             if label is not None:
-                kept.labels.append(cells[label].strip())
-                lines_of.setdefault(_is_number(kept.labels[-1]), lines.line_num)
-                if not kept.labels[-1]:
+                labels.append(cells[label].strip())
+                lines_of.setdefault(is_number(labels[-1]), lines.line_num)
+                if not labels[-1]:
                     raise ValueError(f"'' in line {lines.line_num}, column {columns[label]!r}")
             if sample is not None:
-                kept.ids.append(cells[sample].strip())
+                ids.append(cells[sample].strip())
             try:
-                kept.values.extend([float(cells[place]) for place in places])
+                values.extend([float(cells[place]) for place in places])
             except ValueError:
-                place = next(place for place in places if not _is_number(cells[place]))
+                place = next(place for place in places if not is_number(cells[place]))
                 if is_other(columns[place]):
                     raise other_columns([columns[place]], holds=holds, where=str(path)) from None
                 line = f"line {lines.line_num}, column {columns[place]!r}"
                 raise ValueError(f"{cells[place]!r} in {line}") from None
-            kept.end_row()
-        if not kept.num_rows:
+            num_rows += 1
+            if num_rows % _BLOCK_ROWS == 0:
+                put_away()
+        if not num_rows:
             raise ValueError("no row below the header")
-        numbers, labels, ids = kept.arrays()
-        if len(lines_of) == 2 and not set(np.unique(labels).tolist()) <= set(columns):
-            got = next(each for each in labels.tolist() if not _is_number(each))
+        if num_rows % _BLOCK_ROWS:
+            put_away()
+        numbers, said, told = (spool.array() for spool in spools)
+        if len(lines_of) == 2 and not set(np.unique(said).tolist()) <= set(columns):
+            got = next(each for each in said.tolist() if not is_number(each))
             raise ValueError(f"{got!r} beside labels that are numbers in line {lines_of[False]}")
     return Cells(
         columns=found,
-        numbers=numbers.reshape(kept.num_rows, len(places)),
-        labels=None if label is None else labels if False in lines_of else labels.astype(float),
-        ids=None if sample is None else ids,
+        numbers=numbers.reshape(num_rows, len(places)),
+        labels=None if label is None else said if False in lines_of else said.astype(float),
+        ids=None if sample is None else told,
     )
 
 
-class _Kept:
-    """The cells of the rows that were read: of the last ones in lists, of those before in arrays.
-
-    Attributes:
-        values: numbers, row after row.
-        labels: as they are written.
-        ids: likewise.
-        num_rows: in all.
-    """
-
-    def __init__(self) -> None:
-        self.values, self.labels, self.ids = array("f"), list[str](), list[str]()
-        self.num_rows = 0
-        self._spools = Spool(), Spool(), Spool()
-
-    def end_row(self) -> None:
-        """Count a row whose cells are in the lists."""
-        self.num_rows += 1
-        if self.num_rows % _BLOCK_ROWS == 0:
-            self._flush()
-
-    def arrays(self) -> tuple[Array, Array, Array]:
-        """All numbers float32, labels and ids; ids are numbers if every one is exact as one."""
-        if self.num_rows % _BLOCK_ROWS:
-            self._flush()
-        numbers, labels, ids = (spool.array() for spool in self._spools)
-        return numbers, labels, ids
-
-    def _flush(self) -> None:
-        is_exact = all(map(_is_exact, self.ids))
-        blocks = (
-            np.array(self.values),
-            np.array(self.labels, str),
-            # Text of numbers that are exact is the same again, if later ids are none.
-            np.array([int(each) for each in self.ids] if is_exact else self.ids),
-        )
-        for spool, block in zip(self._spools, blocks, strict=True):
-            spool.add(block)
-        self.values, self.labels, self.ids = array("f"), [], []
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
+def _as_arrays(values: "array[float]", labels: list[str], ids: list[str]) -> tuple[Array, ...]:
+    """Some cells as arrays; ids are numbers if every one is exact as one."""
+    is_exact = all(map(_is_exact, ids))
+    # Text of numbers that are exact is the same again, if later ids are none.
+    numbered = np.array([int(each) for each in ids] if is_exact else ids)
+    return np.array(values), np.array(labels, str), numbered
 
 
 def _is_exact(text: str) -> bool:
