@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 from hypothesis import settings
+from warm import WarmProcess
 
 from marr_pipeline.cli import main
 
@@ -51,6 +52,14 @@ def run(capsys):
         return Run(stop.value.code, captured.out, captured.err)
 
     return run_command
+
+
+@pytest.fixture(scope="session")
+def warm(tmp_path_factory):
+    """A loaded process, which starts real ones at once."""
+    process = WarmProcess(tmp_path_factory.mktemp("logs"))
+    yield process
+    process.close()
 
 
 @pytest.fixture

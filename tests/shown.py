@@ -77,7 +77,7 @@ def fill(folder, digits_cache):
     halves = {"tune": slice(0, None, 2), "test": slice(1, None, 2)}
     for name, split in (("train", train), ("tune", test), ("test", test)):
         rows = halves.get(name, slice(None))
-        logits, features = split.logits[:, rows], split.features[:, rows]
+        logits, features = split.logits[:1, rows], split.features[:1, rows]
         labels = split.labels[rows]
         np.savez(folder / f"{name}.npz", logits=logits, features=features, labels=labels)
         np.save(folder / f"{name}.npy", features[0])

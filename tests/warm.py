@@ -1,4 +1,4 @@
-"""Real processes of the program that start at once.
+"""Real processes of the program, and of scripts, that start at once.
 
 Loading torch takes seconds, and the tests of faults need dozens of processes that can be killed.
 So one process loads everything and forks a child for each command, which has its own pid, signals
@@ -20,7 +20,7 @@ PATIENCE = 180.0
 """Seconds; beyond them a command hangs, as one that waits for a process which died at its start."""
 
 SERVER = """
-import gc, json, os, sys
+import gc, json, os, runpy, sys, traceback
 import sklearn.datasets, torch, torch.distributed
 import marr_pipeline.workflows.extract, marr_pipeline.cli.extract
 import marr_pipeline.workflows.estimate, marr_pipeline.workflows.train
@@ -44,12 +44,21 @@ while line := sys.stdin.readline():
         flags = os.O_CREAT | os.O_WRONLY | os.O_APPEND
         os.dup2(os.open(f"{request['log']}.{descriptor}", flags, 0o600), descriptor)
     os.environ.update(request["environment"])
-    exec(request["prelude"])
+    code = 0
     try:
-        main(request["arguments"])
+        exec(request["prelude"])
+        if script := request["script"]:
+            sys.argv, sys.path[0] = [script, *request["arguments"]], os.path.dirname(script)
+            runpy.run_path(script, run_name="__main__")
+        else:
+            main(request["arguments"])
     except SystemExit as stop:
-        sys.stdout.flush()
-        os._exit(stop.code)  # taking torch apart would take longer than most commands
+        code = stop.code or 0
+    except BaseException:
+        traceback.print_exc()
+        code = 1
+    sys.stdout.flush()
+    os._exit(code)  # taking torch apart would take longer than most commands
 os._exit(0)
 """
 
@@ -121,11 +130,12 @@ class WarmProcess:
         )
         assert self._process.stdout.readline() == "ready\n"
 
-    def start(self, *arguments, environment=None, prelude=""):
+    def start(self, *arguments, script=None, environment=None, prelude=""):
         """Start a command.
 
         Args:
-            arguments: of the program.
+            arguments: of the program or the script.
+            script: a file of Python to run in the program's place.
             environment: further variables.
             prelude: Python that the process runs first.
         """
@@ -133,6 +143,7 @@ class WarmProcess:
         log = self._folder / f"command{self._num_started}"
         request = {
             "arguments": [str(argument) for argument in arguments],
+            "script": script and str(script),
             "environment": environment or {},
             "prelude": prelude,
             "log": str(log),
@@ -156,6 +167,19 @@ class WarmProcess:
         self._process.stdout.close()
 
 
+def slow_blocks(seconds):
+    """A prelude: every block of rows takes so long, so that there is a middle to hit."""
+    return f"""
+import time
+from marr_pipeline.cache import CacheWriter, PartnerWriter
+write_block = PartnerWriter.write_block
+def slow_block(self, *arguments, **options):
+    time.sleep({seconds})
+    write_block(self, *arguments, **options)
+CacheWriter.write_block = PartnerWriter.write_block = slow_block
+"""
+
+
 def full_disk(*, after):
     """A prelude: the disk is full after so many writes."""
     return f"""
@@ -170,8 +194,8 @@ os.pwrite = full
 """
 
 
-def start_ranks(warm, arguments, *, size, prelude=lambda rank: ""):
-    """Start the command in `size` processes, as torchrun does."""
+def start_ranks(warm, arguments, *, size, script=None, prelude=lambda rank: ""):
+    """Start the command, or the script, in `size` processes, as torchrun does."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -179,6 +203,7 @@ def start_ranks(warm, arguments, *, size, prelude=lambda rank: ""):
     return [
         warm.start(
             *arguments,
+            script=script,
             environment={**place, "RANK": str(rank), "LOCAL_RANK": str(rank)},
             prelude=prelude(rank),
         )
@@ -186,9 +211,9 @@ def start_ranks(warm, arguments, *, size, prelude=lambda rank: ""):
     ]
 
 
-def run_ranks(warm, arguments, *, size, prelude=lambda rank: "", codes=None):
+def run_ranks(warm, arguments, *, size, codes=None, **options):
     """Run the command in `size` processes, which must end with these codes; without any with 0."""
-    ranks = start_ranks(warm, arguments, size=size, prelude=prelude)
+    ranks = start_ranks(warm, arguments, size=size, **options)
     assert [rank.wait() for rank in ranks] == (codes or [0] * size), [rank.err for rank in ranks]
     return ranks
 

@@ -2,8 +2,6 @@
 
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -14,12 +12,11 @@ FAULTS = ("wrong", "not_the_contract", "hung", "unseen")
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="runs commands in forked processes")
-def test_no_damage_goes_into_a_result():
-    command = [sys.executable, SCRIPT, *KINDS, "--caches", "2"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
-    found = [json.loads(line) for line in done.stdout.splitlines()]
+def test_no_damage_goes_into_a_result(warm):
+    done = warm.run(*KINDS, "--caches", 2, script=SCRIPT)
+    found = [json.loads(line) for line in done.out.splitlines()]
     assert [kind["kind"] for kind in found] == KINDS
     for kind in found:
         assert kind["runs"] == 10
         assert [kind[fault] for fault in FAULTS] == [[], [], [], []]
-    assert done.returncode == 0, done.stderr
+    assert done.code == 0, done.err

@@ -1,8 +1,6 @@
 """A thin sample of the kills; `kill_everywhere.py` makes all of them in some minutes."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -13,13 +11,11 @@ FAULTS = ("wrong", "not_finished", "different", "not_reached")
 
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="tells files by /proc")
-def test_no_kill_leaves_a_wrong_file_or_one_that_cannot_be_gone_on_with():
-    done = subprocess.run(
-        [sys.executable, SCRIPT, "--every", "37"], capture_output=True, text=True, timeout=600
-    )
-    found = [json.loads(line) for line in done.stdout.splitlines()]
+def test_no_kill_leaves_a_wrong_file_or_one_that_cannot_be_gone_on_with(warm):
+    done = warm.run("--every", 37, script=SCRIPT)
+    found = [json.loads(line) for line in done.out.splitlines()]
     assert [command["command"] for command in found] == ["extract", "train", "rectify", "import"]
     for command in found:
         assert command["kills"] > 0
         assert [command[fault] for fault in FAULTS] == [[], [], [], []]
-    assert done.returncode == 0, done.stderr
+    assert done.code == 0, done.err

@@ -13,17 +13,15 @@ SCRIPT = Path(__file__).with_name("malformed_inputs.py")
 @pytest.mark.skipif(
     not Path("/proc/self/statm").exists(), reason="bounds memory as Linux counts it"
 )
-def test_a_damaged_input_is_one_line_or_does_no_harm():
+def test_a_damaged_input_is_one_line_or_does_no_harm(warm):
     pytest.importorskip("pyarrow")
-    done = subprocess.run(
-        [sys.executable, SCRIPT, "--cases", "1"], capture_output=True, text=True, timeout=300
-    )
-    found = [json.loads(line) for line in done.stdout.splitlines()]
+    done = warm.run("--cases", 1, script=SCRIPT)
+    found = [json.loads(line) for line in done.out.splitlines()]
     assert [fault for kind in found for fault in kind["faults"]] == []
-    assert len(found) > 20, done.stderr
+    assert len(found) > 20, done.err
     refused = sum(kind["codes"].get(code, 0) for kind in found for code in ("2", "3"))
     assert refused > sum(kind["cases"] for kind in found) / 2
-    assert done.returncode == 0, done.stderr
+    assert done.code == 0, done.err
 
 
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="bounds memory as Linux does")

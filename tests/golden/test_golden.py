@@ -119,7 +119,7 @@ def tolerance(field: str) -> tuple[float, float]:
 
 
 def differences(stored: Any, found: Any, field: str) -> Iterator[str]:
-    if any(fnmatchcase(field, glob) for glob in CHANGES):
+    if stored == found or any(fnmatchcase(field, glob) for glob in CHANGES):
         return
     if isinstance(stored, dict) and isinstance(found, dict):
         for key in {**stored, **found}:

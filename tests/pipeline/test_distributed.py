@@ -1,16 +1,12 @@
 """Two real processes against one, and what a process makes of its place."""
 
-import os
-import socket
-import subprocess
-import sys
-
 import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from problems import make_inputs
+from warm import run_ranks
 
 from marr_pipeline.distributed import ALONE, Ranks, joined_ranks, ranks_from_environment
 from marr_pipeline.errors import ConfigError
@@ -89,23 +85,6 @@ if __name__ == "__main__":
 """
 
 
-def start_rank(rank, size, port, command):
-    place = {
-        "RANK": str(rank),
-        "LOCAL_RANK": str(rank),
-        "WORLD_SIZE": str(size),
-        "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": str(port),
-        "OMP_NUM_THREADS": "1",
-    }
-    return subprocess.Popen(
-        [sys.executable, *command],
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), **place},
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
 @pytest.mark.parametrize(
     "num_rows",
     [
@@ -113,17 +92,10 @@ def start_rank(rank, size, port, command):
         pytest.param(300, id="a chunk for one of the two"),
     ],
 )
-def test_two_processes_find_what_one_finds(tmp_path, num_rows):
+def test_two_processes_find_what_one_finds(warm, tmp_path, num_rows):
     script, num_classes = tmp_path / "quantities.py", 20
     script.write_text(QUANTITIES, encoding="utf-8")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [str(script), str(tmp_path / "rank"), str(num_rows), str(num_classes)]
-    started = [start_rank(rank, 2, port, command) for rank in range(2)]
-    for process in started:
-        _, messages = process.communicate(timeout=60)
-        assert process.returncode == 0, messages
+    run_ranks(warm, [tmp_path / "rank", num_rows, num_classes], size=2, script=script)
     ranks = [dict(np.load(tmp_path / f"rank{rank}.npz")) for rank in range(2)]
     assert ranks[0].pop("size") == ranks[1].pop("size") == 2
     scope = {"__name__": "quantities"}

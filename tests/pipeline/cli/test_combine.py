@@ -1,9 +1,5 @@
 """`pipeline combine`: exact sums, the weights it fits, and what it refuses."""
 
-import json
-import subprocess
-import sys
-
 import numpy as np
 import pytest
 from caches import write_splits
@@ -282,13 +278,9 @@ def test_views_that_are_drawn_alike_are_added_and_others_left_out(run, tmp_path)
     np.testing.assert_allclose(clean.logits, expected, rtol=1e-6, atol=1e-5)
 
 
-def test_the_python_face_and_a_process_of_its_own_agree(caches, tmp_path):
+def test_the_python_face_and_a_process_of_its_own_agree(warm, caches, tmp_path):
     done = combine(caches, tmp_path / "a_b.h5")
-    command = [sys.executable, "-m", "marr_pipeline", "combine", *map(str, caches), "--json"]
-    ended = subprocess.run(
-        [*command, "-o", str(tmp_path / "again.h5")], capture_output=True, text=True, check=True
-    )
-    document = json.loads(ended.stdout)
+    document = warm.run("combine", *caches, "--json", "-o", tmp_path / "again.h5").document
     assert document["weights"] == pytest.approx(list(done.weights), rel=1e-12)
     assert document["fingerprint"] == done.fingerprint
     one, two = open_cache(tmp_path / "a_b.h5"), open_cache(tmp_path / "again.h5")

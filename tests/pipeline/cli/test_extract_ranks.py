@@ -5,7 +5,7 @@ import signal
 
 import pytest
 from resumable import assert_same_cache
-from warm import full_disk, run_ranks, start_ranks, wait_until
+from warm import full_disk, run_ranks, slow_blocks, start_ranks, wait_until
 
 VIEWS = 6
 NUM_ROWS = 482 * (1 + VIEWS) + 400
@@ -67,19 +67,6 @@ def test_all_of_them_train_and_extract(warm, tmp_path):
     assert "already there" in again[0].err
 
 
-def slow(seconds):
-    """Make every block take so long."""
-    return (
-        "import time\n"
-        "from marr_pipeline.cache import CacheWriter, PartnerWriter\n"
-        "write_block = PartnerWriter.write_block\n"
-        "def slow_block(self, *arguments, **options):\n"
-        f"    time.sleep({seconds})\n"
-        "    write_block(self, *arguments, **options)\n"
-        "CacheWriter.write_block = PartnerWriter.write_block = slow_block\n"
-    )
-
-
 def test_one_that_fails_ends_all_and_nothing_is_lost(warm, whole, tmp_path):
     path = tmp_path / "x.h5"
     arguments = arguments_of(path, "--checkpoint", whole.with_suffix(".pt"))
@@ -101,7 +88,7 @@ def test_one_that_fails_ends_all_and_nothing_is_lost(warm, whole, tmp_path):
 def test_one_that_is_killed_ends_all_and_nothing_is_lost(warm, whole, tmp_path, victim):
     path = tmp_path / "x.h5"
     arguments = arguments_of(path, "--checkpoint", whole.with_suffix(".pt"))
-    ranks = start_ranks(warm, arguments, size=2, prelude=lambda rank: slow(0.02))
+    ranks = start_ranks(warm, arguments, size=2, prelude=lambda rank: slow_blocks(0.02))
     partner = path.with_name("x.h5.journal.1")
     wait_until(lambda: partner.exists() and partner.read_bytes().count(b"\n") > 4)
     ranks[victim].send(signal.SIGKILL)
@@ -118,7 +105,7 @@ def test_one_that_is_killed_ends_all_and_nothing_is_lost(warm, whole, tmp_path, 
 def test_a_signal_to_all_keeps_what_is_written(warm, whole, tmp_path):
     path = tmp_path / "x.h5"
     arguments = arguments_of(path, "--checkpoint", whole.with_suffix(".pt"))
-    ranks = start_ranks(warm, arguments, size=2, prelude=lambda rank: slow(0.02))
+    ranks = start_ranks(warm, arguments, size=2, prelude=lambda rank: slow_blocks(0.02))
     partner = path.with_name("x.h5.journal.1")
     wait_until(lambda: partner.exists() and partner.read_bytes().count(b"\n") > 4)
     for rank in ranks:
