@@ -58,6 +58,7 @@ SETTINGS = (
     *("reduction", "fit_views", "seed"),
 )
 """Of a fit, as the record has them."""
+METRICS = ("overall", "balanced", "many", "medium", "few", "nll", "ece")
 GAMMAS = [round(0.2 * step, 1) for step in range(9)]
 
 
@@ -279,11 +280,27 @@ def block(
 
 
 def record(standing: Standing, row: Row, facts: dict[str, Any]) -> dict[str, Any]:
-    """One row, without the accuracies of single classes."""
-    found = {**standing.record(), **facts, "base": row.base}
-    found["vs_base"] = None if row.base is None else standing.difference(row.base)
-    del found["per_class"], found["method"]
-    return found
+    """One row."""
+    found = standing.record()
+    against_base = None if row.base is None else standing.difference(row.base)
+    return {
+        **{name: found[name] for name in METRICS},
+        "interval": found["interval"],
+        "intervals": {name: found["intervals"][name] for name in METRICS},
+        "base": row.base,
+        "vs_base": short(against_base),
+        "vs_logit_adjustment": short(found["vs_logit_adjustment"]),
+        "status": found["status"],
+        **facts,
+    }
+
+
+def short(difference: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """That of overall accuracy with its test, and those of `METRICS`."""
+    if difference is None:
+        return None
+    alone = {name: difference[name] for name in ("difference", "interval", "p", "p_holm")}
+    return alone | {"differences": {name: difference["differences"][name] for name in METRICS}}
 
 
 def title(cached: Cache) -> str:
