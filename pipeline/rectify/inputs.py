@@ -7,6 +7,7 @@ class_counts (K,) of the training list, the prior from prior_counts (K,) that ph
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -262,21 +263,17 @@ class FitInputs(HeadFacts):
                 f"views: 1 to {self.num_views}, as in the cache, expected, got {count}; ask "
                 "for fewer"
             )
-        features = None if self.features is None else self.features[:count]
-        logits = self.logits
-        if isinstance(logits, FeatureLogits):
-            return replace(self, logits=logits.first_views(count), features=features)
-        return replace(self, logits=None if logits is None else logits[:count], features=features)
+        return self._at(slice(count), self.labels)
 
     def of_samples(self, samples: Tensor) -> "FitInputs":
         """All views of some samples (B,) int64, copied; logits made from features are made anew."""
-        features = None if self.features is None else self.features[:, samples]
-        logits = self.logits
-        if isinstance(logits, FeatureLogits):
-            logits = logits.of_samples(samples)
-        elif logits is not None:
-            logits = logits[:, samples]
-        return replace(self, logits=logits, labels=self.labels[samples], features=features)
+        return self._at((slice(None), samples), self.labels[samples])
+
+    def _at(self, index: Any, labels: Tensor) -> "FitInputs":
+        """Some views, or some samples of all views, whose labels are given."""
+        logits = None if self.logits is None else self.logits[index]
+        features = None if self.features is None else self.features[index]
+        return replace(self, logits=logits, features=features, labels=labels)
 
     @contextmanager
     def fitted(self) -> Iterator[None]:

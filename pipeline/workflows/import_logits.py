@@ -115,7 +115,12 @@ def import_logits(
         CacheError: the arrays are none that a cache holds, or it cannot be written.
     """
     output, head = Path(output), None if head is None else Path(head)
-    files = {name: _split_files(found) for name, found in given_files.items()}
+    files = {
+        name: found
+        if isinstance(found, SplitFiles)
+        else SplitFiles(rows=tuple(map(Path, listed(found))))
+        for name, found in given_files.items()
+    }
     check_choice("scale", scale, (*names.SCALES, None))
     check_choice("rows", rows, (*names.FITTED_ROWS, None))
     given, record = ({}, {}) if head is None else read_head(head)
@@ -207,12 +212,6 @@ def import_logits(
         rows=rows,
         warnings=[*warnings, *notes, *map(str, last_look(written))],
     )
-
-
-def _split_files(given: SplitFiles | FileName | Sequence[FileName]) -> SplitFiles:
-    if isinstance(given, SplitFiles):
-        return given
-    return SplitFiles(rows=tuple(map(Path, listed(given))))
 
 
 def _file_names(paths: Sequence[Path]) -> str | list[str]:

@@ -125,13 +125,7 @@ def features_of(cached: "Cache") -> dict[str, Any]:
 
 
 def _check_features(rectifier: Rectifier, cached: "Cache", *, where: str) -> None:
-    """Refuse a rectifier of other features than a cache's, as far as both are known.
-
-    Args:
-        rectifier: that takes features, or none.
-        cached: that has some, or none.
-        where: how the error names the rectifier.
-    """
+    """Refuse a rectifier of other features than a cache's, as far as both are known."""
     if rectifier.num_features is None:
         return
     fitted, own = rectifier.metadata.get(FEATURES, {}), features_of(cached)

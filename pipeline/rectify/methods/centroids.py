@@ -97,14 +97,8 @@ def fit_centroids(inputs: FitInputs, settings: RectifySettings, context: FitCont
 
 
 class _Sums:
-    """What means and covariances of all rows, and of all but a fold, are made of.
-
-    Args:
-        rows: x (R, D).
-        labels: (R,) classes.
-        groups: (R,) int64 fold of each row, or `NEVER_HELD_OUT`.
-        num_classes: K.
-        has_covariance: whether covariances are asked for.
+    """What means and covariances of rows x (R, D) of labels (R,), of all and of all but a fold, are
+    made of; `groups` (R,) int64 are the folds, or `NEVER_HELD_OUT`.
     """
 
     def __init__(

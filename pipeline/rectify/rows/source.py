@@ -8,6 +8,7 @@ import ctypes
 import math
 import mmap
 from abc import ABC, abstractmethod
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -229,21 +230,10 @@ class FeatureLogits(Rows):
         views = len(self.features)
         self.shape = torch.Size((views, self.num_rows // views, self.num_classes))
 
-    def first_views(self, count: int) -> "FeatureLogits":
-        """Those of the first views alone, without a copy."""
-        if len(self.features) == 1:
-            return self
+    def __getitem__(self, index: Any) -> "FeatureLogits":
+        """Those of some views, `[:count]`, or of some samples, `[:, samples]`."""
         return FeatureLogits(
-            features=self.features[:count],
-            weight=self.weight,
-            bias=self.bias,
-            unit=self._rows.unit,
-        )
-
-    def of_samples(self, samples: Tensor) -> "FeatureLogits":
-        """Those of some samples (B,) int64 alone."""
-        return FeatureLogits(
-            features=self.features[:, samples],
+            features=self.features[index],
             weight=self.weight,
             bias=self.bias,
             unit=self._rows.unit,

@@ -84,27 +84,19 @@ def split_arrays(
         CacheError: labels or views that no cache holds.
     """
     arrays, scale = named_scores(arrays, scale)
-    has_rows = "logits" in arrays or "features" in arrays
-    missing = [
-        *([] if has_rows else ["logits"]),
-        *([] if "labels" in arrays else ["labels"]),
-    ]
+    kinds = [kind for kind in ("logits", "features") if kind in arrays]
+    missing = [] if kinds else ["logits"]
+    missing += [] if "labels" in arrays else ["labels"]
     if missing:
         raise DataError(
             f"{where}: arrays 'labels' and 'logits', 'features' or both expected, got "
             f"{', '.join(arrays) or 'none'}; save {' and '.join(missing)} under that name"
-            + ("" if has_rows else ", or give --features if a matrix is one of features")
+            + ("" if kinds else ", or give --features if a matrix is one of features")
         )
-    logits = features = None
-    notes: list[str] = []
-    if "features" in arrays:
-        features = as_views(arrays["features"], where=f"{where}: features")
-    if "logits" in arrays:
-        logits = as_views(arrays["logits"], where=f"{where}: logits")
-    rows = features if logits is None else logits
-    assert rows is not None
+    views = {kind: as_views(arrays[kind], where=f"{where}: {kind}") for kind in kinds}
+    kind, rows = next(iter(views.items()))
+    logits, features, notes = views.get("logits"), views.get("features"), list[str]()
     # Before probabilities are told from logits, since a transposed matrix is neither.
-    kind = "features" if logits is None else "logits"
     labels = _one_a_row(arrays["labels"], rows, kind=kind, where=f"{where}: labels")
     if logits is not None:
         logits, notes = as_logits(logits, scale=scale, where=f"{where}: logits")
@@ -296,7 +288,8 @@ def _of_names(
     Where `num_classes` is None the classes are those that have rows.
     """
     texts = as_strings(labels, where=where)
-    if known is None and all(map(_is_id, texts)):  # sorted, 10 would come before 2
+    # Numbers that an int64 can be: sorted as text, 10 would come before 2.
+    if known is None and all(text.isdecimal() and len(text) < 19 for text in texts):
         return np.array([int(text) for text in texts]), None, []
     ids, found = columns_of_labels(
         np.array(texts),
@@ -310,11 +303,6 @@ def _of_names(
         return ids, names, []
     order = [f"{index} {name}" for index, name in enumerate(names)]
     return ids, names, [f"{where}: text, sorted into classes: {shown(order)}"]
-
-
-def _is_id(text: str) -> bool:
-    """Whether it is a number that an int64 can be."""
-    return text.isdecimal() and len(text) < 19
 
 
 def _as_ids(
