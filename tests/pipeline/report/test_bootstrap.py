@@ -103,18 +103,18 @@ def test_the_seed_decides_the_resamples():
     assert not np.array_equal(resampled(scores)["one"], resampled(scores, seed=1)["one"])
 
 
-NUM_SIMULATED = 1_500
+NUM_SIMULATED = 1_000
 COVERED = ("overall", "balanced", "many", "medium", "few", "macro_f1", "harmonic_mean", "nll")
 
 
 @pytest.fixture(scope="module")
 def simulated():
-    """1,500 simulated test sets, as classifiers on the same labels: estimates and resamples."""
+    """1,000 simulated test sets, as classifiers on the same labels: estimates and resamples."""
     generator = np.random.default_rng(0)
     scores = {str(i): simulate_scores(LABELS, ACCURACY, generator) for i in range(NUM_SIMULATED)}
     population = under_distribution(LABELS, np.ones(6))
     estimates = [measure(one, COUNTS, population=population).summaries() for one in scores.values()]
-    replicates = list(resampled(scores, population=population, resamples=1_000).values())
+    replicates = list(resampled(scores, population=population, resamples=500).values())
     return estimates, replicates
 
 
