@@ -25,6 +25,7 @@ the same caches already is not made again.
 """
 
 import json
+import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -390,7 +391,7 @@ def main(
             kept = block(ablation, cached, other, Bootstrap(resamples=resamples, seed=0))
         blocks[called] = kept
         if output is not None:
-            write(output, name, caches, blocks)
+            write(output, name, caches, only, blocks)
     print(table(blocks))
 
 
@@ -412,13 +413,19 @@ def is_of(
 
 
 def write(
-    output: Path, name: str, caches: tuple[Path, ...], blocks: Mapping[str, Mapping[str, Any]]
+    output: Path,
+    name: str,
+    caches: tuple[Path, ...],
+    only: tuple[str, ...],
+    blocks: Mapping[str, Mapping[str, Any]],
 ) -> None:
     """The record, after each cache."""
     document = {
         "benchmark": "ablations",
-        "command": f"python benchmarks/ablations.py {name} "
-        + " ".join(path.name for path in caches),
+        "command": shlex.join(
+            ["python", "benchmarks/ablations.py", name, *(path.name for path in caches)]
+            + [word for row in only for word in ("--row", row)]
+        ),
         "scored": "test; tuned on it: " + ("the best epoch" if name == "selection" else "no"),
         "machine": machine(),
         "caches": blocks,
