@@ -174,11 +174,13 @@ class Forecast:
 
 
 def duration(seconds: float) -> str:
-    """Such as 40 s, 12 min or 9 h 44 min; rounded."""
+    """Such as 40 s, 12 min, 9 h 44 min or 2 d 4 h; rounded."""
     if round(seconds) < 120:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)
     if minutes < 120:
         return f"{minutes} min"
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours:,} h {minutes} min"
+    hours = round(minutes / 60)
+    if hours < 48:
+        return f"{minutes // 60} h {minutes % 60} min"
+    return f"{hours // 24:,} d {hours % 24} h"

@@ -57,7 +57,7 @@ def latex_table(table: Table) -> str:
         r"\centering",
         *([rf"\caption{{{_latex(table.caption)}}}"] if table.caption else []),
         *([rf"\label{{{table.label}}}"] if table.label else []),
-        rf"\begin{{tabular}}{{l{'r' * len(table.columns)}}}",
+        rf"\begin{{tabular}}{{l{''.join('l' if each.is_text else 'r' for each in table.columns)}}}",
         r"\toprule",
         line(["", *(_latex(column.heading) for column in table.columns)]),
         r"\midrule",

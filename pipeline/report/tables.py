@@ -37,6 +37,7 @@ class Estimate:
         value: NaN where there is nothing to average.
         interval: of 95 %, on one cache.
         std: standard deviation over several caches.
+        n: how many of them it is over; None where nobody asks.
         p: of its being 0.
         p_holm: the same, corrected for the number of tests.
         is_apart: whether it differs from the reference's by more than chance; None if that is not
@@ -46,6 +47,7 @@ class Estimate:
     value: float
     interval: Interval | None = None
     std: float | None = None
+    n: int | None = None
     p: float | None = None
     p_holm: float | None = None
     is_apart: bool | None = None
@@ -82,6 +84,8 @@ class Column:
         notation: `percent` and `difference` (with its sign) write fractions in per cent.
         best: which of its values is the best, if one is.
         has_interval: whether readers are shown its intervals; programs get them all.
+        seeds: caches that were asked for; a mean over fewer says over how many.
+        goes_on: whether it belongs to the column before it, and stands beside that.
     """
 
     key: str
@@ -89,6 +93,13 @@ class Column:
     notation: Notation = "percent"
     best: Literal["largest", "smallest"] | None = None
     has_interval: bool = False
+    seeds: int = 0
+    goes_on: bool = False
+
+    @property
+    def is_text(self) -> bool:
+        """Whether its cells are words, which begin at the left."""
+        return self.notation == "text"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -182,7 +193,7 @@ class Table:
 
 
 def cell_text(cell: Cell | None, column: Column) -> str:
-    """Value, interval or spread, and mark: `+1.5 [+0.9, +2.1]*`, `42.6 ± 0.3`."""
+    """Value, interval or spread, and mark: `+1.5 [+0.9, +2.1]*`, `42.6 ± 0.3 (n=2)`."""
     if not isinstance(cell, Estimate):
         return NOTHING if cell is None else cell
     text = number_text(cell.value, column.notation)
@@ -193,6 +204,8 @@ def cell_text(cell: Cell | None, column: Column) -> str:
         text += f" [{low}, {high}]"
     if cell.std or (cell.std is not None and column.notation != "count"):
         text += f" ± {number_text(cell.std, column.notation).removeprefix('+')}"
+    if cell.n is not None and cell.n < column.seeds:
+        text += f" (n={cell.n})"
     return f"{text}*" if cell.is_significant else text
 
 
@@ -217,31 +230,41 @@ def number_text(value: float, notation: Notation) -> str:
             raise AssertionError("a number in a column of text")
 
 
-def terminal_table(table: Table, *, min_width: int = 0) -> str:
+def terminal_table(table: Table, *, min_width: int = 0, max_width: int | None = None) -> str:
     """Names to the left, values to the right, the caption below.
 
     Args:
         table: to be written.
         min_width: of every column but the first, its gap included.
+        max_width: of a line; further columns stand below, beside the names once more. None sets
+            them all side by side.
     """
     names = ["", *map(one_line, table.rows)]
     width = max(map(len, names))
-    lines = [name.ljust(width) for name in names]
+    first = [name.ljust(width) for name in names]
     rows = [table.texts(name) for name in table.rows]
-    for column, texts in zip(table.columns, zip(*rows, strict=True), strict=True):
-        cells = _aligned(column.heading, texts, min_width)
+    blocks, lines, beside = [], first, first
+    for place, column in enumerate(table.columns):
+        cells = _aligned(column, tuple(row[place] for row in rows), min_width)
+        beside = lines if not column.goes_on else beside
         lines = [line + cell for line, cell in zip(lines, cells, strict=True)]
-    lines = [line.rstrip() for line in lines]
-    return "\n".join([*lines, *textwrap.wrap(table.caption, max(map(len, lines)))])
+        if max_width is not None and beside is not first and len(lines[0]) > max_width:
+            blocks.append(beside)
+            added = len(beside[0])
+            lines = [head + line[added:] for head, line in zip(first, lines, strict=True)]
+            beside = first
+    text = "\n\n".join("\n".join(map(str.rstrip, block)) for block in [*blocks, lines])
+    return "\n".join([text, *textwrap.wrap(table.caption, max(map(len, text.splitlines())))])
 
 
-def _aligned(heading: str, texts: tuple[str, ...], min_width: int) -> list[str]:
+def _aligned(column: Column, texts: tuple[str, ...], min_width: int) -> list[str]:
     """Heading and cells of a column; marks hang over, so that numbers stand under numbers."""
     hang = max(map(_mark_width, texts))
     texts = tuple(text + " " * (hang - _mark_width(text)) for text in texts)
-    heading += " " * hang
-    cells = [heading, *texts]
+    cells = [column.heading + " " * hang, *texts]
     width = max(min_width, GAP + max(map(len, cells)))
+    if column.is_text:
+        return [" " * GAP + cell.ljust(width - GAP) for cell in cells]
     return [cell.rjust(width) for cell in cells]
 
 
@@ -262,7 +285,7 @@ def markdown_table(table: Table) -> str:
 
     lines = [
         line(["", *(column.heading for column in table.columns)]),
-        line(["---", *("---:" for _ in table.columns)]),
+        line(["---", *(":---" if column.is_text else "---:" for column in table.columns)]),
         *(line([name, *cells]) for name, cells in table.emphasised(escaped, "**{}**".format)),
     ]
     return "\n".join([*lines, "", escaped(table.caption)] if table.caption else lines)
@@ -271,8 +294,8 @@ def markdown_table(table: Table) -> str:
 def csv_table(table: Table) -> str:
     """Comma-separated values, nothing rounded: one line a row, empty where there is no value.
 
-    A column that has them is followed by `KEY_low` and `KEY_high` of its intervals, by `KEY_std`
-    and by `KEY_p_holm`.
+    A column that has them is followed by `KEY_low` and `KEY_high` of its intervals, by `KEY_std`,
+    `KEY_n` and `KEY_p_holm`.
     """
     head, columns = ["name"], [list[float | str](table.rows)]
     for column in table.columns:
@@ -292,7 +315,8 @@ def _csv_parts(cell: Cell | None, column: Column) -> dict[str, float | str]:
     low, high = cell.interval or (None, None)
     is_whole = column.notation == "count" and cell.exists and float(cell.value).is_integer()
     value = int(cell.value) if is_whole else cell.value
-    found = {"": value, "_low": low, "_high": high, "_std": cell.std, "_p_holm": cell.p_holm}
+    found = {"": value, "_low": low, "_high": high, "_std": cell.std, "_n": cell.n}
+    found["_p_holm"] = cell.p_holm
     return {
         suffix: "" if math.isnan(value) else value
         for suffix, value in found.items()

@@ -1,23 +1,31 @@
-"""`--dry-run`: what a run would take, from counted operations and shapes; nothing is touched.
+"""`--dry-run`: what a run would take, from counted images and a short trial; nothing is touched.
 
-An image costs the floating-point operations of its forward pass, as torch counts them on shapes
-alone, and in training three times as many. Over the rate that this machine reaches in a short trial
-of a convolution, a normalisation and a ReLU, as networks are made of, that is a time, good to a
-factor of two or so; what comes on top, such as decoding and augmentation, is not in it.
+The trial is the training's own step, on drawn images in the planned precision, and the pass that an
+extraction makes. On a CPU its processor time counts, so that it says what a machine takes that does
+nothing else, however busy this one is. Decoding and augmentation come on top: a tenth or so for
+images in memory.
 """
 
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
 
-from marr_pipeline.backbone.checkpoints.checkpoint import load_checkpoint, load_checkpoint_of
-from marr_pipeline.backbone.networks.classifier import Backbone, forward_of_shapes
+from marr_pipeline.backbone.checkpoints.checkpoint import (
+    TrainingRecord,
+    load_checkpoint,
+    load_checkpoint_of,
+)
+from marr_pipeline.backbone.extract import DEFAULT_BATCH_SIZE
+from marr_pipeline.backbone.networks.classifier import Backbone
+from marr_pipeline.backbone.training.plan import Execution, TrainingPlan
+from marr_pipeline.backbone.training.step import TrainingStep
+from marr_pipeline.data.dataset import LongTailedDataset
+from marr_pipeline.data.normalise import normalise
+from marr_pipeline.data.views import Batch
 from marr_pipeline.distributed import ALONE, Ranks
 from marr_pipeline.progress import duration
 from marr_pipeline.workflows.checkpoint import checkpoint_network
@@ -25,11 +33,22 @@ from marr_pipeline.workflows.phase_one import Dtype, Network, Store, threads_for
 from marr_pipeline.workflows.request import NOBODY, Listener, PhaseOneRequest
 from marr_pipeline.workflows.train import plan_training, planned_network
 
-TRIAL_SECONDS = 0.15
-TRIAL_SHAPE = (64, 32, 16, 16)
-"""Images, channels and pixels of the trial: those of the middle of a CIFAR network."""
-TRAINING_PASSES = 3
-"""A step costs the forward pass, and twice as much the way back."""
+TRIAL_SECONDS, TRIAL_CALLS = 0.2, 3
+TRIAL_PIXELS = {"cpu": 64 * 32 * 32, "cuda": 1024 * 32 * 32}
+"""Of all images of a trial, by the device; there are two at least, and no more than in a batch."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pace:
+    """Seconds that one process takes on a machine that does nothing else.
+
+    Attributes:
+        step: for one step of a training.
+        row: for one image through the network.
+    """
+
+    step: float
+    row: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,22 +60,19 @@ class Estimate:
         splits: images of each split.
         recipe: of the training; None for a network that another program trained.
         bytes: that would be written.
-        seconds: None where the operations of the network cannot be counted.
+        seconds: on a machine that does nothing else.
     """
 
     class_counts: list[int]
     splits: dict[str, int]
     recipe: Any
     bytes: int
-    seconds: float | None
+    seconds: float
 
     @property
     def text(self) -> str:
         """The same in a line."""
-        size = f"write about {self.bytes:,} bytes"
-        if self.seconds is None:
-            return f"would {size}; how long it takes cannot be said of this network"
-        return f"would take about {duration(self.seconds)} and {size}"
+        return f"would take about {duration(self.seconds)} and write about {self.bytes:,} bytes"
 
     def record(self) -> dict[str, Any]:
         """The fields as JSON values."""
@@ -81,10 +97,15 @@ def estimate_training(
     Raises:
         ConfigError, DataError: as `train` before its first step.
     """
-    network, num_images = _planned(request, ranks, listener, output=output)
+    listener = listener if ranks.is_first else NOBODY
+    plan = plan_training(request, ranks=ranks, listener=listener, is_dry=True)
+    if output is not None and output.exists() and request.resume and not request.overwrite:
+        load_checkpoint_of(output, dry_record(plan, load_checkpoint(output).record))
+    network = planned_network(plan, plan.initial_model(), request)
     # Weights and as many momenta, float32.
     num_bytes = 2 * 4 * sum(parameter.numel() for parameter in network.model.parameters())
-    return _estimate(network, num_bytes, num_images * TRAINING_PASSES / ranks.size)
+    seconds = _all_steps(plan, request) * training_pace(plan, network.device).step
+    return _estimate(network, num_bytes, seconds / ranks.size)
 
 
 def estimate_extraction(
@@ -101,49 +122,108 @@ def estimate_extraction(
     Raises:
         ConfigError, DataError: as `extract` before its first row.
     """
+    listener = listener if ranks.is_first else NOBODY
+    seconds = 0.0
     if request.has_trained_weights:
-        listener = listener if ranks.is_first else NOBODY
         alone = store == "features"
         network = checkpoint_network(
             request, features_alone=alone, is_dry=True, ranks=ranks, listener=listener
         )
-        num_images = 0
     else:
-        network, num_images = _planned(request, ranks, listener)
-    splits = network.dataset.splits.values()
-    num_rows = sum(len(split) for split in splits) + views * len(network.dataset.train)
+        plan = plan_training(request, ranks=ranks, listener=listener, is_dry=True)
+        network = planned_network(plan, plan.initial_model(), request)
+        seconds = _all_steps(plan, request) * training_pace(plan, network.device).step
+    num_rows = rows_of_cache(network.dataset, views=views)
     num_classes, num_features = network.model.head.weight.shape
     width = (store != "features") * num_classes + (store != "logits") * num_features
     num_bytes = num_rows * width * (2 if dtype == "float16" else 4)
-    return _estimate(network, num_bytes, (num_images * TRAINING_PASSES + num_rows) / ranks.size)
+    with threads_for(network.dataset):
+        seconds += num_rows * _seconds_a_row(network.model, network.dataset, network.device)
+    return _estimate(network, num_bytes, seconds / ranks.size)
 
 
-def _planned(
-    request: PhaseOneRequest, ranks: Ranks, listener: Listener, *, output: Path | None = None
-) -> tuple[Network, int]:
-    """An untrained network, and how many images its training would go through."""
-    listener = listener if ranks.is_first else NOBODY
-    plan = plan_training(request, ranks=ranks, listener=listener, is_dry=True)
-    if output is not None and output.exists() and request.resume and not request.overwrite:
-        asked = plan.record()
-        stored = load_checkpoint(output).record.config
-        if plan.initial is None and "initial" in stored:  # a dry run draws all weights
-            asked.config["initial"] = stored["initial"]
-        load_checkpoint_of(output, asked)
-    network = planned_network(plan, plan.initial_model(), request)
+def rows_of_cache(dataset: LongTailedDataset, *, views: int) -> int:
+    """Rows of all views of all splits, `views` augmented ones of the training images."""
+    return sum(len(split) for split in dataset.splits.values()) + views * len(dataset.train)
+
+
+def dry_record(plan: TrainingPlan, stored: TrainingRecord) -> TrainingRecord:
+    """What a checkpoint of a dry run's plan would keep beside one that is there.
+
+    A dry run draws all weights, where a run takes published ones or a first stage's.
+    """
+    asked = plan.record()
+    if plan.initial is None and "initial" in stored.config:
+        asked.config["initial"] = stored.config["initial"]
+    return asked
+
+
+def _all_steps(plan: TrainingPlan, request: PhaseOneRequest) -> int:
+    """Both stages', unless the first one has been made."""
     is_twice = plan.method.has_first_stage and request.checkpoint is None
-    batches_a_step = len(plan.method.streams) + is_twice
-    return network, batches_a_step * plan.recipe.iterations * plan.recipe.batch_size
+    return (1 + is_twice) * plan.recipe.iterations
 
 
-def _estimate(network: Network, num_bytes: int, num_passes: float) -> Estimate:
-    """Of so many forward passes of one image, or what costs as much."""
+def training_pace(plan: TrainingPlan, device: torch.device) -> Pace:
+    """By a trial of the plan's step and of its network on that device."""
+    dataset, batch_size = plan.dataset, plan.recipe.batch_size
+    with threads_for(dataset), torch.random.fork_rng(devices=[]):
+        model = plan.initial_model().to(device).to(memory_format=torch.channels_last).train()
+        take_step = TrainingStep(model, plan, device=device, execution=Execution())
+        images, labels = _drawn(dataset, device, num_images=max(1, batch_size // plan.accumulate))
+        num_images, streams = len(images), len(plan.method.streams)
+        batches = [(torch.cat([images] * streams), torch.cat([labels] * streams))]
+
+        def step() -> None:
+            take_step(batches, step=0, batch_size=num_images, learning_rate=0.0)
+
+        a_step = _seconds_of(step, device) * batch_size / num_images
+        return Pace(step=a_step, row=_seconds_a_row(model, dataset, device))
+
+
+def _seconds_a_row(model: Backbone, dataset: LongTailedDataset, device: torch.device) -> float:
+    model = model.to(device).to(memory_format=torch.channels_last).eval()
+    images, _ = _drawn(dataset, device, num_images=DEFAULT_BATCH_SIZE)
+    with torch.inference_mode():
+        inputs = normalise(images, dataset.normalisation)
+        return _seconds_of(lambda: model(inputs), device) / len(images)
+
+
+def _drawn(dataset: LongTailedDataset, device: torch.device, *, num_images: int) -> Batch:
+    """Noise in the shape of so many of its images at most, and labels."""
+    channels, height, width = dataset.train.image_shape
+    most = max(2, TRIAL_PIXELS.get(device.type, 0) // (height * width))
+    count = min(num_images, most)
+    generator = torch.Generator().manual_seed(0)
+    shape = (count, channels, height, width)
+    images = torch.randint(256, shape, dtype=torch.uint8, generator=generator)
+    labels = torch.arange(count) % dataset.num_classes
+    return images.to(device), labels.to(device)
+
+
+def _seconds_of(work: Callable[[], object], device: torch.device) -> float:
+    """Of the fastest call after a first one; on a CPU processor time, shared by its threads."""
+    is_cpu = device.type == "cpu"
+    clock = time.process_time if is_cpu else time.perf_counter
+    work()
+    _synchronise(device)
+    calls: list[float] = []
+    while len(calls) < TRIAL_CALLS or sum(calls) < TRIAL_SECONDS:
+        begin = clock()
+        work()
+        _synchronise(device)
+        calls.append(clock() - begin)
+    return min(calls) / (torch.get_num_threads() if is_cpu else 1)
+
+
+def _synchronise(device: torch.device) -> None:
+    """Wait for the device."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def _estimate(network: Network, num_bytes: int, seconds: float) -> Estimate:
     dataset = network.dataset
-    count = forward_operations(network.model, dataset.train.image_shape)
-    seconds = None
-    if count is not None:
-        with threads_for(dataset):
-            seconds = num_passes * count / operations_per_second(network.device)
     return Estimate(
         class_counts=dataset.class_counts.tolist(),
         splits={name: len(split) for name, split in dataset.splits.items()},
@@ -151,33 +231,3 @@ def _estimate(network: Network, num_bytes: int, num_passes: float) -> Estimate:
         bytes=int(num_bytes),
         seconds=seconds,
     )
-
-
-def forward_operations(model: Backbone, image_shape: tuple[int, int, int]) -> int | None:
-    """Floating-point operations of one image's forward pass; None where torch counts none."""
-    with FlopCounterMode(display=False) as counter:
-        forward_of_shapes(model, image_shape)
-    return counter.get_total_flops() or None
-
-
-@cache
-def operations_per_second(device: torch.device) -> float:
-    """What a forward pass reaches here, by a trial of `TRIAL_SECONDS` after a first pass; once."""
-    images = torch.rand(TRIAL_SHAPE, device=device).to(memory_format=torch.channels_last)
-    width = TRIAL_SHAPE[1]
-    layers = nn.Sequential(nn.Conv2d(width, width, 3, padding=1), nn.BatchNorm2d(width), nn.ReLU())
-    layers = layers.to(device).to(memory_format=torch.channels_last)
-    per_pass = 2 * 9 * width * images.numel()
-    with torch.inference_mode():
-        _synchronised(layers(images))
-        begin, num_passes = time.perf_counter(), 0
-        while (seconds := time.perf_counter() - begin) < TRIAL_SECONDS or num_passes == 0:
-            _synchronised(layers(images))
-            num_passes += 1
-    return num_passes * per_pass / seconds
-
-
-def _synchronised(result: torch.Tensor) -> None:
-    """Wait for the device."""
-    if result.is_cuda:
-        torch.cuda.synchronize(result.device)

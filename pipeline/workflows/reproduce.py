@@ -4,15 +4,14 @@ import _thread
 import json
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 from marr_pipeline.device import resolve_device
-from marr_pipeline.errors import ConfigError
+from marr_pipeline.errors import ConfigError, PipelineError
 from marr_pipeline.files import (
     FIGURE,
     NUMBERS,
@@ -24,13 +23,13 @@ from marr_pipeline.files import (
 from marr_pipeline.names import EXPERIMENTS
 from marr_pipeline.progress import duration
 from marr_pipeline.rectify.fit import parse_method_key
-from marr_pipeline.report.tables import Table, csv_table, markdown_table, terminal_table
-from marr_pipeline.workflows import CREATOR, library_versions
+from marr_pipeline.report.tables import csv_table, markdown_table
+from marr_pipeline.workflows.paper.findings import findings_of
 from marr_pipeline.workflows.paper.make import SPLIT, make
 from marr_pipeline.workflows.paper.plan import (
     Planned,
+    Survey,
     lines_of,
-    look,
     needed,
     order,
     rows_shown,
@@ -38,96 +37,12 @@ from marr_pipeline.workflows.paper.plan import (
     title_of,
 )
 from marr_pipeline.workflows.paper.published import FIGURES, TABLES, Figure
+from marr_pipeline.workflows.paper.reproduction import Reproduction
 from marr_pipeline.workflows.paper.runs import Run, Schedule
 from marr_pipeline.workflows.paper.tables import Record, accuracy_table, table1, table6, table7
 from marr_pipeline.workflows.plot import plot
 from marr_pipeline.workflows.rectify import rectify_cache, resolve_settings
 from marr_pipeline.workflows.request import NOBODY, Listener
-
-
-@dataclass(frozen=True, kw_only=True)
-class Reproduction:
-    """An experiment, as far as it has run.
-
-    Attributes:
-        experiment: one of `names.EXPERIMENTS`.
-        title: what the paper shows there.
-        schedule: of its runs.
-        seeds: how many of each.
-        device: where networks ran.
-        runs: what it is made of.
-        table: filled; None for a figure.
-        finding: what the paper says of a figure in numbers.
-        files: written.
-    """
-
-    experiment: str
-    title: str
-    schedule: Schedule
-    seeds: int
-    device: str
-    runs: Sequence[Planned]
-    table: Table | None = None
-    finding: str = ""
-    files: tuple[Path, ...] = ()
-
-    @property
-    def devices(self) -> str:
-        """Those that its finished runs were on, or where it would run."""
-        records = [each.record for each in self.runs if each.record is not None]
-        found = {str(record.get("device", self.device)) for record in records}
-        return ", ".join(sorted(found)) or self.device
-
-    @property
-    def missing(self) -> list[Planned]:
-        """Runs without which it is not whole."""
-        return [each for each in self.runs if each.state != "done"]
-
-    @property
-    def heading(self) -> str:
-        """What it is, and of which schedule."""
-        said = f" ({self.schedule.text})" if self.schedule.text else ""
-        return f"{self.experiment}: {self.title}{said}"
-
-    def text(self, write: Callable[[Table], str] = terminal_table) -> str:
-        """The table between what it is and what is missing."""
-        lines = [self.heading]
-        if self.table is not None:
-            lines += ["", write(self.table), ""]
-        if self.finding:
-            lines.append(f"the paper: {self.finding}")
-        if self.runs:
-            seeds = "one seed" if self.seeds == 1 else f"mean ± deviation over {self.seeds} seeds"
-            lines.append(f"{seeds}, on {self.devices}; {CREATOR}")
-        lines += [f"- missing: {line}" for line in lines_of(self.missing)]
-        return "\n".join(lines)
-
-    def document(self) -> dict[str, Any]:
-        """The JSON document of `pipeline reproduce`, which is also its record."""
-        return {
-            "command": "reproduce",
-            "experiment": self.experiment,
-            "title": self.title,
-            "schedule": {**vars(self.schedule), "is_rehearsal": self.schedule.scale != 1},
-            "seeds": self.seeds,
-            "device": self.devices,
-            "creator": CREATOR,
-            "versions": library_versions(),
-            "rows": {} if self.table is None else _rows(self.table),
-            "finding": self.finding,
-            "runs": [each.describe() for each in self.runs],
-            "files": list(self.files),
-        }
-
-
-def _rows(table: Table) -> dict[str, dict[str, Any]]:
-    return {
-        name: {
-            key: cell if isinstance(cell, str) else {"value": cell.value, "std": cell.std}
-            for key, cell in cells.items()
-        }
-        for name, cells in table.rows.items()
-    }
 
 
 def reproduce(
@@ -159,7 +74,9 @@ def reproduce(
     Raises:
         ConfigError: no such experiment.
         DataError: the folder holds runs of another schedule.
-        PipelineError: a run failed; what is kept has been said then.
+        PipelineError: a run failed; what is kept has been said then. Or nothing of the experiment
+            could be made: of the kind of the reason, a DataError where images are absent or
+            invalid. Its record is written then, a table without numbers too, and no figure is left.
         KeyboardInterrupt: stopped by a signal; its text says what is kept.
     """
     if experiment not in EXPERIMENTS:
@@ -167,19 +84,27 @@ def reproduce(
             f"experiment: one of {', '.join(EXPERIMENTS)} expected, got {experiment}; choose one"
         )
     schedule, folder = schedule or Schedule(), Path(output)
-    device = str(resolve_device(schedule.device))
+    device = resolve_device(schedule.device)
     planned = [
         replace(each, run=replace(each.run, seed=seed))
         for seed in range(seeds)
         for each in needed(experiment)
     ]
     with TemporaryDirectory(prefix="marr-") if is_dry else nullcontext() as listing:
+        survey = Survey(
+            schedule,
+            data_root=data_root,
+            folder=folder,
+            device=device,
+            listing=None if listing is None else Path(listing),
+            listener=listener,
+        )
         for each in planned:
-            look(each, schedule, data_root, folder, device, listing, listener)
+            survey.look(each)
     planned.sort(key=order)
     for line in lines_of(planned):
         listener.say(line)
-    total = sum(each.seconds or 0.0 for each in planned if each.state == "missing")
+    total = sum(each.seconds or 0.0 for each in planned if each.can_run)
     if total:
         listener.say(f"about {duration(total)} in all on {device}")
     found = Reproduction(
@@ -187,7 +112,7 @@ def reproduce(
         title=title_of(experiment),
         schedule=schedule,
         seeds=seeds,
-        device=device,
+        device=str(device),
         runs=planned,
         finding=FIGURES[experiment].finding if experiment in FIGURES else "",
     )
@@ -202,8 +127,14 @@ def reproduce(
     deadline = None if budget is None else time.monotonic() + budget
     _run_all(planned, schedule, folder, deadline, listener)
     if experiment in FIGURES:
-        return _with_figure(found, FIGURES[experiment], folder, listener)
-    return _with_table(found, folder)
+        found = _with_figure(found, FIGURES[experiment], folder, listener)
+    else:
+        found = _with_table(found, folder)
+    if found.is_empty:
+        first = found.missing[0]
+        kind = PipelineError if first.refusal is None else type(first.refusal)
+        raise kind(f"{experiment}: runs expected, got none; {lines_of(found.missing)[0]}")
+    return found
 
 
 def _run_all(
@@ -213,14 +144,15 @@ def _run_all(
     deadline: float | None,
     listener: Listener,
 ) -> None:
-    """Run those that can, in the order of the plan."""
-    missing = [each for each in planned if each.state == "missing"]
+    """Run those that can, in the order of the plan; what is cached is scored in any case."""
+    missing = [each for each in planned if each.can_run]
+    is_first = True
     for number, each in enumerate(missing):
-        left = None if deadline is None else deadline - time.monotonic()
-        is_first = number == 0
+        left = None if deadline is None or each.is_cached else deadline - time.monotonic()
         if left is not None and (left <= 0 or (not is_first and (each.seconds or 0) > left)):
             each.state = "not within the budget"
             continue
+        is_first = is_first and each.is_cached
         assert each.data_root is not None
         listener.say(f"{each.run.scored_stem} ({number + 1} of {len(missing)})")
         try:
@@ -258,9 +190,9 @@ def _with_table(found: Reproduction, folder: Path) -> Reproduction:
     if experiment == "table1":
         table = table1()
     elif experiment == "table6":
-        table = table6({run.images: records for run, records in by_run.items()})
+        table = table6({run.images: records for run, records in by_run.items()}, found.seeds)
     elif experiment == "table7":
-        table = table7({run.images: records for run, records in by_run.items()})
+        table = table7({run.images: records for run, records in by_run.items()}, found.seeds)
     else:
         own, rows = TABLES[experiment], rows_shown(experiment)
         table = accuracy_table(
@@ -272,6 +204,7 @@ def _with_table(found: Reproduction, folder: Path) -> Reproduction:
                 for row in rows.values()
                 if run_of(images, row) in by_run
             },
+            found.seeds,
         )
     found = replace(found, table=table)
     return _saved(
@@ -284,8 +217,10 @@ def _with_table(found: Reproduction, folder: Path) -> Reproduction:
 def _with_figure(
     found: Reproduction, figure: Figure, folder: Path, listener: Listener
 ) -> Reproduction:
-    """The figure, if its run is done, and its files."""
+    """The figure, if its run is done, and its files; else none that was there before."""
     if found.missing:
+        for suffix in (".png", ".csv"):
+            (folder / f"{found.experiment}{suffix}").unlink(missing_ok=True)
         return _saved(found, folder, {})
     run, schedule = found.runs[0].run, found.schedule
     path = folder / f"{run.stem}.h5"
@@ -306,7 +241,9 @@ def _with_figure(
         progress=listener.progress("sweeping"),
         say=listener.say,
     )
-    return _saved(replace(found, files=tuple(written)), folder, {})
+    assert found.runs[0].record is not None
+    ours = findings_of(figure, found.runs[0].record, folder / f"{found.experiment}.csv")
+    return _saved(replace(found, ours=ours, files=tuple(written)), folder, {})
 
 
 def _saved(found: Reproduction, folder: Path, texts: dict[str, str]) -> Reproduction:

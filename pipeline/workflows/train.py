@@ -84,6 +84,7 @@ def plan_training(
     ranks: Ranks = ALONE,
     listener: Listener = NOBODY,
     is_dry: bool = False,
+    dataset: LongTailedDataset | None = None,
 ) -> TrainingPlan:
     """Load the images and settle what will be trained; the first process reads before the others.
 
@@ -93,6 +94,7 @@ def plan_training(
         listener: told what will be trained, in a few lines.
         is_dry: decode no image and leave published weights where they are; the plan then draws
             all weights.
+        dataset: the images, where `requested_dataset` has already been asked for them.
 
     Raises:
         ConfigError: a setting is out of range.
@@ -101,7 +103,8 @@ def plan_training(
     device = resolve_device(request.device)
     has_common_norms = request.sync_bn and device.type == "cuda"  # torch has none for CPUs
     with ranks.in_turn():
-        dataset = requested_dataset(request, is_dry=is_dry, listener=listener)
+        if dataset is None:
+            dataset = requested_dataset(request, is_dry=is_dry, listener=listener)
         terms = protocol_of(dataset.name).recipes[request.recipe]
         backbone = request.backbone or dataset.defaults.backbone
         plan = TrainingPlan(

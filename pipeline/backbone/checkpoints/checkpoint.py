@@ -177,13 +177,17 @@ def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
         write_tensor_file(partial, content)
 
 
-def load_checkpoint(path: Path) -> Checkpoint:
+def load_checkpoint(path: Path, *, mapped: bool = False) -> Checkpoint:
     """Read a checkpoint; runs no code that the file may contain.
+
+    Args:
+        path: the file.
+        mapped: leave its tensors there until they are used.
 
     Raises:
         DataError: the file is cut short, is no checkpoint, or is not one of ours.
     """
-    content = read_tensor_file(path)
+    content = read_tensor_file(path, mapped=mapped)
     if not is_checkpoint(content):
         raise DataError(
             f"{path}: a checkpoint of format {FORMAT} expected, got one of another program; only "

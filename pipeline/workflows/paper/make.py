@@ -5,7 +5,6 @@ Each as far as it is not done; files and names are those of `runs`.
 
 import json
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +12,20 @@ import numpy as np
 import numpy.typing as npt
 
 from marr_pipeline import cache
+from marr_pipeline.backbone.checkpoints.checkpoint import load_checkpoint
 from marr_pipeline.device import resolve_device
 from marr_pipeline.errors import DataError
 from marr_pipeline.files import REPRODUCTION, replacing
 from marr_pipeline.workflows import CREATOR, library_versions
 from marr_pipeline.workflows.compare import compare
 from marr_pipeline.workflows.extract import extract
-from marr_pipeline.workflows.paper.runs import Run, Schedule, extraction_command, record_path
+from marr_pipeline.workflows.paper.runs import (
+    Run,
+    Schedule,
+    cut_parts,
+    extraction_command,
+    record_path,
+)
 from marr_pipeline.workflows.request import Listener
 
 SPLIT = "test"
@@ -65,10 +71,24 @@ def make(
 def make_cache(
     run: Run, schedule: Schedule, data_root: Path, folder: Path, listener: Listener
 ) -> Path:
-    """The cache of its network, made unless it is there."""
-    request = run.request(schedule, data_root)
+    """The cache of its network, made unless it is there, which `kept_of` has looked at then.
+
+    Raises:
+        StaleCacheError: it is of another network than the checkpoint that is beside it.
+    """
     output = folder / f"{run.stem}.h5"
-    extract(request, output=output, views=schedule.views, listener=listener)
+    checkpoint = output.with_suffix(".pt")
+    if not output.exists():
+        request = run.request(schedule, data_root)
+        extract(request, output=output, views=schedule.views, listener=listener)
+    elif checkpoint.exists():
+        model = load_checkpoint(checkpoint).model
+        weights = {name: cache.digest(value.numpy()) for name, value in model.items()}
+        if weights != cache.open_cache(output).parts["weights"]:
+            raise cache.StaleCacheError(
+                f"{output}: the network of {checkpoint.name} expected, got the outputs of another; "
+                "delete one of the two"
+            )
     return output
 
 
@@ -79,13 +99,12 @@ def _with_rows_of(
 
     One seed draws nested images, so that phase two on the rarer ones needs no second extraction.
     """
-    assert run.rows_of is not None
     output = folder / f"{run.scored_stem}.h5"
-    if output.exists():
+    made = make_cache(run.of_rarer_images, schedule, data_root, folder, listener)
+    cached, rarer = cache.open_cache(path), cache.open_cache(made)
+    parts = cut_parts(cached, rarer)
+    if output.exists() and cache.open_cache(output).parts == parts:
         return output
-    other = replace(run, images=run.rows_of, rows_of=None)
-    rarer = cache.open_cache(make_cache(other, schedule, data_root, folder, listener))
-    cached = cache.open_cache(path)
     own, asked = (_training_images(each) for each in (cached, rarer))
     rows = np.flatnonzero(np.isin(own, asked))
     if len(rows) != len(asked):
@@ -108,12 +127,12 @@ def _with_rows_of(
         head=cached.head,
         splits={name: split.plan for name, split in arrays.items()},
         class_names=cached.class_names,
-        parts={"rows of": rarer.fingerprint, "cut from": cached.fingerprint},
+        parts=parts,
         meta={**documents, "cut": {"from": cached.fingerprint, "rows of": rarer.fingerprint}},
         creator=CREATOR,
         libraries=library_versions(),
     )
-    cache.write_arrays(output, plan, arrays)
+    cache.write_arrays(output, plan, arrays, overwrite=True)
     return output
 
 

@@ -5,10 +5,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from marr_pipeline.errors import ConfigError, DataError
+import torch
+
+from marr_pipeline.backbone.training.plan import TrainingPlan
+from marr_pipeline.data.dataset import LongTailedDataset
+from marr_pipeline.errors import ConfigError, DataError, PipelineError
 from marr_pipeline.progress import duration
-from marr_pipeline.workflows.estimate import estimate_extraction
+from marr_pipeline.workflows.estimate import Pace, training_pace
 from marr_pipeline.workflows.paper.images import find_images
+from marr_pipeline.workflows.paper.kept import kept_of
 from marr_pipeline.workflows.paper.published import (
     CIFAR100_200,
     FIGURES,
@@ -24,10 +29,18 @@ from marr_pipeline.workflows.paper.published import (
 )
 from marr_pipeline.workflows.paper.runs import Run, Schedule, read_record
 from marr_pipeline.workflows.paper.tables import Record
-from marr_pipeline.workflows.request import Listener
+from marr_pipeline.workflows.phase_one import requested_dataset
+from marr_pipeline.workflows.request import Listener, PhaseOneRequest
+from marr_pipeline.workflows.train import plan_training
 
 TOO_LONG = 14 * 86_400.0
 """Seconds that no run on a CPU is begun for."""
+
+
+CAN_RUN = ("to be scored", "begun", "missing")
+"""States of a run that can go on here: its cache is there, or a part of that or of its network, or
+nothing.
+"""
 
 
 @dataclass(kw_only=True)
@@ -38,24 +51,44 @@ class Planned:
         run: its network.
         keys: methods of phase two that are scored.
         data_root: of its images; None where none was given.
-        state: `done`, `missing`, or why it cannot run or did not.
-        seconds: that it would take, as far as that can be said.
+        state: `done`, one of `CAN_RUN`, or why it cannot run or did not.
+        kept: how far one is that was begun.
+        seconds: that are left of it, as far as that can be said.
         record: what it has scored.
+        refusal: why it cannot run, as an error.
     """
 
     run: Run
     keys: tuple[str, ...]
     data_root: Path | None = None
     state: str = "missing"
+    kept: str = ""
     seconds: float | None = None
     record: Record | None = None
+    refusal: PipelineError | None = None
+
+    @property
+    def can_run(self) -> bool:
+        """Whether something of it is missing that can be made here."""
+        return self.state in CAN_RUN
+
+    @property
+    def is_cached(self) -> bool:
+        """Whether nothing but its scores is missing."""
+        return self.state == CAN_RUN[0]
 
     @property
     def text(self) -> str:
-        """How far it is, and what it would take."""
-        if self.state != "missing" or self.seconds is None:
+        """How far it is, and what is left."""
+        if not self.can_run or self.seconds is None or not self.seconds:
             return self.state
+        if self.kept:
+            return f"{self.state}, {self.kept}, about {duration(self.seconds)} left"
         return f"{self.state}, about {duration(self.seconds)}"
+
+    def refuse(self, error: PipelineError) -> None:
+        """It cannot run, for that reason."""
+        self.state, self.refusal = str(error), error
 
     def describe(self) -> dict[str, Any]:
         """For JSON."""
@@ -63,6 +96,7 @@ class Planned:
         return {
             "run": self.run.scored_stem,
             "state": self.state,
+            "kept": self.kept,
             "seconds": self.seconds,
             "methods": list(self.keys),
             "command": record.get("command"),
@@ -72,15 +106,14 @@ class Planned:
 
 
 def lines_of(planned: Sequence[Planned]) -> list[str]:
-    """A line for each run that can be begun, and one for all that share another state."""
+    """A line for all runs of which the same is to be said."""
     groups: dict[str, list[str]] = {}
     for each in planned:
-        stem = each.run.scored_stem
-        groups.setdefault(stem if each.state == "missing" else each.state, []).append(stem)
-    said = {each.run.scored_stem: each.text for each in planned}
+        groups.setdefault(each.text, []).append(each.run.scored_stem)
     return [
-        f"{first}{f' and {len(others)} more' if others else ''}: {said[first]}"
-        for first, *others in groups.values()
+        f"{first}{f' and {len(others)} more' if others else ''}: {text}"
+        f"{' each' if others and 'about' in text else ''}"
+        for text, (first, *others) in groups.items()
     ]
 
 
@@ -137,48 +170,111 @@ def rows_shown(experiment: str) -> dict[str, Row]:
     }
 
 
-def order(planned: Planned) -> tuple[int, float]:
-    """Seed by seed, those first that fill most of the table for their time."""
-    return planned.run.seed, (planned.seconds or 0.0) / (1 + len(planned.keys))
-
-
-def look(
-    planned: Planned,
-    schedule: Schedule,
-    data_root: Path | None,
-    folder: Path,
-    device: str,
-    listing: str | None,
-    listener: Listener,
-) -> None:
-    """Whether it is done, and else what it would take or why it cannot run."""
+def order(planned: Planned) -> tuple[bool, int, bool, float]:
+    """What is scored at once, then seed by seed what fills most of the table for its time."""
     run = planned.run
-    if data_root is None:
-        planned.state = "no --data-root was given"
-        return
-    verb = "unpacking" if listing is None else "listing"
-    try:
-        root = find_images(
-            run.images.dataset,
-            data_root,
-            folder / "images",
-            listing=None if listing is None else Path(listing),
-            progress=listener.progress(f"{verb} {run.images.dataset}"),
-        )
-    except DataError as error:
-        planned.state = f"no images: {error}"
-        return
-    planned.data_root = root
-    planned.record = read_record(run, planned.keys, schedule, root, folder)
-    if planned.record is not None:
-        planned.state = "done"
-        return
-    try:
-        request = run.request(schedule, root)
-        planned.seconds = estimate_extraction(request, views=schedule.views).seconds
-    except (DataError, ConfigError) as error:
-        planned.state = f"no images: {error}"
-        return
-    if device == "cpu" and (planned.seconds or 0) > TOO_LONG:
-        days = (planned.seconds or 0) / 86_400
-        planned.state = f"would take about {days:,.0f} days on cpu; it wants a GPU, or --scale"
+    worth = (planned.seconds or 0.0) / (1 + len(planned.keys))
+    return not planned.is_cached, run.seed, run.rows_of is not None, worth
+
+
+class Survey:
+    """Looks how far runs are, and what is left of them takes.
+
+    An image set is listed once, and a kind of network tried once.
+
+    Args:
+        schedule: of all runs.
+        data_root: folder of the datasets; None where none was given.
+        folder: of the runs.
+        device: where they would run.
+        listing: folder into which archives are unpacked without their content; None unpacks them.
+        listener: told of what takes its time.
+    """
+
+    def __init__(
+        self,
+        schedule: Schedule,
+        *,
+        data_root: Path | None,
+        folder: Path,
+        device: torch.device,
+        listing: Path | None,
+        listener: Listener,
+    ) -> None:
+        self._schedule = schedule
+        self._data_root = data_root
+        self._folder = folder
+        self._device = device
+        self._listing = listing
+        self._listener = listener
+        self._images: dict[Images, LongTailedDataset | PipelineError] = {}
+        self._paces: dict[tuple[object, ...], Pace] = {}
+
+    def look(self, planned: Planned) -> None:
+        """Say whether it is done, and else what is left of it or why it cannot run.
+
+        Raises:
+            DataError: the folder holds that run by another schedule.
+        """
+        run, schedule = planned.run, self._schedule
+        root = self._data_root or self._folder
+        planned.record = read_record(run, planned.keys, schedule, root, self._folder)
+        if planned.record is not None:
+            planned.state = "done"
+            return
+        try:
+            planned.data_root = root = self._find(run.images)
+            request = run.request(schedule, root)
+            dataset = self._listed(run.images, request)
+            plan = plan_training(request, is_dry=True, dataset=dataset)
+        except (DataError, ConfigError) as error:
+            planned.refuse(error)
+            return
+        kept = kept_of(run, plan, schedule, root, self._folder)
+        if kept.is_cached:
+            planned.state, planned.seconds = CAN_RUN[0], 0.0
+            return
+        planned.seconds = kept.seconds_left(self._pace(plan))
+        if kept.text:
+            planned.state, planned.kept = "begun", kept.text
+        if self._device.type == "cpu" and planned.seconds > TOO_LONG:
+            long = (
+                f"would take about {duration(planned.seconds)} on cpu; it wants a GPU, or --scale"
+            )
+            planned.refuse(PipelineError(long))
+
+    def _find(self, images: Images) -> Path:
+        """Where the dataset is."""
+        if self._data_root is None:
+            raise ConfigError("no --data-root was given")
+        verb = "unpacking" if self._listing is None else "listing"
+        try:
+            return find_images(
+                images.dataset,
+                self._data_root,
+                self._folder / "images",
+                listing=self._listing,
+                progress=self._listener.progress(f"{verb} {images.dataset}"),
+            )
+        except DataError as error:
+            raise DataError(f"no images: {error}") from error
+
+    def _listed(self, images: Images, request: PhaseOneRequest) -> LongTailedDataset:
+        """Its images, none decoded."""
+        if images not in self._images:
+            try:
+                self._images[images] = requested_dataset(request, is_dry=True)
+            except DataError as error:
+                self._images[images] = DataError(f"no images: {error}")
+        found = self._images[images]
+        if isinstance(found, PipelineError):
+            raise found
+        return found
+
+    def _pace(self, plan: TrainingPlan) -> Pace:
+        """Losses cost nothing beside their network."""
+        shape = plan.dataset.train.image_shape
+        key = (type(plan.method), plan.backbone, shape, plan.recipe.batch_size)
+        if key not in self._paces:
+            self._paces[key] = training_pace(plan, self._device)
+        return self._paces[key]

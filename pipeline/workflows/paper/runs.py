@@ -9,10 +9,11 @@ there is done.
 import json
 import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
+from marr_pipeline import cache
 from marr_pipeline.errors import DataError
 from marr_pipeline.protocols import protocol_of
 from marr_pipeline.workflows.paper.published import Images
@@ -91,6 +92,12 @@ class Run:
         """Of the record."""
         return self.stem if self.rows_of is None else f"{self.stem}.rows-of-{self.rows_of.name}"
 
+    @property
+    def of_rarer_images(self) -> "Run":
+        """The run whose training images alone are fitted."""
+        assert self.rows_of is not None
+        return replace(self, images=self.rows_of, rows_of=None)
+
     def request(self, schedule: Schedule, data_root: Path) -> PhaseOneRequest:
         """Its phase one."""
         ratio = self.images.ratio
@@ -130,7 +137,7 @@ def record_path(run: Run, folder: Path) -> Path:
 def read_record(
     run: Run, keys: Sequence[str], schedule: Schedule, data_root: Path, folder: Path
 ) -> dict[str, Any] | None:
-    """What a finished run has scored; None where it has not, or lacks one of the keys.
+    """What a finished run has scored; None where it has not, lacks a key, or scored another cache.
 
     Raises:
         DataError: the folder holds that run with another command.
@@ -148,7 +155,28 @@ def read_record(
         raise DataError(
             f"{path}: a run by {asked!r} expected, got one by {command!r}; choose another folder"
         )
-    return record if known >= set(keys) else None
+    present = scored_fingerprint(run, folder)
+    is_present = present is None or record.get("fingerprint") == present
+    return record if is_present and known >= set(keys) else None
+
+
+def scored_fingerprint(run: Run, folder: Path) -> str | None:
+    """Of the cache that it is scored on; None where that is gone, or what it would be cut from."""
+    own = folder / f"{run.stem}.h5"
+    rarer = None if run.rows_of is None else folder / f"{run.of_rarer_images.stem}.h5"
+    if not own.exists() or (rarer is not None and not rarer.exists()):
+        return None
+    found = cache.open_cache(own)
+    return (
+        found.fingerprint
+        if rarer is None
+        else cache.fingerprint(cut_parts(found, cache.open_cache(rarer)))
+    )
+
+
+def cut_parts(own: cache.Cache, rarer: cache.Cache) -> dict[str, object]:
+    """What a cache is made from that has the rows of rarer images out of a network's own."""
+    return {"rows of": rarer.fingerprint, "cut from": own.fingerprint}
 
 
 def extraction_command(run: Run, schedule: Schedule, data_root: Path, folder: Path) -> str:

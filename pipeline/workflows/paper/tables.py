@@ -33,6 +33,7 @@ def accuracy_table(
     table: AccuracyTable,
     rows: Mapping[str, Row],
     found: Mapping[tuple[Images, Row], Records],
+    seeds: int = 1,
 ) -> Table:
     """One of tables 2 to 5: each method of ours beside the paper's number, empty where none ran.
 
@@ -40,15 +41,18 @@ def accuracy_table(
         table: its images and numbers.
         rows: how its rows are made, in the order that they are shown in.
         found: what has run.
+        seeds: how many were asked for.
     """
     columns = []
     for images in table.images:
         for metric in table.metrics:
             key, heading = _key(images, metric), f"{images.name} {metric}".removesuffix(" overall")
             columns += [
-                Column(key=key, heading=heading),
-                Column(key=f"paper_{key}", heading="paper"),
-                Column(key=f"difference_{key}", heading="diff.", notation="difference"),
+                Column(key=key, heading=heading, seeds=seeds),
+                Column(key=f"paper_{key}", heading="paper", goes_on=True),
+                Column(
+                    key=f"difference_{key}", heading="diff.", notation="difference", goes_on=True
+                ),
             ]
     cells: dict[str, dict[str, Cell]] = {}
     for name, row in rows.items():
@@ -98,7 +102,7 @@ def mean_of(records: Records, key: str, metric: str) -> Estimate | None:
     if not values:
         return None
     std = statistics.stdev(values) if len(values) > 1 else None
-    return Estimate(value=statistics.fmean(values), std=std)
+    return Estimate(value=statistics.fmean(values), std=std, n=len(values))
 
 
 def table1() -> Table:
@@ -118,7 +122,7 @@ def table1() -> Table:
     return Table(columns=columns, rows=rows, caption=legend)
 
 
-def table6(found: Mapping[Images, Records]) -> Table:
+def table6(found: Mapping[Images, Records], seeds: int = 1) -> Table:
     """Parameters of the methods for each image set, counted, and the seconds of their fits."""
     columns = [Column(key="formula", heading="parameters", notation="text")]
     rows: dict[str, dict[str, Cell]] = {
@@ -133,8 +137,10 @@ def table6(found: Mapping[Images, Records]) -> Table:
         name = images.name
         columns += [
             Column(key=f"parameters_{name}", heading=name, notation="count"),
-            Column(key=f"fitted_{name}", heading="fitted", notation="count"),
-            Column(key=f"seconds_{name}", heading="s", notation="seconds"),
+            Column(key=f"fitted_{name}", heading="fitted", notation="count", goes_on=True),
+            Column(
+                key=f"seconds_{name}", heading="s", notation="seconds", seeds=seeds, goes_on=True
+            ),
         ]
         for key in PARAMETERS:
             count = num_parameters(key, num_features, num_classes)
@@ -159,11 +165,11 @@ def num_parameters(key: str, num_features: int, num_classes: int) -> int:
     return counts
 
 
-def table7(found: Mapping[Images, Records]) -> Table:
+def table7(found: Mapping[Images, Records], seeds: int = 1) -> Table:
     """MARR on the same training images with networks of others, a row each."""
     columns = [Column(key="paper", heading="paper")]
     for key in ("softmax", "logit-adjustment", *TABLE7_KEYS):
-        columns.append(Column(key=key, heading=key))
+        columns.append(Column(key=key, heading=key, seeds=seeds))
     columns.append(Column(key="difference", heading="diff.", notation="difference"))
     rows: dict[str, dict[str, Cell]] = {}
     for images, paper in TABLE7.items():
@@ -172,9 +178,9 @@ def table7(found: Mapping[Images, Records]) -> Table:
             ours = mean_of(found.get(images, ()), column.key, "overall")
             if ours is not None:
                 cells[column.key] = ours
-        ours = mean_of(found.get(images, ()), TABLE7_KEYS[0], "overall")
-        if ours is not None:
-            cells["difference"] = Estimate(value=ours.value - paper / 100)
+        first = cells.get(TABLE7_KEYS[0])
+        if isinstance(first, Estimate):
+            cells["difference"] = Estimate(value=first.value - paper / 100)
         rows[f"network of {images.name}"] = cells
     caption = f"The difference is that of {TABLE7_KEYS[0]} to the paper."
     return Table(columns=columns, rows=rows, caption=caption)

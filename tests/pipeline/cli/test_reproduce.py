@@ -2,7 +2,10 @@
 
 import io
 import json
+import re
+import shutil
 import zipfile
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,11 +15,14 @@ from trainings import step_of
 
 from marr_pipeline import names
 from marr_pipeline.cache import open_cache
+from marr_pipeline.errors import DataError
 from marr_pipeline.protocols import protocol_of
 from marr_pipeline.rectify.fit import fit_rectifier, preset_settings
 from marr_pipeline.rectify.inputs import FitInputs
 from marr_pipeline.report.tables import Estimate, csv_table
 from marr_pipeline.workflows.compare import compare
+from marr_pipeline.workflows.extract import extract
+from marr_pipeline.workflows.paper.findings import findings_of, sentence
 from marr_pipeline.workflows.paper.images import find_images
 from marr_pipeline.workflows.paper.make import make
 from marr_pipeline.workflows.paper.published import (
@@ -28,9 +34,10 @@ from marr_pipeline.workflows.paper.published import (
     ROWS,
     TABLES,
 )
-from marr_pipeline.workflows.paper.runs import Run, Schedule, command_of
+from marr_pipeline.workflows.paper.runs import Run, Schedule, command_of, read_record
 from marr_pipeline.workflows.paper.tables import accuracy_table, num_parameters, table7
-from marr_pipeline.workflows.request import NOBODY
+from marr_pipeline.workflows.reproduce import reproduce
+from marr_pipeline.workflows.request import NOBODY, Listener
 
 QUICK = ["--scale", "1e-9", "--batch-size", 16, "--views", 0]
 SCHEDULE = Schedule(scale=1e-9, batch_size=16, views=0)
@@ -56,6 +63,13 @@ def folder(tmp_path_factory):
     return tmp_path_factory.mktemp("paper")
 
 
+@pytest.fixture(scope="module")
+def folder_of_figure6(data_root, folder):
+    """The folder, once Figure 6 has been made in it."""
+    reproduce("figure6", folder, data_root=data_root, schedule=SCHEDULE)
+    return folder
+
+
 def test_a_figure_is_made_once_from_an_archive(run, data_root, folder, tmp_path):
     command = ["reproduce", "figure6", "--data-root", data_root, *QUICK, "-o", folder, "--json"]
     planned = run(*command[:-1], "--dry-run")
@@ -68,6 +82,8 @@ def test_a_figure_is_made_once_from_an_archive(run, data_root, folder, tmp_path)
     assert one["state"] == "done"
     assert one["command"].startswith("pipeline extract --dataset cifar10")
     assert first.document["schedule"]["is_rehearsal"]
+    assert first.document["complete"]
+    assert 0 <= first.document["ours"]["marr:paper"]["overall"] <= 1
     written = {folder / f"figure6.{ending}" for ending in ("png", "csv", "json")}
     assert {str(path) for path in written} == set(first.document["files"])
     assert all(path.stat().st_size for path in written)
@@ -112,22 +128,27 @@ def test_when_the_budget_ends_the_same_command_goes_on(run, data_root, tmp_path)
     steps = []
     for _ in range(2):
         stopped = run(*command, "--budget", "4s", "-o", tmp_path)
-        assert stopped.code == 0, stopped.err
-        assert "missing: cifar10-lt-200.softmax.seed0: begun, the budget ended" in stopped.out
+        assert stopped.code == 1, stopped.err
+        assert "cifar10-lt-200.softmax.seed0: begun, the budget ended" in stopped.error
         steps.append(step_of(tmp_path / "cifar10-lt-200.softmax.seed0.pt"))
     assert 0 < steps[0] < steps[1]
+    planned = run(*command, "--dry-run", "-o", tmp_path)
+    assert f"seed0: begun, step {steps[1]:,} of 13,000, about" in planned.err
+    other = run(*command, "--scale", "0.5", "-o", tmp_path)
+    assert other.code == 3
+    assert re.search(r"recipe.iterations 13000, asked 6500; .*choose another folder", other.error)
 
 
 def test_a_table_says_what_cannot_run(run, tmp_path):
-    table = run("reproduce", "table5", "-o", tmp_path)
-    assert table.code == 0, table.err
-    assert table.out.count("no --data-root was given") == 1
-    assert "inaturalist2018.softmax.seed0 and 6 more: no --data-root" in table.out
-    assert "70.4" in table.out
+    table = run("reproduce", "table5", "-o", tmp_path, "--json")
+    assert (table.code, table.out) == (2, "")
+    assert "inaturalist2018.softmax.seed0 and 6 more: no --data-root" in table.error
+    assert "70.4" in (tmp_path / "table5.md").read_text()
     record = json.loads((tmp_path / "table5.json").read_text())
+    assert record["complete"] is False
     assert "inaturalist2018.hybrid-sc-psc.seed0" in [each["run"] for each in record["runs"]]
     assert record["rows"]["Softmax"] == {
-        "paper_inaturalist2018_overall": {"value": 0.65, "std": None}
+        "paper_inaturalist2018_overall": {"value": 0.65, "std": None, "n": None}
     }
     dry = run("reproduce", "table5", "-o", tmp_path / "none", "--dry-run")
     assert dry.code == 0
@@ -142,13 +163,19 @@ def test_a_table_says_what_cannot_run(run, tmp_path):
     ("name", "content", "reason"),
     [("cifar100.zip", b"", "named cifar10 expected"), ("cifar10.zip", b"PK", "a whole zip")],
 )
-def test_images_that_are_not_there_are_named(run, tmp_path, name, content, reason):
+def test_images_that_are_not_there_are_named(
+    run, folder_of_figure6, tmp_path, name, content, reason
+):
     (tmp_path / name).write_bytes(content)
-    figure = run("reproduce", "figure6", "-o", tmp_path / "paper", "--data-root", tmp_path)
-    assert figure.code == 0, figure.err
-    assert "missing: cifar10-lt-200.softmax.seed0: no images" in figure.out
-    assert reason in figure.out
-    assert not (tmp_path / "paper" / "figure6.png").exists()
+    paper = tmp_path / "paper"
+    paper.mkdir()
+    for suffix in ("png", "csv"):  # of a figure that was made once
+        shutil.copy(folder_of_figure6 / f"figure6.{suffix}", paper)
+    figure = run("reproduce", "figure6", "-o", paper, "--data-root", tmp_path)
+    assert (figure.code, figure.out) == (3, "")
+    assert "figure6: runs expected, got none; cifar10-lt-200.softmax.seed0: no i" in figure.error
+    assert reason in figure.error
+    assert {path.name for path in paper.iterdir()} == {"figure6.json"}
 
 
 def test_a_network_on_the_rows_of_rarer_images(data_root, folder):
@@ -163,6 +190,63 @@ def test_a_network_on_the_rows_of_rarer_images(data_root, folder):
     np.testing.assert_array_equal(cut.split("train").labels, rarer.split("train").labels)
     np.testing.assert_array_equal(cut.head.prior_counts, own.class_counts)
     np.testing.assert_array_equal(cut.head.weight, own.head.weight)
+
+
+def test_rows_are_cut_anew_from_a_network_that_was_made_anew(data_root, folder, tmp_path):
+    run = Run(images=CIFAR10_100, rows_of=CIFAR10_200)
+    images = find_images("cifar10-lt", data_root, folder / "images")
+    cut, own = (tmp_path / f"{stem}.h5" for stem in (run.scored_stem, run.stem))
+    make(run, (), SCHEDULE, images, tmp_path, NOBODY)
+    before = open_cache(cut)
+    assert read_record(run, (), SCHEDULE, images, tmp_path)
+    for path in (own, own.with_suffix(".pt")):
+        path.unlink()
+    extract(replace(run.request(SCHEDULE, images), seed=1), output=tmp_path / "other.h5", views=0)
+    (tmp_path / "other.h5").rename(own)  # of the same run by its name
+    assert read_record(run, (), SCHEDULE, images, tmp_path) is None
+    make(run, (), SCHEDULE, images, tmp_path, NOBODY)
+    assert open_cache(cut).parts["cut from"] == open_cache(own).fingerprint
+    assert open_cache(cut).fingerprint != before.fingerprint
+
+
+def test_caches_that_are_there_are_scored_whatever_the_budget(
+    data_root, folder_of_figure6, tmp_path
+):
+    """The copied cache alone is enough, and one of another schedule is refused before any run."""
+    cached = "cifar10-lt-200.softmax.seed0.h5"
+    shutil.copy(folder_of_figure6 / cached, tmp_path)
+    said = []
+    found = reproduce(
+        "table2",
+        tmp_path,
+        data_root=data_root,
+        schedule=SCHEDULE,
+        seeds=2,
+        budget=0.0,
+        listener=Listener(say=said.append),
+    )
+    assert "cifar10-lt-200.softmax.seed0: to be scored" in said
+    cell = found.table.rows["MARR (marr:paper)"]["cifar10_lt_200_overall"]
+    assert (cell.n, cell.std) == (1, None)
+    assert "(n=1)" in found.text()
+    assert max(map(len, found.text().splitlines()[3:20])) <= 80
+    assert not found.document()["complete"]
+    assert not (tmp_path / cached).with_suffix(".pt").exists()
+    for suffix in (".json", ".pt"):
+        (tmp_path / cached).with_suffix(suffix).unlink(missing_ok=True)
+    with pytest.raises(DataError, match=r"views 0, asked 1; choose another folder"):
+        reproduce("table2", tmp_path, data_root=data_root, schedule=replace(SCHEDULE, views=1))
+
+
+def test_findings_stand_as_the_paper_has_them(tmp_path):
+    """Figure 4's CSV has a curve, and references without a gamma."""
+    table = tmp_path / "figure4.csv"
+    table.write_text("series,gamma,overall\nmarr,0,0.4\nmarr,0.8,0.46\nmarr,1,0.45\nsoftmax,,0.9\n")
+    found = findings_of(FIGURES["figure4"], {"methods": {}}, table)
+    assert sentence(found) == "gamma 0: overall 40.0; best at gamma 0.8: overall 46.0"
+    methods = {"softmax": {"logit_correlation": 0.5, "margin_correlation": float("nan")}}
+    found = findings_of(FIGURES["figure1"], {"methods": methods}, table)
+    assert sentence(found) == "softmax: logit correlation +0.50"
 
 
 def test_names_and_commands():

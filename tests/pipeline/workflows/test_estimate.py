@@ -6,30 +6,38 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from torch import nn
 
-from marr_pipeline.backbone.networks.classifier import build_classifier
-from marr_pipeline.workflows.estimate import (
-    estimate_training,
-    forward_operations,
-    operations_per_second,
-)
+from marr_pipeline.backbone.training.train import train_backbone
+from marr_pipeline.workflows.estimate import estimate_training, training_pace
+from marr_pipeline.workflows.phase_one import threads_for
 from marr_pipeline.workflows.request import PhaseOneRequest
+from marr_pipeline.workflows.train import plan_training
 
 
-def test_the_operations_of_a_network_are_those_counted_by_hand():
-    def make():
-        return nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.Flatten(), nn.Linear(4 * 36, 5))
-
-    model = build_classifier("own", make, in_channels=3, seed=0, image_size=6)
-    assert forward_operations(model, (3, 6, 6)) == 2 * (36 * 4 * 27 + 4 * 36 * 5)
+@pytest.fixture
+def digits_plan():
+    request = PhaseOneRequest(dataset="digits-lt", iterations=40, batch_size=32, device="cpu")
+    return plan_training(request, is_dry=True)
 
 
-def test_the_rate_is_measured_in_a_moment():
-    operations_per_second(torch.device("cpu"))
-    begin = time.process_time()
-    assert operations_per_second(torch.device("cpu")) > 1e6
-    assert time.process_time() - begin < 5
+def test_a_trial_takes_the_processor_time_of_real_steps(digits_plan, tmp_path):
+    """Real ones augment, report and save besides."""
+    cpu = torch.device("cpu")
+    with threads_for(digits_plan.dataset):
+        plan = plan_training(
+            PhaseOneRequest(dataset="digits-lt", iterations=40, batch_size=32, device="cpu")
+        )
+        begin = time.process_time()
+        train_backbone(plan, device=cpu, checkpoint=tmp_path / "a.pt")
+        real = (time.process_time() - begin) / 40
+    assert real / 3 < training_pace(digits_plan, cpu).step < 1.5 * real
+
+
+def test_a_trial_changes_nothing_that_is_drawn(digits_plan):
+    torch.manual_seed(0)
+    before = torch.random.get_rng_state()
+    training_pace(digits_plan, torch.device("cpu"))
+    assert torch.equal(torch.random.get_rng_state(), before)
 
 
 def test_published_weights_are_not_fetched_for_an_estimate(tmp_path, monkeypatch):
