@@ -14,11 +14,7 @@ from typing import Any
 
 import torch
 
-from marr_pipeline.backbone.checkpoints.checkpoint import (
-    TrainingRecord,
-    load_checkpoint,
-    load_checkpoint_of,
-)
+from marr_pipeline.backbone.checkpoints.checkpoint import load_checkpoint, load_checkpoint_of
 from marr_pipeline.backbone.extract import DEFAULT_BATCH_SIZE
 from marr_pipeline.backbone.networks.classifier import Backbone
 from marr_pipeline.backbone.training.plan import Execution, TrainingPlan
@@ -29,9 +25,9 @@ from marr_pipeline.data.views import Batch
 from marr_pipeline.distributed import ALONE, Ranks
 from marr_pipeline.progress import duration
 from marr_pipeline.workflows.checkpoint import checkpoint_network
-from marr_pipeline.workflows.phase_one import Dtype, Network, Store, threads_for
+from marr_pipeline.workflows.phase_one import Dtype, Network, Store, rows_of_cache, threads_for
 from marr_pipeline.workflows.request import NOBODY, Listener, PhaseOneRequest
-from marr_pipeline.workflows.train import plan_training, planned_network
+from marr_pipeline.workflows.train import dry_record, plan_training, planned_network
 
 TRIAL_SECONDS, TRIAL_CALLS = 0.2, 3
 TRIAL_PIXELS = {"cpu": 64 * 32 * 32, "cuda": 1024 * 32 * 32}
@@ -140,22 +136,6 @@ def estimate_extraction(
     with threads_for(network.dataset):
         seconds += num_rows * _seconds_a_row(network.model, network.dataset, network.device)
     return _estimate(network, num_bytes, seconds / ranks.size)
-
-
-def rows_of_cache(dataset: LongTailedDataset, *, views: int) -> int:
-    """Rows of all views of all splits, `views` augmented ones of the training images."""
-    return sum(len(split) for split in dataset.splits.values()) + views * len(dataset.train)
-
-
-def dry_record(plan: TrainingPlan, stored: TrainingRecord) -> TrainingRecord:
-    """What a checkpoint of a dry run's plan would keep beside one that is there.
-
-    A dry run draws all weights, where a run takes published ones or a first stage's.
-    """
-    asked = plan.record()
-    if plan.initial is None and "initial" in stored.config:
-        asked.config["initial"] = stored.config["initial"]
-    return asked
 
 
 def _all_steps(plan: TrainingPlan, request: PhaseOneRequest) -> int:

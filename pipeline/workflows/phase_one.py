@@ -216,6 +216,11 @@ def describe_pictures(dataset: LongTailedDataset) -> list[str]:
     return lines
 
 
+def rows_of_cache(dataset: LongTailedDataset, *, views: int) -> int:
+    """Rows of all views of all splits, `views` augmented ones of the training images."""
+    return sum(len(split) for split in dataset.splits.values()) + views * len(dataset.train)
+
+
 def threads_for(dataset: LongTailedDataset) -> AbstractContextManager[None]:
     """Within the block, one thread for images so small that a second one costs more than it brings.
 

@@ -28,7 +28,6 @@ from marr_pipeline.workflows.paper.findings import findings_of
 from marr_pipeline.workflows.paper.make import SPLIT, make
 from marr_pipeline.workflows.paper.plan import (
     Planned,
-    Survey,
     lines_of,
     needed,
     order,
@@ -39,6 +38,7 @@ from marr_pipeline.workflows.paper.plan import (
 from marr_pipeline.workflows.paper.published import FIGURES, TABLES, Figure
 from marr_pipeline.workflows.paper.reproduction import Reproduction
 from marr_pipeline.workflows.paper.runs import Run, Schedule
+from marr_pipeline.workflows.paper.survey import Survey
 from marr_pipeline.workflows.paper.tables import Record, accuracy_table, table1, table6, table7
 from marr_pipeline.workflows.plot import plot
 from marr_pipeline.workflows.rectify import rectify_cache, resolve_settings

@@ -6,7 +6,11 @@ from pathlib import Path
 
 import torch
 
-from marr_pipeline.backbone.checkpoints.checkpoint import load_checkpoint, record_differences
+from marr_pipeline.backbone.checkpoints.checkpoint import (
+    TrainingRecord,
+    load_checkpoint,
+    record_differences,
+)
 from marr_pipeline.backbone.checkpoints.foreign import (
     InitialWeights,
     pretrained_weights,
@@ -135,6 +139,17 @@ def plan_training(
     for line in _describe_plan(plan, device, ranks):
         listener.say(line)
     return plan
+
+
+def dry_record(plan: TrainingPlan, stored: TrainingRecord) -> TrainingRecord:
+    """What a checkpoint of a dry run's plan would keep beside one that is there.
+
+    A dry run draws all weights, where a run takes published ones or a first stage's.
+    """
+    asked = plan.record()
+    if plan.initial is None and "initial" in stored.config:
+        asked.config["initial"] = stored.config["initial"]
+    return asked
 
 
 def after_first_stage(

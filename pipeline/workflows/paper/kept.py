@@ -21,8 +21,9 @@ from marr_pipeline.backbone.training.method import LossMethod
 from marr_pipeline.backbone.training.plan import TrainingPlan
 from marr_pipeline.cache.journal import find_journals, read_journal
 from marr_pipeline.errors import DataError
-from marr_pipeline.workflows.estimate import Pace, dry_record, rows_of_cache
 from marr_pipeline.workflows.paper.runs import Run, Schedule, extraction_command
+from marr_pipeline.workflows.phase_one import rows_of_cache
+from marr_pipeline.workflows.train import dry_record
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,10 +47,15 @@ class Kept:
         """Whether nothing but the scores may be missing."""
         return self.rows == self.all_rows
 
-    def seconds_left(self, pace: Pace) -> float:
-        """What the others of its steps and rows take."""
-        steps, rows = self.all_steps - self.steps, self.all_rows - self.rows
-        return steps * pace.step + rows * pace.row
+    @property
+    def steps_left(self) -> int:
+        """Those to be made."""
+        return self.all_steps - self.steps
+
+    @property
+    def rows_left(self) -> int:
+        """Those to be made."""
+        return self.all_rows - self.rows
 
     @property
     def text(self) -> str:
