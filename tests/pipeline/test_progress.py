@@ -82,7 +82,7 @@ def test_a_slow_rate_is_not_rounded_to_nothing(clock, capsys):
         (119.4 * 60, "119 min"),
         (119.6 * 60, "2 h 0 min"),
         (35_030, "9 h 44 min"),
-        (47.9 * 3_600, "47 h 54 min"),
+        (47.4 * 3_600, "47 h 24 min"),
         (52 * 3_600, "2 d 4 h"),
         (4_000_000, "46 d 7 h"),
     ],
