@@ -95,8 +95,8 @@ def test_a_count_has_a_spread_where_caches_differ():
 
 def test_the_terminal_stands_in_columns():
     assert terminal_table(TABLE).splitlines() == [
-        "                        overall    NLL           vs softmax         status",
-        "softmax                    50.0  1.250                    -    closed_form",
+        "                        overall    NLL           vs softmax   status",
+        "softmax                    50.0  1.250                    -   closed_form",
         "lws:official  61.2 [59.0, 63.0]      -  +11.2 [-1.0, +20.0]*  schedule_end",
         "Test: 50 % of it, p < 0.05.",
     ]
@@ -123,7 +123,7 @@ def test_markdown_sets_the_best_in_bold():
 def test_latex_escapes_text_and_sets_signs_in_mathematics():
     text = latex_table(TABLE)
     assert r"\caption{Test: 50 \% of it, p $<$ 0.05.}" in text
-    assert r"\begin{tabular}{lrrrr}" in text
+    assert r"\begin{tabular}{lrrrl}" in text
     assert r"Softmax & 50.0 & \textbf{1.250} & -- & closed\_form \\" in text
     assert r"\textbf{61.2 [59.0, 63.0]} & -- & $+$11.2 [$-$1.0, $+$20.0]$^*$ &" in text
     for rule in ("toprule", "midrule", "bottomrule"):
