@@ -6,6 +6,7 @@ calls changes a picture, and nothing is left behind in matplotlib's global setti
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
+from functools import lru_cache
 from typing import Any, Literal
 
 import numpy as np
@@ -183,8 +184,12 @@ def legend_columns(names: Sequence[str], *, handle: float, length: float) -> int
     return 1
 
 
+@lru_cache(maxsize=4096)
 def text_width(text: str, *, size: float) -> float:
-    """Width of one line of text in points, in the look's font; call inside `look()`."""
+    """Width of one line of text in points, in the look's font; call inside `look()`.
+
+    Remembered: a figure tries the same labels at several sizes and in several places.
+    """
     return float(TextPath((0.0, 0.0), text, size=size).get_extents().width) if text.strip() else 0.0
 
 
