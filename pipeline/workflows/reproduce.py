@@ -102,11 +102,6 @@ def reproduce(
         for each in planned:
             survey.look(each)
     planned.sort(key=order)
-    for line in lines_of(planned):
-        listener.say(line)
-    total = sum(each.seconds or 0.0 for each in planned if each.can_run)
-    if total:
-        listener.say(f"about {duration(total)} in all on {device}")
     found = Reproduction(
         experiment=experiment,
         title=title_of(experiment),
@@ -116,6 +111,13 @@ def reproduce(
         runs=planned,
         finding=FIGURES[experiment].finding if experiment in FIGURES else "",
     )
+    if planned:
+        listener.say(found.heading)
+    for line in lines_of(planned):
+        listener.say(line)
+    total = sum(each.seconds or 0.0 for each in planned if each.can_run)
+    if total:
+        listener.say(f"about {duration(total)} in all on {device}")
     if is_dry:
         return found
     folder.mkdir(parents=True, exist_ok=True)
@@ -237,7 +239,7 @@ def _with_figure(
         rectifiers,
         output=folder / f"{found.experiment}.png",
         split=SPLIT,
-        title=schedule.text,
+        title=f"{figure.images.name}, {schedule.text}" if schedule.text else "",
         progress=listener.progress("sweeping"),
         say=listener.say,
     )

@@ -20,7 +20,10 @@ METRICS: Mapping[str, tuple[str, ...]] = {
 
 
 def findings_of(figure: Figure, record: Record, numbers: Path) -> Findings:
-    """Those of a figure: correlations, accuracies of groups, or those at gamma 0 and the best one.
+    """Those of a figure, logit adjustment's beside them where it shows a method.
+
+    Of correlations and accuracies of groups, or the accuracies at gamma 0, at the best one, and
+    without gamma.
 
     Args:
         figure: one of the paper's.
@@ -28,19 +31,8 @@ def findings_of(figure: Figure, record: Record, numbers: Path) -> Findings:
         numbers: the CSV that was drawn.
     """
     if figure.kind == "gamma":
-        with numbers.open(encoding="utf-8", newline="") as file:
-            read = [
-                (float(row["gamma"] or "nan"), float(row["overall"] or "nan"))
-                for row in csv.DictReader(file)
-            ]
-        curve = [point for point in read if not any(map(math.isnan, point))]
-        zero = [point for point in curve if point[0] == 0]
-        chosen = {"gamma": zero, "best at gamma": [max(curve, key=lambda point: point[1])]}
-        return {
-            f"{name} {gamma:g}": {"overall": accuracy}
-            for name, points in chosen.items()
-            for gamma, accuracy in points
-        }
+        return _of_gamma(numbers)
+    shown = ("softmax", *(("logit-adjustment", *figure.keys) if figure.keys else ()))
     wanted = METRICS.get(figure.kind, ())
     return {
         key: {
@@ -48,13 +40,34 @@ def findings_of(figure: Figure, record: Record, numbers: Path) -> Findings:
             for name in wanted
             if (value := record["methods"][key].get(name)) is not None and not math.isnan(value)
         }
-        for key in ("softmax", *figure.keys)
+        for key in shown
         if wanted and key in record["methods"]
     }
 
 
+def _of_gamma(numbers: Path) -> Findings:
+    with numbers.open(encoding="utf-8", newline="") as file:
+        read = [
+            (row["series"], float(row["gamma"] or "nan"), float(row["overall"] or "nan"))
+            for row in csv.DictReader(file)
+        ]
+    known = [point for point in read if not math.isnan(point[2])]
+    curve = [(gamma, accuracy) for _, gamma, accuracy in known if not math.isnan(gamma)]
+    best = max(curve, key=lambda point: point[1])
+    chosen = {"gamma": [point for point in curve if point[0] == 0], "best on test at gamma": [best]}
+    found = {
+        f"{name} {gamma:g}": {"overall": accuracy}
+        for name, points in chosen.items()
+        for gamma, accuracy in points
+    }
+    others = {
+        series: {"overall": accuracy} for series, gamma, accuracy in known if math.isnan(gamma)
+    }
+    return {**found, **others}
+
+
 def sentence(findings: Findings) -> str:
-    """As the paper's: `gamma 0: overall 45.2; best at gamma 1.2: overall 47.4`."""
+    """As the paper's: `gamma 0: overall 45.2; best on test at gamma 1.2: overall 47.4`."""
 
     def said(name: str, value: float) -> str:
         notation: Notation = "correlation" if name.endswith("correlation") else "percent"

@@ -111,7 +111,7 @@ def title_of(experiment: str) -> str:
         "table7": f"other networks for the images of {CIFAR100_200.name}, overall accuracy",
     }
     if experiment in FIGURES:
-        return FIGURES[experiment].title
+        return f"{FIGURES[experiment].title}, {FIGURES[experiment].images.name}"
     return own.get(experiment) or TABLES[experiment].title
 
 

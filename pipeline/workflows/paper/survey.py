@@ -92,7 +92,7 @@ class Survey:
     def _find(self, images: Images) -> Path:
         """Where the dataset is."""
         if self._data_root is None:
-            raise ConfigError("no --data-root was given")
+            raise ConfigError("no --data-root was given; name the folder of its images")
         verb = "unpacking" if self._listing is None else "listing"
         try:
             return find_images(

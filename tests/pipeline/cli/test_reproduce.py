@@ -75,6 +75,7 @@ def test_a_figure_is_made_once_from_an_archive(run, data_root, folder, tmp_path)
     planned = run(*command[:-1], "--dry-run")
     assert planned.code == 0, planned.err
     assert "seed0: missing, about" in planned.err
+    assert "before and after, cifar10-lt-200 (REHEARSAL: " in planned.err
     assert not [*folder.iterdir()]
     first = run(*command)
     assert first.code == 0, first.err
@@ -143,7 +144,9 @@ def test_a_table_says_what_cannot_run(run, tmp_path):
     table = run("reproduce", "table5", "-o", tmp_path, "--json")
     assert (table.code, table.out) == (2, "")
     assert "inaturalist2018.softmax.seed0 and 6 more: no --data-root" in table.error
-    assert "70.4" in (tmp_path / "table5.md").read_text()
+    written = (tmp_path / "table5.md").read_text()
+    assert "70.4" in written
+    assert "ours, the paper's, and the difference in points" in written
     record = json.loads((tmp_path / "table5.json").read_text())
     assert record["complete"] is False
     assert "inaturalist2018.hybrid-sc-psc.seed0" in [each["run"] for each in record["runs"]]
@@ -243,10 +246,15 @@ def test_findings_stand_as_the_paper_has_them(tmp_path):
     table = tmp_path / "figure4.csv"
     table.write_text("series,gamma,overall\nmarr,0,0.4\nmarr,0.8,0.46\nmarr,1,0.45\nsoftmax,,0.9\n")
     found = findings_of(FIGURES["figure4"], {"methods": {}}, table)
-    assert sentence(found) == "gamma 0: overall 40.0; best at gamma 0.8: overall 46.0"
+    assert sentence(found) == (
+        "gamma 0: overall 40.0; best on test at gamma 0.8: overall 46.0; softmax: overall 90.0"
+    )
     methods = {"softmax": {"logit_correlation": 0.5, "margin_correlation": float("nan")}}
     found = findings_of(FIGURES["figure1"], {"methods": methods}, table)
     assert sentence(found) == "softmax: logit correlation +0.50"
+    methods = {key: {"overall": 0.5} for key in ("softmax", "logit-adjustment", "marr:paper")}
+    assert [*findings_of(FIGURES["figure6"], {"methods": methods}, table)] == [*methods]
+    assert [*findings_of(FIGURES["figure1"], {"methods": methods}, table)] == ["softmax"]
 
 
 def test_names_and_commands():
