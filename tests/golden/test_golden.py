@@ -72,6 +72,7 @@ CHANGES: dict[str, str] = {
         "lws:paper scales W alone, as the paper writes it.",
     ),
     "refuse.plot/commands/1/said/0": "The argument of plot is called FIGURE.",
+    "rectify.*.marr-plain/*": "Strengths that the rows decide are for the mean that is taken.",
     "*/passes": "The last pass of a fit tells the prior that it stands for: one fewer.",
 }
 """Deliberate changes: a glob of `case` or `case/field`, and the reason in a sentence.

@@ -103,6 +103,27 @@ def test_what_is_given_stays():
     assert set(stored["from_rows"]) == {"scale_l2", "memorised", "rows"}
 
 
+@pytest.mark.parametrize("rows", ["seen", "held-out"])
+@pytest.mark.parametrize("kind", [honest, memorised])
+def test_the_plain_mean_has_the_minimum_of_the_weighted_one(kind, rows):
+    """It is that times the rows' mean weight, and the strengths found are so too."""
+    inputs = replace(kind(), rows=rows)
+    weighted = replace(DEFAULT, gamma=1.2, tolerance=1e-12)
+    plain = replace(weighted, reduction="plain")
+    one, other = (fit_rectifier(inputs, settings) for settings in (weighted, plain))
+    unit = other.loss / one.loss
+    assert unit < 0.6
+    known = with_strengths(inputs, plain)
+    assert known.l2 == pytest.approx(unit * with_strengths(inputs, weighted).l2)
+    torch.testing.assert_close(
+        other.rectifier.scale, one.rectifier.scale, rtol=0, atol=1e-4, check_dtype=False
+    )
+    # Where the ridge's strength alone is given, the common scale is still the rows'.
+    given = fit_rectifier(inputs, replace(plain, l2=unit * 0.7))
+    same = fit_rectifier(inputs, replace(weighted, l2=0.7))
+    torch.testing.assert_close(given.rectifier.scale, same.rectifier.scale, rtol=0, atol=1e-4)
+
+
 def test_a_prior_that_the_rows_contradict_binds_no_fit():
     """Logits for balanced classes, said to be those of the tail: softmax is right."""
     features, labels = gaussian_rows(COUNTS)
