@@ -174,6 +174,33 @@ def test_what_has_changed_since_is_named(
     assert {file.name: file.read_bytes() for file in path.parent.iterdir()} == left
 
 
+IN_ORDER = """
+from dataclasses import replace
+from marr_pipeline.workflows.phase_one import Network
+def in_order(self, batch_norm, batch_size):
+    return replace(self, batch_norm=batch_norm, batch_size=batch_size)
+Network.for_extraction = in_order
+"""
+
+
+def test_batches_of_another_order_are_not_gone_on_with(warm, command):
+    """Those of the data's order, as they once were."""
+    arguments, path = command
+    arguments += ["--bn", "train"]
+    stopped = warm.run(*arguments, prelude=IN_ORDER + full_disk(after=30))
+    assert "rows are kept" in stopped.err
+    left = names(path)
+    refused = warm.run(*arguments)
+    assert refused.code == 3, refused.err
+    assert "splits.train.indices" in refused.error
+    assert names(path) == left
+
+    assert warm.run(*arguments, "--overwrite", prelude=IN_ORDER).code == 0
+    refused = warm.run(*arguments)
+    assert refused.code == 3, refused.err
+    assert "splits.train.indices" in refused.error
+
+
 @pytest.mark.parametrize(
     ("options", "seed"), [(["--no-resume"], 0), (["--seed", 1, "--overwrite"], 1)]
 )

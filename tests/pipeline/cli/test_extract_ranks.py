@@ -102,6 +102,21 @@ def test_one_that_is_killed_ends_all_and_nothing_is_lost(warm, whole, tmp_path, 
     assert [other.name for other in tmp_path.iterdir()] == ["x.h5"]
 
 
+def test_random_batches_are_the_same_for_all_and_after_a_stop(warm, whole, tmp_path):
+    options = ["--checkpoint", whole.with_suffix(".pt"), "--bn", "train", "--json"]
+    alone, path = tmp_path / "alone.h5", tmp_path / "x.h5"
+    assert warm.run(*arguments_of(alone, *options)).code == 0
+    arguments = arguments_of(path, *options)
+    ranks = start_ranks(warm, arguments, size=2, prelude=lambda rank: slow_blocks(0.02))
+    partner = path.with_name("x.h5.journal.1")
+    wait_until(lambda: partner.exists() and partner.read_bytes().count(b"\n") > 4)
+    ranks[1].send(signal.SIGKILL)
+    assert [ranks[1].wait(), ranks[0].wait()] == [-signal.SIGKILL, 1]
+    again = run_ranks(warm, arguments, size=3)
+    assert 4 * 98 <= json.loads(again[0].out)["rows_kept"] < NUM_ROWS
+    assert_same_cache(path, alone)
+
+
 def test_a_signal_to_all_keeps_what_is_written(warm, whole, tmp_path):
     path = tmp_path / "x.h5"
     arguments = arguments_of(path, "--checkpoint", whole.with_suffix(".pt"))
