@@ -381,18 +381,22 @@ def main(
     titles = [title(cached) for cached, _ in pairs]
     if len(set(titles)) < len(titles):
         raise click.ClickException(f"caches of different data expected, got {', '.join(titles)}")
-    blocks: dict[str, dict[str, Any]] = {}
-    before = {}
+    before: dict[str, dict[str, Any]] = {}
     if output is not None and output.exists():
         before = json.loads(output.read_text(encoding="utf-8"))["caches"]
-    for called, (cached, other) in zip(titles, pairs, strict=True):
-        kept = before.get(called)
-        if not is_of(kept, cached, other, ablation, resamples):
-            kept = block(ablation, cached, other, Bootstrap(resamples=resamples, seed=0))
-        blocks[called] = kept
+    sources = dict(zip(titles, pairs, strict=True))
+    blocks = {
+        called: before[called]
+        for called, (cached, other) in sources.items()
+        if is_of(before.get(called), cached, other, ablation, resamples)
+    }
+    for called, (cached, other) in sources.items():
+        if called not in blocks:
+            blocks[called] = block(ablation, cached, other, Bootstrap(resamples=resamples, seed=0))
         if output is not None:
-            write(output, name, caches, only, blocks)
-    print(table(blocks))
+            made = {each: source for each, source in sources.items() if each in blocks}
+            write(output, name, made, only, {each: blocks[each] for each in made})
+    print(table({called: blocks[called] for called in sources}))
 
 
 def is_of(
@@ -415,15 +419,16 @@ def is_of(
 def write(
     output: Path,
     name: str,
-    caches: tuple[Path, ...],
+    sources: Mapping[str, tuple[Cache, Cache | None]],
     only: tuple[str, ...],
     blocks: Mapping[str, Mapping[str, Any]],
 ) -> None:
-    """The record, after each cache."""
+    """The record of the caches that are made, with the command that makes it anew."""
+    caches = [cached for source in sources.values() for cached in source if cached is not None]
     document = {
         "benchmark": "ablations",
         "command": shlex.join(
-            ["python", "benchmarks/ablations.py", name, *(path.name for path in caches)]
+            ["python", "benchmarks/ablations.py", name, *(cached.path.name for cached in caches)]
             + [word for row in only for word in ("--row", row)]
         ),
         "scored": "test; tuned on it: " + ("the best epoch" if name == "selection" else "no"),

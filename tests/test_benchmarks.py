@@ -83,6 +83,27 @@ def test_an_ablation_sets_each_row_against_its_base(run_script, digits_cache, tm
     assert rows["paper, 2 augmented"]["nll"] == base["nll"] != rows["paper, 1 augmented"]["nll"]
 
 
+def test_a_record_keeps_what_it_has_and_names_all_its_caches(
+    run_script, digits_cache, run, tmp_path
+):
+    other, record = tmp_path / "other.h5", tmp_path / "record.json"
+    made = ["--imbalance-ratio", 10, "--iterations", 5, "--batch-size", 32, "--views", 1]
+    assert run("extract", "--dataset", "digits-lt", *made, "-o", other).code == 0
+    options = ["--row", "paper, gamma 1.0", "--resamples", 100, "-o", record]
+    run_script("ablations", "gamma", digits_cache, *options)
+    before = json.loads(record.read_text())
+    for found in before["caches"].values():
+        found["is kept"] = True
+    record.write_text(json.dumps(before))
+
+    run_script("ablations", "gamma", other, digits_cache, *options)
+
+    after = json.loads(record.read_text())
+    assert ["is kept" in found for found in after["caches"].values()] == [False, True]
+    caches = f"other.h5 {digits_cache.name}"
+    assert f"ablations.py gamma {caches} --row 'paper, gamma 1.0'" in after["command"]
+
+
 def test_the_best_epoch_on_test_is_a_leak_that_says_so(run_script, digits_cache, tmp_path):
     record = tmp_path / "record.json"
     row = "gamma 1.2, seed 0, best on test"
