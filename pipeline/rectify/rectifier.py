@@ -181,9 +181,12 @@ class ConfidenceRectifier(Rectifier):
         """Rectified logits (..., K) float64 of logits (..., K) and features (..., D)."""
         logits = _known_logits(logits)
         new = affine_logits(logits, self.scale, self.shift)
+        return mixed_logits(logits, new, self.raw_confidence(features))
+
+    def raw_confidence(self, features: Tensor | None) -> Tensor:
+        """Of which c is the sigmoid, (...,) float64, of features (..., D)."""
         features = _known_features(features, self.num_features)
-        raw = features @ self.confidence_weight + self.confidence_bias
-        return mixed_logits(logits, new, raw)
+        return features @ self.confidence_weight + self.confidence_bias
 
 
 @dataclass(frozen=True, kw_only=True)

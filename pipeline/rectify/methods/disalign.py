@@ -42,6 +42,10 @@ from marr_pipeline.rectify.thinned import minimize_lbfgs
 
 CVPODS_DIRECTION = 0.1
 """Every entry of v at the start of the released code."""
+NO_CONFIDENCE = 0.01
+"""A mean q below which nothing but the old logits is left."""
+NUM_LOOKED_AT = 10_000
+"""Rows that the mean is over."""
 
 
 def fit_disalign(inputs: FitInputs, settings: RectifySettings, context: FitContext) -> FitResult:
@@ -77,6 +81,13 @@ def fit_disalign(inputs: FitInputs, settings: RectifySettings, context: FitConte
     if solution.status is FitStatus.CONVERGED:
         warnings.append(
             "disalign's loss is not convex: this is a stationary point, a lower one may exist"
+        )
+    features = inputs.feature_rows(settings.method)
+    some = features[:: max(1, len(features) // NUM_LOOKED_AT)]
+    if (mean := float(rectifier.raw_confidence(some).sigmoid().mean())) < NO_CONFIDENCE:
+        warnings.append(
+            f"disalign's confidence is {mean:.1g} on average, so that its logits are the old ones: "
+            "a step of sgd took it to where its gradient vanishes; preset default has no such steps"
         )
     return FitResult.of(solution, rectifier, warnings=warnings)
 

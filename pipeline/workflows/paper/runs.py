@@ -43,7 +43,7 @@ class Schedule:
         """What must be said wherever a number of these runs stands; empty for the paper's own."""
         said = [] if self.recipe == "default" else [f"recipe {self.recipe}"]
         if self.scale != 1:
-            said.append(f"REHEARSAL: {100 * self.scale:g} % of the schedule's steps")
+            said.append(f"REHEARSAL: {100 * self.scale:.3g} % of the schedule's steps")
         if self.batch_size is not None:
             said.append(f"{self.batch_size} images a step")
         if self.views != Schedule.views:

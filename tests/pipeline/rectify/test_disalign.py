@@ -183,3 +183,14 @@ def test_every_ridge_pulls_the_confidence_to_zero(inputs, center):
     theta = make_theta(inputs)
     ridge, plain = (each.evaluate(theta, precise=True) for each in (problem, data))
     torch.testing.assert_close((ridge.gradient - plain.gradient)[2 * K :], 0.3 * theta[2 * K :])
+
+
+def test_a_confidence_that_died_is_told(inputs):
+    told = "old ones"
+    fit = fit_rectifier(inputs, disalign("official"))
+    assert not any(told in warning for warning in fit.warnings)
+    # The start doubles the logits, which are wrong enough for a step to leave them alone for good.
+    far = replace(inputs, logits=10 * inputs.logits, features=30 * inputs.features.abs())
+    dead = fit_rectifier(far, disalign("official"))
+    assert dead.rectifier.raw_confidence(far.features).sigmoid().mean() < 0.01
+    assert any(told in warning for warning in dead.warnings)
