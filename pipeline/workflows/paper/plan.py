@@ -88,6 +88,7 @@ class Planned:
             "command": record.get("command"),
             "fingerprint": record.get("fingerprint"),
             "failed": record.get("failed", {}),
+            "warnings": record.get("warnings", []),
         }
 
 

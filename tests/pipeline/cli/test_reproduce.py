@@ -81,6 +81,7 @@ def test_a_figure_is_made_once_from_an_archive(run, data_root, folder, tmp_path)
     assert first.code == 0, first.err
     (one,) = first.document["runs"]
     assert one["state"] == "done"
+    assert one["warnings"] == json.loads(next(folder.glob("*.seed0.json")).read_text())["warnings"]
     assert one["command"].startswith("pipeline extract --dataset cifar10")
     assert first.document["schedule"]["is_rehearsal"]
     assert first.document["complete"]
