@@ -11,6 +11,8 @@ Each cache is of plain training, in augmented views. The ablations:
     views        the clean images alone, and 1, 2 and all of the augmented views
     gamma        0 to 1.6 by 0.2
     norm         the head's norms w against w = 1
+    tau          MARR of a gamma against logit adjustment with tau = gamma, the prior that class
+                 weights of that exponent ask for
     selection    the last iterate of the released schedule against its best epoch on test. That is
                  chosen on what it is scored on: it shows how large the leak is, and nothing else
 
@@ -144,6 +146,16 @@ def _center() -> Iterator[tuple[str, Row]]:
     yield "default", changed("zero, l2 0.0005", "default")
 
 
+def _tau() -> Iterator[tuple[str, Row]]:
+    for gamma in (1.2, 1.0):
+        base = f"logit-adjustment, tau {gamma}"
+        yield base, changed(None, "default", method="logit-adjustment", tau=gamma)
+        yield f"paper, gamma {gamma}", changed(base, gamma=gamma)
+        yield f"official, gamma {gamma}", changed(base, "official", gamma=gamma)
+        light = {"center": "tempered", "l2": 5e-4, "scale_l2": 5e-4, "memorised": 0.0}
+        yield f"tempered, l2 0.0005, gamma {gamma}", changed(base, gamma=gamma, **light)
+
+
 def _selection() -> Iterator[tuple[str, Row]]:
     for gamma, seed in ((1.2, 0), (1.2, 1), (1.2, 2), (0.0, 0)):
         last = changed(preset="official", gamma=gamma, seed=seed)
@@ -172,6 +184,7 @@ ABLATIONS: dict[str, dict[str, Row]] = {
         for gamma in GAMMAS
     },
     "norm": dict(_norm()),
+    "tau": dict(_tau()),
     "selection": dict(_selection()),
 }
 
