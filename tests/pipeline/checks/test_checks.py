@@ -15,7 +15,7 @@ from marr_pipeline.findings import Finding, heard
 from marr_pipeline.rectify.fit import fit_rectifier, preset_settings
 from marr_pipeline.rectify.inputs import FitInputs
 from marr_pipeline.rectify.rectifier import Rectifier
-from marr_pipeline.workflows.alike import differing_runs
+from marr_pipeline.workflows.checks import differing_runs
 
 COUNTS = np.array([1000, 300, 90, 30, 10])
 LABELS = np.repeat(np.arange(5), COUNTS)

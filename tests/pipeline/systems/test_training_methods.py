@@ -181,8 +181,7 @@ def test_an_estimate_has_every_stream_and_both_stages(run, monkeypatch, tmp_path
         return run("train", *SHORT, *options).document["seconds"]
 
     plain = seconds("softmax")
-    assert seconds("hybrid-sc") == pytest.approx(
-        3 * plain, rel=0.05
-    )  # its projections and loss besides
-    assert 2 * plain < seconds("bbn") < 3 * plain
+    # Beside the streams there are projections, heads and losses.
+    assert seconds("hybrid-sc") == pytest.approx(3 * plain, rel=0.05)
+    assert seconds("bbn") == pytest.approx(2 * plain, rel=0.05)
     assert 2 * plain < seconds("oltr") < 3 * plain
