@@ -3,14 +3,12 @@ processes it runs.
 """
 
 import json
-import math
 import platform
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -19,6 +17,7 @@ from marr_pipeline import __version__, progress
 from marr_pipeline.cli.config import read_config
 from marr_pipeline.cli.help import GENERAL, Option, show_all, write_example, write_options
 from marr_pipeline.cli.options import input_type
+from marr_pipeline.workflows import finite
 
 if TYPE_CHECKING:
     import torch
@@ -121,7 +120,7 @@ def command(name: str, *, example: str) -> Callable[[Callable[..., Any]], click.
 
 def print_json(document: Mapping[str, Any]) -> None:
     """Print a document on stdout; a number that is not finite becomes null."""
-    click.echo(json.dumps({"schema_version": SCHEMA_VERSION, **_finite(document)}, allow_nan=False))
+    click.echo(json.dumps({"schema_version": SCHEMA_VERSION, **finite(document)}, allow_nan=False))
 
 
 def note(message: str) -> None:
@@ -164,16 +163,6 @@ def together(device: "torch.device", *, sums: bool) -> Iterator["Ranks"]:
             if ranks.is_first:
                 raise
             raise click.exceptions.Exit(EXIT_INTERRUPTED) from error
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {key: _finite(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return str(value) if isinstance(value, Path) else value
 
 
 def _resolved(context: click.Context) -> Iterator[str]:

@@ -24,6 +24,7 @@ from marr_pipeline.names import EXPERIMENTS
 from marr_pipeline.progress import duration
 from marr_pipeline.rectify.fit import parse_method_key
 from marr_pipeline.report.tables import csv_table, markdown_table
+from marr_pipeline.workflows import finite
 from marr_pipeline.workflows.paper.findings import findings_of
 from marr_pipeline.workflows.paper.make import SPLIT, make
 from marr_pipeline.workflows.paper.plan import (
@@ -72,7 +73,7 @@ def reproduce(
         listener: told the plan, and every run.
 
     Raises:
-        ConfigError: no such experiment.
+        ConfigError: no such experiment; or several seeds of a figure.
         DataError: the folder holds runs of another schedule.
         PipelineError: a run failed; what is kept has been said then. Or nothing of the experiment
             could be made: of the kind of the reason, a DataError where images are absent or
@@ -82,6 +83,11 @@ def reproduce(
     if experiment not in EXPERIMENTS:
         raise ConfigError(
             f"experiment: one of {', '.join(EXPERIMENTS)} expected, got {experiment}; choose one"
+        )
+    if experiment in FIGURES and seeds != 1:
+        raise ConfigError(
+            f"seeds: 1 expected for {experiment}, which shows one network, got {seeds}; leave it "
+            "out"
         )
     schedule, folder = schedule or Schedule(), Path(output)
     device = resolve_device(schedule.device)
@@ -156,12 +162,13 @@ def _run_all(
             continue
         is_first = is_first and each.is_cached
         assert each.data_root is not None
+        ended = threading.Event()
         listener.say(f"{each.run.scored_stem} ({number + 1} of {len(missing)})")
         try:
-            with _stopped_after(left):
+            with _stopped_after(left, ended):
                 each.record = make(each.run, each.keys, schedule, each.data_root, folder, listener)
         except KeyboardInterrupt as stop:
-            if deadline is None or time.monotonic() < deadline:
+            if not ended.is_set():
                 raise
             listener.say(str(stop) or "stopped")
             each.state = "begun, the budget ended; the same command goes on"
@@ -170,9 +177,14 @@ def _run_all(
 
 
 @contextmanager
-def _stopped_after(seconds: float | None) -> Iterator[None]:
-    """Within the block a Ctrl-C comes after that time, as a user's would."""
-    timer = threading.Timer(seconds or 0, _thread.interrupt_main)
+def _stopped_after(seconds: float | None, ended: threading.Event) -> Iterator[None]:
+    """Within the block a Ctrl-C comes after that time, as a user's would, and `ended` tells."""
+
+    def end() -> None:
+        ended.set()
+        _thread.interrupt_main()
+
+    timer = threading.Timer(seconds or 0, end)
     timer.daemon = True
     if seconds is not None:
         timer.start()
@@ -252,7 +264,7 @@ def _saved(found: Reproduction, folder: Path, texts: dict[str, str]) -> Reproduc
     """With its record beside it, and these texts by suffix."""
     paths = [folder / f"{found.experiment}{suffix}" for suffix in (*texts, ".json")]
     found = replace(found, files=(*found.files, *paths))
-    document = json.dumps(found.document(), indent=1, default=str)
+    document = json.dumps(finite(found.document()), indent=1, allow_nan=False, default=str)
     for path, text in zip(paths, [*texts.values(), document], strict=True):
         with replacing(path, REPRODUCTION) as partial:
             partial.write_text(text + "\n", encoding="utf-8")

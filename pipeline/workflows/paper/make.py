@@ -16,7 +16,7 @@ from marr_pipeline.backbone.checkpoints.checkpoint import load_checkpoint
 from marr_pipeline.device import resolve_device
 from marr_pipeline.errors import DataError
 from marr_pipeline.files import REPRODUCTION, replacing
-from marr_pipeline.workflows import CREATOR, library_versions
+from marr_pipeline.workflows import CREATOR, finite, library_versions
 from marr_pipeline.workflows.compare import compare
 from marr_pipeline.workflows.extract import extract
 from marr_pipeline.workflows.paper.runs import (
@@ -62,7 +62,7 @@ def make(
         **{name: document[name] for name in ("samples", "methods", "failed", "warnings")},
     }
     with replacing(record_path(run, folder), REPRODUCTION) as partial:
-        text = json.dumps(record, indent=1, default=str)
+        text = json.dumps(finite(record), indent=1, allow_nan=False, default=str)
         partial.write_text(text + "\n", encoding="utf-8")
     found: dict[str, Any] = json.loads(text)
     return found
@@ -105,6 +105,11 @@ def _with_rows_of(
     parts = cut_parts(cached, rarer)
     if output.exists() and cache.open_cache(output).parts == parts:
         return output
+    if _test_images(cached) != _test_images(rarer):
+        raise DataError(
+            f"{path}: the test images of {rarer.path} expected, got others; use one data root for "
+            "both"
+        )
     own, asked = (_training_images(each) for each in (cached, rarer))
     rows = np.flatnonzero(np.isin(own, asked))
     if len(rows) != len(asked):
@@ -134,6 +139,12 @@ def _with_rows_of(
     )
     cache.write_arrays(output, plan, arrays, overwrite=True)
     return output
+
+
+def _test_images(cached: cache.Cache) -> str:
+    """Their digest."""
+    parts: Any = cached.parts
+    return str(parts["splits"]["test"]["images"])
 
 
 def _training_images(cached: cache.Cache) -> npt.NDArray[np.int64]:

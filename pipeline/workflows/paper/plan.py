@@ -40,12 +40,14 @@ class Planned:
         state: `done`, one of `CAN_RUN`, or why it cannot run or did not.
         kept: how far one is that was begun.
         seconds: that are left of it, as far as that can be said.
+        needs_cache: whether its record alone is not enough, as for a figure.
         record: what it has scored.
         refusal: why it cannot run, as an error.
     """
 
     run: Run
     keys: tuple[str, ...]
+    needs_cache: bool = False
     data_root: Path | None = None
     state: str = "missing"
     kept: str = ""
@@ -87,6 +89,8 @@ class Planned:
             "methods": list(self.keys),
             "command": record.get("command"),
             "fingerprint": record.get("fingerprint"),
+            "creator": record.get("creator"),
+            "versions": record.get("versions"),
             "failed": record.get("failed", {}),
             "warnings": record.get("warnings", []),
         }
@@ -121,7 +125,8 @@ def needed(experiment: str) -> list[Planned]:
     if experiment == "table1":
         return []
     if experiment in FIGURES:
-        return [Planned(run=Run(images=FIGURES[experiment].images), keys=FIGURES[experiment].keys)]
+        figure = FIGURES[experiment]
+        return [Planned(run=Run(images=figure.images), keys=figure.keys, needs_cache=True)]
     if experiment == "table6":
         return [Planned(run=Run(images=each), keys=tuple(PARAMETERS)) for each in TABLE6_IMAGES]
     if experiment == "table7":

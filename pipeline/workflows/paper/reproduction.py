@@ -66,6 +66,16 @@ class Reproduction:
         )
 
     @property
+    def failed(self) -> list[str]:
+        """Methods of its runs that could not be fitted or scored, and why."""
+        return [
+            f"{each.run.scored_stem}, {key}: {reason}"
+            for each in self.runs
+            if each.record is not None
+            for key, reason in each.record["failed"].items()
+        ]
+
+    @property
     def heading(self) -> str:
         """What it is, and of which schedule."""
         said = f" ({self.schedule.text})" if self.schedule.text else ""
@@ -90,6 +100,7 @@ class Reproduction:
                 )
             lines.append(f"{seeds}, on {self.devices}; {CREATOR}")
         lines += [f"- missing: {line}" for line in lines_of(self.missing)]
+        lines += [f"- failed: {line}" for line in self.failed]
         return "\n".join(lines)
 
     def document(self) -> dict[str, Any]:
@@ -99,7 +110,7 @@ class Reproduction:
             "experiment": self.experiment,
             "title": self.title,
             "schedule": {**vars(self.schedule), "is_rehearsal": self.schedule.scale != 1},
-            "complete": not self.missing,
+            "complete": not self.missing and not self.failed,
             "seeds": self.seeds,
             "device": self.devices,
             "creator": CREATOR,

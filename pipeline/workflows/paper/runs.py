@@ -147,13 +147,18 @@ def read_record(
         return None
     try:
         record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        command, known = record["command"], {*record["methods"], *record["failed"]}
-    except (ValueError, KeyError, TypeError) as error:
+        command, rows_of = record["command"], record["rows_of"]
+        made_by = _essence(command)
+        known = {key for key, each in record["methods"].items() if "overall" in each}
+        known |= record["failed"].keys()
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(f"{path}: a record of a run expected, got another file") from error
     asked = extraction_command(run, schedule, data_root, folder)
-    if _essence(command) != _essence(asked):
+    if made_by != _essence(asked) or rows_of != (run.rows_of and run.rows_of.name):
+        on = f" on the rows of {rows_of}" if rows_of else ""
         raise DataError(
-            f"{path}: a run by {asked!r} expected, got one by {command!r}; choose another folder"
+            f"{path}: a run by {asked!r} expected, got one by {command!r}{on}; choose another "
+            "folder"
         )
     present = scored_fingerprint(run, folder)
     is_present = present is None or record.get("fingerprint") == present

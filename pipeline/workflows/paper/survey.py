@@ -13,7 +13,7 @@ from marr_pipeline.workflows.paper.images import find_images
 from marr_pipeline.workflows.paper.kept import kept_of
 from marr_pipeline.workflows.paper.plan import CAN_RUN, Planned
 from marr_pipeline.workflows.paper.published import Images
-from marr_pipeline.workflows.paper.runs import Schedule, read_record
+from marr_pipeline.workflows.paper.runs import Run, Schedule, read_record
 from marr_pipeline.workflows.phase_one import requested_dataset
 from marr_pipeline.workflows.request import Listener, PhaseOneRequest
 from marr_pipeline.workflows.train import plan_training
@@ -63,9 +63,9 @@ class Survey:
         """
         run, schedule = planned.run, self._schedule
         root = self._data_root or self._folder
-        planned.record = read_record(run, planned.keys, schedule, root, self._folder)
-        if planned.record is not None:
-            planned.state = "done"
+        record = read_record(run, planned.keys, schedule, root, self._folder)
+        if record is not None and not (planned.needs_cache and not self._has_cache(run)):
+            planned.state, planned.record = "done", record
             return
         try:
             planned.data_root = root = self._find(run.images)
@@ -77,7 +77,9 @@ class Survey:
             return
         kept = kept_of(run, plan, schedule, root, self._folder)
         if kept.is_cached:
-            planned.state, planned.seconds = CAN_RUN[0], 0.0
+            # Rows are cut out by another run's cache, which is a run of the experiment too.
+            can_be_scored = run.rows_of is None or self._has_cache(run.of_rarer_images)
+            planned.state, planned.seconds = CAN_RUN[0] if can_be_scored else "missing", 0.0
             return
         pace = self._pace(plan)
         planned.seconds = kept.steps_left * pace.step + kept.rows_left * pace.row
@@ -88,6 +90,9 @@ class Survey:
                 f"would take about {duration(planned.seconds)} on cpu; it wants a GPU, or --scale"
             )
             planned.refuse(PipelineError(long))
+
+    def _has_cache(self, run: Run) -> bool:
+        return (self._folder / f"{run.stem}.h5").exists()
 
     def _find(self, images: Images) -> Path:
         """Where the dataset is."""

@@ -15,7 +15,7 @@ from trainings import step_of
 
 from marr_pipeline import names
 from marr_pipeline.cache import open_cache
-from marr_pipeline.errors import DataError
+from marr_pipeline.errors import ConfigError, DataError
 from marr_pipeline.protocols import protocol_of
 from marr_pipeline.rectify.fit import fit_rectifier, preset_settings
 from marr_pipeline.rectify.inputs import FitInputs
@@ -25,6 +25,7 @@ from marr_pipeline.workflows.extract import extract
 from marr_pipeline.workflows.paper.findings import findings_of, sentence
 from marr_pipeline.workflows.paper.images import find_images
 from marr_pipeline.workflows.paper.make import make
+from marr_pipeline.workflows.paper.plan import Planned, needed
 from marr_pipeline.workflows.paper.published import (
     CIFAR10_100,
     CIFAR10_200,
@@ -35,6 +36,7 @@ from marr_pipeline.workflows.paper.published import (
     TABLES,
 )
 from marr_pipeline.workflows.paper.runs import Run, Schedule, command_of, read_record
+from marr_pipeline.workflows.paper.survey import Survey
 from marr_pipeline.workflows.paper.tables import accuracy_table, num_parameters, table7
 from marr_pipeline.workflows.reproduce import reproduce
 from marr_pipeline.workflows.request import NOBODY, Listener
@@ -105,6 +107,56 @@ def test_a_figure_is_made_once_from_an_archive(run, data_root, folder, tmp_path)
     other = run(*command[:3], data_root, "--views", 1, *command[-3:])
     assert other.code == 3
     assert "choose another folder" in other.error
+
+
+def test_a_record_is_of_its_run_or_refused(data_root, folder_of_figure6, tmp_path):
+    """And a figure wants its cache, a table the record alone."""
+    record = json.loads((folder_of_figure6 / "cifar10-lt-200.softmax.seed0.json").read_text())
+    path = tmp_path / "cifar10-lt-200.softmax.seed0.json"
+
+    def planned(experiment, **changes):
+        path.write_text(json.dumps({**record, **changes}))
+        asked = {"data_root": data_root, "schedule": SCHEDULE, "budget": 0.0, "is_dry": True}
+        return reproduce(experiment, tmp_path, **asked)
+
+    assert [each.state for each in planned("figure6").runs] == ["missing"]
+    run = Run(images=CIFAR10_200)
+    (keys,) = (set(each.keys) for each in needed("table2") if each.run == run)
+    others = dict.fromkeys(keys - {"marr:paper"}, record["methods"]["softmax"])
+    found = planned("table2", methods=others, failed={"marr:paper": "of no use"})
+    assert "- failed: cifar10-lt-200.softmax.seed0, marr:paper: of no use" in found.text()
+    assert not found.document()["complete"]
+    for changes, told in (
+        ({"rows_of": "cifar10-lt-50"}, "on the rows of cifar10-lt-50; choose another folder"),
+        ({"command": "pipeline 'x"}, "a record of a run expected"),
+        ({"command": 7}, "a record of a run expected"),
+        ({"methods": {"marr": 7}}, "a record of a run expected"),
+    ):
+        with pytest.raises(DataError, match=told):
+            planned("table2", **changes)
+    with pytest.raises(ConfigError, match="which shows one network"):
+        reproduce("figure6", tmp_path, data_root=data_root, schedule=SCHEDULE, seeds=2)
+
+
+def test_rows_are_not_cut_before_what_they_are_cut_by(data_root, folder, tmp_path):
+    """Without the cache of the rarer images a run waits for theirs, and the budget holds."""
+    run = Run(images=CIFAR10_100, rows_of=CIFAR10_200)
+    images = find_images("cifar10-lt", data_root, folder / "images")
+    stem = replace(run, rows_of=None).stem
+    make(replace(run, rows_of=None), (), SCHEDULE, images, folder, NOBODY)
+    shutil.copy(folder / f"{stem}.h5", tmp_path)
+    survey = Survey(
+        SCHEDULE,
+        data_root=data_root,
+        folder=tmp_path,
+        device=torch.device("cpu"),
+        listing=None,
+        listener=NOBODY,
+    )
+    cut, own = Planned(run=run, keys=()), Planned(run=replace(run, rows_of=None), keys=())
+    survey.look(cut)
+    survey.look(own)
+    assert (cut.state, own.state) == ("missing", "to be scored")
 
 
 @pytest.mark.parametrize(
