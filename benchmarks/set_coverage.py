@@ -24,6 +24,7 @@ from torch import Tensor
 from marr_pipeline.progress import ProgressLine
 from marr_pipeline.rectify.sets import SetScore, SetSettings, fit_sets
 from marr_pipeline.report.sets import measure_sets
+from marr_pipeline.workflows import finite
 from marr_pipeline.workflows.cached import opened
 from marr_pipeline.workflows.probe import with_probe
 from marr_pipeline.workflows.scored_rows import closed_form, evaluation_rows
@@ -115,8 +116,7 @@ def main(cache: Path, coverage: float, deals: int, output: Path | None) -> None:
             "noise": noise,
             "sets": means,
         }
-        finite = json.loads(json.dumps(document), parse_constant=lambda _: None)
-        output.write_text(json.dumps(finite, indent=1) + "\n", encoding="utf-8")
+        output.write_text(json.dumps(finite(document), indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -97,10 +97,11 @@ def estimate_training(
     plan = plan_training(request, ranks=ranks, listener=listener, is_dry=True)
     if output is not None and output.exists() and request.resume and not request.overwrite:
         load_checkpoint_of(output, dry_record(plan, load_checkpoint(output).record))
-    network = planned_network(plan, plan.initial_model(), request)
+    model = plan.initial_model()
+    network = planned_network(plan, model, request)
     # Weights and as many momenta, float32.
     num_bytes = 2 * 4 * sum(parameter.numel() for parameter in network.model.parameters())
-    seconds = _all_steps(plan, request) * training_pace(plan, network.device).step
+    seconds = _all_steps(plan, request) * _seconds_a_step(plan, model, network.device)
     return _estimate(network, num_bytes, seconds / ranks.size)
 
 
@@ -127,14 +128,14 @@ def estimate_extraction(
         )
     else:
         plan = plan_training(request, ranks=ranks, listener=listener, is_dry=True)
-        network = planned_network(plan, plan.initial_model(), request)
-        seconds = _all_steps(plan, request) * training_pace(plan, network.device).step
+        model = plan.initial_model()
+        network = planned_network(plan, model, request)
+        seconds = _all_steps(plan, request) * _seconds_a_step(plan, model, network.device)
     num_rows = rows_of_cache(network.dataset, views=views)
     num_classes, num_features = network.model.head.weight.shape
     width = (store != "features") * num_classes + (store != "logits") * num_features
     num_bytes = num_rows * width * (2 if dtype == "float16" else 4)
-    with threads_for(network.dataset):
-        seconds += num_rows * _seconds_a_row(network.model, network.dataset, network.device)
+    seconds += num_rows * _seconds_a_row(network.model, network.dataset, network.device)
     return _estimate(network, num_bytes, seconds / ranks.size)
 
 
@@ -146,9 +147,16 @@ def _all_steps(plan: TrainingPlan, request: PhaseOneRequest) -> int:
 
 def training_pace(plan: TrainingPlan, device: torch.device) -> Pace:
     """By a trial of the plan's step and of its network on that device."""
+    with torch.random.fork_rng(devices=[]):
+        model = plan.initial_model()
+    step = _seconds_a_step(plan, model, device)
+    return Pace(step=step, row=_seconds_a_row(model, plan.dataset, device))
+
+
+def _seconds_a_step(plan: TrainingPlan, model: Backbone, device: torch.device) -> float:
     dataset, batch_size = plan.dataset, plan.recipe.batch_size
     with threads_for(dataset), torch.random.fork_rng(devices=[]):
-        model = plan.initial_model().to(device).to(memory_format=torch.channels_last).train()
+        model = model.to(device).to(memory_format=torch.channels_last).train()
         take_step = TrainingStep(model, plan, device=device, execution=Execution())
         images, labels = _drawn(dataset, device, num_images=max(1, batch_size // plan.accumulate))
         num_images, streams = len(images), len(plan.method.streams)
@@ -157,14 +165,13 @@ def training_pace(plan: TrainingPlan, device: torch.device) -> Pace:
         def step() -> None:
             take_step(batches, step=0, batch_size=num_images, learning_rate=0.0)
 
-        a_step = _seconds_of(step, device) * batch_size / num_images
-        return Pace(step=a_step, row=_seconds_a_row(model, dataset, device))
+        return _seconds_of(step, device) * batch_size / num_images
 
 
 def _seconds_a_row(model: Backbone, dataset: LongTailedDataset, device: torch.device) -> float:
     model = model.to(device).to(memory_format=torch.channels_last).eval()
     images, _ = _drawn(dataset, device, num_images=DEFAULT_BATCH_SIZE)
-    with torch.inference_mode():
+    with threads_for(dataset), torch.inference_mode():
         inputs = normalise(images, dataset.normalisation)
         return _seconds_of(lambda: model(inputs), device) / len(images)
 

@@ -1,7 +1,6 @@
 """A table or figure of the paper made again: what it needs is run, as far as it is not there."""
 
 import _thread
-import json
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -24,7 +23,6 @@ from marr_pipeline.names import EXPERIMENTS
 from marr_pipeline.progress import duration
 from marr_pipeline.rectify.fit import parse_method_key
 from marr_pipeline.report.tables import csv_table, markdown_table
-from marr_pipeline.workflows import finite
 from marr_pipeline.workflows.paper.findings import findings_of
 from marr_pipeline.workflows.paper.make import SPLIT, make
 from marr_pipeline.workflows.paper.plan import (
@@ -38,7 +36,7 @@ from marr_pipeline.workflows.paper.plan import (
 )
 from marr_pipeline.workflows.paper.published import FIGURES, TABLES, Figure
 from marr_pipeline.workflows.paper.reproduction import Reproduction
-from marr_pipeline.workflows.paper.runs import Run, Schedule
+from marr_pipeline.workflows.paper.runs import Run, Schedule, write_record
 from marr_pipeline.workflows.paper.survey import Survey
 from marr_pipeline.workflows.paper.tables import Record, accuracy_table, table1, table6, table7
 from marr_pipeline.workflows.plot import plot
@@ -264,8 +262,8 @@ def _saved(found: Reproduction, folder: Path, texts: dict[str, str]) -> Reproduc
     """With its record beside it, and these texts by suffix."""
     paths = [folder / f"{found.experiment}{suffix}" for suffix in (*texts, ".json")]
     found = replace(found, files=(*found.files, *paths))
-    document = json.dumps(finite(found.document()), indent=1, allow_nan=False, default=str)
-    for path, text in zip(paths, [*texts.values(), document], strict=True):
+    for path, text in zip(paths, texts.values(), strict=False):
         with replacing(path, REPRODUCTION) as partial:
             partial.write_text(text + "\n", encoding="utf-8")
+    write_record(paths[-1], found.document())
     return found

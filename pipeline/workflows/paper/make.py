@@ -3,7 +3,6 @@
 Each as far as it is not done; files and names are those of `runs`.
 """
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,8 +14,7 @@ from marr_pipeline import cache
 from marr_pipeline.backbone.checkpoints.checkpoint import load_checkpoint
 from marr_pipeline.device import resolve_device
 from marr_pipeline.errors import DataError
-from marr_pipeline.files import REPRODUCTION, replacing
-from marr_pipeline.workflows import CREATOR, finite, library_versions
+from marr_pipeline.workflows import CREATOR, library_versions
 from marr_pipeline.workflows.compare import compare
 from marr_pipeline.workflows.extract import extract
 from marr_pipeline.workflows.paper.runs import (
@@ -25,6 +23,7 @@ from marr_pipeline.workflows.paper.runs import (
     cut_parts,
     extraction_command,
     record_path,
+    write_record,
 )
 from marr_pipeline.workflows.request import Listener
 
@@ -61,11 +60,7 @@ def make(
         "seed": run.seed,
         **{name: document[name] for name in ("samples", "methods", "failed", "warnings")},
     }
-    with replacing(record_path(run, folder), REPRODUCTION) as partial:
-        text = json.dumps(finite(record), indent=1, allow_nan=False, default=str)
-        partial.write_text(text + "\n", encoding="utf-8")
-    found: dict[str, Any] = json.loads(text)
-    return found
+    return write_record(record_path(run, folder), record)
 
 
 def make_cache(

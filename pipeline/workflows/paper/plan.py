@@ -23,7 +23,7 @@ from marr_pipeline.workflows.paper.published import (
 from marr_pipeline.workflows.paper.runs import Run
 from marr_pipeline.workflows.paper.tables import Record
 
-CAN_RUN = ("to be scored", "begun", "missing")
+CACHED, BEGUN, MISSING = CAN_RUN = ("to be scored", "begun", "missing")
 """States of a run that can go on here: its cache is there, or a part of that or of its network, or
 nothing.
 """
@@ -49,7 +49,7 @@ class Planned:
     keys: tuple[str, ...]
     needs_cache: bool = False
     data_root: Path | None = None
-    state: str = "missing"
+    state: str = MISSING
     kept: str = ""
     seconds: float | None = None
     record: Record | None = None
@@ -63,7 +63,7 @@ class Planned:
     @property
     def is_cached(self) -> bool:
         """Whether nothing but its scores is missing."""
-        return self.state == CAN_RUN[0]
+        return self.state == CACHED
 
     @property
     def text(self) -> str:

@@ -8,14 +8,16 @@ there is done.
 
 import json
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 from marr_pipeline import cache
 from marr_pipeline.errors import DataError
+from marr_pipeline.files import REPRODUCTION, replacing
 from marr_pipeline.protocols import protocol_of
+from marr_pipeline.workflows import finite
 from marr_pipeline.workflows.paper.published import Images
 from marr_pipeline.workflows.request import PhaseOneRequest
 
@@ -132,6 +134,15 @@ def command_of(request: PhaseOneRequest, *, views: int, output: Path) -> str:
 def record_path(run: Run, folder: Path) -> Path:
     """Where its record is."""
     return folder / f"{run.scored_stem}.json"
+
+
+def write_record(path: Path, document: Mapping[str, Any]) -> dict[str, Any]:
+    """Put a document there as JSON, null where a number is not finite; what was written."""
+    written: dict[str, Any] = finite(document)
+    with replacing(path, REPRODUCTION) as partial:
+        text = json.dumps(written, indent=1, allow_nan=False)
+        partial.write_text(text + "\n", encoding="utf-8")
+    return written
 
 
 def read_record(

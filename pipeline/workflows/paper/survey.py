@@ -11,7 +11,7 @@ from marr_pipeline.progress import duration
 from marr_pipeline.workflows.estimate import Pace, training_pace
 from marr_pipeline.workflows.paper.images import find_images
 from marr_pipeline.workflows.paper.kept import kept_of
-from marr_pipeline.workflows.paper.plan import CAN_RUN, Planned
+from marr_pipeline.workflows.paper.plan import BEGUN, CACHED, MISSING, Planned
 from marr_pipeline.workflows.paper.published import Images
 from marr_pipeline.workflows.paper.runs import Run, Schedule, read_record
 from marr_pipeline.workflows.phase_one import requested_dataset
@@ -79,12 +79,12 @@ class Survey:
         if kept.is_cached:
             # Rows are cut out by another run's cache, which is a run of the experiment too.
             can_be_scored = run.rows_of is None or self._has_cache(run.of_rarer_images)
-            planned.state, planned.seconds = CAN_RUN[0] if can_be_scored else "missing", 0.0
+            planned.state, planned.seconds = CACHED if can_be_scored else MISSING, 0.0
             return
         pace = self._pace(plan)
         planned.seconds = kept.steps_left * pace.step + kept.rows_left * pace.row
         if kept.text:
-            planned.state, planned.kept = "begun", kept.text
+            planned.state, planned.kept = BEGUN, kept.text
         if self._device.type == "cpu" and planned.seconds > TOO_LONG:
             long = (
                 f"would take about {duration(planned.seconds)} on cpu; it wants a GPU, or --scale"
